@@ -1,0 +1,6 @@
+//! Generated protobuf types.
+
+#[allow(clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("loyalty.v1");
+}

@@ -1,0 +1,49 @@
+//! Adjustments: points added or taken by hand, with a reason.
+
+use jiff::Timestamp;
+
+use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, Member, Points, Program, Rejection, expiry};
+
+/// Added points make a lot that lapses as the programme says; taken points come from the lots that lapse soonest.
+pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment, now: Timestamp) -> Result<Adjusted, Rejection> {
+    let requested = adjustment.points;
+    let size = if requested < Points::ZERO { requested.negated()? } else { requested };
+    if let Some(limit) = program.maximum_adjustment.filter(|limit| size > *limit) {
+        return Err(Rejection::AdjustmentTooLarge { limit, requested });
+    }
+    let mut adjusted = Adjusted {
+        points: requested,
+        qualifying_points: if adjustment.qualifying { requested } else { Points::ZERO },
+        reason: adjustment.reason.clone(),
+        reference: adjustment.reference.clone(),
+        lot: None,
+        allocations: Vec::new(),
+    };
+    if requested > Points::ZERO {
+        let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now)?;
+        adjusted.lot = Some(AccruedLot { id: LotId(member.header.last_lot.0 + 1), points: size, expire_time });
+    } else {
+        adjusted.allocations = allocate(member, size)?;
+    }
+    Ok(adjusted)
+}
+
+/// Takes points from the live lots in their order. Never below zero.
+fn allocate(member: &Member, wanted: Points) -> Result<Vec<Allocation>, Rejection> {
+    let available = member.header.balance.available;
+    if wanted > available {
+        return Err(Rejection::InsufficientPoints { available, requested: wanted });
+    }
+    let mut left = wanted;
+    let mut allocations = Vec::new();
+    for (key, lot) in &member.lots {
+        if left.is_zero() {
+            break;
+        }
+        let points = lot.remaining.min(left);
+        left = left.minus(points)?;
+        allocations.push(Allocation { lot: *key, points });
+    }
+    assert!(left.is_zero(), "the live lots sum to the available points");
+    Ok(allocations)
+}

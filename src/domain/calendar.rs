@@ -1,0 +1,1 @@
+//! Civil time in the programme's time zone.

@@ -1,0 +1,272 @@
+//! A member's state: the fold of its entries.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, civil::Date};
+use rust_decimal::Decimal;
+
+use super::{Lot, LotId, LotKey, MemberKey, Overflow, Points, RuleId, TierId};
+
+/// Identifiers a member can have at most.
+pub const MAX_IDENTIFIERS: usize = 20;
+
+/// A member as decisions see it: the header always, the rest as far as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub key: MemberKey,
+    pub header: Header,
+    /// `None`: not loaded.
+    pub person: Option<Sealed<Person>>,
+    /// The live lots that were loaded, in the order in which they are used up.
+    pub lots: BTreeMap<LotKey, Lot>,
+}
+
+/// Small, of bounded size, and all that an accrual reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub state: MemberState,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+    /// Of the newest entry; 0 before the first.
+    pub last_sequence: u64,
+    pub last_lot: LotId,
+    pub balance: Balance,
+    pub tier: TierStanding,
+    pub lifetime: LifetimeTotals,
+    /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order.
+    pub carries: BTreeMap<Option<RuleId>, Decimal>,
+    /// What rules with a cap, or that award once, have given so far.
+    pub counters: BTreeMap<(RuleId, PeriodStart), Points>,
+    /// When the next lot lapses; not later than that. `None`: none will.
+    pub next_expiry_time: Option<Timestamp>,
+}
+
+impl Header {
+    /// Of a member that is about to enrol.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            state: MemberState::Active,
+            create_time: now,
+            update_time: now,
+            last_sequence: 0,
+            last_lot: LotId(0),
+            balance: Balance::default(),
+            tier: TierStanding::default(),
+            lifetime: LifetimeTotals::default(),
+            carries: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            next_expiry_time: None,
+        }
+    }
+
+    /// When something becomes due by time alone. What is due must be entered before anything else is decided.
+    pub fn next_due_time(&self) -> Option<Timestamp> {
+        self.next_expiry_time
+    }
+
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_due_time().is_some_and(|due| due <= now)
+    }
+}
+
+/// First day of the period that a counter counts in; `None` for ever.
+pub type PeriodStart = Option<Date>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    Active,
+    Suspended,
+}
+
+/// Where all points of a member are. See [`Balance::is_conserved`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Balance {
+    pub available: Points,
+    pub pending: Points,
+    pub held: Points,
+    pub debt: Points,
+    pub issued: Points,
+    pub redeemed: Points,
+    pub expired: Points,
+    pub clawed_back: Points,
+    pub reinstated: Points,
+    pub transferred_in: Points,
+    pub transferred_out: Points,
+}
+
+impl Balance {
+    /// Invariant 4: issued + transferred in + reinstated = pending + available + held + redeemed + expired + clawed back
+    /// + transferred out - debt.
+    pub fn is_conserved(&self) -> bool {
+        let sources = Points::total([self.issued, self.transferred_in, self.reinstated, self.debt]);
+        let places =
+            Points::total([self.pending, self.available, self.held, self.redeemed, self.expired, self.clawed_back, self.transferred_out]);
+        matches!((sources, places), (Ok(a), Ok(b)) if a == b)
+    }
+
+    pub fn issue(&mut self, points: Points) -> Result<(), Overflow> {
+        self.issued = self.issued.plus(points)?;
+        self.available = self.available.plus(points)?;
+        Ok(())
+    }
+
+    pub fn expire(&mut self, points: Points) -> Result<(), Overflow> {
+        self.expired = self.expired.plus(points)?;
+        self.available = self.available.minus(points)?;
+        Ok(())
+    }
+
+    pub fn claw_back(&mut self, points: Points) -> Result<(), Overflow> {
+        self.clawed_back = self.clawed_back.plus(points)?;
+        self.available = self.available.minus(points)?;
+        Ok(())
+    }
+}
+
+/// The tier held and those held before, the oldest first. Empty: the lowest tier since enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TierStanding {
+    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`], the oldest are let go.
+    pub history: Vec<TierSince>,
+    /// The newest was set by hand.
+    pub manual: bool,
+}
+
+pub const MAX_TIER_HISTORY: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierSince {
+    pub tier: TierId,
+    pub start_time: Timestamp,
+}
+
+impl TierStanding {
+    /// The tier held now; `None` is the lowest.
+    pub fn current(&self) -> Option<&TierSince> {
+        self.history.last()
+    }
+
+    /// The tier held at an instant; `None` is the lowest.
+    pub fn at(&self, instant: Timestamp) -> Option<&TierId> {
+        self.history.iter().rev().find(|held| held.start_time <= instant).map(|held| &held.tier)
+    }
+}
+
+/// Counted since enrolment; what tiers look at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LifetimeTotals {
+    pub qualifying_points: Points,
+    /// Sum of the basis of purchases.
+    pub spend: Decimal,
+    pub visits: u64,
+}
+
+/// Personal data that was read, or that cannot be read any more because the member was erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed<T> {
+    Open(T),
+    Erased,
+}
+
+impl<T> Sealed<T> {
+    pub fn open(&self) -> Option<&T> {
+        match self {
+            Sealed::Open(value) => Some(value),
+            Sealed::Erased => None,
+        }
+    }
+}
+
+/// All that is personal of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Person {
+    pub profile: Profile,
+    pub identifiers: Vec<Identifier>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// Empty: not known.
+    pub display_name: String,
+    pub birth_date: Option<BirthDate>,
+    /// BCP 47; empty: not known.
+    pub language_code: String,
+}
+
+/// A day that exists in the year, or without a year in a leap year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BirthDate {
+    pub year: Option<i16>,
+    pub month: i8,
+    pub day: i8,
+}
+
+/// Something that finds a member, in its normal form.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identifier {
+    pub kind: IdentifierKind,
+    value: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IdentifierKind {
+    Card,
+    Phone,
+    Email,
+    ExternalId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifierError {
+    #[error("is required: 1 to 254 characters")]
+    Missing,
+    #[error("has more than 254 characters")]
+    TooLong,
+    #[error("has a control character")]
+    Control,
+    #[error("is not a phone number in international form: '+' and 6 to 15 digits, such as +84901234567")]
+    Phone,
+    #[error("is not an e-mail address")]
+    Email,
+}
+
+impl Identifier {
+    /// Brings a value into the form in which it is compared.
+    pub fn new(kind: IdentifierKind, value: &str) -> Result<Self, IdentifierError> {
+        let value = value.trim();
+        if value.is_empty() {
+            return Err(IdentifierError::Missing);
+        }
+        if value.chars().count() > 254 {
+            return Err(IdentifierError::TooLong);
+        }
+        if value.chars().any(char::is_control) {
+            return Err(IdentifierError::Control);
+        }
+        let value = match kind {
+            IdentifierKind::Card | IdentifierKind::ExternalId => value.to_owned(),
+            IdentifierKind::Phone => normal_phone(value).ok_or(IdentifierError::Phone)?,
+            IdentifierKind::Email => normal_email(value).ok_or(IdentifierError::Email)?,
+        };
+        Ok(Self { kind, value })
+    }
+
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+/// E.164: "+" and 6 to 15 digits, the first not 0.
+fn normal_phone(value: &str) -> Option<String> {
+    let kept: String = value.chars().filter(|c| !matches!(c, ' ' | '.' | '-' | '(' | ')' | '/')).collect();
+    let digits = kept.strip_prefix('+')?;
+    let fits = (6..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    fits.then_some(kept)
+}
+
+/// Something, "@", something; no spaces. Whether it can be delivered is not ours to know.
+fn normal_email(value: &str) -> Option<String> {
+    let (local, host) = value.rsplit_once('@')?;
+    let fits = !local.is_empty() && !host.is_empty() && !value.chars().any(char::is_whitespace);
+    fits.then(|| value.to_lowercase())
+}

@@ -1,0 +1,37 @@
+//! What loyalty is: pure decisions over a member's state. No async, IO, clock, randomness, protobuf or serde in here.
+//!
+//! [`decide`] turns a command into entries, [`apply`] folds an entry into the state, [`advance`] turns what time alone brings into
+//! entries. `decide` is deterministic: the same state, rule book, command and time give the same entries.
+
+mod accrual;
+mod adjustment;
+mod calendar;
+mod command;
+mod decision;
+mod entry;
+mod expiry;
+mod fold;
+mod id;
+mod lot;
+mod member;
+mod money;
+mod points;
+mod program;
+mod purchase;
+mod rejection;
+mod tier;
+
+pub use calendar::*;
+pub use command::*;
+pub use decision::{Context, Decision, advance, decide};
+pub use entry::*;
+pub use fold::{FoldError, apply};
+pub use id::*;
+pub use lot::*;
+pub use member::*;
+pub use money::*;
+pub use points::{Overflow, Points};
+pub use program::*;
+pub use purchase::*;
+pub use rejection::Rejection;
+pub use tier::{NextTier, next_tier};

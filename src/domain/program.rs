@@ -1,0 +1,233 @@
+//! The rule book of a programme, validated: one published version.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
+use rust_decimal::Decimal;
+
+use super::{Currency, Points, ProgramId, RuleId, TenderKind, TierId};
+
+/// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub id: ProgramId,
+    pub display_name: String,
+    /// 1, 2, 3, ...
+    pub version: u32,
+    /// When it takes effect.
+    pub publish_time: Timestamp,
+    pub currency: Currency,
+    pub time_zone: TimeZone,
+    /// Decimal places of a point, 0 to 2.
+    pub points_precision: u32,
+    pub basis: BasisPolicy,
+    pub rounding: Rounding,
+    /// In the order of the file.
+    pub rules: Vec<AccrualRule>,
+    pub combination: Combination,
+    pub expiry: Expiry,
+    /// From the lowest to the highest; empty in a programme without tiers.
+    pub tiers: Vec<Tier>,
+    pub tier_policy: TierPolicy,
+    pub purchase_time: PurchaseTimePolicy,
+    /// The most that one adjustment may move, either way.
+    pub maximum_adjustment: Option<Points>,
+}
+
+/// Which part of a purchase earns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BasisPolicy {
+    pub include_tax: bool,
+    pub include_shipping: bool,
+    pub include_tips: bool,
+    pub include_gift_cards: bool,
+    pub include_points_and_vouchers: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounding {
+    pub mode: RoundingMode,
+    pub stage: RoundingStage,
+    /// The fraction waits for the next purchase; only with [`RoundingMode::Floor`].
+    pub carry: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundingMode {
+    Floor,
+    HalfUp,
+    HalfEven,
+    Ceiling,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundingStage {
+    Line,
+    Rule,
+    Order,
+}
+
+#[derive(Debug, Clone)]
+pub struct AccrualRule {
+    pub id: RuleId,
+    pub display_name: String,
+    pub priority: u32,
+    pub rate: super::Rate,
+    pub filter: Filter,
+    pub limits: Limits,
+    /// The rule's own, or the programme's.
+    pub rounding: Rounding,
+    /// The rule's own, or the programme's.
+    pub expiry: Expiry,
+    pub with_tier_multiplier: bool,
+    pub qualifying: bool,
+}
+
+/// What a rule asks for; empty means any.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub skus: BTreeSet<String>,
+    pub categories: BTreeSet<String>,
+    pub labels: BTreeSet<String>,
+    pub excluded_skus: BTreeSet<String>,
+    pub excluded_categories: BTreeSet<String>,
+    pub excluded_labels: BTreeSet<String>,
+    pub stores: BTreeSet<String>,
+    pub channels: BTreeSet<String>,
+    pub tenders: BTreeSet<TenderKind>,
+    pub weekdays: Vec<Weekday>,
+    pub hours: Vec<HourRange>,
+    /// Of the basis, all lines together.
+    pub minimum_order: Decimal,
+}
+
+/// From `start` inclusive to `end` exclusive; `start` after `end` spans midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourRange {
+    pub start: i8,
+    pub end: i8,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    pub minimum: Option<Points>,
+    pub maximum: Option<Points>,
+    pub cap: Option<PointsCap>,
+    pub once_per_member: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PointsCap {
+    pub points: Points,
+    pub period: Period,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+    Lifetime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Combination {
+    Sum,
+    Exclusive,
+    Best,
+}
+
+/// When points lapse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    Never,
+    AfterDays(u32),
+    AfterMonths(u32),
+    EndOfPeriod { period: CalendarPeriod, additional_periods: u32 },
+    FixedDate { month: i8, day: i8, minimum_days: u32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CalendarPeriod {
+    Month,
+    Quarter,
+    HalfYear,
+    Year,
+}
+
+#[derive(Debug, Clone)]
+pub struct Tier {
+    pub id: TierId,
+    pub display_name: String,
+    /// `None` for the lowest.
+    pub threshold: Option<TierThreshold>,
+    pub multiplier: Decimal,
+}
+
+/// At least one bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TierThreshold {
+    pub qualifying_points: Option<Points>,
+    pub spend: Option<Decimal>,
+    pub visits: Option<u64>,
+    pub require_all: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierPolicy {
+    /// The tier that a purchase leads to sets the rate, not the one before it.
+    pub rate_at_tier_after: bool,
+    /// Points count for tiers as they would be without a tier's multiplier.
+    pub qualify_unmultiplied: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurchaseTimePolicy {
+    pub max_age_days: u32,
+    pub max_ahead_seconds: u32,
+}
+
+/// All published versions of a programme, the oldest first; never empty.
+#[derive(Debug, Clone)]
+pub struct ProgramHistory {
+    versions: Vec<Arc<Program>>,
+}
+
+impl ProgramHistory {
+    pub fn new(first: Arc<Program>) -> Self {
+        Self { versions: vec![first] }
+    }
+
+    pub fn with(&self, next: Arc<Program>) -> Self {
+        let mut versions = self.versions.clone();
+        versions.push(next);
+        Self { versions }
+    }
+
+    pub fn newest(&self) -> &Arc<Program> {
+        self.versions.last().expect("a programme has at least one version")
+    }
+
+    pub fn version(&self, version: u32) -> Option<&Arc<Program>> {
+        self.versions.iter().find(|program| program.version == version)
+    }
+
+    /// The version in force at an instant; before the first, the first.
+    pub fn at(&self, instant: Timestamp) -> &Arc<Program> {
+        self.versions.iter().rev().find(|program| program.publish_time <= instant).unwrap_or(&self.versions[0])
+    }
+}
+
+impl Program {
+    /// The place of a tier in the ranking; the lowest for `None` and for a tier that the rule book does not have.
+    pub fn rank(&self, tier: Option<&TierId>) -> usize {
+        tier.and_then(|tier| self.tiers.iter().position(|candidate| candidate.id == *tier)).unwrap_or(0)
+    }
+
+    /// `None` in a programme without tiers.
+    pub fn tier(&self, tier: Option<&TierId>) -> Option<&Tier> {
+        self.tiers.get(self.rank(tier))
+    }
+}

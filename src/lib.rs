@@ -1,0 +1,6 @@
+//! loyaltyd: the code map.
+
+pub mod contract;
+pub mod domain;
+pub mod ledger;
+pub mod store;

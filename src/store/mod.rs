@@ -1,0 +1,142 @@
+//! Where the ledger lives. A unit of work begins with the rows that a batch of commands names and ends with one commit, all or
+//! nothing, durable when it returns. Nothing in here speaks of sled or SQL, and nothing above assumes that this process is the only
+//! writer. The contract tests in `tests/it/store_contract.rs` run the same for every store.
+
+pub mod embedded;
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramId, Request, RequestId,
+};
+
+/// Counts commits, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct CommitSeq(pub u64);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Names the file, the place in it, and the command to run.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    #[error("{action} {path}: {source}")]
+    Io { action: &'static str, path: String, source: std::io::Error },
+    /// Another process has the data folder open.
+    #[error("{0} is in use by another process")]
+    InUse(String),
+    #[error("the ledger contradicts itself: {0}")]
+    Fold(#[from] FoldError),
+    /// The look-up tables failed; they can be rebuilt from the journal.
+    #[error("look-up tables: {0}")]
+    Tables(String),
+}
+
+/// Look-ups. Each call sees whole commits only, and only durable ones.
+pub trait Read {
+    /// A member at one instant, loaded as far as asked.
+    fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError>;
+    fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError>;
+    fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError>;
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError>;
+    /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
+    fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
+    /// Live lots in the order in which they are used up, those behind `after`.
+    fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError>;
+    /// Members in the order of their ids, those behind `after`.
+    fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError>;
+    /// All versions of all programmes, in the order in which they were published.
+    fn publications(&self) -> Result<Vec<Publication>, StoreError>;
+}
+
+pub trait Store: Read + Send + Sync + 'static {
+    /// Begins a unit of work on the rows that a batch names: loads them and, where a store has other writers, locks them until the commit.
+    /// At most one unit of work at a time.
+    fn begin<'a>(&'a self, names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError>;
+    /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
+    fn flush(&self) -> Result<(), StoreError>;
+}
+
+/// A unit of work: reads what was named, and ends with a commit or, when dropped, with nothing.
+pub trait Unit: Read {
+    /// All or nothing, durable when this returns. An error means that the process must end: what is on disk is not known.
+    fn commit(self: Box<Self>, commit: Commit) -> Result<CommitSeq, StoreError>;
+}
+
+/// What a batch is going to read.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'a> {
+    Member(&'a MemberKey),
+    Identifier(&'a ProgramId, &'a Identifier),
+    Request(&'a ProgramId, &'a RequestId),
+    Order(&'a ProgramId, &'a OrderKey),
+}
+
+/// How far a member is to be loaded. The header always is.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberDemand {
+    /// Lots that have lapsed by now are loaded, and the one after them.
+    pub now: Timestamp,
+    /// So many points' worth of lots that have not lapsed, in their order.
+    pub points: Option<Points>,
+    pub person: bool,
+}
+
+/// All that one commit writes. What else has to be written (look-ups by identifier, order, request) follows from the entries.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    pub publications: Vec<Publication>,
+    pub members: Vec<MemberChange>,
+}
+
+impl Commit {
+    pub fn is_empty(&self) -> bool {
+        self.publications.is_empty() && self.members.is_empty()
+    }
+}
+
+/// Each member at most once in a commit.
+#[derive(Debug, Clone)]
+pub struct MemberChange {
+    /// Not empty, in their order.
+    pub entries: Vec<Entry>,
+    /// The state after them; whatever they touch is loaded in it.
+    pub after: Member,
+}
+
+/// A published version of a rule book. The store does not look into the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub program: ProgramId,
+    pub version: u32,
+    pub publish_time: Timestamp,
+    pub request: Request,
+    /// The `loyalty.v1.Program` message as published.
+    pub document: Vec<u8>,
+}
+
+/// What a request id led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRow {
+    pub fingerprint: Fingerprint,
+    pub outcome: RequestOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// Entries `first` to `last` of a member, both inclusive.
+    Entries {
+        member: MemberId,
+        first: u64,
+        last: u64,
+    },
+    Publication {
+        version: u32,
+    },
+}
+
+/// Where a purchase was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurchaseRow {
+    pub member: MemberId,
+    pub entry_sequence: u64,
+}
