@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    contract::v1,
+    contract::{Violation, v1},
     domain::{
         ActorId, Command, Decision, Entry, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId,
         Purchase, Rejection, Request,
@@ -51,14 +51,6 @@ pub struct Published {
     /// With version and publish time.
     pub document: v1::Program,
     pub changed: bool,
-}
-
-/// A mistake in a rule book: where, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Such as `accrual_rules[2].per_amount.amount`.
-    pub path: String,
-    pub message: String,
 }
 
 #[derive(Debug, thiserror::Error)]
