@@ -1,0 +1,6 @@
+//! Integration tests, one binary: a file a subject.
+
+mod accrual;
+mod domain_properties;
+mod rule_book;
+mod support;
