@@ -27,7 +27,7 @@ pub(super) fn repeat(
     };
     let key = MemberKey { program: program.clone(), member };
     let entries = store.entries(&key, first, last)?;
-    let member = if command.answers_with_member() { Some(state_at(store, &key, last)?) } else { None };
+    let member = if command.answers_with_member() { Some(Box::new(state_at(store, &key, last)?)) } else { None };
     Ok(Outcome { key, entries, member })
 }
 

@@ -76,7 +76,7 @@ pub struct Outcome {
     /// Those that carry the request, in their order; never empty.
     pub entries: Vec<Entry>,
     /// The state right after them. `None` for purchases and adjustments, whose answers the entries hold.
-    pub member: Option<Member>,
+    pub member: Option<Box<Member>>,
 }
 
 #[derive(Debug, Clone)]

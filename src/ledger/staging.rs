@@ -164,7 +164,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             self.stage_lookups(entry);
         }
         let answered = entries.iter().filter(|entry| entry.request.is_some()).cloned().collect();
-        let shown = command.answers_with_member().then(|| member.clone());
+        let shown = command.answers_with_member().then(|| Box::new(member.clone()));
         let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
         match self.members.get_mut(&key) {
             Some(staged) => {
