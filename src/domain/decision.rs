@@ -1,5 +1,7 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, ToSpan};
 
 use super::{
@@ -189,7 +191,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn record_purchase(&mut self, purchase: &Purchase) -> Result<(), Rejection> {
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
         check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
@@ -197,11 +199,11 @@ impl<'a> Draft<'a> {
         let oldest = oldest_accepted(self.context.programs.newest(), self.context.now);
         let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, oldest)?;
         let accrued = PurchaseAccrued {
-            purchase: purchase.clone(),
+            purchase: Arc::clone(purchase),
             accrual,
             tier: program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
         };
-        self.enter(EntryKind::PurchaseAccrued(Box::new(accrued)), occurred_time, program)?;
+        self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
         self.upgrade(self.context.programs.newest(), occurred_time)
     }
 }

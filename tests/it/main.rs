@@ -1,6 +1,5 @@
-//! Integration tests, one binary: a file a subject.
+//! The integration tests, in one binary: a file a subject.
 
 mod accrual;
 mod domain_properties;
 mod rule_book;
-mod support;
