@@ -1,0 +1,7 @@
+//! The command line: one file a subcommand.
+
+pub mod client;
+mod error;
+pub mod import;
+
+pub use error::CliError;
