@@ -7,6 +7,7 @@ use loyaltyd::cli::{self, CliError};
 #[derive(Parser)]
 #[command(name = "loyaltyd", version)]
 enum Command {
+    Bench(cli::bench::Args),
     Import(cli::import::Args),
 }
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let outcome = runtime.block_on(async {
         match command {
+            Command::Bench(args) => cli::bench::run(args).await,
             Command::Import(args) => cli::import::run(args).await,
         }
     });

@@ -159,7 +159,9 @@ impl Builder {
         self.lines.push(v1::PurchaseLine {
             sku: text(PurchaseField::Sku).unwrap_or_default().to_owned(),
             category: text(PurchaseField::Category).unwrap_or_default().to_owned(),
-            quantity: decimal(text(PurchaseField::Quantity), "quantity")?.map(|quantity| quantity.normalize().to_string()).unwrap_or_default(),
+            quantity: decimal(text(PurchaseField::Quantity), "quantity")?
+                .map(|quantity| quantity.normalize().to_string())
+                .unwrap_or_default(),
             amount: Some(money(amount)),
             discount: discount.filter(|discount| !discount.is_zero()).map(money),
             tax: tax.filter(|tax| !tax.is_zero()).map(money),

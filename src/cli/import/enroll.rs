@@ -21,6 +21,11 @@ pub const IN_FLIGHT: usize = 64;
 /// Members that are remembered as enrolled. Beyond, all are forgotten and enrolled again, which changes nothing.
 const REMEMBERED: usize = 1_000_000;
 
+/// Baskets in their order, each with the enrolment that it waits for.
+type Waiting = VecDeque<(Basket, Option<Call>)>;
+/// An enrolment on its way.
+pub type Call = JoinHandle<Result<Enrolled, CliError>>;
+
 /// What became of a member.
 pub enum Enrolled {
     /// When, as the service has it.
@@ -79,7 +84,7 @@ pub async fn before_purchases(
     ready: mpsc::Sender<Basket>,
 ) -> Result<u64, CliError> {
     let mut known = HashSet::new();
-    let mut waiting: VecDeque<(Basket, Option<JoinHandle<Result<Enrolled, CliError>>>)> = VecDeque::new();
+    let mut waiting: Waiting = VecDeque::new();
     let mut open = true;
     let mut enrolled = 0;
     while open || !waiting.is_empty() {
@@ -107,13 +112,7 @@ pub async fn before_purchases(
     Ok(enrolled)
 }
 
-fn start(
-    channel: &Channel,
-    program: &str,
-    retry_for: Duration,
-    basket: &Basket,
-    known: &mut HashSet<[u8; 16]>,
-) -> Option<JoinHandle<Result<Enrolled, CliError>>> {
+fn start(channel: &Channel, program: &str, retry_for: Duration, basket: &Basket, known: &mut HashSet<[u8; 16]>) -> Option<Call> {
     if basket.request.is_err() {
         return None;
     }
@@ -135,9 +134,7 @@ fn start(
 }
 
 /// Waits for the first one's call; may be dropped and awaited again.
-fn front(
-    waiting: &mut VecDeque<(Basket, Option<JoinHandle<Result<Enrolled, CliError>>>)>,
-) -> impl Future<Output = Result<Option<Enrolled>, CliError>> {
+fn front(waiting: &mut Waiting) -> impl Future<Output = Result<Option<Enrolled>, CliError>> {
     let call = waiting.front_mut().and_then(|(_, call)| call.as_mut());
     async {
         match call {

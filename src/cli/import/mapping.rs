@@ -40,8 +40,7 @@ impl<F: ValueEnum + Ord + Copy> Columns<F> {
     /// A field that is not mapped is taken from the column of its own name, if there is one.
     pub fn resolve(header: &StringRecord, pairs: &[Pair<F>], required: &[F], file: &Path) -> Result<Self, CliError> {
         let place = |column: &str| header.iter().position(|title| title.trim() == column);
-        let mut places: BTreeMap<F, usize> =
-            F::value_variants().iter().filter_map(|field| Some((*field, place(&name(field))?))).collect();
+        let mut places: BTreeMap<F, usize> = F::value_variants().iter().filter_map(|field| Some((*field, place(&name(field))?))).collect();
         let mut seen = Vec::new();
         for Pair { field, column } in pairs {
             if seen.contains(field) {

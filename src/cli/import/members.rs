@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use jiff::civil::Date;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
 use super::{
     Common,
-    enroll::{self, Enrolled},
+    enroll::{self, Call, Enrolled},
     file::{Refusal, Row, Table},
     mapping::{Columns, Pair, parse_pair},
     report::{Counts, Progress, Rejects},
@@ -109,8 +109,6 @@ struct Enrolment {
     progress: Progress,
     counts: Counts,
 }
-
-type Call = JoinHandle<Result<Enrolled, CliError>>;
 
 impl Enrolment {
     /// In the file's order, several at a time.

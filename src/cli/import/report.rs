@@ -93,7 +93,7 @@ impl Progress {
     }
 
     pub fn update(&mut self, position: u64, counts: &Counts) {
-        if counts.read % 64 != 0 && self.printed.elapsed() < LINE_INTERVAL {
+        if !counts.read.is_multiple_of(64) && self.printed.elapsed() < LINE_INTERVAL {
             return;
         }
         match &self.bar {
