@@ -12,7 +12,7 @@ import sys
 from decimal import ROUND_FLOOR, Decimal
 
 # Lifetime spend in dollars that it takes, from the lowest tier to the highest.
-TIERS = [("member", 0), ("silver", 100), ("gold", 500), ("diamond", 1500)]
+TIERS = [("listener", 0), ("fan", 100), ("collector", 500)]
 
 
 def expected(path):

@@ -64,7 +64,7 @@ def import_command(binary, kind, file, server, folder, *extra):
     """What a user types for a file of this kind."""
     command = [binary, "import", "purchases", file, "--server", server, "--enroll", "--rejects", pathlib.Path(folder) / f"{kind}.rejects.csv"]
     if kind == "cdnow":
-        command += ["--program", "cdnow-import", "--store", "web", "--map", "order=order_id", "--map", "member=customer_id"]
+        command += ["--program", "cdnow", "--store", "web", "--map", "order=order_id", "--map", "member=customer_id"]
         command += ["--map", "time=date", "--map", "amount=amount_usd"]
     else:
         command += ["--program", "grocery", "--map", "order=basket_id", "--map", "member=household_id", "--map", "time=transaction_timestamp"]

@@ -58,16 +58,20 @@ def lines(dice, members, path):
     return count
 
 
+def make(folder, seed=1, members=300):
+    folder.mkdir(parents=True, exist_ok=True)
+    dice = random.Random(seed)
+    print(purchases(dice, members, folder / "purchases.csv"), "purchases")
+    print(lines(dice, members, folder / "lines.csv"), "lines")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--members", type=int, default=300)
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    dice = random.Random(args.seed)
-    print(purchases(dice, args.members, args.folder / "purchases.csv"), "purchases")
-    print(lines(dice, args.members, args.folder / "lines.csv"), "lines")
+    make(args.folder, args.seed, args.members)
 
 
 if __name__ == "__main__":
