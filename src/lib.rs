@@ -1,5 +1,6 @@
 //! loyaltyd: the code map.
 
+pub mod cli;
 pub mod contract;
 pub mod domain;
 pub mod ledger;

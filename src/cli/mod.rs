@@ -1,0 +1,8 @@
+//! The command line: one file a subcommand.
+
+pub mod bench;
+pub mod client;
+mod error;
+pub mod import;
+
+pub use error::CliError;
