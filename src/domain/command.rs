@@ -47,6 +47,20 @@ impl Command {
         }
     }
 
+    /// Whether the answer shows the member; the answers to the others are in their entries.
+    pub fn answers_with_member(&self) -> bool {
+        match self {
+            Command::Enroll { .. }
+            | Command::UpdateProfile(_)
+            | Command::AddIdentifier { .. }
+            | Command::RemoveIdentifier { .. }
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. } => true,
+            Command::RecordPurchase(_) | Command::AdjustPoints(_) => false,
+        }
+    }
+
     /// How many points the decision takes from lots; `None`: it reads no lots beside those that are due.
     pub fn takes_points(&self) -> Option<Points> {
         match self {

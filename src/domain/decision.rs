@@ -1,5 +1,7 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, ToSpan};
 
 use super::{
@@ -200,7 +202,7 @@ impl<'a> Draft<'a> {
             accrual,
             tier: program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
         };
-        self.enter(EntryKind::PurchaseAccrued(Box::new(accrued)), occurred_time, program)?;
+        self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
         self.upgrade(self.context.programs.newest(), occurred_time)
     }
 }

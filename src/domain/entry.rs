@@ -1,6 +1,8 @@
 //! Entries: the append-only ledger of a member. They carry resolved amounts and instants, so that folding them needs no rule, clock or
 //! time-zone table.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
@@ -60,7 +62,7 @@ pub enum EntryKind {
     MemberReactivated {
         reason: String,
     },
-    PurchaseAccrued(Box<PurchaseAccrued>),
+    PurchaseAccrued(Arc<PurchaseAccrued>),
     PointsAdjusted(Adjusted),
     PointsExpired(Expired),
     TierChanged(TierChange),
