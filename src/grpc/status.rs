@@ -8,9 +8,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::Mistakes;
 use crate::{
-    contract::v1,
+    contract::{program::Violation, v1},
     domain::{IdentifierKind, Rejection},
-    ledger::{LedgerError, Violation},
+    ledger::LedgerError,
 };
 
 /// The `domain` of every ErrorInfo.
@@ -77,13 +77,10 @@ impl Refusal {
         refusal
     }
 
-    pub fn code_name(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         self.reason
     }
 
-    pub fn is_internal(&self) -> bool {
-        self.code == Code::Internal
-    }
 }
 
 /// Keeps the first violations that fit into an error.

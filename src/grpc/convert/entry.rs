@@ -266,3 +266,17 @@ pub const SHOWN_PLACES: u32 = 12;
 pub fn version(version: u32) -> i32 {
     i32::try_from(version).unwrap_or(i32::MAX)
 }
+
+/// A purchase as it was recorded. `None` if the entry is not one of a purchase.
+pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::GetPurchaseResponse> {
+    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(&entry.kind, &program_of(history, entry).currency) else {
+        return None;
+    };
+    Some(v1::GetPurchaseResponse {
+        member_id: entry.key.member.to_string(),
+        entry_sequence: count(entry.sequence),
+        record_time: Some(timestamp(entry.record_time)),
+        purchase: accrued.purchase,
+        accrual: accrued.accrual,
+    })
+}

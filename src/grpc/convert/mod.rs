@@ -11,14 +11,16 @@ mod time;
 
 use std::fmt;
 
-use crate::{contract::v1, domain::Program, ledger::Violation};
+use crate::{
+    contract::{program::Violation, v1},
+    domain::ActorId,
+};
 
-pub use amount::{decimal, money, points_text, whole_points};
-pub use entry::{accrual, balance, entry, last_balance, lot, purchase_recorded, tier_change};
+pub use amount::{decimal, points_text, whole_points};
+pub use entry::{entry, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
 pub use member::{enrolment, identifier, member, member_target, profile_update};
 pub use purchase::{Order, order_key, purchase};
 pub use request::{Mutation, request};
-pub use time::timestamp;
 
 /// Mistakes of one request that are kept; the rest is counted.
 const MAX_MISTAKES: usize = 40;
@@ -130,13 +132,8 @@ pub fn reason(value: String, mistakes: &mut Mistakes) -> Option<String> {
 }
 
 /// Who does a thing by hand.
-pub fn actor(value: Option<v1::Actor>, mistakes: &mut Mistakes) -> Option<crate::domain::ActorId> {
+pub fn actor(value: Option<v1::Actor>, mistakes: &mut Mistakes) -> Option<ActorId> {
     let path = Path::Root.field("actor");
     let actor = mistakes.require(path, value)?;
-    mistakes.take(path.field("actor_id"), crate::domain::ActorId::new(&actor.actor_id))
-}
-
-/// The tier of a member in words of the contract; empty in a programme without tiers.
-pub fn tier_name(program: &Program, header: &crate::domain::Header) -> String {
-    program.tier(header.tier.current().map(|held| &held.tier)).map_or_else(String::new, |tier| tier.id.to_string())
+    mistakes.take(path.field("actor_id"), ActorId::new(&actor.actor_id))
 }
