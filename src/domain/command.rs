@@ -1,5 +1,7 @@
 //! What can be asked of a member.
 
+use std::sync::Arc;
+
 use super::{BirthDate, Identifier, Person, Points, Purchase, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub enum Command {
     SetTier { tier: TierId, reason: String },
     Suspend { reason: String },
     Reactivate { reason: String },
-    RecordPurchase(Purchase),
+    RecordPurchase(Arc<Purchase>),
     AdjustPoints(Adjustment),
 }
 

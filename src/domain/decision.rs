@@ -191,14 +191,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn record_purchase(&mut self, purchase: &Purchase) -> Result<(), Rejection> {
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
         check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
         let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, self.context.now)?;
         let accrued = PurchaseAccrued {
-            purchase: purchase.clone(),
+            purchase: Arc::clone(purchase),
             accrual,
             tier: program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
         };

@@ -70,7 +70,7 @@ pub enum EntryKind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurchaseAccrued {
-    pub purchase: Purchase,
+    pub purchase: Arc<Purchase>,
     pub accrual: Accrual,
     /// The tier held when this was recorded, before any change by it; `None` in a programme without tiers.
     pub tier: Option<TierId>,

@@ -38,7 +38,7 @@ impl Ledger {
     }
 
     /// What recording the purchase would enter.
-    pub fn quote(&self, key: &MemberKey, purchase: Purchase) -> Result<Decision, LedgerError> {
+    pub fn quote(&self, key: &MemberKey, purchase: Arc<Purchase>) -> Result<Decision, LedgerError> {
         if let Some(order) = &purchase.order
             && let Some(row) = self.0.store.purchase(&key.program, order)?
         {
