@@ -147,7 +147,12 @@ impl Story<'_> {
         }
         sentence.push('.');
         if let Some(limit) = award.limit {
-            sentence.push_str(&format!(" {}: {} points became {}.", limited(limit), self.points(award.uncapped_points), self.points(award.points)));
+            sentence.push_str(&format!(
+                " {}: {} points became {}.",
+                limited(limit),
+                self.points(award.uncapped_points),
+                self.points(award.points)
+            ));
         }
         if let Some(lot) = award.lot {
             sentence.push_str(&format!(" {} points in lot {lot}, {}.", self.points(award.points), self.valid(award.expire_time)));

@@ -40,7 +40,10 @@ impl MemberService for Members {
         observed.run(async { Ok(v1::AddIdentifierResponse { member: Some(self.change(request, add).await?.0) }) }).await
     }
 
-    async fn remove_identifier(&self, request: Request<v1::RemoveIdentifierRequest>) -> Result<Response<v1::RemoveIdentifierResponse>, Status> {
+    async fn remove_identifier(
+        &self,
+        request: Request<v1::RemoveIdentifierRequest>,
+    ) -> Result<Response<v1::RemoveIdentifierResponse>, Status> {
         let request = request.into_inner();
         let observed = observe("MemberService/RemoveIdentifier", &request.program_id);
         observed.run(async { Ok(v1::RemoveIdentifierResponse { member: Some(self.change(request, remove).await?.0) }) }).await
@@ -52,7 +55,10 @@ impl MemberService for Members {
         observed.run(async { Ok(v1::SuspendMemberResponse { member: Some(self.change(request, suspend).await?.0) }) }).await
     }
 
-    async fn reactivate_member(&self, request: Request<v1::ReactivateMemberRequest>) -> Result<Response<v1::ReactivateMemberResponse>, Status> {
+    async fn reactivate_member(
+        &self,
+        request: Request<v1::ReactivateMemberRequest>,
+    ) -> Result<Response<v1::ReactivateMemberResponse>, Status> {
         let request = request.into_inner();
         let observed = observe("MemberService/ReactivateMember", &request.program_id);
         observed.run(async { Ok(v1::ReactivateMemberResponse { member: Some(self.change(request, reactivate).await?.0) }) }).await

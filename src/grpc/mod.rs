@@ -20,8 +20,8 @@ use tonic::service::Routes;
 
 use crate::{
     contract::v1::{
-        member_service_server::MemberServiceServer, points_service_server::PointsServiceServer, program_service_server::ProgramServiceServer,
-        purchase_service_server::PurchaseServiceServer,
+        member_service_server::MemberServiceServer, points_service_server::PointsServiceServer,
+        program_service_server::ProgramServiceServer, purchase_service_server::PurchaseServiceServer,
     },
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget},
@@ -64,7 +64,12 @@ struct Named {
     target: Option<MemberTarget>,
 }
 
-fn named(ledger: &Ledger, program: &str, member: Option<&crate::contract::v1::MemberRef>, mistakes: &mut Mistakes) -> Result<Named, Refusal> {
+fn named(
+    ledger: &Ledger,
+    program: &str,
+    member: Option<&crate::contract::v1::MemberRef>,
+    mistakes: &mut Mistakes,
+) -> Result<Named, Refusal> {
     let target = convert::member_target(member, mistakes);
     let (program, history) = program_named(ledger, program, mistakes)?;
     Ok(Named { program, history, target })

@@ -19,10 +19,7 @@ pub struct Programs(pub Arc<Gate>);
 
 #[tonic::async_trait]
 impl ProgramService for Programs {
-    async fn publish_program(
-        &self,
-        request: Request<v1::PublishProgramRequest>,
-    ) -> Result<Response<v1::PublishProgramResponse>, Status> {
+    async fn publish_program(&self, request: Request<v1::PublishProgramRequest>) -> Result<Response<v1::PublishProgramResponse>, Status> {
         let request = request.into_inner();
         let program = request.program.as_ref().map_or("", |program| &program.program_id);
         observe("ProgramService/PublishProgram", program).run(self.publish(request)).await

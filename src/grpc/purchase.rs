@@ -68,19 +68,14 @@ impl Purchases {
         let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
         let purchase = convert::purchase(request.purchase, Order::Optional, &history.newest().currency, &mut mistakes);
         let (target, purchase) = mistakes.settle(target.zip(purchase))?;
-        let mut entries = ledger.quote(&ledger.find(&program, &target)?, purchase)?.entries;
+        let mut entries = ledger.quote(&ledger.find(&program, &target)?, Arc::new(purchase))?.entries;
         // What time alone brings is not the purchase's, here as in the answer of RecordPurchase.
         entries.retain(|entry| !matches!(entry.kind, EntryKind::PointsExpired(_)));
         let recorded = convert::purchase_recorded(&history, &entries).ok_or_else(no_purchase)?;
         let mut accrual = recorded.accrual;
         // A quote makes no lots.
         accrual.iter_mut().flat_map(|accrual| &mut accrual.awards).for_each(|award| award.lot_id.clear());
-        Ok(v1::QuotePurchaseResponse {
-            accrual,
-            balance: recorded.balance,
-            tier_id: recorded.tier_id,
-            tier_change: recorded.tier_change,
-        })
+        Ok(v1::QuotePurchaseResponse { accrual, balance: recorded.balance, tier_id: recorded.tier_id, tier_change: recorded.tier_change })
     }
 
     async fn record(&self, request: v1::RecordPurchaseRequest) -> Result<v1::RecordPurchaseResponse, Refusal> {
@@ -122,7 +117,7 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let purchase = convert::purchase(request.purchase, Order::Required, &program.newest().currency, &mut mistakes);
     let ((id, member), purchase) = mistakes.settle(id.zip(target).zip(purchase))?;
-    Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(purchase) })
+    Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(Arc::new(purchase)) })
 }
 
 fn recorded(program: &ProgramHistory, outcome: Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {

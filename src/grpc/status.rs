@@ -80,7 +80,6 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         self.reason
     }
-
 }
 
 /// Keeps the first violations that fit into an error.
@@ -204,15 +203,11 @@ fn row(rejection: &Rejection) -> Row {
             "purchase.occurred_time",
             vec![("occurred_time", occurred_time.to_string()), ("max_ahead_seconds", max_ahead_seconds.to_string())],
         ),
-        Rejection::TierNotFound { tier } => {
-            blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())])
-        }
+        Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierHeld { tier } => row(Code::FailedPrecondition, "TIER_HELD", vec![("tier_id", tier.to_string())]),
-        Rejection::AdjustmentTooLarge { limit, requested } => row(
-            Code::FailedPrecondition,
-            "ADJUSTMENT_TOO_LARGE",
-            vec![("limit", limit.to_string()), ("requested", requested.to_string())],
-        ),
+        Rejection::AdjustmentTooLarge { limit, requested } => {
+            row(Code::FailedPrecondition, "ADJUSTMENT_TOO_LARGE", vec![("limit", limit.to_string()), ("requested", requested.to_string())])
+        }
         Rejection::InsufficientPoints { available, requested } => row(
             Code::FailedPrecondition,
             "INSUFFICIENT_POINTS",

@@ -46,11 +46,7 @@ async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPur
     }
 }
 
-async fn read_all(
-    ledger: &Ledger,
-    mut requests: Streaming<v1::StreamPurchasesRequest>,
-    ready: &mpsc::Sender<Read>,
-) -> Result<(), Status> {
+async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRequest>, ready: &mpsc::Sender<Read>) -> Result<(), Status> {
     let room = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await? {
         let lines = purchase.as_ref().and_then(|request| request.purchase.as_ref()).map_or(0, |purchase| purchase.lines.len());

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        Currency, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_TENDERS, OrderId, OrderKey, Purchase, PurchaseMistake, StoreId, Tender, TenderKind,
+        Currency, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_TENDERS, OrderId, OrderKey, Purchase, PurchaseMistake, StoreId, Tender,
+        TenderKind,
     },
 };
 
