@@ -9,6 +9,7 @@ use loyaltyd::cli::{self, CliError};
 enum Command {
     Bench(cli::bench::Args),
     Import(cli::import::Args),
+    Program(cli::program::Args),
 }
 
 fn main() -> ExitCode {
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         match command {
             Command::Bench(args) => cli::bench::run(args).await,
             Command::Import(args) => cli::import::run(args).await,
+            Command::Program(args) => cli::program::run(args).await,
         }
     });
     match outcome {

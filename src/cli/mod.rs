@@ -4,5 +4,6 @@ pub mod bench;
 pub mod client;
 mod error;
 pub mod import;
+pub mod program;
 
 pub use error::CliError;
