@@ -1,0 +1,1 @@
+//! Rule books: files, and the mistakes in them.
