@@ -1,1 +1,12 @@
-//! The integration tests, in one binary: a file a subject.
+//! One binary of integration tests: a file a subject. No mocks: the real store in a temporary folder, a manual clock, a real server on a
+//! loopback port.
+
+mod support;
+
+mod health;
+mod member;
+mod points;
+mod purchase;
+mod races;
+mod refused_input;
+mod tidy;
