@@ -1,6 +1,9 @@
 //! The command line: one file a subcommand.
 
+pub mod bench;
+pub mod client;
 mod error;
+pub mod import;
 mod serve;
 
 use std::process::ExitCode;
@@ -24,12 +27,16 @@ enum Command {
     /// Serve the gRPC API from a data folder until SIGTERM or SIGINT
     #[command(after_help = serve::EXAMPLES)]
     Serve(crate::config::ServeArgs),
+    Import(import::Args),
+    Bench(bench::Args),
 }
 
 /// Parses the command line and runs what it asks for.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Import(args) => as_client(import::run(args)),
+        Command::Bench(args) => as_client(bench::run(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +45,12 @@ pub fn run() -> ExitCode {
             exit_code(&error)
         }
     }
+}
+
+/// Runs a subcommand that talks to a server.
+fn as_client(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| CliError::Failed(error.to_string()))?;
+    runtime.block_on(work)
 }
 
 fn exit_code(error: &CliError) -> ExitCode {

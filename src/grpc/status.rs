@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::Mistakes;
 use crate::{
-    contract::{program::Violation, v1},
+    contract::{Violation, v1},
     domain::{IdentifierKind, Rejection},
     ledger::LedgerError,
 };

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    contract::{program::Violation, v1},
+    contract::{Violation, v1},
     domain::{ActorId, Command, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Rejection, Request},
     store::{Store, StoreError},
 };

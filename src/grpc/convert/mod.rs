@@ -12,7 +12,7 @@ mod time;
 use std::fmt;
 
 use crate::{
-    contract::{program::Violation, v1},
+    contract::{Violation, v1},
     domain::ActorId,
 };
 
