@@ -45,11 +45,8 @@ async fn a_profile_changes_as_its_mask_says() {
         profile: Some(profile),
         update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }),
     };
-    let profile = v1::Profile {
-        display_name: "Lan".into(),
-        birth_date: Some(v1::Date { year: 1990, month: 5, day: 1 }),
-        language_code: "vi".into(),
-    };
+    let profile =
+        v1::Profile { display_name: "Lan".into(), birth_date: Some(v1::Date { year: 1990, month: 5, day: 1 }), language_code: "vi".into() };
     let all = ["display_name", "birth_date", "language_code"];
     let updated = server.members().update_member(update("u-1", profile.clone(), &all)).await.unwrap().into_inner().member.unwrap();
     assert_eq!(updated.profile, Some(profile.clone()));
@@ -86,7 +83,9 @@ async fn identifiers_come_and_go() {
     let expected = Refused { code: Code::FailedPrecondition, reason: "IDENTIFIER_NOT_HELD".into(), fields: vec![] };
     assert_eq!(refused(&server.members().remove_identifier(remove("r-2")).await.unwrap_err()), expected);
     // The card is free for somebody else.
-    assert_ne!(server.enroll("c-1").await, member);
+    let other = v1::EnrollMemberRequest { request_id: "enrol-other".into(), ..enrolment("c-1") };
+    let other = server.members().enroll_member(other).await.unwrap().into_inner().member.unwrap();
+    assert_ne!(other.member_id, member);
     server.stop().await;
 }
 
@@ -187,12 +186,7 @@ async fn rule_books_are_published_checked_and_listed() {
     assert_eq!(ids, ["abc", "vietnam"]);
     let page = programs.list_programs(list(page.next_page_token)).await.unwrap().into_inner();
     assert_eq!((page.programs[0].program_id.as_str(), page.next_page_token.as_str()), ("zebra", ""));
-    let broken = v1::Program {
-        currency_code: "XXX".into(),
-        time_zone: "Mars/Olympus".into(),
-        accrual_rules: vec![],
-        ..rule_book()
-    };
+    let broken = v1::Program { currency_code: "XXX".into(), time_zone: "Mars/Olympus".into(), accrual_rules: vec![], ..rule_book() };
     let publish = v1::PublishProgramRequest { request_id: "p-4".into(), program: Some(broken), validate_only: false };
     let refusal = refused(&programs.publish_program(publish).await.unwrap_err());
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "PROGRAM_INVALID"));

@@ -1,6 +1,5 @@
 //! A member's story at the till: quote, record, climb, read back; batches and streams of offline tills.
 
-use jiff::ToSpan;
 use loyaltyd::contract::v1::{self, purchase_result::Result as Judged};
 use tonic::Code;
 
@@ -13,12 +12,8 @@ async fn a_quote_says_what_the_record_then_does() {
     let basket = purchase("o-1", "259000");
     let quote = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_card("c-1"), purchase: Some(basket.clone()) };
     let quoted = server.purchases().quote_purchase(quote).await.unwrap().into_inner();
-    let record = v1::RecordPurchaseRequest {
-        request_id: "r-1".into(),
-        program_id: PROGRAM.into(),
-        member: by_card("c-1"),
-        purchase: Some(basket),
-    };
+    let record =
+        v1::RecordPurchaseRequest { request_id: "r-1".into(), program_id: PROGRAM.into(), member: by_card("c-1"), purchase: Some(basket) };
     let mut recorded = server.purchases().record_purchase(record).await.unwrap().into_inner();
     assert_eq!(quoted.accrual.as_ref().unwrap().points, 25);
     assert_eq!(recorded.accrual.as_ref().unwrap().awards[0].lot_id, "1");
@@ -51,7 +46,9 @@ async fn a_member_climbs_and_every_point_is_explained() {
     let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: third.entry_sequence };
     let explained = server.points().explain_entry(explain).await.unwrap().into_inner();
     let text = explained.explanation.join("\n");
-    for part in ["Purchase o-3 of store hcm-1", "2026-03-10 12:00:00", "109999 VND", "1 per 10000", "multiplier 1.2 of tier silver", "lot 3"] {
+    for part in
+        ["Purchase o-3 of store hcm-1", "2026-03-10 12:00:00", "109999 VND", "1 per 10000", "multiplier 1.2 of tier silver", "lot 3"]
+    {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     assert!(text.contains("valid until the end of 2027-03-10"), "{text}");
@@ -75,7 +72,7 @@ async fn a_repeated_request_gets_the_first_answer_again_even_after_a_restart() {
     assert_eq!(server.purchases().record_purchase(request.clone()).await.unwrap().into_inner(), first);
     let before = server.member(&member).await;
     let server = server.restart().await;
-    server.later(40.days().hours(1));
+    server.days_later(40);
     assert_eq!(server.purchases().record_purchase(request).await.unwrap().into_inner(), first);
     assert_eq!(server.member(&member).await, before);
     server.stop().await;

@@ -32,10 +32,8 @@ async fn two_clients_with_the_same_order_record_one_purchase_each_time() {
     let server = TestServer::start().await;
     let member = server.enroll("c-1").await;
     for race in 0..RACES {
-        let request = |till: &str| v1::RecordPurchaseRequest {
-            request_id: format!("{till}-{race}"),
-            ..sale(&member, &format!("o-{race}"), "10000")
-        };
+        let request =
+            |till: &str| v1::RecordPurchaseRequest { request_id: format!("{till}-{race}"), ..sale(&member, &format!("o-{race}"), "10000") };
         let (one, other) = (request("a"), request("b"));
         let (mut first, mut second) = (server.purchases(), server.purchases());
         let (one, other) = tokio::join!(

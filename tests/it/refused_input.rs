@@ -4,7 +4,9 @@ use jiff::ToSpan;
 use loyaltyd::contract::v1::{self, identifier::Kind};
 use tonic::{Code, Status};
 
-use crate::support::{PROGRAM, Refused, TestServer, actor, adjustment, by_card, by_id, card, enrolment, identifier, line, refused, sale, vnd};
+use crate::support::{
+    PROGRAM, Refused, TestServer, actor, adjustment, by_card, by_id, card, enrolment, identifier, line, refused, sale, vnd,
+};
 
 enum Call {
     Record(v1::RecordPurchaseRequest),
@@ -131,10 +133,11 @@ fn names(member: &str) -> Vec<Case> {
         no("unknown card", record(member, |it| it.member = by_card("c-9")), Code::NotFound, "MEMBER_NOT_FOUND", &[]),
         wrong("empty card", record(member, |it| it.member = by_card(" ")), &["member.identifier.value"]),
         wrong("no store", basket(member, |it| it.store_id.clear()), &["purchase.store_id"]),
-        wrong("long store and order", basket(member, |it| (it.store_id, it.order_id) = ("x".repeat(65), "x".repeat(65))), &[
-            "purchase.store_id",
-            "purchase.order_id",
-        ]),
+        wrong(
+            "long store and order",
+            basket(member, |it| (it.store_id, it.order_id) = ("x".repeat(65), "x".repeat(65))),
+            &["purchase.store_id", "purchase.order_id"],
+        ),
         wrong("order with a control character", basket(member, |it| it.order_id = "a\nb".into()), &["purchase.order_id"]),
         no(
             "unknown purchase",
@@ -145,9 +148,11 @@ fn names(member: &str) -> Vec<Case> {
         ),
         no("unknown tier", set_tier(member, "platinum"), Code::InvalidArgument, "TIER_NOT_FOUND", &["tier_id"]),
         wrong("no tier", set_tier(member, ""), &["tier_id"]),
-        wrong("no rule book", Call::Publish(Box::new(v1::PublishProgramRequest { request_id: "p".into(), ..Default::default() })), &[
-            "program",
-        ]),
+        wrong(
+            "no rule book",
+            Call::Publish(Box::new(v1::PublishProgramRequest { request_id: "p".into(), ..Default::default() })),
+            &["program"],
+        ),
     ]
 }
 
@@ -169,9 +174,11 @@ fn amounts(member: &str) -> Vec<Case> {
     };
     const AMOUNT: &[&str] = &["purchase.lines[0].amount.amount"];
     vec![
-        wrong("other currency", basket(member, |it| it.total.as_mut().unwrap().currency_code = "USD".into()), &[
-            "purchase.total.currency_code",
-        ]),
+        wrong(
+            "other currency",
+            basket(member, |it| it.total.as_mut().unwrap().currency_code = "USD".into()),
+            &["purchase.total.currency_code"],
+        ),
         wrong("no currency", basket(member, |it| it.total.as_mut().unwrap().currency_code.clear()), &["purchase.total.currency_code"]),
         wrong("surplus digits", amount("20000.5"), AMOUNT),
         wrong("surplus zeros", amount("20000.0"), AMOUNT),
@@ -191,20 +198,8 @@ fn amounts(member: &str) -> Vec<Case> {
         wrong("no reason", Call::Adjust(v1::AdjustPointsRequest { reason: String::new(), ..adjustment(member, "a", 1) }), &["reason"]),
         wrong("long reason", Call::Adjust(v1::AdjustPointsRequest { reason: "x".repeat(501), ..adjustment(member, "a", 1) }), &["reason"]),
         wrong("no actor", Call::Adjust(v1::AdjustPointsRequest { actor: None, ..adjustment(member, "a", 1) }), &["actor"]),
-        no(
-            "adjust by too much",
-            Call::Adjust(adjustment(member, "a", 10_001)),
-            Code::FailedPrecondition,
-            "ADJUSTMENT_TOO_LARGE",
-            &[],
-        ),
-        no(
-            "take by the lowest number",
-            Call::Adjust(adjustment(member, "a", i64::MIN)),
-            Code::OutOfRange,
-            "NUMBER_TOO_LARGE",
-            &[],
-        ),
+        no("adjust by too much", Call::Adjust(adjustment(member, "a", 10_001)), Code::FailedPrecondition, "ADJUSTMENT_TOO_LARGE", &[]),
+        no("take by the lowest number", Call::Adjust(adjustment(member, "a", i64::MIN)), Code::OutOfRange, "NUMBER_TOO_LARGE", &[]),
         no("take too much", Call::Adjust(adjustment(member, "a", -6)), Code::FailedPrecondition, "INSUFFICIENT_POINTS", &[]),
     ]
 }
@@ -240,12 +235,20 @@ fn purchases(member: &str) -> Vec<Case> {
         wrong("lowest time", basket(member, |it| it.occurred_time = at(i64::MIN, i32::MIN)), &["purchase.occurred_time"]),
         wrong("highest time", basket(member, |it| it.occurred_time = at(i64::MAX, i32::MAX)), &["purchase.occurred_time"]),
         wrong("negative nanos", basket(member, |it| it.occurred_time = at(1_773_118_800, -1)), &["purchase.occurred_time"]),
-        no("31 days ago", basket(member, |it| it.occurred_time = ago(31)), Code::OutOfRange, "PURCHASE_TOO_OLD", &[
-            "purchase.occurred_time",
-        ]),
-        no("tomorrow", basket(member, |it| it.occurred_time = ago(-1)), Code::OutOfRange, "PURCHASE_IN_FUTURE", &[
-            "purchase.occurred_time",
-        ]),
+        no(
+            "31 days ago",
+            basket(member, |it| it.occurred_time = ago(31)),
+            Code::OutOfRange,
+            "PURCHASE_TOO_OLD",
+            &["purchase.occurred_time"],
+        ),
+        no(
+            "tomorrow",
+            basket(member, |it| it.occurred_time = ago(-1)),
+            Code::OutOfRange,
+            "PURCHASE_IN_FUTURE",
+            &["purchase.occurred_time"],
+        ),
         no("recorded already", basket(member, |it| it.order_id = "o-1".into()), Code::AlreadyExists, "PURCHASE_EXISTS", &[]),
         wrong(
             "many mistakes",
@@ -321,9 +324,7 @@ async fn lists(server: &TestServer, member: &str) -> Vec<Case> {
     let turned = String::from_utf8(turned).unwrap();
     let lots = v1::ListLotsRequest { program_id: PROGRAM.into(), member: by_id(member), page_size: 0, page_token: token.clone() };
     const TOKEN: &[&str] = &["page_token"];
-    let explain = |sequence| {
-        Call::Explain(v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(member), sequence })
-    };
+    let explain = |sequence| Call::Explain(v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(member), sequence });
     vec![
         wrong("token of nobody", Call::Entries(entries(member, "token", 1)), TOKEN),
         wrong("token with a bit turned", Call::Entries(entries(member, &turned, 1)), TOKEN),
@@ -331,11 +332,11 @@ async fn lists(server: &TestServer, member: &str) -> Vec<Case> {
         wrong("endless token", Call::Entries(entries(member, &"A".repeat(1 << 20), 1)), TOKEN),
         wrong("token of another member", Call::Entries(entries(&other, &token, 1)), TOKEN),
         wrong("token of another list", Call::Lots(lots), TOKEN),
-        wrong("token of another service", Call::Members(v1::ListMembersRequest {
-            program_id: PROGRAM.into(),
-            page_size: 1,
-            page_token: token.clone(),
-        }), TOKEN),
+        wrong(
+            "token of another service",
+            Call::Members(v1::ListMembersRequest { program_id: PROGRAM.into(), page_size: 1, page_token: token.clone() }),
+            TOKEN,
+        ),
         wrong("negative page", Call::Entries(entries(member, "", -1)), &["page_size"]),
         wrong("entry 0", explain(0), &["sequence"]),
         wrong("entry -1", explain(-1), &["sequence"]),
