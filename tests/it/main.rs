@@ -3,10 +3,13 @@
 
 mod support;
 
+mod accrual;
+mod domain_properties;
 mod health;
 mod member;
 mod points;
 mod purchase;
 mod races;
 mod refused_input;
+mod rule_book;
 mod tidy;
