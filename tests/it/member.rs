@@ -83,7 +83,9 @@ async fn identifiers_come_and_go() {
     let expected = Refused { code: Code::FailedPrecondition, reason: "IDENTIFIER_NOT_HELD".into(), fields: vec![] };
     assert_eq!(refused(&server.members().remove_identifier(remove("r-2")).await.unwrap_err()), expected);
     // The card is free for somebody else.
-    assert_ne!(server.enroll("c-1").await, member);
+    let other = v1::EnrollMemberRequest { request_id: "enrol-other".into(), ..enrolment("c-1") };
+    let other = server.members().enroll_member(other).await.unwrap().into_inner().member.unwrap();
+    assert_ne!(other.member_id, member);
     server.stop().await;
 }
 

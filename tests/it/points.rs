@@ -1,6 +1,5 @@
 //! Points: adjust, list, explain, lapse.
 
-use jiff::ToSpan;
 use loyaltyd::contract::v1;
 use tonic::Code;
 
@@ -42,7 +41,7 @@ async fn entries_and_lots_are_listed_page_by_page() {
     let server = TestServer::start().await;
     let member = server.enroll("c-1").await;
     for n in 0..5 {
-        server.later(1.day());
+        server.days_later(1);
         server.purchases().record_purchase(sale(&member, &format!("o-{n}"), "30000")).await.unwrap();
     }
     let mut sequences = Vec::new();

@@ -4,7 +4,7 @@ mod build;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use jiff::{Span, Timestamp};
+use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     app::{self, RunningServer},
     config::Config,
@@ -88,8 +88,8 @@ impl TestServer {
         self.members().get_member(request).await.expect("the member is there").into_inner().member.expect("a member")
     }
 
-    pub fn later(&self, span: Span) {
-        self.clock.set(self.clock.now().checked_add(span).expect("within the calendar"));
+    pub fn days_later(&self, days: i64) {
+        self.clock.set(self.clock.now().checked_add((days * 24).hours()).expect("within the calendar"));
     }
 }
 
