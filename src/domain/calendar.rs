@@ -1,1 +1,82 @@
-//! Civil time in the programme's time zone.
+//! Civil time in a programme's time zone. Days are civil dates; a day begins at the first instant that the zone's clocks show of it,
+//! which is 01:00 where daylight saving time takes the hour before.
+
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+
+use super::{CalendarPeriod, Overflow, Period, PeriodStart};
+
+/// The civil date of an instant.
+pub fn local_date(zone: &TimeZone, instant: Timestamp) -> Date {
+    zone.to_datetime(instant).date()
+}
+
+/// The first instant of a day; of one that the zone left out, the first after it.
+pub fn start_of_day(zone: &TimeZone, date: Date) -> Result<Timestamp, Overflow> {
+    let midnight = date.to_zoned(zone.clone()).map_err(|_| Overflow)?;
+    Ok(midnight.start_of_day().map_err(|_| Overflow)?.timestamp())
+}
+
+pub fn add_days(date: Date, days: u32) -> Result<Date, Overflow> {
+    date.checked_add(i64::from(days).days()).map_err(|_| Overflow)
+}
+
+/// Clamps: 31 January and 1 month is the last of February.
+pub fn add_months(date: Date, months: u32) -> Result<Date, Overflow> {
+    // Spans of jiff panic beyond their own bounds; more months than this leave the calendar anyway.
+    if months > 12 * 10_000 {
+        return Err(Overflow);
+    }
+    date.checked_add(i64::from(months).months()).map_err(|_| Overflow)
+}
+
+/// The first day of the period that a date lies in; `None` of a lifetime.
+pub fn period_start(date: Date, period: Period) -> PeriodStart {
+    match period {
+        Period::Day => Some(date),
+        Period::Week => {
+            let days = date.weekday().to_monday_zero_offset();
+            // The calendar begins on a Monday, so that each of its weeks does.
+            Some(date.checked_sub(i64::from(days).days()).unwrap_or(date))
+        }
+        Period::Month => Some(first_of_months(date, 1)),
+        Period::Quarter => Some(first_of_months(date, 3)),
+        Period::Year => Some(first_of_months(date, 12)),
+        Period::Lifetime => None,
+    }
+}
+
+/// The first day after the period that begins at `start`; `None` of a lifetime and at the end of the calendar.
+pub fn period_end(start: Date, period: Period) -> Option<Date> {
+    match period {
+        Period::Day => add_days(start, 1).ok(),
+        Period::Week => add_days(start, 7).ok(),
+        Period::Month => add_months(start, 1).ok(),
+        Period::Quarter => add_months(start, 3).ok(),
+        Period::Year => add_months(start, 12).ok(),
+        Period::Lifetime => None,
+    }
+}
+
+/// The first day after the period that a date lies in and `additional` periods more.
+pub fn after_calendar_period(date: Date, period: CalendarPeriod, additional: u32) -> Result<Date, Overflow> {
+    let months = match period {
+        CalendarPeriod::Month => 1,
+        CalendarPeriod::Quarter => 3,
+        CalendarPeriod::HalfYear => 6,
+        CalendarPeriod::Year => 12,
+    };
+    let periods = additional.checked_add(1).ok_or(Overflow)?;
+    add_months(first_of_months(date, months as i8), periods.checked_mul(months).ok_or(Overflow)?)
+}
+
+/// A day of each year; 29 February is the 28th in common years.
+pub fn yearly_date(year: i16, month: i8, day: i8) -> Result<Date, Overflow> {
+    let first = Date::new(year, month, 1).map_err(|_| Overflow)?;
+    Date::new(year, month, day.min(first.days_in_month())).map_err(|_| Overflow)
+}
+
+/// The first day of the run of `months` months, counted from January, that a date lies in.
+fn first_of_months(date: Date, months: i8) -> Date {
+    let month = (date.month() - 1) / months * months + 1;
+    Date::new(date.year(), month, 1).expect("every month of a year that has a date has a first day")
+}

@@ -1,5 +1,7 @@
 //! What can be asked of a member.
 
+use std::sync::Arc;
+
 use super::{BirthDate, Identifier, Person, Points, Purchase, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub enum Command {
     SetTier { tier: TierId, reason: String },
     Suspend { reason: String },
     Reactivate { reason: String },
-    RecordPurchase(Purchase),
+    RecordPurchase(Arc<Purchase>),
     AdjustPoints(Adjustment),
 }
 
@@ -44,6 +46,20 @@ impl Command {
             | Command::Reactivate { .. }
             | Command::RecordPurchase(_)
             | Command::AdjustPoints(_) => false,
+        }
+    }
+
+    /// Whether the answer shows the member; the answers to the others are in their entries.
+    pub fn answers_with_member(&self) -> bool {
+        match self {
+            Command::Enroll { .. }
+            | Command::UpdateProfile(_)
+            | Command::AddIdentifier { .. }
+            | Command::RemoveIdentifier { .. }
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. } => true,
+            Command::RecordPurchase(_) | Command::AdjustPoints(_) => false,
         }
     }
 

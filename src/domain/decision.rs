@@ -1,5 +1,7 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, ToSpan};
 
 use super::{
@@ -189,18 +191,19 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn record_purchase(&mut self, purchase: &Purchase) -> Result<(), Rejection> {
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
         check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
-        let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, self.context.now)?;
+        let oldest = oldest_accepted(self.context.programs.newest(), self.context.now);
+        let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, oldest)?;
         let accrued = PurchaseAccrued {
-            purchase: purchase.clone(),
+            purchase: Arc::clone(purchase),
             accrual,
             tier: program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
         };
-        self.enter(EntryKind::PurchaseAccrued(Box::new(accrued)), occurred_time, program)?;
+        self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
         self.upgrade(self.context.programs.newest(), occurred_time)
     }
 }
@@ -208,9 +211,7 @@ impl<'a> Draft<'a> {
 /// Bounds how old and how far ahead a purchase may be.
 fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
     let policy = program.purchase_time;
-    let hours = i64::from(policy.max_age_days) * 24;
-    let oldest = now.checked_sub(hours.hours()).unwrap_or(Timestamp::MIN);
-    if occurred_time < oldest {
+    if occurred_time < oldest_accepted(program, now) {
         return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: policy.max_age_days });
     }
     let newest = now.checked_add(i64::from(policy.max_ahead_seconds).seconds()).unwrap_or(Timestamp::MAX);
@@ -218,4 +219,10 @@ fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Re
         return Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds: policy.max_ahead_seconds });
     }
     Ok(())
+}
+
+/// No purchase that occurred before this is taken any more.
+fn oldest_accepted(program: &Program, now: Timestamp) -> Timestamp {
+    let hours = i64::from(program.purchase_time.max_age_days) * 24;
+    now.checked_sub(hours.hours()).unwrap_or(Timestamp::MIN)
 }

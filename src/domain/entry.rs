@@ -1,6 +1,8 @@
 //! Entries: the append-only ledger of a member. They carry resolved amounts and instants, so that folding them needs no rule, clock or
 //! time-zone table.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
@@ -60,7 +62,7 @@ pub enum EntryKind {
     MemberReactivated {
         reason: String,
     },
-    PurchaseAccrued(Box<PurchaseAccrued>),
+    PurchaseAccrued(Arc<PurchaseAccrued>),
     PointsAdjusted(Adjusted),
     PointsExpired(Expired),
     TierChanged(TierChange),
@@ -68,7 +70,7 @@ pub enum EntryKind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurchaseAccrued {
-    pub purchase: Purchase,
+    pub purchase: Arc<Purchase>,
     pub accrual: Accrual,
     /// The tier held when this was recorded, before any change by it; `None` in a programme without tiers.
     pub tier: Option<TierId>,

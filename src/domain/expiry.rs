@@ -1,8 +1,8 @@
 //! Expiry: when lots lapse, and the entries that say so.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Allocation, Expired, Expiry, Lot, Member, Overflow, fold::sooner};
+use super::{Allocation, Expired, Expiry, Lot, Member, Overflow, calendar, fold::sooner};
 
 /// The next lapse that is due, with its instant: all loaded lots that lapse at the earliest due instant.
 pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Timestamp)> {
@@ -16,6 +16,27 @@ pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Ti
 }
 
 /// The instant until which points earned at `earned` are valid, exclusive: the start of a local day. `None`: for ever.
-pub(super) fn expire_time(_expiry: Expiry, _zone: &TimeZone, _earned: Timestamp) -> Result<Option<Timestamp>, Overflow> {
-    Ok(None)
+pub(super) fn expire_time(expiry: Expiry, zone: &TimeZone, earned: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+    let day = calendar::local_date(zone, earned);
+    let after = match expiry {
+        Expiry::Never => return Ok(None),
+        Expiry::AfterDays(days) => day_after(calendar::add_days(day, days)?)?,
+        Expiry::AfterMonths(months) => day_after(calendar::add_months(day, months)?)?,
+        Expiry::EndOfPeriod { period, additional_periods } => calendar::after_calendar_period(day, period, additional_periods)?,
+        Expiry::FixedDate { month, day: day_of_month, minimum_days } => {
+            day_after(next_fixed_date(day, month, day_of_month, minimum_days)?)?
+        }
+    };
+    calendar::start_of_day(zone, after).map(Some)
+}
+
+fn day_after(last_valid: Date) -> Result<Date, Overflow> {
+    calendar::add_days(last_valid, 1)
+}
+
+/// The first of the yearly dates that is more than `minimum_days` after a day.
+fn next_fixed_date(earned: Date, month: i8, day: i8, minimum_days: u32) -> Result<Date, Overflow> {
+    let earliest = calendar::add_days(earned, minimum_days)?;
+    let this_year = calendar::yearly_date(earliest.year(), month, day)?;
+    if this_year > earliest { Ok(this_year) } else { calendar::yearly_date(earliest.year().checked_add(1).ok_or(Overflow)?, month, day) }
 }

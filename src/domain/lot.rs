@@ -30,6 +30,11 @@ impl LotKey {
         Self { expire_time: expire_time.unwrap_or(Timestamp::MAX), id }
     }
 
+    /// Stands right behind all lots that have lapsed by now, and before all others.
+    pub fn behind(now: Timestamp) -> Self {
+        Self { expire_time: now, id: LotId(u64::MAX) }
+    }
+
     pub fn expire_time(&self) -> Option<Timestamp> {
         (self.expire_time != Timestamp::MAX).then_some(self.expire_time)
     }

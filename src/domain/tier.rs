@@ -2,23 +2,54 @@
 
 use rust_decimal::Decimal;
 
-use super::{Header, Points, Program, TierChange};
+use super::{Header, LifetimeTotals, Points, Program, Tier, TierCause, TierChange, TierThreshold};
 
-/// The way to the next tier.
+/// The way to the next tier. What is missing is 0 where a bound is met already, and `None` where the tier has no such bound.
 #[derive(Debug, Clone)]
 pub struct NextTier<'a> {
-    pub tier: &'a super::Tier,
+    pub tier: &'a Tier,
     pub missing_points: Option<Points>,
     pub missing_spend: Option<Decimal>,
     pub missing_visits: Option<u64>,
 }
 
 /// `None` at the highest tier and without tiers.
-pub fn next_tier<'a>(_program: &'a Program, _header: &Header) -> Option<NextTier<'a>> {
-    None
+pub fn next_tier<'a>(program: &'a Program, header: &Header) -> Option<NextTier<'a>> {
+    let tier = program.tiers.get(held_rank(program, header) + 1)?;
+    let threshold = tier.threshold.as_ref()?;
+    let totals = &header.lifetime;
+    let missing_points = threshold.qualifying_points.map(|bound| Points(bound.0.saturating_sub(totals.qualifying_points.0).max(0)));
+    let missing_spend = threshold.spend.map(|bound| (bound - totals.spend.min(bound)).max(Decimal::ZERO));
+    let missing_visits = threshold.visits.map(|bound| bound.saturating_sub(totals.visits));
+    Some(NextTier { tier, missing_points, missing_spend, missing_visits })
 }
 
 /// The change to the highest tier whose threshold is met, if that is above the one held.
-pub(super) fn upgrade(_program: &Program, _header: &Header) -> Option<TierChange> {
-    None
+pub(super) fn upgrade(program: &Program, header: &Header) -> Option<TierChange> {
+    let held = held_rank(program, header);
+    let reached = reached_rank(program, &header.lifetime);
+    if reached <= held {
+        return None;
+    }
+    let from = program.tiers.get(held).map(|tier| tier.id.clone());
+    Some(TierChange { from, to: program.tiers[reached].id.clone(), cause: TierCause::Upgrade, reason: String::new() })
+}
+
+/// The rank of the highest tier whose threshold is met; a tier may be skipped.
+pub(super) fn reached_rank(program: &Program, totals: &LifetimeTotals) -> usize {
+    program.tiers.iter().rposition(|tier| tier.threshold.as_ref().is_none_or(|threshold| is_met(threshold, totals))).unwrap_or(0)
+}
+
+fn held_rank(program: &Program, header: &Header) -> usize {
+    program.rank(header.tier.current().map(|held| &held.tier))
+}
+
+fn is_met(threshold: &TierThreshold, totals: &LifetimeTotals) -> bool {
+    let bounds = [
+        threshold.qualifying_points.map(|bound| totals.qualifying_points >= bound),
+        threshold.spend.map(|bound| totals.spend >= bound),
+        threshold.visits.map(|bound| totals.visits >= bound),
+    ];
+    let mut given = bounds.into_iter().flatten();
+    if threshold.require_all { given.all(|met| met) } else { given.any(|met| met) }
 }

@@ -1,21 +1,54 @@
-//! The imperative shell round the domain: [`Ledger::submit`] for commands, and queries. Cheap to clone.
+//! The imperative shell round the domain: [`Ledger::submit`] for commands, and queries.
+//!
+//! A command waits in a bounded queue until the one writer takes it (`writer.rs`), in a group with all that waits beside it: the group
+//! is decided (`staging.rs`), committed once, and only then answered. Queries (`query.rs`) read the store beside the writer. What a
+//! retried command gets is in `idempotency.rs`.
 
 mod clock;
+mod idempotency;
+mod programs;
+mod query;
+mod staging;
+mod writer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
-    contract::v1,
-    domain::{
-        ActorId, Command, Decision, Entry, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId,
-        Purchase, Rejection, Request,
-    },
+    contract::{Violation, v1},
+    domain::{ActorId, Command, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Rejection, Request},
     store::{Store, StoreError},
 };
 
 pub use clock::{Clock, ManualClock, SystemClock};
+use programs::Programs;
+use writer::{Job, Writer};
+
+/// Commands that may wait for the writer. More are refused with [`LedgerError::QueueFull`].
+pub const QUEUE_BOUND: usize = 8_192;
+
+/// How long a caller should wait before it tries a full queue again.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// Handle to the ledger; clones share it.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    programs: Arc<Programs>,
+    /// Unbounded by itself: `room` bounds it, counted in commands.
+    queue: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// A command for a member, as it enters the queue.
 #[derive(Debug, Clone)]
@@ -43,7 +76,7 @@ pub struct Outcome {
     /// Those that carry the request, in their order; never empty.
     pub entries: Vec<Entry>,
     /// The state right after them. `None` for purchases and adjustments, whose answers the entries hold.
-    pub member: Option<Member>,
+    pub member: Option<Box<Member>>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,14 +84,6 @@ pub struct Published {
     /// With version and publish time.
     pub document: v1::Program,
     pub changed: bool,
-}
-
-/// A mistake in a rule book: where, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Such as `accrual_rules[2].per_amount.amount`.
-    pub path: String,
-    pub message: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,4 +106,80 @@ pub enum LedgerError {
     Closing,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Ledger {
+    /// Reads the programmes and starts the writer.
+    pub fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        let programs = Arc::new(Programs::load(store.publications()?)?);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
+        let room = Arc::new(Semaphore::new(QUEUE_BOUND));
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, writer: Mutex::new(Some(writer)) })))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Decides and commits one command. Refused at once when the queue is full.
+    pub async fn submit(&self, submission: Submission) -> Result<Outcome, LedgerError> {
+        let permit = Arc::clone(&self.0.room).try_acquire_owned().map_err(|error| match error {
+            tokio::sync::TryAcquireError::NoPermits => LedgerError::QueueFull { retry_delay: RETRY_DELAY },
+            tokio::sync::TryAcquireError::Closed => LedgerError::Closing,
+        })?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Commands { submissions: vec![submission], permit, reply })?;
+        let mut results = answer.await.map_err(|_| LedgerError::Closing)?;
+        results.pop().expect("one submission has one result")
+    }
+
+    /// Decides commands in their order, and waits for room in the queue. One that is refused does not stop the others.
+    pub async fn submit_all(&self, submissions: Vec<Submission>) -> Vec<Result<Outcome, LedgerError>> {
+        let mut results = Vec::with_capacity(submissions.len());
+        let mut submissions = submissions.into_iter();
+        loop {
+            let chunk: Vec<_> = submissions.by_ref().take(writer::MAX_GROUP).collect();
+            if chunk.is_empty() {
+                return results;
+            }
+            let size = chunk.len();
+            match self.submit_chunk(chunk).await {
+                Ok(answers) => results.extend(answers),
+                Err(()) => results.extend(std::iter::repeat_with(|| Err(LedgerError::Closing)).take(size)),
+            }
+        }
+    }
+
+    async fn submit_chunk(&self, chunk: Vec<Submission>) -> Result<Vec<Result<Outcome, LedgerError>>, ()> {
+        let size = u32::try_from(chunk.len()).expect("a chunk is no larger than a group");
+        let permit = Arc::clone(&self.0.room).acquire_many_owned(size).await.map_err(|_| ())?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Commands { submissions: chunk, permit, reply }).map_err(|_| ())?;
+        answer.await.map_err(|_| ())
+    }
+
+    /// Publishes a rule book as the newest version, unless the newest version says the same.
+    pub async fn publish(&self, request: Request, document: v1::Program) -> Result<Published, LedgerError> {
+        let permit = Arc::clone(&self.0.room).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Publish { request, document: Box::new(document), permit, reply })?;
+        answer.await.map_err(|_| LedgerError::Closing)?
+    }
+
+    fn send(&self, job: Job) -> Result<(), LedgerError> {
+        self.0.queue.send(job).map_err(|_| LedgerError::Closing)
+    }
+
+    /// Takes no more commands, answers those that wait, and writes the store out. Blocks until that is done.
+    pub fn close(&self) -> Result<(), LedgerError> {
+        self.0.room.close();
+        // The writer is gone if this was called before.
+        let _ = self.0.queue.send(Job::Stop);
+        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            writer.join().expect("a writer that panics ends the process");
+        }
+        Ok(self.0.store.flush()?)
+    }
 }

@@ -65,7 +65,7 @@ pub trait Unit: Read {
 /// What a batch is going to read.
 #[derive(Debug, Clone, Copy)]
 pub enum Name<'a> {
-    Member(&'a MemberKey),
+    Member(&'a ProgramId, MemberId),
     Identifier(&'a ProgramId, &'a Identifier),
     Request(&'a ProgramId, &'a RequestId),
     Order(&'a ProgramId, &'a OrderKey),

@@ -1,0 +1,218 @@
+//! What each scenario sends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::uri::PathAndQuery;
+use tonic_health::pb::HealthCheckRequest;
+
+use super::{
+    codec::{MEMBER, SEQUENCE, Template},
+    random::{Random, Skew},
+};
+use crate::contract::v1::{self, identifier::Kind, member_ref::Ref};
+
+/// The programme that the load generator publishes for itself.
+pub const PROGRAM: &str = "bench";
+/// Different baskets of a run.
+const BASKETS: u64 = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// grpc.health.v1.Health/Check: what a call costs that does nothing
+    Empty,
+    /// RecordPurchase
+    Record,
+    /// StreamPurchases, one stream a connection
+    Stream,
+    /// BatchRecordPurchases
+    Batch,
+    /// GetMember by card
+    GetMember,
+    /// QuotePurchase
+    Quote,
+    /// EnrollMember
+    Enroll,
+}
+
+impl Scenario {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Record => "record",
+            Self::Stream => "stream",
+            Self::Batch => "batch",
+            Self::GetMember => "get-member",
+            Self::Quote => "quote",
+            Self::Enroll => "enroll",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Empty => "/grpc.health.v1.Health/Check",
+            Self::Record => "/loyalty.v1.PurchaseService/RecordPurchase",
+            Self::Stream => "/loyalty.v1.PurchaseService/StreamPurchases",
+            Self::Batch => "/loyalty.v1.PurchaseService/BatchRecordPurchases",
+            Self::GetMember => "/loyalty.v1.MemberService/GetMember",
+            Self::Quote => "/loyalty.v1.PurchaseService/QuotePurchase",
+            Self::Enroll => "/loyalty.v1.MemberService/EnrollMember",
+        }
+    }
+}
+
+/// The requests of one run, without end; each purchase and each enrolment is a new one.
+pub struct Workload {
+    pub scenario: Scenario,
+    pub path: PathAndQuery,
+    templates: Vec<Template>,
+    members: u64,
+    skew: Skew,
+    /// Purchases in a batch.
+    batch: usize,
+    sequence: AtomicU64,
+}
+
+impl Workload {
+    /// `run` keeps the ids of runs against the same server apart.
+    pub fn new(scenario: Scenario, run: &str, members: u64, skew: Skew, batch: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let templates = (0..BASKETS).map(|_| template(scenario, run, &mut random)).collect();
+        let path = PathAndQuery::from_static(scenario.path());
+        Self { scenario, path, templates, members, skew, batch, sequence: AtomicU64::new(0) }
+    }
+
+    /// Enrols the members that the other scenarios use; the same requests in every run.
+    pub fn preload(members: u64) -> Self {
+        let templates = vec![Template::new(&enrolment(format!("preload-{MEMBER}"), format!("m{MEMBER}")))];
+        let path = PathAndQuery::from_static(Scenario::Enroll.path());
+        Self { scenario: Scenario::Enroll, path, templates, members, skew: Skew::Uniform, batch: 1, sequence: AtomicU64::new(0) }
+    }
+
+    /// The request for each member in turn, `None` after the last one.
+    pub fn next_member(&self) -> Option<Vec<u8>> {
+        let member = self.sequence.fetch_add(1, Ordering::Relaxed);
+        (member < self.members).then(|| self.templates[0].fill(member, 0))
+    }
+
+    pub fn next(&self, random: &mut Random) -> Vec<u8> {
+        match self.scenario {
+            Scenario::Batch => {
+                let mut batch = Vec::new();
+                for _ in 0..self.batch {
+                    // Field 1 of the batch, length-delimited.
+                    batch.push(0x0a);
+                    let purchase = self.single(random);
+                    prost::encode_length_delimiter(purchase.len(), &mut batch).expect("a vector grows");
+                    batch.extend(purchase);
+                }
+                batch
+            }
+            Scenario::Empty | Scenario::Record | Scenario::Stream | Scenario::GetMember | Scenario::Quote | Scenario::Enroll => {
+                self.single(random)
+            }
+        }
+    }
+
+    /// Purchases, members or calls in one request.
+    pub fn size(&self) -> u64 {
+        if self.scenario == Scenario::Batch { self.batch as u64 } else { 1 }
+    }
+
+    fn single(&self, random: &mut Random) -> Vec<u8> {
+        let template = &self.templates[usize::try_from(random.below(self.templates.len() as u64)).expect("a small number")];
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        template.fill(self.skew.pick(random, self.members), sequence)
+    }
+}
+
+fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {
+    let member = Some(v1::MemberRef { r#ref: Some(Ref::Identifier(card(format!("m{MEMBER}")))) });
+    let program_id = PROGRAM.to_owned();
+    let purchase = purchase(run, random);
+    let record = v1::RecordPurchaseRequest {
+        request_id: format!("{run}-{SEQUENCE}"),
+        program_id: program_id.clone(),
+        member: member.clone(),
+        purchase: Some(purchase.clone()),
+    };
+    match scenario {
+        Scenario::Empty => Template::new(&HealthCheckRequest { service: String::new() }),
+        Scenario::Record | Scenario::Batch => Template::new(&record),
+        Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record) }),
+        Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member }),
+        Scenario::Quote => Template::new(&v1::QuotePurchaseRequest { program_id, member, purchase: Some(purchase) }),
+        Scenario::Enroll => Template::new(&enrolment(format!("{run}-{SEQUENCE}"), format!("{run}-{SEQUENCE}"))),
+    }
+}
+
+fn enrolment(request_id: String, number: String) -> v1::EnrollMemberRequest {
+    v1::EnrollMemberRequest { request_id, program_id: PROGRAM.to_owned(), profile: None, identifiers: vec![card(number)] }
+}
+
+fn card(value: String) -> v1::Identifier {
+    v1::Identifier { kind: Kind::Card.into(), value }
+}
+
+/// A basket of 1 to 5 lines.
+fn purchase(run: &str, random: &mut Random) -> v1::Purchase {
+    let mut total = 0;
+    let mut lines = Vec::new();
+    for _ in 0..=random.below(5) {
+        let cents = 100 + random.below(9_900);
+        total += cents;
+        lines.push(v1::PurchaseLine {
+            sku: format!("sku-{:05}", random.below(100_000)),
+            category: format!("department-{}", random.below(20)),
+            quantity: (1 + random.below(3)).to_string(),
+            amount: Some(dollars(cents)),
+            ..Default::default()
+        });
+    }
+    v1::Purchase {
+        store_id: format!("store-{:03}", random.below(200)),
+        order_id: format!("{run}-{SEQUENCE}"),
+        channel: "pos".into(),
+        lines,
+        total: Some(dollars(total)),
+        ..Default::default()
+    }
+}
+
+fn dollars(cents: u64) -> v1::Money {
+    v1::Money { currency_code: "USD".into(), amount: format!("{}.{:02}", cents / 100, cents % 100) }
+}
+
+/// One point per dollar, three tiers by points.
+pub fn program() -> v1::Program {
+    let tier = |id: &str, points: &str, multiplier: &str| v1::Tier {
+        tier_id: id.into(),
+        display_name: id.into(),
+        threshold: (!points.is_empty()).then(|| v1::TierThreshold { qualifying_points: points.into(), ..Default::default() }),
+        multiplier: multiplier.into(),
+    };
+    v1::Program {
+        program_id: PROGRAM.into(),
+        display_name: "Load generator".into(),
+        currency_code: "USD".into(),
+        time_zone: "America/New_York".into(),
+        rounding: Some(v1::Rounding {
+            mode: v1::rounding::Mode::Floor.into(),
+            stage: v1::rounding::Stage::Rule.into(),
+            fraction: v1::rounding::Fraction::Drop.into(),
+        }),
+        accrual_rules: vec![v1::AccrualRule {
+            rule_id: "goods".into(),
+            display_name: "Goods".into(),
+            award: Some(v1::accrual_rule::Award::PerAmount(v1::PerAmount { amount: "1".into(), points: "1".into(), whole_blocks: false })),
+            ..Default::default()
+        }],
+        expiry: Some(v1::ExpiryPolicy {
+            policy: Some(v1::expiry_policy::Policy::EndOfPeriod(v1::expiry_policy::EndOfPeriod {
+                period: v1::expiry_policy::CalendarPeriod::Year.into(),
+                additional_periods: 1,
+            })),
+        }),
+        tiers: vec![tier("member", "", ""), tier("silver", "1000", "1.25"), tier("gold", "10000", "1.5")],
+        ..Default::default()
+    }
+}

@@ -1,0 +1,168 @@
+//! Sends baskets through one stream, in the file's order, and takes the answers; goes on after a broken connection.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, transport::Channel};
+
+use super::{
+    basket::Basket,
+    enroll::with_fields,
+    file::Refusal,
+    report::{Acknowledged, Counts, Progress, Rejects},
+};
+use crate::{
+    cli::{CliError, client},
+    contract::v1::{self, purchase_result, purchase_service_client::PurchaseServiceClient},
+};
+
+pub struct Delivery {
+    pub client: PurchaseServiceClient<Channel>,
+    /// Baskets that may wait for their answers.
+    pub window: usize,
+    pub retry_for: Duration,
+    /// When this run began: what was recorded earlier was there already.
+    pub since: prost_types::Timestamp,
+    pub rejects: Rejects,
+    pub acknowledged: Option<Acknowledged>,
+    pub progress: Progress,
+    pub counts: Counts,
+}
+
+/// Why a stream ended.
+enum End {
+    /// All is delivered.
+    Done,
+    Broken(Status),
+}
+
+impl Delivery {
+    /// Returns when every basket is answered, or with the failure that nothing helped against.
+    pub async fn run(&mut self, mut baskets: mpsc::Receiver<Basket>) -> Result<(), CliError> {
+        let mut unanswered = VecDeque::new();
+        let mut backoff = client::Backoff::new(self.retry_for);
+        loop {
+            if unanswered.is_empty() {
+                match baskets.recv().await {
+                    Some(basket) => unanswered.push_back(basket),
+                    None => return Ok(()),
+                }
+            }
+            match self.stream(&mut baskets, &mut unanswered, &mut backoff).await? {
+                End::Done => return Ok(()),
+                End::Broken(status) => {
+                    let text = format!("the connection broke ({}); trying again", status.message());
+                    backoff.wait(status).await.map_err(|status| client::failed(&status))?;
+                    self.progress.note(&text);
+                }
+            }
+        }
+    }
+
+    /// One connection's life. What is unanswered at its end stays in `unanswered`, in order.
+    async fn stream(
+        &mut self,
+        baskets: &mut mpsc::Receiver<Basket>,
+        unanswered: &mut VecDeque<Basket>,
+        backoff: &mut client::Backoff,
+    ) -> Result<End, CliError> {
+        self.settle(unanswered)?;
+        // Never full: it has room for everything that may be unanswered.
+        let (sender, requests) = mpsc::channel(self.window);
+        for basket in unanswered.iter() {
+            send(&sender, basket);
+        }
+        let mut answers = match self.client.stream_purchases(ReceiverStream::new(requests)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return Ok(End::Broken(status)),
+        };
+        let mut open = true;
+        loop {
+            if !open && unanswered.is_empty() {
+                return Ok(End::Done);
+            }
+            tokio::select! {
+                basket = baskets.recv(), if open && unanswered.len() < self.window => match basket {
+                    Some(basket) => {
+                        send(&sender, &basket);
+                        unanswered.push_back(basket);
+                        self.settle(unanswered)?;
+                    }
+                    None => open = false,
+                },
+                answer = answers.message(), if !unanswered.is_empty() => {
+                    let result = match answer {
+                        Ok(Some(answer)) => answer.result.and_then(|result| result.result),
+                        Ok(None) => return Ok(End::Broken(Status::unavailable("the server ended the stream"))),
+                        Err(status) => return Ok(End::Broken(status)),
+                    };
+                    if let Some(purchase_result::Result::Error(error)) = &result
+                        && let Some(status) = try_again(error)
+                    {
+                        return Ok(End::Broken(status));
+                    }
+                    let basket = unanswered.pop_front().expect("the answer is to a basket that was sent");
+                    self.answered(&basket, result)?;
+                    backoff.progress();
+                    self.settle(unanswered)?;
+                }
+            }
+        }
+    }
+
+    /// Takes note of what was refused before it was sent, where it stands in the file.
+    fn settle(&mut self, unanswered: &mut VecDeque<Basket>) -> Result<(), CliError> {
+        while let Some(Basket { request: Err(refusal), .. }) = unanswered.front() {
+            let refusal = refusal.clone();
+            let basket = unanswered.pop_front().expect("the front was just seen");
+            self.refused(&basket, &refusal)?;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, basket: &Basket, result: Option<purchase_result::Result>) -> Result<(), CliError> {
+        match result {
+            Some(purchase_result::Result::Recorded(answer)) => {
+                self.seen(basket);
+                if super::before(&answer.record_time.unwrap_or_default(), &self.since) {
+                    self.counts.already_there += 1;
+                } else {
+                    self.counts.recorded += 1;
+                }
+                self.acknowledged.as_mut().map_or(Ok(()), |file| file.add(&basket.order))
+            }
+            Some(purchase_result::Result::Error(error)) => {
+                let fields = error.field_violations.into_iter().map(|violation| (violation.field, violation.description));
+                self.refused(basket, &Refusal { reason: error.reason, message: with_fields(&error.message, fields) })
+            }
+            None => self.refused(basket, &Refusal { reason: "NO_RESULT".into(), message: "the server sent an empty answer".into() }),
+        }
+    }
+
+    fn refused(&mut self, basket: &Basket, refusal: &Refusal) -> Result<(), CliError> {
+        self.seen(basket);
+        self.counts.refused += 1;
+        self.rejects.add(basket.line, &basket.order, refusal)
+    }
+
+    fn seen(&mut self, basket: &Basket) {
+        self.counts.rows += basket.rows;
+        self.counts.read += 1;
+        self.counts.limited += basket.limited;
+        self.progress.update(basket.position, &self.counts);
+    }
+}
+
+fn send(sender: &mpsc::Sender<v1::StreamPurchasesRequest>, basket: &Basket) {
+    if let Ok(request) = &basket.request {
+        // Fails only when the connection is gone, which the answers tell.
+        let _ = sender.try_send(v1::StreamPurchasesRequest { purchase: Some(request.clone()) });
+    }
+}
+
+/// The service could not take this one now.
+fn try_again(error: &v1::PurchaseError) -> Option<Status> {
+    let code = Code::from_i32(error.code);
+    matches!(code, Code::Unavailable | Code::ResourceExhausted).then(|| Status::new(code, error.message.clone()))
+}

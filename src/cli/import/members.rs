@@ -1,0 +1,208 @@
+//! `loyaltyd import members`.
+
+use std::collections::VecDeque;
+
+use jiff::civil::Date;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+
+use super::{
+    Common,
+    enroll::{self, Call, Enrolled},
+    file::{Refusal, Row, Table},
+    mapping::{Columns, Pair, parse_pair},
+    report::{Counts, Progress, Rejects},
+    request_id,
+};
+use crate::{
+    cli::CliError,
+    contract::v1::{self, identifier::Kind},
+};
+
+const HELP: &str = "\
+FIELDS
+  member       the customer's id, kept as the member's external id   required
+  card         a loyalty card                                        optional
+  phone        in international form                                 optional
+  email                                                              optional
+  name         the display name                                      optional
+  birth_date   2000-01-31                                            optional
+  language     such as vi-VN                                         optional
+A field that is not mapped is taken from the column of its own name, if the file has it.
+
+The request ids come from programme and customer id, so an import that was stopped can be run again. A member whose
+row has changed since is refused (REQUEST_ID_REUSED); a member that is there from elsewhere is refused (IDENTIFIER_TAKEN).
+
+EXIT CODE
+  0 everyone is enrolled   1 it failed, was stopped, or rows were refused   2 the command line is wrong
+
+EXAMPLES
+  loyaltyd import members customers.csv --program corner-shop --map member=customer_id --map phone=mobile --map birth_date=born";
+
+/// What a member file can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum MemberField {
+    Member,
+    Card,
+    Phone,
+    Email,
+    Name,
+    BirthDate,
+    Language,
+}
+
+/// Members from a CSV file with a header, through the gRPC API of a running server
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Which column holds which field (any number of times)
+    #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = parse_pair::<MemberField>)]
+    map: Vec<Pair<MemberField>>,
+}
+
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let common = &args.common;
+    let table = Table::open(&common.file, common.delimiter, &args.map, &[MemberField::Member])?;
+    let channel = common.server.channel()?;
+    common.program(channel.clone()).await?;
+    let mut enrolment = Enrolment {
+        since: super::now(),
+        rejects: Rejects::create(&common.rejects_path(), "member")?,
+        progress: Progress::new(table.size),
+        counts: Counts::default(),
+    };
+    let (sender, candidates) = mpsc::channel(enroll::IN_FLIGHT);
+    let program = common.program.clone();
+    let reader = tokio::task::spawn_blocking(move || read(table, &program, &sender));
+    let ended = tokio::select! {
+        ended = enrolment.run(common, channel, candidates) => ended,
+        stopped = super::interrupted() => Err(stopped),
+    };
+    enrolment.progress.finish();
+    let Enrolment { rejects, counts, .. } = enrolment;
+    let rejects = rejects.finish()?;
+    println!("members read        {:>10}", counts.read);
+    println!("  enrolled          {:>10}", counts.enrolled);
+    println!("  already there     {:>10}", counts.already_there);
+    println!("  refused           {:>10}", counts.refused);
+    if let Err(error) = ended {
+        return Err(super::incomplete(&error));
+    }
+    reader.await.expect("reading does not panic")?;
+    super::verdict(&counts, &rejects)
+}
+
+/// A row on its way.
+struct Candidate {
+    line: u64,
+    member: String,
+    position: u64,
+    request: Result<v1::EnrollMemberRequest, Refusal>,
+}
+
+struct Enrolment {
+    since: prost_types::Timestamp,
+    rejects: Rejects,
+    progress: Progress,
+    counts: Counts,
+}
+
+impl Enrolment {
+    /// In the file's order, several at a time.
+    async fn run(&mut self, common: &Common, channel: Channel, mut candidates: mpsc::Receiver<Candidate>) -> Result<(), CliError> {
+        let mut calls: VecDeque<(Candidate, Option<Call>)> = VecDeque::new();
+        let mut open = true;
+        while open || !calls.is_empty() {
+            while open && calls.len() < enroll::IN_FLIGHT {
+                let Some(candidate) = candidates.recv().await else {
+                    open = false;
+                    break;
+                };
+                let request = candidate.request.as_ref().ok().cloned();
+                let call = request.map(|request| tokio::spawn(enroll::enroll(channel.clone(), request, common.retry_for)));
+                calls.push_back((candidate, call));
+            }
+            if let Some((candidate, call)) = calls.pop_front() {
+                let outcome = match call {
+                    Some(call) => Some(call.await.expect("an enrolment does not panic")?),
+                    None => None,
+                };
+                self.note(candidate, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, candidate: Candidate, outcome: Option<Enrolled>) -> Result<(), CliError> {
+        self.counts.rows += 1;
+        self.counts.read += 1;
+        let refusal = match (outcome, candidate.request) {
+            (Some(Enrolled::At(time)), _) if super::before(&time, &self.since) => {
+                self.counts.already_there += 1;
+                None
+            }
+            (Some(Enrolled::At(_)), _) => {
+                self.counts.enrolled += 1;
+                None
+            }
+            (Some(Enrolled::Before), _) => Some(Refusal {
+                reason: "IDENTIFIER_TAKEN".into(),
+                message: "one of the identifiers belongs to a member already; its profile was not changed".into(),
+            }),
+            (Some(Enrolled::Refused(refusal)), _) | (None, Err(refusal)) => Some(refusal),
+            (None, Ok(_)) => None,
+        };
+        if let Some(refusal) = refusal {
+            self.counts.refused += 1;
+            self.rejects.add(candidate.line, &candidate.member, &refusal)?;
+        }
+        self.progress.update(candidate.position, &self.counts);
+        Ok(())
+    }
+}
+
+fn read(mut table: Table<MemberField>, program: &str, candidates: &mpsc::Sender<Candidate>) -> Result<(), CliError> {
+    while let Some(row) = table.next_row()? {
+        let member = table.columns.get(&row.fields, MemberField::Member).unwrap_or_default().to_owned();
+        let request = request(&table.columns, &row, program, &member);
+        if candidates.blocking_send(Candidate { line: row.line, member, position: row.position, request }).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn request(columns: &Columns<MemberField>, row: &Row, program: &str, member: &str) -> Result<v1::EnrollMemberRequest, Refusal> {
+    if let Some(broken) = &row.broken {
+        return Err(broken.clone());
+    }
+    if member.is_empty() {
+        return Err(Refusal::row("the member is missing"));
+    }
+    let text = |field| columns.get(&row.fields, field);
+    let mut identifiers = vec![super::external_id(member)];
+    for (field, kind) in [(MemberField::Card, Kind::Card), (MemberField::Phone, Kind::Phone), (MemberField::Email, Kind::Email)] {
+        identifiers.extend(text(field).map(|value| v1::Identifier { kind: kind.into(), value: value.to_owned() }));
+    }
+    let profile = v1::Profile {
+        display_name: text(MemberField::Name).unwrap_or_default().to_owned(),
+        birth_date: text(MemberField::BirthDate).map(birth_date).transpose()?,
+        language_code: text(MemberField::Language).unwrap_or_default().to_owned(),
+    };
+    let profile = (profile != v1::Profile::default()).then_some(profile);
+    Ok(v1::EnrollMemberRequest {
+        request_id: request_id(&["enroll", program, member]),
+        program_id: program.to_owned(),
+        profile,
+        identifiers,
+    })
+}
+
+fn birth_date(text: &str) -> Result<v1::Date, Refusal> {
+    // The value stays out of the message: it is personal.
+    let date: Date = text.parse().map_err(|_| Refusal::row("the birth_date is not a date of the form 2000-01-31"))?;
+    Ok(v1::Date { year: date.year().into(), month: date.month().into(), day: date.day().into() })
+}

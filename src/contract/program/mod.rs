@@ -1,0 +1,179 @@
+//! Rule books: a document becomes a [`domain::Program`], or the list of all its mistakes.
+
+mod mistakes;
+mod policy;
+mod rule;
+mod tier;
+
+use std::collections::HashSet;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use self::mistakes::Mistakes;
+use super::{Violation, v1};
+use crate::domain::{self, Currency, Overflow, ProgramId, RuleId, TierId};
+
+pub const MAX_RULES: usize = 200;
+pub const MAX_TIERS: usize = 20;
+
+/// Parses a rule book as it is published: `version` and `publish_time` of the document itself do not count. Names every mistake at once.
+pub fn parse(document: &v1::Program, version: u32, publish_time: Timestamp) -> Result<domain::Program, Vec<Violation>> {
+    let mut mistakes = Mistakes::default();
+    let program = read(document, version, publish_time, &mut mistakes);
+    mistakes.result(program)
+}
+
+/// What a new version of a rule book may not change.
+pub fn check_successor(old: &domain::Program, new: &domain::Program) -> Vec<Violation> {
+    let mut mistakes = Mistakes::default();
+    let mut unchanged = |path: &str, old: &str, new: &str| {
+        if old != new {
+            mistakes.note(path, format_args!("is {new:?}, but earlier versions have {old:?}, and it cannot change"));
+        }
+    };
+    unchanged("program_id", old.id.as_str(), new.id.as_str());
+    unchanged("currency_code", old.currency.code(), new.currency.code());
+    unchanged("time_zone", zone_name(&old.time_zone), zone_name(&new.time_zone));
+    unchanged("points_precision", &old.points_precision.to_string(), &new.points_precision.to_string());
+    for tier in &old.tiers {
+        if !new.tiers.iter().any(|kept| kept.id == tier.id) {
+            mistakes.note("tiers", format_args!("lack tier {}, which earlier versions have and members may hold", tier.id));
+        }
+    }
+    mistakes.into_violations()
+}
+
+fn zone_name(zone: &TimeZone) -> &str {
+    zone.iana_name().unwrap_or_default()
+}
+
+/// What the parts of a rule book need to know of the whole. Where a part of it is wrong, something takes its place that lets the rest be
+/// read, so that no mistake hides another.
+struct Scope {
+    digits: u32,
+    precision: u32,
+    rounding: Option<domain::Rounding>,
+    expiry: Option<domain::Expiry>,
+    qualify_unmultiplied: bool,
+}
+
+fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes: &mut Mistakes) -> Option<domain::Program> {
+    let id = mistakes.take("program_id", ProgramId::new(&document.program_id));
+    let display_name = mistakes.text("display_name", &document.display_name, 1, 120);
+    let currency = currency(&document.currency_code, mistakes);
+    let time_zone = time_zone(&document.time_zone, mistakes);
+    let precision = mistakes.number("points_precision", document.points_precision, 0..=2);
+    let rounding = match &document.rounding {
+        Some(rounding) => policy::rounding("rounding", rounding, mistakes),
+        None => {
+            mistakes.note("rounding", "is required");
+            None
+        }
+    };
+    let tier_policy = policy::tier_policy(document.tier_policy.as_ref(), mistakes);
+    let scope = Scope {
+        // Where the currency is not known, nothing is said of the decimal places of amounts.
+        digits: currency.map_or(4, |currency| currency.digits()),
+        precision: precision.unwrap_or(2),
+        rounding,
+        expiry: policy::expiry("expiry", document.expiry.as_ref(), mistakes),
+        qualify_unmultiplied: tier_policy.is_some_and(|policy| policy.qualify_unmultiplied),
+    };
+    let rules = rules(&document.accrual_rules, &scope, mistakes);
+    let combination = policy::combination(document.combination, mistakes);
+    let tiers = tiers(&document.tiers, &scope, mistakes);
+    let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
+    let adjustments = document.adjustments.as_ref().map(|policy| policy.maximum_points.as_str()).unwrap_or_default();
+    let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
+    Some(domain::Program {
+        id: id?,
+        display_name: display_name?,
+        version,
+        publish_time,
+        currency: currency?,
+        time_zone: time_zone?,
+        points_precision: precision?,
+        basis: policy::basis(document.basis.as_ref()),
+        rounding: scope.rounding?,
+        rules: rules?,
+        combination: combination?,
+        expiry: scope.expiry?,
+        tiers: tiers?,
+        tier_policy: tier_policy?,
+        purchase_time: purchase_time?,
+        maximum_adjustment,
+    })
+}
+
+fn currency(code: &str, mistakes: &mut Mistakes) -> Option<Currency> {
+    let currency = Currency::parse(code);
+    match currency {
+        Some(_) => {}
+        None if code.is_empty() => mistakes.note("currency_code", "is required"),
+        None => mistakes.note("currency_code", "is not an ISO 4217 code such as \"VND\" or \"USD\""),
+    }
+    currency
+}
+
+fn time_zone(name: &str, mistakes: &mut Mistakes) -> Option<TimeZone> {
+    if name.is_empty() {
+        mistakes.note("time_zone", "is required");
+        return None;
+    }
+    let zone = TimeZone::get(name).ok().filter(|zone| zone.iana_name().is_some() && !zone.is_unknown());
+    if zone.is_none() {
+        mistakes.note("time_zone", "is not an IANA time zone such as \"Asia/Ho_Chi_Minh\"");
+    }
+    zone
+}
+
+fn rules(documents: &[v1::AccrualRule], scope: &Scope, mistakes: &mut Mistakes) -> Option<Vec<domain::AccrualRule>> {
+    match documents.len() {
+        0 => mistakes.note("accrual_rules", "is required: at least one rule"),
+        found if found > MAX_RULES => mistakes.note("accrual_rules", format_args!("has {found} rules; at most {MAX_RULES} are allowed")),
+        _ => {}
+    }
+    let mut ids = HashSet::new();
+    let mut rules = Some(Vec::new());
+    for (index, document) in documents.iter().take(MAX_RULES).enumerate() {
+        let path = format!("accrual_rules[{index}]");
+        let rule = rule::rule(&path, document, scope, mistakes);
+        if RuleId::new(&document.rule_id).is_ok() && !ids.insert(&document.rule_id) {
+            mistakes.note(format!("{path}.rule_id"), "is the id of an earlier rule too");
+        }
+        keep(&mut rules, rule);
+    }
+    rules
+}
+
+fn tiers(documents: &[v1::Tier], scope: &Scope, mistakes: &mut Mistakes) -> Option<Vec<domain::Tier>> {
+    if documents.len() > MAX_TIERS {
+        mistakes.note("tiers", format_args!("has {} tiers; at most {MAX_TIERS} are allowed", documents.len()));
+    }
+    let mut ids = HashSet::new();
+    let mut bounds = tier::Bounds::default();
+    let mut tiers = Some(Vec::new());
+    for (index, document) in documents.iter().take(MAX_TIERS).enumerate() {
+        let path = format!("tiers[{index}]");
+        let tier = tier::tier(&path, document, index == 0, scope, &mut bounds, mistakes);
+        if TierId::new(&document.tier_id).is_ok() && !ids.insert(&document.tier_id) {
+            mistakes.note(format!("{path}.tier_id"), "is the id of a lower tier too");
+        }
+        keep(&mut tiers, tier);
+    }
+    tiers
+}
+
+/// All of them, or none if one is missing.
+fn keep<T>(all: &mut Option<Vec<T>>, one: Option<T>) {
+    match (all.as_mut(), one) {
+        (Some(all), Some(one)) => all.push(one),
+        (Some(_), None) => *all = None,
+        (None, _) => {}
+    }
+}
+
+/// The amounts of a rule book are bounded as those of purchases are.
+fn amount(path: &str, text: &str, scope: &Scope, mistakes: &mut Mistakes) -> Result<rust_decimal::Decimal, Overflow> {
+    mistakes.take(path, domain::parse_amount(text, scope.digits)).ok_or(Overflow)
+}

@@ -1,0 +1,149 @@
+//! The policies of a rule book.
+
+use jiff::civil::Date;
+
+use super::{Mistakes, v1};
+use crate::domain::{
+    BasisPolicy, CalendarPeriod, Combination, Expiry, PurchaseTimePolicy, Rounding, RoundingMode, RoundingStage, TierPolicy,
+};
+
+const DEFAULT_MAX_AGE_DAYS: u32 = 30;
+const DEFAULT_MAX_AHEAD_SECONDS: u32 = 300;
+
+pub(super) fn basis(document: Option<&v1::BasisPolicy>) -> BasisPolicy {
+    let Some(document) = document else { return BasisPolicy::default() };
+    BasisPolicy {
+        include_tax: document.include_tax,
+        include_shipping: document.include_shipping,
+        include_tips: document.include_tips,
+        include_gift_cards: document.include_gift_cards,
+        include_points_and_vouchers: document.include_points_and_vouchers,
+    }
+}
+
+pub(super) fn rounding(path: &str, document: &v1::Rounding, mistakes: &mut Mistakes) -> Option<Rounding> {
+    use v1::rounding::{Fraction, Mode, Stage};
+    let mode = match mistakes.choice(format!("{path}.mode"), document.mode) {
+        Some(Mode::Floor) => Some(RoundingMode::Floor),
+        Some(Mode::HalfUp) => Some(RoundingMode::HalfUp),
+        Some(Mode::HalfEven) => Some(RoundingMode::HalfEven),
+        Some(Mode::Ceiling) => Some(RoundingMode::Ceiling),
+        Some(Mode::Unspecified) | None => None,
+    };
+    let stage = match mistakes.choice(format!("{path}.stage"), document.stage) {
+        Some(Stage::Line) => Some(RoundingStage::Line),
+        Some(Stage::Rule) => Some(RoundingStage::Rule),
+        Some(Stage::Order) => Some(RoundingStage::Order),
+        Some(Stage::Unspecified) | None => None,
+    };
+    let carry = match mistakes.choice(format!("{path}.fraction"), document.fraction) {
+        Some(Fraction::Drop) => Some(false),
+        Some(Fraction::Carry) => Some(true),
+        Some(Fraction::Unspecified) | None => None,
+    };
+    if carry == Some(true) && mode.is_some_and(|mode| mode != RoundingMode::Floor) {
+        mistakes.note(format!("{path}.fraction"), "FRACTION_CARRY needs MODE_FLOOR: other modes leave no fraction to carry");
+    }
+    Some(Rounding { mode: mode?, stage: stage?, carry: carry? })
+}
+
+/// Without a document: never.
+pub(super) fn expiry(path: &str, document: Option<&v1::ExpiryPolicy>, mistakes: &mut Mistakes) -> Option<Expiry> {
+    use v1::expiry_policy::Policy;
+    let Some(document) = document else { return Some(Expiry::Never) };
+    match &document.policy {
+        Some(Policy::Never(_)) => Some(Expiry::Never),
+        Some(Policy::After(after)) => expiry_after(&format!("{path}.after"), after, mistakes),
+        Some(Policy::EndOfPeriod(end)) => end_of_period(&format!("{path}.end_of_period"), end, mistakes),
+        Some(Policy::FixedDate(date)) => fixed_date(&format!("{path}.fixed_date"), date, mistakes),
+        None => {
+            mistakes.note(path, "needs one of never, after, end_of_period, fixed_date");
+            None
+        }
+    }
+}
+
+fn expiry_after(path: &str, document: &v1::expiry_policy::After, mistakes: &mut Mistakes) -> Option<Expiry> {
+    match (document.days, document.months) {
+        (0, 0) => {
+            mistakes.note(path, "needs days or months");
+            None
+        }
+        (days, 0) => mistakes.number(format!("{path}.days"), days, 1..=36_500).map(Expiry::AfterDays),
+        (0, months) => mistakes.number(format!("{path}.months"), months, 1..=1_200).map(Expiry::AfterMonths),
+        (_, _) => {
+            mistakes.note(path, "has both days and months; only one is possible");
+            None
+        }
+    }
+}
+
+fn end_of_period(path: &str, document: &v1::expiry_policy::EndOfPeriod, mistakes: &mut Mistakes) -> Option<Expiry> {
+    use v1::expiry_policy::CalendarPeriod as Document;
+    let period = match mistakes.choice(format!("{path}.period"), document.period) {
+        Some(Document::Month) => Some(CalendarPeriod::Month),
+        Some(Document::Quarter) => Some(CalendarPeriod::Quarter),
+        Some(Document::HalfYear) => Some(CalendarPeriod::HalfYear),
+        Some(Document::Year) => Some(CalendarPeriod::Year),
+        Some(Document::Unspecified) | None => None,
+    };
+    let additional_periods = mistakes.number(format!("{path}.additional_periods"), document.additional_periods, 0..=100);
+    Some(Expiry::EndOfPeriod { period: period?, additional_periods: additional_periods? })
+}
+
+fn fixed_date(path: &str, document: &v1::expiry_policy::FixedDate, mistakes: &mut Mistakes) -> Option<Expiry> {
+    let minimum_days = mistakes.number(format!("{path}.minimum_days"), document.minimum_days, 0..=366);
+    let month = mistakes.number(format!("{path}.month"), document.month, 1..=12).and_then(|month| i8::try_from(month).ok());
+    // A leap year has each day that a year can have.
+    let first = month.and_then(|month| Date::new(2000, month, 1).ok());
+    let days = first.map_or(31, |first| first.days_in_month());
+    let day = mistakes.number(format!("{path}.day"), document.day, 1..=i32::from(days)).and_then(|day| i8::try_from(day).ok());
+    Some(Expiry::FixedDate { month: month?, day: day?, minimum_days: minimum_days? })
+}
+
+pub(super) fn combination(number: i32, mistakes: &mut Mistakes) -> Option<Combination> {
+    match v1::Combination::try_from(number) {
+        Ok(v1::Combination::Unspecified | v1::Combination::Sum) => Some(Combination::Sum),
+        Ok(v1::Combination::Exclusive) => Some(Combination::Exclusive),
+        Ok(v1::Combination::Best) => Some(Combination::Best),
+        Err(_) => {
+            mistakes.note("combination", format_args!("has no value with the number {number}"));
+            None
+        }
+    }
+}
+
+pub(super) fn tier_policy(document: Option<&v1::TierPolicy>, mistakes: &mut Mistakes) -> Option<TierPolicy> {
+    use v1::tier_policy::{QualifyingBasis, RateTier};
+    let Some(document) = document else { return Some(TierPolicy { rate_at_tier_after: false, qualify_unmultiplied: false }) };
+    let rate_at_tier_after = match RateTier::try_from(document.rate_tier) {
+        Ok(RateTier::Unspecified | RateTier::Before) => Some(false),
+        Ok(RateTier::After) => Some(true),
+        Err(_) => {
+            mistakes.note("tier_policy.rate_tier", format_args!("has no value with the number {}", document.rate_tier));
+            None
+        }
+    };
+    let qualify_unmultiplied = match QualifyingBasis::try_from(document.qualifying_basis) {
+        Ok(QualifyingBasis::Unspecified | QualifyingBasis::Awarded) => Some(false),
+        Ok(QualifyingBasis::Unmultiplied) => Some(true),
+        Err(_) => {
+            mistakes.note("tier_policy.qualifying_basis", format_args!("has no value with the number {}", document.qualifying_basis));
+            None
+        }
+    };
+    Some(TierPolicy { rate_at_tier_after: rate_at_tier_after?, qualify_unmultiplied: qualify_unmultiplied? })
+}
+
+pub(super) fn purchase_time(document: Option<&v1::PurchaseTimePolicy>, mistakes: &mut Mistakes) -> Option<PurchaseTimePolicy> {
+    let (days, seconds) = document.map_or((0, 0), |policy| (policy.max_age_days, policy.max_ahead_seconds));
+    let max_age_days = match days {
+        0 => Some(DEFAULT_MAX_AGE_DAYS),
+        days => mistakes.number("purchase_time.max_age_days", days, 1..=36_500),
+    };
+    let max_ahead_seconds = match seconds {
+        0 => Some(DEFAULT_MAX_AHEAD_SECONDS),
+        seconds => mistakes.number("purchase_time.max_ahead_seconds", seconds, 1..=86_400),
+    };
+    Some(PurchaseTimePolicy { max_age_days: max_age_days?, max_ahead_seconds: max_ahead_seconds? })
+}

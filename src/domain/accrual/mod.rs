@@ -1,0 +1,228 @@
+//! Accrual: a purchase becomes points.
+//!
+//! [`basis`] says what of the purchase earns, [`matching`] which rule earns on which line, [`pricing`] how much, rounded and limited, and
+//! this module writes the explanation down. All amounts are whole numbers of smallest units while they are reckoned with, and points are
+//! exact fractions until they are rounded, so that no division loses anything.
+
+mod basis;
+mod limits;
+mod matching;
+mod pricing;
+mod ratio;
+
+use jiff::{Timestamp, civil::DateTime};
+use rust_decimal::Decimal;
+
+use self::{
+    basis::Bases,
+    matching::Matched,
+    pricing::{Price, Prices},
+};
+use super::{
+    Accrual, AccruedLot, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, PeriodStart, Points, Program, Purchase, Rate,
+    Rejection, RuleId, calendar, expiry, money, tier,
+};
+
+/// What the purchase earns under a version of the rule book, for the tier held when it occurred. No purchase that may still come
+/// occurred before `oldest`.
+pub(super) fn accrue(
+    program: &Program,
+    header: &Header,
+    purchase: &Purchase,
+    occurred_time: Timestamp,
+    oldest: Timestamp,
+) -> Result<Accrual, Rejection> {
+    let bases = basis::bases(&program.basis, purchase, program.currency.digits())?;
+    let local_time = program.time_zone.to_datetime(occurred_time);
+    let sale = Sale { program, header, purchase, occurred_time, local_time, bases };
+    let before = program.rank(header.tier.at(occurred_time));
+    let mut accrual = sale.accrue_at(before)?;
+    if program.tier_policy.rate_at_tier_after {
+        let after = sale.rank_after(&accrual)?.max(before);
+        if after != before {
+            accrual = sale.accrue_at(after)?;
+        }
+    }
+    accrual.dropped_counters = dropped_counters(program, header, oldest)?;
+    Ok(accrual)
+}
+
+/// What the rules look at.
+struct Sale<'a> {
+    program: &'a Program,
+    header: &'a Header,
+    purchase: &'a Purchase,
+    occurred_time: Timestamp,
+    /// In the programme's time zone.
+    local_time: DateTime,
+    bases: Bases,
+}
+
+impl Sale<'_> {
+    /// With the multiplier of the tier at a rank.
+    fn accrue_at(&self, rank: usize) -> Result<Accrual, Overflow> {
+        let tier = self.program.tiers.get(rank);
+        let multiplier = tier.map_or(Decimal::ONE, |tier| tier.multiplier);
+        let matched = matching::matched(self, multiplier)?;
+        let prices = pricing::prices(self, &matched, multiplier)?;
+        let qualifying = if self.program.tier_policy.qualify_unmultiplied && multiplier != Decimal::ONE {
+            Some(pricing::prices(self, &matched, Decimal::ONE)?)
+        } else {
+            None
+        };
+        let mut accrual = Accrual {
+            points: Points::ZERO,
+            qualifying_points: Points::ZERO,
+            basis: money::from_units(self.bases.total, self.digits())?,
+            program_version: self.program.version,
+            tier: tier.map(|tier| tier.id.clone()),
+            awards: Vec::with_capacity(matched.len()),
+            line_bases: self.bases.explained(self.digits())?,
+            order_rounding: None,
+            lots: Vec::new(),
+            carries: Vec::new(),
+            counters: Vec::new(),
+            dropped_counters: Vec::new(),
+        };
+        self.explain(&mut accrual, &matched, prices, qualifying.as_ref(), multiplier)?;
+        Ok(accrual)
+    }
+
+    /// Turns prices into awards, lots, carries and counters.
+    fn explain(
+        &self,
+        accrual: &mut Accrual,
+        matched: &[Matched<'_>],
+        prices: Prices,
+        qualifying: Option<&Prices>,
+        multiplier: Decimal,
+    ) -> Result<(), Overflow> {
+        let mut lots = Lots { sale: self, lots: Vec::new(), known: Vec::new() };
+        for (index, (matched, price)) in matched.iter().zip(prices.rules).enumerate() {
+            let rule = matched.rule;
+            if let Some(carry) = price.carry {
+                accrual.carries.push((Some(rule.id.clone()), carry));
+            }
+            for (period, points) in &price.counters {
+                accrual.counters.push(Counter { rule: rule.id.clone(), period: *period, points: *points });
+            }
+            let counts = qualifying.map_or(price.points, |prices| prices.rules[index].points);
+            let expire_time = if price.points > Points::ZERO { lots.expire_time(rule.expiry)? } else { None };
+            let award = Award {
+                rule: rule.id.clone(),
+                display_name: rule.display_name.clone(),
+                basis: matched.counted(self.digits())?,
+                rate: rule.rate.clone(),
+                multiplier: if rule.with_tier_multiplier { multiplier } else { Decimal::ONE },
+                uncapped_points: price.uncapped,
+                limit: price.limit,
+                points: price.points,
+                qualifying_points: if rule.qualifying { counts } else { Points::ZERO },
+                lines: self.award_lines(matched, &price)?,
+                expire_time,
+                lot: lots.add(price.points, expire_time)?,
+                roundings: price.roundings,
+            };
+            accrual.points = accrual.points.plus(award.points)?;
+            accrual.qualifying_points = accrual.qualifying_points.plus(award.qualifying_points)?;
+            accrual.awards.push(award);
+        }
+        accrual.lots = lots.lots;
+        if let Some((rounding, carry)) = prices.order {
+            accrual.order_rounding = Some(rounding);
+            accrual.carries.extend(carry.map(|carry| (None, carry)));
+        }
+        Ok(())
+    }
+
+    fn award_lines(&self, matched: &Matched<'_>, price: &Price) -> Result<Vec<AwardLine>, Overflow> {
+        let shares = price.line_shares(matched)?;
+        let digits = count_digits(&matched.rule.rate, self.digits());
+        let lines = matched.lines.iter().zip(shares);
+        lines
+            .map(|(counted, points)| {
+                let basis = readable(&matched.rule.rate, money::from_units(counted.count, digits)?);
+                Ok(AwardLine { line: counted.line, basis, points })
+            })
+            .collect()
+    }
+
+    /// The tier that the purchase leads to.
+    fn rank_after(&self, accrual: &Accrual) -> Result<usize, Overflow> {
+        let mut totals = self.header.lifetime.clone();
+        totals.qualifying_points = totals.qualifying_points.plus(accrual.qualifying_points)?;
+        totals.spend = totals.spend.checked_add(accrual.basis).ok_or(Overflow)?;
+        totals.visits = totals.visits.checked_add(1).ok_or(Overflow)?;
+        Ok(tier::reached_rank(self.program, &totals))
+    }
+
+    fn digits(&self) -> u32 {
+        self.program.currency.digits()
+    }
+}
+
+/// Awards that lapse together share a lot.
+struct Lots<'a> {
+    sale: &'a Sale<'a>,
+    lots: Vec<AccruedLot>,
+    /// Rules mostly share one policy; the time-zone table need not be asked again.
+    known: Vec<(Expiry, Option<Timestamp>)>,
+}
+
+impl Lots<'_> {
+    fn expire_time(&mut self, policy: Expiry) -> Result<Option<Timestamp>, Overflow> {
+        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == policy) {
+            return Ok(*known);
+        }
+        let instant = expiry::expire_time(policy, &self.sale.program.time_zone, self.sale.occurred_time)?;
+        self.known.push((policy, instant));
+        Ok(instant)
+    }
+
+    fn add(&mut self, points: Points, expire_time: Option<Timestamp>) -> Result<Option<LotId>, Overflow> {
+        if points <= Points::ZERO {
+            return Ok(None);
+        }
+        if let Some(lot) = self.lots.iter_mut().find(|lot| lot.expire_time == expire_time) {
+            lot.points = lot.points.plus(points)?;
+            return Ok(Some(lot.id));
+        }
+        let newest = self.lots.last().map_or(self.sale.header.last_lot, |lot| lot.id);
+        let id = LotId(newest.0.checked_add(1).ok_or(Overflow)?);
+        self.lots.push(AccruedLot { id, points, expire_time });
+        Ok(Some(id))
+    }
+}
+
+/// Decimal places of what a rule counts.
+fn count_digits(rate: &Rate, currency_digits: u32) -> u32 {
+    match rate {
+        Rate::PerAmount { .. } => currency_digits,
+        Rate::PerUnit { .. } => matching::QUANTITY_DIGITS,
+        Rate::PerOrder { .. } | Rate::PerProduct { .. } => 0,
+    }
+}
+
+/// Money keeps the decimal places of its currency, a quantity shows those that it has.
+fn readable(rate: &Rate, count: Decimal) -> Decimal {
+    match rate {
+        Rate::PerAmount { .. } | Rate::PerOrder { .. } | Rate::PerProduct { .. } => count,
+        Rate::PerUnit { .. } => count.normalize(),
+    }
+}
+
+/// Counters of periods that ended more than a day (for the change between time zones) before the oldest purchase that may still come.
+fn dropped_counters(program: &Program, header: &Header, oldest: Timestamp) -> Result<Vec<(RuleId, PeriodStart)>, Overflow> {
+    if header.counters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let oldest = calendar::local_date(&program.time_zone, oldest);
+    let has_ended = |rule: &RuleId, start: PeriodStart| {
+        let Some(start) = start else { return false };
+        let cap = program.rules.iter().find(|candidate| candidate.id == *rule).and_then(|rule| rule.limits.cap);
+        // A rule that this version lacks, or that counts for ever now, may count by the year in another.
+        let period = cap.map(|cap| cap.period).filter(|period| *period != super::Period::Lifetime).unwrap_or(super::Period::Year);
+        calendar::period_end(start, period).and_then(|end| calendar::add_days(end, 1).ok()).is_some_and(|end| end <= oldest)
+    };
+    Ok(header.counters.keys().filter(|(rule, start)| has_ended(rule, *start)).cloned().collect())
+}

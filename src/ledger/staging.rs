@@ -1,0 +1,210 @@
+//! What a group of commands has decided so far, on top of what is stored.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        self, Command, Context, Decision, Entry, EntryKind, Header, Identifier, Member, MemberId, MemberKey, OrderKey, ProgramHistory,
+        ProgramId, Rejection, RequestId, Sealed,
+    },
+    store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
+};
+
+use super::{LedgerError, MemberTarget, Outcome, Submission, idempotency};
+
+/// The commands of one commit.
+pub(super) struct Staging<'a, R: Read + ?Sized> {
+    store: &'a R,
+    now: Timestamp,
+    members: HashMap<MemberKey, Staged>,
+    requests: HashMap<(ProgramId, RequestId), ()>,
+    purchases: HashMap<(ProgramId, OrderKey), PurchaseRow>,
+    /// `None`: removed.
+    identifiers: HashMap<(ProgramId, Identifier), Option<MemberId>>,
+}
+
+struct Staged {
+    member: Member,
+    entries: Vec<Entry>,
+    /// All live lots are loaded.
+    lots_complete: bool,
+}
+
+/// What became of a command.
+pub(super) enum Verdict {
+    Done(Result<Outcome, LedgerError>),
+    /// It needs what this group has changed but not yet stored: it goes first in the next group.
+    NextGroup,
+}
+
+impl<'a, R: Read + ?Sized> Staging<'a, R> {
+    pub fn new(store: &'a R, now: Timestamp) -> Self {
+        Self { store, now, members: HashMap::new(), requests: HashMap::new(), purchases: HashMap::new(), identifiers: HashMap::new() }
+    }
+
+    pub fn into_commit(self) -> Commit {
+        let changed = self.members.into_values().filter(|staged| !staged.entries.is_empty());
+        let members = changed.map(|staged| MemberChange { entries: staged.entries, after: staged.member }).collect();
+        Commit { publications: Vec::new(), members }
+    }
+
+    /// Decides a command on top of the group. `new_member` is the id to give if it enrols one.
+    pub fn decide(&mut self, programs: &Arc<ProgramHistory>, submission: &Submission, new_member: impl FnOnce() -> MemberId) -> Verdict {
+        let program = &programs.newest().id;
+        let request_key = (program.clone(), submission.request.id.clone());
+        if self.requests.contains_key(&request_key) {
+            return Verdict::NextGroup;
+        }
+        match self.store.request(program, &submission.request.id) {
+            Ok(Some(row)) => {
+                let repeated = idempotency::repeat(self.store, program, &submission.request, &submission.command, &row);
+                return Verdict::Done(repeated);
+            }
+            Ok(None) => {}
+            Err(error) => return Verdict::Done(Err(error.into())),
+        }
+        match self.decide_new(programs, submission, new_member) {
+            Ok(Some(outcome)) => {
+                self.requests.insert(request_key, ());
+                Verdict::Done(Ok(outcome))
+            }
+            Ok(None) => Verdict::NextGroup,
+            Err(error) => Verdict::Done(Err(error)),
+        }
+    }
+
+    fn decide_new(
+        &mut self,
+        programs: &Arc<ProgramHistory>,
+        submission: &Submission,
+        new_member: impl FnOnce() -> MemberId,
+    ) -> Result<Option<Outcome>, LedgerError> {
+        let program = &programs.newest().id;
+        let member = match &submission.member {
+            MemberTarget::New => new_member(),
+            MemberTarget::Id(member) => *member,
+            MemberTarget::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::MemberNotFound)?,
+        };
+        let key = MemberKey { program: program.clone(), member };
+        let Some(state) = self.load(&key, &submission.command)? else { return Ok(None) };
+        self.check_unique(&key, &submission.command)?;
+        let context = Context { programs, now: self.now, request: Some(&submission.request), actor: submission.actor.as_ref() };
+        let decision = domain::decide(context, state, &submission.command)?;
+        Ok(Some(self.stage(key, decision, &submission.command)))
+    }
+
+    /// The member as the group has left it; `None` if more of it is needed than can be loaded under what the group has changed.
+    fn load(&self, key: &MemberKey, command: &Command) -> Result<Option<Member>, LedgerError> {
+        let person = command.reads_person() || command.answers_with_member();
+        let points = command.takes_points();
+        if let Some(staged) = self.members.get(key) {
+            let enough = (!person || staged.member.person.is_some()) && (points.is_none() || staged.lots_complete);
+            return Ok(enough.then(|| staged.member.clone()));
+        }
+        if let Command::Enroll { .. } = command {
+            let header = Header::new(self.now);
+            return Ok(Some(Member { key: key.clone(), header, person: None, lots: Default::default() }));
+        }
+        let demand = MemberDemand { now: self.now, points, person };
+        Ok(Some(self.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?))
+    }
+
+    /// What must be unique in the programme, beyond what the member's own state shows.
+    fn check_unique(&self, key: &MemberKey, command: &Command) -> Result<(), LedgerError> {
+        match command {
+            Command::RecordPurchase(purchase) => {
+                let order = purchase.order.as_ref().expect("the edge asks for store and order before it submits");
+                match self.purchase(&key.program, order)? {
+                    Some(row) => {
+                        Err(Rejection::PurchaseExists { order: order.clone(), member: row.member, entry_sequence: row.entry_sequence }
+                            .into())
+                    }
+                    None => Ok(()),
+                }
+            }
+            Command::Enroll { person } => person.identifiers.iter().try_for_each(|identifier| self.check_free(key, identifier)),
+            Command::AddIdentifier { identifier } => self.check_free(key, identifier),
+            Command::UpdateProfile(_)
+            | Command::RemoveIdentifier { .. }
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. }
+            | Command::AdjustPoints(_) => Ok(()),
+        }
+    }
+
+    fn check_free(&self, key: &MemberKey, identifier: &Identifier) -> Result<(), LedgerError> {
+        match self.member_by_identifier(&key.program, identifier)? {
+            Some(_) => Err(Rejection::IdentifierTaken { kind: identifier.kind }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, LedgerError> {
+        if !self.identifiers.is_empty()
+            && let Some(staged) = self.identifiers.get(&(program.clone(), identifier.clone()))
+        {
+            return Ok(*staged);
+        }
+        Ok(self.store.member_by_identifier(program, identifier)?)
+    }
+
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, LedgerError> {
+        if let Some(staged) = self.purchases.get(&(program.clone(), order.clone())) {
+            return Ok(Some(staged.clone()));
+        }
+        Ok(self.store.purchase(program, order)?)
+    }
+
+    fn stage(&mut self, key: MemberKey, decision: Decision, command: &Command) -> Outcome {
+        let Decision { entries, member } = decision;
+        for entry in &entries {
+            self.stage_lookups(entry);
+        }
+        let answered = entries.iter().filter(|entry| entry.request.is_some()).cloned().collect();
+        let shown = command.answers_with_member().then(|| Box::new(member.clone()));
+        let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
+        match self.members.get_mut(&key) {
+            Some(staged) => {
+                staged.entries.extend(entries);
+                staged.member = member;
+                staged.lots_complete = lots_complete;
+            }
+            None => {
+                self.members.insert(key.clone(), Staged { member, entries, lots_complete });
+            }
+        }
+        Outcome { key, entries: answered, member: shown }
+    }
+
+    /// Later commands of the group must find what this entry makes findable.
+    fn stage_lookups(&mut self, entry: &Entry) {
+        let program = &entry.key.program;
+        let mut stage = |identifier: &Identifier, member| {
+            self.identifiers.insert((program.clone(), identifier.clone()), member);
+        };
+        match &entry.kind {
+            EntryKind::MemberEnrolled { person: Sealed::Open(person) } => {
+                person.identifiers.iter().for_each(|identifier| stage(identifier, Some(entry.key.member)));
+            }
+            EntryKind::IdentifierAdded { identifier: Sealed::Open(identifier) } => stage(identifier, Some(entry.key.member)),
+            EntryKind::IdentifierRemoved { identifier: Sealed::Open(identifier) } => stage(identifier, None),
+            EntryKind::PurchaseAccrued(accrued) => {
+                let order = accrued.purchase.order.clone().expect("a recorded purchase has an order");
+                let row = PurchaseRow { member: entry.key.member, entry_sequence: entry.sequence };
+                self.purchases.insert((program.clone(), order), row);
+            }
+            EntryKind::MemberEnrolled { person: Sealed::Erased }
+            | EntryKind::IdentifierAdded { identifier: Sealed::Erased }
+            | EntryKind::IdentifierRemoved { identifier: Sealed::Erased }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_) => {}
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The one writer: takes all that waits, up to a bound, decides it, commits once, and replies to all.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use jiff::Timestamp;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::{
+    contract::v1,
+    domain::{MemberId, ProgramId, Rejection, Request},
+    store::{Commit, Name, Publication, RequestOutcome, Store, StoreError, Unit},
+};
+
+use super::{
+    Clock, LedgerError, MemberTarget, Outcome, Published, Submission,
+    programs::{Draft, Programs},
+    staging::{Staging, Verdict},
+};
+
+/// Commands in one commit, at most.
+pub(super) const MAX_GROUP: usize = 512;
+
+type Results = Vec<Result<Outcome, LedgerError>>;
+
+/// What waits for the writer. The permit is its place in the queue, given back when it is answered.
+pub(super) enum Job {
+    Commands {
+        submissions: Vec<Submission>,
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Results>,
+    },
+    Publish {
+        request: Request,
+        document: Box<v1::Program>,
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<Published, LedgerError>>,
+    },
+    Stop,
+}
+
+pub(super) struct Writer {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    programs: Arc<Programs>,
+    queue: mpsc::UnboundedReceiver<Job>,
+    /// Taken from the queue, not yet answered.
+    taken: VecDeque<Taken>,
+    /// Record times never go back while the service runs, whatever the machine's clock does.
+    last_now: Timestamp,
+    ids: uuid::ContextV7,
+    stopping: bool,
+}
+
+/// A job of commands, of which the first `results.len()` are decided.
+struct Taken {
+    submissions: Vec<Submission>,
+    results: Results,
+    reply: oneshot::Sender<Results>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// Starts the writer's thread. A panic in it ends the process: no half-state serves (invariant 8).
+    pub fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        programs: Arc<Programs>,
+        queue: mpsc::UnboundedReceiver<Job>,
+    ) -> JoinHandle<()> {
+        let mut writer = Writer {
+            store,
+            clock,
+            programs,
+            queue,
+            taken: VecDeque::new(),
+            last_now: Timestamp::MIN,
+            ids: uuid::ContextV7::new(),
+            stopping: false,
+        };
+        let run = move || {
+            if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                tracing::error!("the writer panicked: the process ends, what was acknowledged is on disk");
+                std::process::abort();
+            }
+        };
+        thread::Builder::new().name("writer".into()).spawn(run).expect("the system can start a thread")
+    }
+
+    fn run(&mut self) {
+        while self.take_what_waits() {
+            if !self.taken.is_empty() {
+                self.commit_group();
+            }
+        }
+    }
+
+    /// Waits for work and takes up to a group of it. False when the service stops and all is answered.
+    fn take_what_waits(&mut self) -> bool {
+        if self.taken.is_empty() {
+            if self.stopping {
+                return false;
+            }
+            match self.queue.blocking_recv() {
+                Some(job) => self.take(job),
+                None => return false,
+            }
+        }
+        let mut commands: usize = self.taken.iter().map(Taken::undecided).sum();
+        while commands < MAX_GROUP
+            && !self.stopping
+            && let Ok(job) = self.queue.try_recv()
+        {
+            self.take(job);
+            commands = self.taken.iter().map(Taken::undecided).sum();
+        }
+        true
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Commands { submissions, permit, reply } => {
+                // A caller who has gone away wants no answer, and nothing of this is decided yet.
+                if !reply.is_closed() {
+                    let results = Vec::with_capacity(submissions.len());
+                    self.taken.push_back(Taken { submissions, results, reply, _permit: permit });
+                }
+            }
+            Job::Publish { request, document, permit: _permit, reply } => {
+                // What was taken before is decided before: by the rule book that it was sent under.
+                while !self.taken.is_empty() {
+                    self.commit_group();
+                }
+                let published = self.publish(request, &document);
+                // The caller may have gone away; what is published stays so.
+                let _ = reply.send(published);
+            }
+            Job::Stop => self.stopping = true,
+        }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.last_now = self.last_now.max(self.clock.now());
+        self.last_now
+    }
+
+    /// Decides what was taken, commits it, and answers every job that is decided to its end.
+    fn commit_group(&mut self) {
+        let now = self.now();
+        let store = Arc::clone(&self.store);
+        let unit = {
+            let names = names(&self.taken);
+            store.begin(&names)
+        };
+        let unit = match unit {
+            Ok(unit) => unit,
+            Err(error) => return self.refuse_taken(&error),
+        };
+        let commit = self.decide_group(&*unit, now);
+        if !commit.is_empty() {
+            commit_or_end(unit, commit);
+        }
+        self.reply();
+    }
+
+    fn decide_group(&mut self, unit: &dyn Unit, now: Timestamp) -> Commit {
+        let mut staging = Staging::new(unit, now);
+        let (programs, ids) = (&self.programs, &self.ids);
+        let mut left = MAX_GROUP;
+        'group: for taken in &mut self.taken {
+            while let Some(submission) = taken.submissions.get(taken.results.len()) {
+                if left == 0 {
+                    break 'group;
+                }
+                left -= 1;
+                let program = &submission.program.newest().id;
+                let Some(history) = programs.history(program) else {
+                    taken.results.push(Err(LedgerError::ProgramNotFound { program: program.clone() }));
+                    continue;
+                };
+                match staging.decide(&history, submission, || new_member_id(ids, now)) {
+                    Verdict::Done(result) => taken.results.push(result),
+                    Verdict::NextGroup => break 'group,
+                }
+            }
+        }
+        staging.into_commit()
+    }
+
+    fn reply(&mut self) {
+        while let Some(done) = self.taken.pop_front_if(|taken| taken.undecided() == 0) {
+            // The caller may have gone away; what is committed stays so.
+            let _ = done.reply.send(done.results);
+        }
+    }
+
+    /// Nothing could be read: nothing is decided.
+    fn refuse_taken(&mut self, error: &StoreError) {
+        tracing::error!(%error, "the store could not begin a unit of work");
+        for mut taken in self.taken.drain(..) {
+            while taken.undecided() > 0 {
+                taken.results.push(Err(LedgerError::Store(StoreError::Tables(error.to_string()))));
+            }
+            let _ = taken.reply.send(taken.results);
+        }
+    }
+
+    fn publish(&mut self, request: Request, document: &v1::Program) -> Result<Published, LedgerError> {
+        let now = self.now();
+        let store = Arc::clone(&self.store);
+        let program = ProgramId::new(&document.program_id).ok();
+        let names: Vec<_> = program.iter().map(|program| Name::Request(program, &request.id)).collect();
+        let unit = store.begin(&names)?;
+        if let Some(program) = &program
+            && let Some(row) = unit.request(program, &request.id)?
+        {
+            return match row.outcome {
+                RequestOutcome::Publication { version } if row.fingerprint == request.fingerprint => {
+                    Ok(Published { document: self.programs.document(program, Some(version))?, changed: true })
+                }
+                RequestOutcome::Publication { .. } | RequestOutcome::Entries { .. } => Err(Rejection::RequestIdReused.into()),
+            };
+        }
+        let draft = self.programs.draft(document, now)?;
+        let published = draft.published();
+        let Draft::Next { parsed, document } = draft else { return Ok(published) };
+        let publication = Publication {
+            program: parsed.id.clone(),
+            version: parsed.version,
+            publish_time: parsed.publish_time,
+            request,
+            document: document.encode_to_vec(),
+        };
+        commit_or_end(unit, Commit { publications: vec![publication], members: Vec::new() });
+        tracing::info!(program = %parsed.id, version = parsed.version, "rule book published");
+        self.programs.add(*parsed, document);
+        Ok(published)
+    }
+}
+
+impl Taken {
+    fn undecided(&self) -> usize {
+        self.submissions.len() - self.results.len()
+    }
+}
+
+fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
+    let mut names = Vec::new();
+    for submission in taken.iter().flat_map(|taken| &taken.submissions[taken.results.len()..]).take(MAX_GROUP) {
+        let program = &submission.program.newest().id;
+        names.push(Name::Request(program, &submission.request.id));
+        match &submission.member {
+            MemberTarget::New => {}
+            MemberTarget::Id(member) => names.push(Name::Member(program, *member)),
+            MemberTarget::Identifier(identifier) => names.push(Name::Identifier(program, identifier)),
+        }
+        if let crate::domain::Command::RecordPurchase(purchase) = &submission.command
+            && let Some(order) = &purchase.order
+        {
+            names.push(Name::Order(program, order));
+        }
+    }
+    names
+}
+
+/// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
+fn commit_or_end(unit: Box<dyn Unit + '_>, commit: Commit) {
+    if let Err(error) = unit.commit(commit) {
+        tracing::error!(%error, "the commit failed: the process ends, what was acknowledged is on disk");
+        std::process::abort();
+    }
+}
+
+/// Ids sort by the time of enrolment.
+fn new_member_id(ids: &uuid::ContextV7, now: Timestamp) -> MemberId {
+    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+    let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+    MemberId(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(ids, seconds, nanos)).into_bytes())
+}
