@@ -1,1 +1,4 @@
 //! The integration tests, in one binary: a file a subject.
+
+mod store_contract;
+mod support;
