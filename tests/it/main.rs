@@ -13,4 +13,5 @@ mod purchase;
 mod races;
 mod refused_input;
 mod rule_book;
+mod serve;
 mod tidy;
