@@ -104,10 +104,26 @@ impl ServeArgs {
         Ok(Config {
             listen,
             data: self.data.clone(),
-            programs: self.programs.iter().map(|path| read_rule_book(path)).collect::<Result<_, _>>()?,
+            programs: self.rule_books()?,
             operator_key: self.operator_key.as_deref().map(read_key).transpose()?,
             drain: Duration::from_secs(self.drain_seconds),
         })
+    }
+}
+
+impl ServeArgs {
+    /// One for a programme: two would take each other's place at every start.
+    fn rule_books(&self) -> Result<Vec<v1::Program>, ConfigError> {
+        let mut programs: Vec<v1::Program> = Vec::new();
+        for path in &self.programs {
+            let program = read_rule_book(path)?;
+            if programs.iter().any(|other| other.program_id == program.program_id) {
+                let why = format!("another file is a rule book of programme {} too", program.program_id);
+                return Err(ConfigError::Program { path: path.clone(), why });
+            }
+            programs.push(program);
+        }
+        Ok(programs)
     }
 }
 

@@ -90,10 +90,13 @@ impl Story<'_> {
             None => "Purchase".to_owned(),
         };
         let (time, total) = (self.local(occurred_time), self.money(purchase.total));
+        let lines = match purchase.lines.len() {
+            1 => "1 line".to_owned(),
+            count => format!("{count} lines"),
+        };
         self.say(format!(
-            "{place} on {time} ({}): {total} in {} lines, judged by version {} of the rule book.",
+            "{place} on {time} ({}): {total} in {lines}, judged by version {} of the rule book.",
             self.program.time_zone.iana_name().unwrap_or("UTC"),
-            purchase.lines.len(),
             accrual.program_version
         ));
         self.basis(accrual);

@@ -16,8 +16,8 @@ use crate::{contract::v1, ledger::Ledger};
 const MAX_IN_FLIGHT: usize = 1_024;
 /// A purchase with many lines counts as several, so that the bound is one of memory too.
 const LINES_PER_PLACE: usize = 32;
-/// Submitted together at most.
-const MAX_CHUNK: usize = 256;
+/// Submitted together at most: half of those in flight, so that the other half is read and parsed while these are committed.
+const MAX_CHUNK: usize = MAX_IN_FLIGHT / 2;
 /// Answers that wait for the connection.
 const ANSWERS: usize = 64;
 

@@ -85,13 +85,13 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         program_version: version(entry.program_version),
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
-        kind: Some(kind(&entry.kind, &program_of(history, entry).currency)),
+        kind: Some(kind(entry, &program_of(history, entry).currency)),
     }
 }
 
-fn kind(kind: &EntryKind, currency: &Currency) -> v1::entry::Kind {
+fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
     use v1::entry::Kind;
-    match kind {
+    match &entry.kind {
         EntryKind::MemberEnrolled { person } => {
             let person = person.open();
             Kind::MemberEnrolled(v1::MemberEnrolled {
@@ -111,7 +111,7 @@ fn kind(kind: &EntryKind, currency: &Currency) -> v1::entry::Kind {
         EntryKind::MemberSuspended { reason } => Kind::MemberSuspended(v1::MemberSuspended { reason: reason.clone() }),
         EntryKind::MemberReactivated { reason } => Kind::MemberReactivated(v1::MemberReactivated { reason: reason.clone() }),
         EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
-            purchase: Some(purchase_out(&accrued.purchase, currency)),
+            purchase: Some(purchase_out(&accrued.purchase, entry.occurred_time, currency)),
             accrual: Some(accrual(&accrued.accrual, currency)),
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
@@ -269,7 +269,7 @@ pub fn version(version: u32) -> i32 {
 
 /// A purchase as it was recorded. `None` if the entry is not one of a purchase.
 pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::GetPurchaseResponse> {
-    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(&entry.kind, &program_of(history, entry).currency) else {
+    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, &program_of(history, entry).currency) else {
         return None;
     };
     Some(v1::GetPurchaseResponse {

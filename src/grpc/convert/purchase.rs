@@ -1,5 +1,6 @@
 //! Purchases.
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
@@ -188,14 +189,14 @@ fn tender_kind(path: Path<'_>, kind: i32, mistakes: &mut Mistakes) -> Option<Ten
     }
 }
 
-/// As it was recorded; absent amounts, which count as 0, stay absent.
-pub fn purchase_out(purchase: &Purchase, currency: &Currency) -> v1::Purchase {
+/// As it was recorded: with the time that counts, and without amounts of 0.
+pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Currency) -> v1::Purchase {
     let optional = |amount: Decimal| (!amount.is_zero()).then(|| money(amount, currency));
     let order = purchase.order.as_ref();
     v1::Purchase {
         store_id: order.map_or_else(String::new, |order| order.store.to_string()),
         order_id: order.map_or_else(String::new, |order| order.order.to_string()),
-        occurred_time: purchase.occurred_time.map(time::timestamp),
+        occurred_time: Some(time::timestamp(occurred_time)),
         channel: purchase.channel.clone(),
         lines: purchase.lines.iter().map(|line| line_out(line, currency)).collect(),
         order_discount: optional(purchase.order_discount),

@@ -1,0 +1,89 @@
+//! Start and end of the service: what a caller and an operator see.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use loyaltyd::contract::v1::{self, purchase_result::Result as Judged};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::support::{Refused, TestServer, refused, sale};
+
+#[tokio::test]
+async fn a_stream_is_answered_to_the_end_of_what_was_read_and_then_told_to_come_back() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let (requests, waiting) = mpsc::channel(100);
+    let mut till = server.purchases();
+    let mut answers = till.stream_purchases(ReceiverStream::new(waiting)).await.unwrap().into_inner();
+    for n in 0..10 {
+        let purchase = Some(sale(&member, &format!("o-{n}"), "10000"));
+        requests.send(v1::StreamPurchasesRequest { purchase }).await.unwrap();
+        let result = answers.message().await.unwrap().unwrap().result.unwrap();
+        assert!(matches!(result.result, Some(Judged::Recorded(_))), "{result:?}");
+    }
+    let start = Instant::now();
+    let end = tokio::spawn(async move { answers.message().await });
+    server.stop().await;
+    let status = end.await.unwrap().unwrap_err();
+    assert_eq!(refused(&status), Refused { code: Code::Unavailable, reason: "STOPPING".into(), fields: vec![] });
+    assert!(start.elapsed() < Duration::from_secs(4), "the open stream did not hold up the end");
+}
+
+#[test]
+fn the_program_serves_until_it_is_told_to_stop_and_exits_with_0() {
+    let folder = TempDir::new().unwrap();
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/programs/vietnam.yaml");
+    for (signal, changed) in [("-TERM", "changed=true"), ("-INT", "changed=false")] {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_loyaltyd"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--program", book, "--data"])
+            .arg(folder.path().join("data"))
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut seen = String::new();
+        for line in log.by_ref() {
+            seen.push_str(&line.unwrap());
+            seen.push('\n');
+            if seen.contains(": serving") {
+                break;
+            }
+        }
+        let told = Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        assert_eq!(process.wait().unwrap().code(), Some(0), "{seen}");
+        assert!(seen.contains("listening on 127.0.0.1:") && seen.contains(changed), "{seen}");
+        let rest: Vec<String> = log.map(Result::unwrap).collect();
+        assert!(rest.iter().any(|line| line.ends_with("stopped")), "{rest:?}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_named_before_anything_starts() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/programs/vietnam.yaml");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let cases: [(&[&str], &str); 6] = [
+        (&["--listen", "0.0.0.0:0"], "--insecure"),
+        (&["--listen", "nowhere"], "--listen nowhere"),
+        (&["--program", manifest], "Cargo.toml"),
+        (&["--program", book, "--program", book], "vietnam"),
+        (&["--operator-key", manifest], "--operator-key"),
+        (&["--log", "a=b=c"], "--log"),
+    ];
+    for (args, named) in cases {
+        let output = Command::new(env!("CARGO_BIN_EXE_loyaltyd")).arg("serve").args(args).arg("--data").arg(&data).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(named), "{args:?}: {said}");
+    }
+    assert!(!data.exists());
+}
