@@ -58,6 +58,14 @@ proptest! {
         prop_assert_eq!(shares(&weights), shares(&turned));
     }
 
+    /// Products of 128 bits and more are shared as exactly as small ones.
+    #[test]
+    fn shares_of_huge_numbers_are_those_of_small_ones(total in 0i128..10_000_000_000_000_000_000_000, weights in vec(0i128..10_000, 1..10)) {
+        let total = Decimal::from_i128_with_scale(total, 2);
+        let times = |factor: i128| weights.iter().map(|weight| Decimal::from_i128_with_scale(weight * factor, 2)).collect::<Vec<_>>();
+        prop_assert_eq!(share(total, &times(1), 2), share(total, &times(1_000_000_000_000_000_000_000), 2));
+    }
+
     /// Against integers alone: cents x numerator / denominator.
     #[test]
     fn rounding_is_that_of_integers(amount in 0u64..100_000_000, per in 1u64..100_000, millionths in 1u64..5_000_000) {
