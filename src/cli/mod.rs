@@ -4,6 +4,7 @@ pub mod bench;
 pub mod client;
 mod error;
 pub mod import;
+pub mod program;
 mod serve;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ enum Command {
     /// Serve the gRPC API from a data folder until SIGTERM or SIGINT
     #[command(after_help = serve::EXAMPLES)]
     Serve(crate::config::ServeArgs),
+    Program(program::Args),
     Import(import::Args),
     Bench(bench::Args),
 }
@@ -35,6 +37,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Program(args) => as_client(program::run(args)),
         Command::Import(args) => as_client(import::run(args)),
         Command::Bench(args) => as_client(bench::run(args)),
     };

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::cli::{CliError, client::ServerArgs};
 
@@ -57,11 +58,19 @@ impl OwnServer {
                 let log = fs::read_to_string(self.folder.join("server.log")).unwrap_or_default();
                 return Err(CliError::Failed(format!("the server did not start:\n{log}")));
             }
-            if self.address.connect().await.is_ok() {
+            if self.serving().await {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+impl OwnServer {
+    async fn serving(&self) -> bool {
+        let Ok(channel) = self.address.connect().await else { return false };
+        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
     }
 }
 

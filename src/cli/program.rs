@@ -1,0 +1,170 @@
+//! `loyaltyd program`: check, publish and show rule books.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+};
+
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{CliError, client};
+use crate::contract::{
+    program, rule_book,
+    v1::{self, program_service_client::ProgramServiceClient},
+};
+
+/// Check, publish and show rule books
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Check rule-book files without a server; every mistake is named with its path
+    #[command(after_help = "EXAMPLES\n  loyaltyd program validate examples/programs/*.yaml")]
+    Validate {
+        /// YAML or JSON
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Make a rule book the newest version of its programme on a running server
+    #[command(after_help = "\
+Publishing what the newest version already says changes nothing.
+
+EXAMPLES
+  loyaltyd program publish examples/programs/grocery.yaml
+  loyaltyd program publish grocery.yaml --validate-only --server 127.0.0.1:50051")]
+    Publish {
+        /// YAML or JSON
+        file: PathBuf,
+        /// Only let the server check it
+        #[arg(long)]
+        validate_only: bool,
+        #[command(flatten)]
+        server: client::ServerArgs,
+    },
+    /// Print a published rule book as YAML, or list the programmes
+    #[command(after_help = "\
+EXAMPLES
+  loyaltyd program show
+  loyaltyd program show grocery
+  loyaltyd program show grocery --version 2 > grocery.yaml")]
+    Show {
+        /// The programme; without it all are listed
+        program_id: Option<String>,
+        /// The version [default: the newest]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..), requires = "program_id")]
+        version: Option<i32>,
+        #[command(flatten)]
+        server: client::ServerArgs,
+    },
+}
+
+pub async fn run(args: Args) -> Result<(), CliError> {
+    match args.what {
+        What::Validate { files } => validate(&files),
+        What::Publish { file, validate_only, server } => publish(&file, validate_only, &server).await,
+        What::Show { program_id: Some(program_id), version, server } => show(program_id, version.unwrap_or(0), &server).await,
+        What::Show { program_id: None, server, .. } => list(&server).await,
+    }
+}
+
+fn validate(files: &[PathBuf]) -> Result<(), CliError> {
+    let mut bad = 0;
+    for file in files {
+        let mistakes = match read(file) {
+            Ok(document) => match program::parse(&document, 1, jiff::Timestamp::now()) {
+                Ok(_) => Vec::new(),
+                Err(violations) => violations.iter().map(ToString::to_string).collect(),
+            },
+            Err(error) => vec![error.to_string()],
+        };
+        if mistakes.is_empty() {
+            println!("{}: valid", file.display());
+            continue;
+        }
+        bad += 1;
+        for mistake in mistakes {
+            eprintln!("{}: {mistake}", file.display());
+        }
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(CliError::Failed(format!("{bad} of {} rule books are not valid", files.len()))),
+    }
+}
+
+async fn publish(file: &Path, validate_only: bool, server: &client::ServerArgs) -> Result<(), CliError> {
+    let document = read(file)?;
+    let program_id = document.program_id.clone();
+    // A new id each time: publishing what is there changes nothing.
+    let request_id = format!("publish-{}", uuid::Uuid::now_v7());
+    let request = v1::PublishProgramRequest { request_id, program: Some(document), validate_only };
+    let answer = ProgramServiceClient::new(server.connect().await?).publish_program(request).await;
+    let answer = answer.map_err(|status| refused(file, &status))?.into_inner();
+    let version = answer.program.map_or(0, |program| program.version);
+    match (validate_only, answer.changed) {
+        (true, true) => println!("{program_id}: valid; publishing it would make version {version}"),
+        (true, false) => println!("{program_id}: valid; version {version} says the same"),
+        (false, true) => println!("{program_id}: published version {version}"),
+        (false, false) => println!("{program_id}: version {version} says the same, nothing changed"),
+    }
+    Ok(())
+}
+
+/// Every mistake on a line of its own.
+fn refused(file: &Path, status: &tonic::Status) -> CliError {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    if status.code() != Code::InvalidArgument || violations.is_empty() {
+        return client::failed(status);
+    }
+    for violation in &violations {
+        eprintln!("{}: {} {}", file.display(), violation.field, violation.description);
+    }
+    CliError::Failed(format!("{} is not valid", file.display()))
+}
+
+async fn show(program_id: String, version: i32, server: &client::ServerArgs) -> Result<(), CliError> {
+    let request = v1::GetProgramRequest { program_id, version };
+    let answer = ProgramServiceClient::new(server.connect().await?).get_program(request).await;
+    let document = answer.map_err(|status| client::failed(&status))?.into_inner().program.unwrap_or_default();
+    print(&rule_book::to_yaml(&document))
+}
+
+async fn list(server: &client::ServerArgs) -> Result<(), CliError> {
+    let mut client = ProgramServiceClient::new(server.connect().await?);
+    let mut text = String::new();
+    let mut page_token = String::new();
+    loop {
+        let answer = client.list_programs(v1::ListProgramsRequest { page_size: 500, page_token }).await;
+        let answer = answer.map_err(|status| client::failed(&status))?.into_inner();
+        for program in answer.programs {
+            text += &format!("{}\tversion {}\t{}\n", program.program_id, program.version, program.display_name);
+        }
+        if answer.next_page_token.is_empty() {
+            return print(&text);
+        }
+        page_token = answer.next_page_token;
+    }
+}
+
+/// A reader that goes away early, such as `head`, is no failure.
+fn print(text: &str) -> Result<(), CliError> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Failed(format!("cannot print: {error}"))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn read(file: &Path) -> Result<v1::Program, CliError> {
+    let failed = |error: &dyn std::error::Error| CliError::Failed(format!("{}: {error}", file.display()));
+    let mut text = String::new();
+    // One byte more than allowed is enough to see that it is too large.
+    let bound = rule_book::MAX_BYTES as u64 + 1;
+    File::open(file).and_then(|opened| opened.take(bound).read_to_string(&mut text)).map_err(|error| failed(&error))?;
+    rule_book::read(&text).map_err(|error| failed(&error))
+}
