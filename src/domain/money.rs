@@ -165,7 +165,7 @@ pub(super) fn share_units(total: i128, weights: &[i128]) -> Result<Vec<i128>, Ov
 }
 
 /// Quotient and remainder of a x b / c where b <= c < 2^127, exact even if the product does not fit.
-fn multiply_and_divide(a: u128, b: u128, c: u128) -> (u128, u128) {
+pub(super) fn multiply_and_divide(a: u128, b: u128, c: u128) -> (u128, u128) {
     if let Some(product) = a.checked_mul(b) {
         return (product / c, product % c);
     }

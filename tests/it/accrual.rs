@@ -552,3 +552,79 @@ fn adjustments_take_what_lapses_soonest() {
     assert_eq!(taken, [(2, 5), (1, 2)]);
     assert!(matches!(shop.decide(&take(-9)), Err(Rejection::InsufficientPoints { .. })));
 }
+
+/// The example rule books, with the currency that they are in.
+fn example(text: &str) -> Shop {
+    let document = rule_book::read(text).expect("an example can be read");
+    Shop::open(program::parse(&document, 1, Timestamp::UNIX_EPOCH).expect("an example has no mistakes"))
+}
+
+#[test]
+fn the_vietnamese_example_earns_what_it_promises() {
+    let mut shop = example(include_str!("../../examples/programs/vietnam.yaml"));
+    let mut buy = |amount: &str| {
+        let accrual = shop.buys(purchase(vec![line(amount)]));
+        (accrual.points.0, shop.tier().to_owned())
+    };
+    let story = [("9999", 0, ""), ("19999", 1, ""), ("4990000", 499, "silver"), ("35000", 3, "silver"), ("5000000", 500, "gold")];
+    for (amount, points, tier) in story {
+        assert_eq!(buy(amount), (points, tier.to_owned()), "{amount}");
+    }
+    assert_eq!(buy("35000"), (3, "gold".to_owned()), "3.75 points are rounded down");
+    assert_eq!(buy("24000000"), (3000, "diamond".to_owned()));
+    assert_eq!(buy("10000"), (1, "diamond".to_owned()));
+    let lapses = shop.member.lots.values().map(|lot| lot.expire_time);
+    assert!(lapses.into_iter().all(|instant| instant == Some(at("2027-12-31T17:00:00Z"))));
+}
+
+#[test]
+fn the_grocery_example_earns_by_department() {
+    let mut shop = example(include_str!("../../examples/programs/grocery.yaml"));
+    let accrual = shop.buys(purchase(vec![
+        goods("1", "FUEL", "1", "10.01"),
+        goods("2", "FUEL", "1", "0.01"),
+        goods("3", "PRODUCE", "1.5", "2.99"),
+        goods("4", "MISCELLANEOUS", "1", "25.01"),
+        goods("5", "COUPON", "1", "1.00"),
+        goods("6", "GROCERY", "1", "4.29"),
+        goods("7", "", "0", "1.00"),
+        goods("8", "DELI", "1", "0"),
+    ]));
+    check_sums(&accrual);
+    assert_eq!(summary(&accrual), "groceries=529 fuel=502 produce=598");
+    let of_lines: Vec<(usize, i64)> =
+        accrual.awards.iter().flat_map(|award| award.lines.iter().map(|line| (line.line, line.points.0))).collect();
+    assert_eq!(of_lines, [(5, 429), (6, 100), (0, 501), (1, 1), (2, 598)]);
+}
+
+#[test]
+fn the_small_examples_earn_what_they_promise() {
+    let mut shop = example(include_str!("../../examples/programs/corner-shop.yaml"));
+    let told: Vec<String> = ["2.60", "1.40"].map(|amount| summary(&shop.buys(purchase(vec![line(amount)])))).into();
+    assert_eq!(told, ["visit=10 dollars=2", "visit=0 dollars=2"]);
+    let mut shop = example(include_str!("../../examples/programs/cdnow-import.yaml"));
+    let mut buy = |amount: &str, day: &str| {
+        let sale = Purchase { occurred_time: Some(at(&format!("{day}T12:00:00Z"))), ..purchase(vec![line(amount)]) };
+        (summary(&shop.buys(sale)), shop.tier().to_owned())
+    };
+    assert_eq!(buy("11.77", "1997-01-01"), ("dollars=11".into(), "".into()));
+    assert_eq!(buy("0.00", "1997-01-02"), ("".into(), "".into()));
+    assert_eq!(buy("88.23", "1997-01-12"), ("dollars=88".into(), "fan".into()));
+    assert_eq!(shop.member.header.lifetime.visits, 3);
+}
+
+/// The exact sum of these fractions has a denominator far beyond 128 bits.
+#[test]
+fn many_different_amounts_are_rounded_together() {
+    let primes = [101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227];
+    let rules: Vec<String> = primes
+        .iter()
+        .map(|prime| format!("{{ rule_id: r{prime}, per_amount: {{ amount: {}, points: 1 }} }}", Decimal::new(*prime, 2)))
+        .collect();
+    let fields =
+        format!("\nrounding: {{ mode: MODE_FLOOR, stage: STAGE_ORDER, fraction: FRACTION_DROP }}\naccrual_rules: [{}]\n", rules.join(", "));
+    let accrual = Shop::open(rule_book_with(&fields)).buys(purchase(vec![line("1000")]));
+    check_sums(&accrual);
+    let exact: Decimal = primes.iter().map(|prime| Decimal::from(100_000) / Decimal::from(*prime)).sum();
+    assert_eq!(Decimal::from(accrual.points.0), exact.floor());
+}

@@ -58,6 +58,14 @@ proptest! {
         prop_assert_eq!(shares(&weights), shares(&turned));
     }
 
+    /// Products of 128 bits and more are shared as exactly as small ones.
+    #[test]
+    fn shares_of_huge_numbers_are_those_of_small_ones(total in 0i128..10_000_000_000_000_000_000_000, weights in vec(0i128..10_000, 1..10)) {
+        let total = Decimal::from_i128_with_scale(total, 2);
+        let times = |factor: i128| weights.iter().map(|weight| Decimal::from_i128_with_scale(weight * factor, 2)).collect::<Vec<_>>();
+        prop_assert_eq!(share(total, &times(1), 2), share(total, &times(1_000_000_000_000_000_000_000), 2));
+    }
+
     /// Against integers alone: cents x numerator / denominator.
     #[test]
     fn rounding_is_that_of_integers(amount in 0u64..100_000_000, per in 1u64..100_000, millionths in 1u64..5_000_000) {
@@ -134,7 +142,7 @@ purchase_time: { max_age_days: 5 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Buy { purchase: Purchase, age_hours: i64 },
+    Buy { purchase: Box<Purchase>, age_hours: i64 },
     Adjust { points: i64, qualifying: bool },
     Wait { hours: i64 },
     SetTier(&'static str),
@@ -180,7 +188,7 @@ fn any_purchase() -> impl Strategy<Value = Purchase> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (any_purchase(), -1i64..150).prop_map(|(purchase, age_hours)| Step::Buy { purchase, age_hours }),
+        8 => (any_purchase(), -1i64..150).prop_map(|(purchase, age_hours)| Step::Buy { purchase: Box::new(purchase), age_hours }),
         2 => (prop_oneof![-400i64..0, 1i64..400], any::<bool>()).prop_map(|(points, qualifying)| Step::Adjust { points, qualifying }),
         4 => (1i64..60).prop_map(|hours| Step::Wait { hours }),
         1 => select(vec!["base", "silver", "gold", "platinum"]).prop_map(Step::SetTier),
@@ -194,7 +202,7 @@ fn command(step: Step, now: Timestamp) -> Option<Command> {
     match step {
         Step::Buy { mut purchase, age_hours } => {
             purchase.occurred_time = Some(now - age_hours.hours());
-            Some(Command::RecordPurchase(Arc::new(purchase)))
+            Some(Command::RecordPurchase(Arc::new(*purchase)))
         }
         Step::Adjust { points, qualifying } => {
             Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new() }))

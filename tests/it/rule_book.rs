@@ -11,6 +11,11 @@ use loyaltyd::{
     },
     domain::{Combination, Currency, DecimalError, Expiry, Program, RoundingStage, parse_amount, parse_decimal},
 };
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
 
 const SOUND: &str = "program_id: shop\ndisplay_name: Shop\ncurrency_code: USD\ntime_zone: America/New_York\n\
     rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }\n\
@@ -289,3 +294,67 @@ fn amounts_are_taken_to_the_letter() {
     assert_eq!(parse_amount("1234567890123456", 2), Err(IntegerDigits { found: 16, limit: 15 }));
     assert_eq!(parse_decimal(&"9".repeat(40), 40, 0), Err(Syntax));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Whatever is done to a rule book, it is read, or refused with a reason: mistakes have paths, and nothing panics.
+    #[test]
+    fn broken_rule_books_are_refused(changes in vec((any::<Index>(), select(PIECES), 0usize..12), 1..6)) {
+        let mut text: Vec<char> = include_str!("../../examples/programs/vietnam.yaml").chars().filter(|c| c.is_ascii()).collect();
+        for (place, piece, removed) in changes {
+            let start = place.index(text.len());
+            let end = (start + removed).min(text.len());
+            text.splice(start..end, piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        match rule_book::read(&text) {
+            Ok(document) => {
+                if let Err(mistakes) = parse(&document, 1, Timestamp::UNIX_EPOCH) {
+                    prop_assert!(!mistakes.is_empty() && mistakes.iter().all(|mistake| !mistake.path.is_empty()));
+                }
+                prop_assert_eq!(rule_book::read(&rule_book::to_yaml(&document)), Ok(document.clone()));
+                prop_assert_eq!(rule_book::read(&rule_book::to_json(&document)), Ok(document));
+            }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+const PIECES: &[&str] = &[
+    "",
+    " ",
+    "\n",
+    ":",
+    "-",
+    "0",
+    "-1",
+    "99999999999999999999",
+    "1e9",
+    "~",
+    "null",
+    "[",
+    "]",
+    "{",
+    "}",
+    "&a",
+    "*a",
+    "<<: ",
+    "\"",
+    "'",
+    "#",
+    "|",
+    ">",
+    "!!str ",
+    "---\n",
+    "...\n",
+    "\t",
+    "\u{0}",
+    "\u{85}",
+    "é",
+    "per_order: {}",
+    "STAGE_ORDER",
+    "FRACTION_CARRY",
+    "threshold: {}",
+    "%",
+];

@@ -52,8 +52,8 @@ impl Ratio {
     /// In 10^-12 of the smallest unit, a half up.
     pub fn in_places(self) -> Result<i128, Overflow> {
         let (whole, rest) = self.split();
-        let fraction = rest.checked_mul(ONE).ok_or(Overflow)?;
-        let fraction = (fraction + self.denominator / 2) / self.denominator;
+        let (fraction, left) = self.places_of(rest)?;
+        let fraction = if left >= self.denominator - left { fraction + 1 } else { fraction };
         whole.checked_mul(ONE).and_then(|whole| whole.checked_add(fraction)).ok_or(Overflow)
     }
 
@@ -63,9 +63,8 @@ impl Ratio {
         let exact = if rest == 0 { money::from_units(whole, 0)? } else { shown(self.in_places()?)? };
         if rounding.carry {
             // Rounded up, so that three thirds of a point make a point.
-            let fraction = rest.checked_mul(ONE).ok_or(Overflow)?.div_euclid(self.denominator);
-            let exact_fraction = fraction * self.denominator == rest * ONE;
-            let fraction = if exact_fraction { fraction } else { fraction + 1 };
+            let (fraction, left) = self.places_of(rest)?;
+            let fraction = if left == 0 { fraction } else { fraction + 1 };
             let sum = fraction.checked_add(money::to_units(carried_in, PLACES)?).ok_or(Overflow)?;
             let rounded = points(whole.checked_add(sum / ONE).ok_or(Overflow)?)?;
             return Ok(RoundingStep { exact, carried_in, mode: rounding.mode, rounded, carried_out: shown(sum % ONE)? });
@@ -79,6 +78,12 @@ impl Ratio {
         };
         let rounded = points(whole + i128::from(up))?;
         Ok(RoundingStep { exact, carried_in: Decimal::ZERO, mode: rounding.mode, rounded, carried_out: Decimal::ZERO })
+    }
+
+    /// A remainder in 10^-12, and what is left of it then.
+    fn places_of(self, rest: i128) -> Result<(i128, i128), Overflow> {
+        let (places, left) = money::multiply_and_divide(ONE.unsigned_abs(), rest.unsigned_abs(), self.denominator.unsigned_abs());
+        Ok((i128::try_from(places).map_err(|_| Overflow)?, i128::try_from(left).map_err(|_| Overflow)?))
     }
 
     fn split(self) -> (i128, i128) {
