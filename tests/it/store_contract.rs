@@ -222,12 +222,7 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 reopening();
                 store = factory.open();
             }
-            Step::Enroll(_)
-            | Step::Purchase(..)
-            | Step::Adjust(..)
-            | Step::AddPhone(..)
-            | Step::RemovePhone(..)
-            | Step::Rename(..) => {}
+            Step::Enroll(_) | Step::Purchase(..) | Step::Adjust(..) | Step::AddPhone(..) | Step::RemovePhone(..) | Step::Rename(..) => {}
         }
     }
     world.commit(&*store);

@@ -170,10 +170,6 @@ impl RowKey {
     pub(super) fn is_same_member(&self, other: &Self) -> bool {
         self.bytes[0] == MEMBER && self.bytes[..MEMBER_PREFIX] == other.bytes[..MEMBER_PREFIX]
     }
-
-    pub(super) fn is_person(&self) -> bool {
-        self.bytes[0] == MEMBER && self.as_bytes().get(MEMBER_PREFIX) == Some(&PERSON)
-    }
 }
 
 impl PartialEq for RowKey {

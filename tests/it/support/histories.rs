@@ -21,7 +21,7 @@ displayName: Club
 currencyCode: USD
 timeZone: Asia/Ho_Chi_Minh
 pointsPrecision: 1
-rounding: { mode: MODE_FLOOR, stage: STAGE_ORDER, carryFraction: true }
+rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_CARRY }
 expiry: { after: { days: 2 } }
 accrualRules:
   - ruleId: base
@@ -74,10 +74,7 @@ pub fn person(name: &str, identifiers: &[Identifier]) -> Person {
 }
 
 pub fn order(number: u64) -> OrderKey {
-    OrderKey {
-        store: StoreId::new("store-1").expect("a valid id"),
-        order: OrderId::new(&format!("order-{number}")).expect("a valid id"),
-    }
+    OrderKey { store: StoreId::new("store-1").expect("a valid id"), order: OrderId::new(&format!("order-{number}")).expect("a valid id") }
 }
 
 pub fn purchase(number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Command {
@@ -147,7 +144,7 @@ impl World {
     fn next_request(&mut self) -> Request {
         self.count += 1;
         // Both forms that ids are stored in.
-        let id = if self.count % 2 == 0 {
+        let id = if self.count.is_multiple_of(2) {
             format!("request-{}", self.count)
         } else {
             format!("0198c0de-0000-7000-8000-{:012x}", self.count)
