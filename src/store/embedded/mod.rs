@@ -1,5 +1,6 @@
 //! The default store: a journal that is the ledger, and sled tables to look things up.
 
+mod check;
 mod decode;
 mod encode;
 mod journal;
@@ -28,6 +29,8 @@ use std::{
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
+
+pub use self::check::{ProgramTotals, Report, check};
 
 use self::{
     journal::{Appender, Journal, segment_paths},

@@ -130,7 +130,7 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 }
 
 impl Engine {
-    fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
+    pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
         let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes));
         let programs = Programs::load(&overlay.view())?;
         let shared = overlay.clone();
@@ -140,7 +140,8 @@ impl Engine {
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
-    fn replay(&self, applied: u64, last: u64) -> Result<(), StoreError> {
+    /// Gives the number of entries.
+    pub(super) fn replay(&self, applied: u64, last: u64) -> Result<u64, StoreError> {
         let started = Instant::now();
         let mut reported = started;
         let mut entries = 0;
@@ -160,7 +161,7 @@ impl Engine {
             let milliseconds = started.elapsed().as_millis() as u64;
             tracing::info!(commits = last - applied, entries, milliseconds, "replayed the journal");
         }
-        Ok(())
+        Ok(entries)
     }
 
     /// Gives the number of entries.
