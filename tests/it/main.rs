@@ -14,4 +14,5 @@ mod races;
 mod refused_input;
 mod rule_book;
 mod store_contract;
+mod store_damage;
 mod tidy;

@@ -233,6 +233,10 @@ impl Appender {
         self.next_seq - 1
     }
 
+    pub(super) fn last_hash(&self) -> Hash {
+        self.last_hash
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.failed
     }

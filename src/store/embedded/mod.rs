@@ -1,5 +1,6 @@
 //! The default store: a journal that is the ledger, and sled tables to look things up.
 
+mod check;
 mod decode;
 mod encode;
 mod journal;
@@ -16,8 +17,8 @@ mod trust;
 mod unit;
 mod wire;
 
-/// The stored messages, as generated from `proto/loyalty/storage/v1`.
-#[allow(clippy::all, clippy::pedantic)]
+/// The stored messages, as generated from `proto/loyalty/storage/v1`. Commits are taken apart by hand, to know where each entry lies.
+#[allow(clippy::all, clippy::pedantic, dead_code)]
 mod stored {
     tonic::include_proto!("loyalty.storage.v1");
 }
@@ -29,6 +30,8 @@ use std::{
     thread::JoinHandle,
 };
 
+pub use self::check::{ProgramTotals, Report, check};
+
 use self::{
     journal::{Appender, Journal, segment_paths},
     keys::{KeyFile, SlotWriter},
@@ -37,7 +40,10 @@ use self::{
     rows::Index,
     segment::io_error,
 };
-use crate::store::{Name, Store, StoreError, Unit};
+use crate::{
+    domain::MemberKey,
+    store::{Name, Store, StoreError, Unit},
+};
 
 /// How the store uses disk and memory.
 #[derive(Debug, Clone)]
@@ -125,6 +131,19 @@ impl EmbeddedStore {
     }
 }
 
+impl EmbeddedStore {
+    /// Forgets a member's key, for good: whatever is personal of the member, here and in copies of the journal, cannot be read any more,
+    /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
+    pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
+        let writer = self.writer.lock().map_err(|_| panicked())?;
+        self.engine.wipe_key(key, &writer.appender)
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Tables("a unit of work panicked; the process must end".to_owned())
+}
+
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join(LOCK);
     let opened = File::options().write(true).create(true).truncate(false).open(&path);
@@ -167,13 +186,13 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
 
 impl Store for EmbeddedStore {
     fn begin<'a>(&'a self, _names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError> {
-        let writer = self.writer.lock().map_err(|_| StoreError::Tables("a unit of work panicked; the process must end".to_owned()))?;
+        let writer = self.writer.lock().map_err(|_| panicked())?;
         Ok(Box::new(unit::EmbeddedUnit::new(&self.engine, writer)))
     }
 
     fn flush(&self) -> Result<(), StoreError> {
         // No commit meanwhile: what is marked as clean must be all there is.
-        let _writer = self.writer.lock().map_err(|_| StoreError::Tables("a unit of work panicked; the process must end".to_owned()))?;
+        let _writer = self.writer.lock().map_err(|_| panicked())?;
         self.engine.flush()
     }
 }

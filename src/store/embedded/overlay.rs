@@ -43,14 +43,14 @@ struct Layers {
     lower: Arc<Rows>,
     /// The tables' own row after the upper layer is written.
     applied: Box<[u8]>,
-    seq: u64,
 }
 
 #[derive(Default)]
 struct Progress {
     waiting_bytes: usize,
-    published_seq: u64,
-    written_seq: u64,
+    /// How often something was published, and how much of that is in the tables.
+    published: u64,
+    written: u64,
     /// Somebody waits for all that was published.
     urgent: bool,
     stop: bool,
@@ -58,9 +58,8 @@ struct Progress {
 }
 
 impl Overlay {
-    pub(super) fn new(tables: Tables, bound: usize, seq: u64) -> Self {
-        let layers = RwLock::new(Layers { seq, ..Layers::default() });
-        let progress = Mutex::new(Progress { published_seq: seq, written_seq: seq, ..Progress::default() });
+    pub(super) fn new(tables: Tables, bound: usize) -> Self {
+        let (layers, progress) = (RwLock::default(), Mutex::default());
         Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound }
     }
 
@@ -84,17 +83,16 @@ impl Overlay {
     }
 
     /// Lets readers see a durable commit. `applied` is what the tables' own row must say once its rows are written.
-    pub(super) fn publish(&self, seq: u64, changes: Vec<Change>, applied: Box<[u8]>) {
+    pub(super) fn publish(&self, changes: Vec<Change>, applied: Box<[u8]>) {
         let bytes = changes.iter().map(|(_, value)| ROW_COST + value.as_ref().map_or(0, |value| value.len())).sum::<usize>();
         // Both locks, always in this order: what waits is counted exactly.
         let mut progress = self.progress();
         let mut layers = self.layers.write().expect("nobody panics while holding the layers");
         layers.upper.extend(changes);
         layers.applied = applied;
-        layers.seq = seq;
         drop(layers);
         progress.waiting_bytes += bytes;
-        progress.published_seq = seq;
+        progress.published += 1;
         if progress.waiting_bytes >= self.bound / 4 {
             self.wake.notify_all();
         }
@@ -103,8 +101,8 @@ impl Overlay {
     /// Waits until all that was published so far is in the tables.
     pub(super) fn drain(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();
-        let target = progress.published_seq;
-        while progress.written_seq < target {
+        let target = progress.published;
+        while progress.written < target {
             check(&progress)?;
             progress.urgent = true;
             self.wake.notify_all();
@@ -137,31 +135,31 @@ impl Overlay {
             if progress.stop {
                 return false;
             }
-            let behind = progress.written_seq < progress.published_seq;
+            let behind = progress.written < progress.published;
             if behind && (progress.urgent || progress.waiting_bytes >= self.bound / 4) {
                 return true;
             }
             let (guard, timeout) = self.wake.wait_timeout(progress, PATIENCE).expect("nobody panics while holding the progress");
             progress = guard;
-            if timeout.timed_out() && progress.written_seq < progress.published_seq {
+            if timeout.timed_out() && progress.written < progress.published {
                 return !progress.stop;
             }
         }
     }
 
     fn write_once(&self) -> Result<(), StoreError> {
-        let (rows, applied, seq, bytes) = {
+        let (rows, applied, published, bytes) = {
             let mut progress = self.progress();
             let mut layers = self.layers.write().expect("nobody panics while holding the layers");
             progress.urgent = false;
             layers.lower = Arc::new(std::mem::take(&mut layers.upper));
-            (layers.lower.clone(), layers.applied.clone(), layers.seq, progress.waiting_bytes)
+            (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
         self.tables.write(rows.iter().map(|(key, value)| (key, value.as_deref())), &applied)?;
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
         let mut progress = self.progress();
         progress.waiting_bytes -= bytes;
-        progress.written_seq = seq;
+        progress.written = published;
         drop(progress);
         self.written.notify_all();
         Ok(())

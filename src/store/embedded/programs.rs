@@ -41,6 +41,11 @@ impl Programs {
         self.0.read().expect("nobody panics while holding the programmes").numbers.get(program).copied()
     }
 
+    pub(super) fn name(&self, number: ProgramNumber) -> Option<ProgramId> {
+        let known = self.0.read().expect("nobody panics while holding the programmes");
+        known.names.get((number as usize).checked_sub(1)?).cloned()
+    }
+
     /// Gives a number to a programme that has none yet, with its row.
     pub(super) fn number_or_new(&self, program: &ProgramId, changes: &mut Vec<Change>) -> ProgramNumber {
         if let Some(number) = self.number(program) {

@@ -54,7 +54,7 @@ pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender
 
 fn try_to_bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
     let (tables, applied) = open_tables(folder, options, &parts.journal, &parts.keys, appender)?;
-    let engine = Engine::start(folder, options, parts, tables, applied)?;
+    let engine = Engine::start(folder, options, parts, tables)?;
     engine.replay(applied, appender.last_seq())?;
     Ok(engine)
 }
@@ -130,8 +130,8 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 }
 
 impl Engine {
-    fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables, applied: u64) -> Result<Self, StoreError> {
-        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes, applied));
+    pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
+        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes));
         let programs = Programs::load(&overlay.view())?;
         let shared = overlay.clone();
         let thread = thread::Builder::new().name("row-writer".to_owned()).spawn(move || shared.write_out());
@@ -140,7 +140,8 @@ impl Engine {
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
-    fn replay(&self, applied: u64, last: u64) -> Result<(), StoreError> {
+    /// Gives the number of entries.
+    pub(super) fn replay(&self, applied: u64, last: u64) -> Result<u64, StoreError> {
         let started = Instant::now();
         let mut reported = started;
         let mut entries = 0;
@@ -160,7 +161,7 @@ impl Engine {
             let milliseconds = started.elapsed().as_millis() as u64;
             tracing::info!(commits = last - applied, entries, milliseconds, "replayed the journal");
         }
-        Ok(())
+        Ok(entries)
     }
 
     /// Gives the number of entries.
@@ -190,7 +191,7 @@ impl Engine {
             let positions = change.entries.iter().map(position).collect::<Vec<_>>();
             self.replay_member(key, bytes, &positions, &mut changes)?;
         }
-        self.overlay.publish(record.seq, changes, self.applied(record.seq, &record.hash));
+        self.overlay.publish(changes, self.applied(record.seq, &record.hash));
         Ok(count)
     }
 

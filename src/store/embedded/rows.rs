@@ -142,6 +142,49 @@ impl RowKey {
         (Self::new(&[&[PROGRAM]]), Self::new(&[&[PROGRAM + 1]]))
     }
 
+    /// All rows but the tables' own: the range from the first to the second.
+    pub(super) fn all() -> (Self, Self) {
+        (Self::new(&[&[PROGRAM]]), Self::new(&[&[u8::MAX]]))
+    }
+
+    /// Whose row it is, if a member's.
+    pub(super) fn member(&self) -> Option<MemberId> {
+        let bytes = self.as_bytes().strip_prefix(&[MEMBER])?.get(4..20)?;
+        Some(MemberId(bytes.try_into().expect("the slice has the id's length")))
+    }
+
+    /// For messages; nothing personal is in a key.
+    pub(super) fn describe(&self) -> String {
+        let what = match (self.bytes[0], self.as_bytes().get(MEMBER_PREFIX)) {
+            (PROGRAM, _) => "programme",
+            (IDENTIFIER, _) => "identifier",
+            (ORDER, _) => "purchase",
+            (REQUEST, _) => "request",
+            (PUBLICATION, _) => "publication",
+            (MEMBER, Some(&HEADER)) => "header",
+            (MEMBER, Some(&PERSON)) => "person",
+            (MEMBER, Some(&LOT)) => "lot",
+            (MEMBER, Some(&ENTRY)) => "place of an entry",
+            _ => "unknown row",
+        };
+        match (self.member(), self.lot_key(), self.entry_sequence()) {
+            (Some(member), Some(lot), _) => format!("lot {} of member {member}", lot.id()),
+            (Some(member), None, Some(sequence)) => format!("place of entry {sequence} of member {member}"),
+            (Some(member), None, None) => format!("{what} of member {member}"),
+            (None, ..) => format!("{what} {}", blake3::hash(self.as_bytes()).to_hex().split_at(12).0),
+        }
+    }
+
+    fn entry_sequence(&self) -> Option<u64> {
+        let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[ENTRY])?;
+        Some(u64::from_be_bytes(rest.try_into().ok()?))
+    }
+
+    /// The row's kind is the sealed person.
+    pub(super) fn is_person(&self) -> bool {
+        self.bytes[0] == MEMBER && self.as_bytes().get(MEMBER_PREFIX) == Some(&PERSON)
+    }
+
     pub(super) fn lot_key(&self) -> Option<LotKey> {
         let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[LOT])?;
         let expiry = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
@@ -169,10 +212,6 @@ impl RowKey {
     /// Rows that must be written together: those of one member.
     pub(super) fn is_same_member(&self, other: &Self) -> bool {
         self.bytes[0] == MEMBER && self.bytes[..MEMBER_PREFIX] == other.bytes[..MEMBER_PREFIX]
-    }
-
-    pub(super) fn is_person(&self) -> bool {
-        self.bytes[0] == MEMBER && self.as_bytes().get(MEMBER_PREFIX) == Some(&PERSON)
     }
 }
 

@@ -59,11 +59,6 @@ impl Tables {
         })
     }
 
-    /// Every row, in their order.
-    pub(super) fn is_empty(&self) -> bool {
-        self.db.is_empty()
-    }
-
     /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, some members
     /// have their new rows, all of them, and others none.
     pub(super) fn write<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {

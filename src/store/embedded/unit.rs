@@ -8,7 +8,7 @@ use super::{
     Engine, Writer,
     decode::Malformed,
     encode,
-    journal::{Appended, Position},
+    journal::{Appended, Appender, Position},
     rows::{self, Change, ProgramNumber, RowKey},
     sealing,
     segment::{Hash, RECORD_HEADER},
@@ -16,7 +16,7 @@ use super::{
     wire::Writer as Wire,
 };
 use crate::{
-    domain::{Entry, EntryKind, ProgramId},
+    domain::{Entry, EntryKind, MemberKey, ProgramId},
     store::{Commit, CommitSeq, MemberChange, StoreError, Unit},
 };
 
@@ -61,7 +61,7 @@ impl Unit for EmbeddedUnit<'_> {
         writer.slots.write(&engine.keys)?;
         let appended = writer.appender.append(&mut writer.record)?;
         let changes = engine.rows(&commit, &spans, &writer.record, &appended)?;
-        engine.overlay.publish(appended.seq, changes, engine.applied(appended.seq, &appended.hash));
+        engine.overlay.publish(changes, engine.applied(appended.seq, &appended.hash));
         Ok(CommitSeq(appended.seq))
     }
 }
@@ -181,6 +181,28 @@ impl Engine {
             changes.push((RowKey::person(number, &key.member), Some(row.into())));
         }
         Ok(())
+    }
+
+    /// What only the key can open is left as it is; what finds the member goes.
+    pub(super) fn wipe_key(&self, key: &MemberKey, appender: &Appender) -> Result<bool, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(false) };
+        let (slot, person) = {
+            let view = self.overlay.view();
+            if self.bare_member(&view, number, key)?.is_none() {
+                return Ok(false);
+            }
+            (self.slot(&view, number, &key.member)?, self.person(&view, number, key)?)
+        };
+        let mut changes = vec![(RowKey::person(number, &key.member), Some(slot.to_le_bytes().into()))];
+        for identifier in person.open().into_iter().flat_map(|person| &person.identifiers) {
+            changes.push((RowKey::identifier(number, &self.index.identifier(&key.program, identifier)), None));
+        }
+        let seq = appender.last_seq();
+        self.overlay.publish(changes, self.applied(seq, &appender.last_hash()));
+        // The rows first: once the key is gone it is not known any more which ones there were.
+        self.overlay.drain()?;
+        self.keys.wipe(slot)?;
+        Ok(true)
     }
 
     /// The tables' own row, once they have all rows up to a commit.

@@ -21,7 +21,7 @@ displayName: Club
 currencyCode: USD
 timeZone: Asia/Ho_Chi_Minh
 pointsPrecision: 1
-rounding: { mode: MODE_FLOOR, stage: STAGE_ORDER, carryFraction: true }
+rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_CARRY }
 expiry: { after: { days: 2 } }
 accrualRules:
   - ruleId: base
@@ -144,8 +144,11 @@ impl World {
     fn next_request(&mut self) -> Request {
         self.count += 1;
         // Both forms that ids are stored in.
-        let id =
-            if self.count % 2 == 0 { format!("request-{}", self.count) } else { format!("0198c0de-0000-7000-8000-{:012x}", self.count) };
+        let id = if self.count.is_multiple_of(2) {
+            format!("request-{}", self.count)
+        } else {
+            format!("0198c0de-0000-7000-8000-{:012x}", self.count)
+        };
         Request { id: RequestId::new(&id).expect("a valid id"), fingerprint: Fingerprint([self.count as u8; 16]) }
     }
 

@@ -1,0 +1,394 @@
+//! What the embedded store does about damage: what was acknowledged is there, or the store refuses and says where and what to do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use loyaltyd::{
+    domain::{Command, Identifier, IdentifierKind, Sealed},
+    store::{
+        MemberDemand, Read, Store, StoreError,
+        embedded::{EmbeddedStore, Options, check},
+    },
+};
+use tempfile::TempDir;
+
+use crate::support::histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase};
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, ..Options::default() }
+}
+
+fn open(folder: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(folder, options()).expect("the store opens")
+}
+
+fn refusal(folder: &Path) -> String {
+    match EmbeddedStore::open(folder, options()) {
+        Ok(_) => panic!("the store opened"),
+        Err(StoreError::Damaged(message)) => message,
+        Err(other) => panic!("another error: {other}"),
+    }
+}
+
+/// A store with a few commits, closed as a killed process leaves it.
+fn filled() -> (TempDir, World) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut world = World::new();
+    let store = open(folder.path());
+    world.publish(&store, 1);
+    for number in 1..=3 {
+        world.enroll(&store, number);
+        world.decide(number, &purchase(u64::from(number), 10_00, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    drop(store);
+    (folder, world)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder is made");
+    for item in fs::read_dir(from).expect("a folder is listed") {
+        let item = item.expect("a folder is listed");
+        if item.path().is_dir() {
+            copy(&item.path(), &to.join(item.file_name()));
+        } else {
+            fs::copy(item.path(), to.join(item.file_name())).expect("a file is copied");
+        }
+    }
+}
+
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder.join("journal")).expect("a folder is listed").map(|item| item.expect("a folder is listed").path()).collect();
+    paths.sort();
+    paths
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for item in fs::read_dir(folder).expect("a folder is listed") {
+        let path = item.expect("a folder is listed").path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// Where the journal's last segment ends: behind the last byte that is not 0.
+fn end(segment: &[u8]) -> usize {
+    segment.iter().rposition(|byte| *byte != 0).expect("the segment is not empty") + 1
+}
+
+fn forget_tables(folder: &Path) {
+    fs::remove_dir_all(folder.join("tables")).expect("the tables are removed");
+}
+
+#[test]
+fn tables_are_made_again_from_the_journal() {
+    let (folder, world) = filled();
+    forget_tables(folder.path());
+    world.check(&open(folder.path()));
+}
+
+#[test]
+fn tables_that_are_rubbish_are_moved_aside() {
+    let (folder, world) = filled();
+    let store = open(folder.path());
+    store.flush().expect("rows are written out");
+    drop(store);
+    let log = folder.path().join("tables/sled/db");
+    let mut bytes = fs::read(&log).expect("the log is read");
+    let middle = bytes.len() / 2;
+    bytes[..middle].fill(0xA5);
+    // In place: the file stays the one that the mark names.
+    fs::write(&log, bytes).expect("the log is written");
+    let rubbish = open(folder.path());
+    world.check(&rubbish);
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn tables_of_another_store_are_moved_aside() {
+    let (folder, world) = filled();
+    let (other, _) = filled();
+    open(other.path()).flush().expect("rows are written out");
+    forget_tables(folder.path());
+    copy(&other.path().join("tables"), &folder.path().join("tables"));
+    world.check(&open(folder.path()));
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn an_older_copy_of_the_tables_is_brought_up() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    store.flush().expect("rows are written out");
+    drop(store);
+    let old = tempfile::tempdir().expect("a temporary folder");
+    copy(&folder.path().join("tables"), old.path());
+    let store = open(folder.path());
+    for step in 0..5 {
+        world.decide(1, &purchase(100 + step, 700, None)).expect("a purchase");
+        world.decide(2, &adjustment(-2)).expect("an adjustment");
+        world.commit(&store);
+    }
+    store.flush().expect("rows are written out");
+    drop(store);
+    forget_tables(folder.path());
+    copy(old.path(), &folder.path().join("tables"));
+    world.check(&open(folder.path()));
+    assert!(!folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn a_copy_taken_while_serving_opens() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    let before = tempfile::tempdir().expect("a temporary folder");
+    for step in 0..20 {
+        world.decide(2, &purchase(200 + step, 700, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    copy(folder.path(), before.path());
+    world.check(&open(before.path()));
+    world.decide(2, &purchase(300, 700, None)).expect("a purchase");
+    world.commit(&store);
+    world.check(&store);
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_every_byte() {
+    let (folder, world) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let whole = end(&fs::read(&segment).expect("the segment is read"));
+    let mut torn_world = world;
+    let store = open(folder.path());
+    torn_world.decide(1, &adjustment(5)).expect("an adjustment");
+    let torn = torn_world.take();
+    commit(&store, torn.clone());
+    drop(store);
+    forget_tables(folder.path());
+    let bytes = fs::read(&segment).expect("the segment is read");
+    let last = end(&bytes);
+    for cut in whole..last {
+        let mut cut_bytes = bytes.clone();
+        // Cut by a shorter file, or by blocks that never reached the disk.
+        if cut % 2 == 0 {
+            cut_bytes.truncate(cut)
+        } else {
+            cut_bytes[cut..].fill(0)
+        }
+        fs::write(&segment, &cut_bytes).expect("the segment is written");
+        let store = EmbeddedStore::open(folder.path(), options()).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+        let entries = store.entries(&key(1), 1, u64::MAX).expect("entries are read");
+        assert_eq!(entries.len() + 1, torn_world.entries[&member_id(1)].len(), "cut at {cut}");
+        // What was not acknowledged can be committed again.
+        if cut % 16 == 0 {
+            commit(&store, torn.clone());
+            torn_world.check(&store);
+        }
+        drop(store);
+        forget_tables(folder.path());
+    }
+}
+
+#[test]
+fn a_flipped_byte_before_the_last_record_refuses_and_says_where() {
+    let (folder, _) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let bytes = fs::read(&segment).expect("the segment is read");
+    let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
+    forget_tables(folder.path());
+    for place in (0..end(&bytes) / 2).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        fs::write(&segment, damaged).expect("the segment is written");
+        // Reserved bytes of a header are covered by its checksum as well.
+        let message = refusal(folder.path());
+        assert!(message.contains(&name) && message.contains("byte") || place < 12, "{place}: {message}");
+        assert!(message.contains("loyaltyd check --data"), "{place}: {message}");
+    }
+}
+
+#[test]
+fn an_acknowledged_commit_that_cannot_be_read_is_not_cut_off() {
+    let (folder, _) = filled();
+    open(folder.path()).flush().expect("rows are written out");
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let mut bytes = fs::read(&segment).expect("the segment is read");
+    let last = end(&bytes) - 1;
+    bytes[last] ^= 1;
+    fs::write(&segment, &bytes).expect("the segment is written");
+    assert!(refusal(folder.path()).contains("acknowledged"));
+    assert_eq!(fs::read(&segment).expect("the segment is read"), bytes, "nothing was changed");
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let small = Options { segment_bytes: 2 << 10, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path(), small.clone()).expect("the store opens");
+    let mut world = World::new();
+    world.enroll(&store, 1);
+    for step in 0..40 {
+        world.decide(1, &purchase(step, 300, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    drop(store);
+    world.check(&EmbeddedStore::open(folder.path(), small).expect("the store opens"));
+    let all = segments(folder.path());
+    assert!(all.len() > 4);
+    for missing in [&all[0], &all[all.len() / 2]] {
+        let bytes = fs::read(missing).expect("the segment is read");
+        fs::remove_file(missing).expect("the segment is removed");
+        assert!(refusal(folder.path()).contains("missing"));
+        fs::write(missing, bytes).expect("the segment is written");
+    }
+    forget_tables(folder.path());
+    let middle = &all[all.len() / 2];
+    let mut bytes = fs::read(middle).expect("the segment is read");
+    let last = end(&bytes) - 1;
+    bytes[last] ^= 1;
+    fs::write(middle, bytes).expect("the segment is written");
+    assert!(refusal(folder.path()).contains(&*middle.file_name().expect("a name").to_string_lossy()));
+}
+
+#[test]
+fn a_folder_in_use_is_not_opened_twice() {
+    let (folder, _) = filled();
+    let _first = open(folder.path());
+    assert!(matches!(EmbeddedStore::open(folder.path(), options()), Err(StoreError::InUse(_))));
+}
+
+#[test]
+fn a_commit_that_fails_is_not_visible_and_nothing_follows_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let small = Options { segment_bytes: 2 << 10, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path(), small).expect("the store opens");
+    let mut world = World::new();
+    world.enroll(&store, 1);
+    fs::rename(folder.path().join("journal"), folder.path().join("elsewhere")).expect("the journal is moved away");
+    let mut acknowledged = world.entries[&member_id(1)].len();
+    let failed = (0..100).any(|step| {
+        world.decide(1, &purchase(step, 300, None)).expect("a purchase");
+        let all = world.take();
+        let done = store.begin(&[]).expect("a unit of work begins").commit(all);
+        if done.is_ok() {
+            acknowledged = world.entries[&member_id(1)].len();
+        }
+        done.is_err()
+    });
+    assert!(failed, "the next segment cannot be made");
+    assert_eq!(store.entries(&key(1), 1, u64::MAX).expect("entries are read"), world.entries[&member_id(1)][..acknowledged]);
+    world.decide(1, &purchase(1000, 300, None)).expect("a purchase");
+    assert!(store.begin(&[]).expect("a unit of work begins").commit(world.take()).is_err());
+}
+
+const NAME: &str = "Nguyen Thi Planted";
+const EMAIL: &str = "planted.person@example.com";
+const PHONE: &str = "+84987654321";
+
+#[test]
+fn nothing_personal_is_readable_in_any_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path());
+    let mut world = World::new();
+    let email = Identifier::new(IdentifierKind::Email, EMAIL).expect("an e-mail address");
+    let number = Identifier::new(IdentifierKind::Phone, PHONE).expect("a phone number");
+    world.decide(1, &Command::Enroll { person: person(NAME, &[email]) }).expect("a new member");
+    world.commit(&store);
+    world.decide(1, &Command::AddIdentifier { identifier: number }).expect("an identifier");
+    world.commit(&store);
+    world.check(&store);
+    store.flush().expect("rows are written out");
+    drop(store);
+    let mut paths = Vec::new();
+    files(folder.path(), &mut paths);
+    assert!(paths.len() >= 5);
+    for path in paths {
+        let bytes = fs::read(&path).expect("a file is read");
+        for planted in [NAME, EMAIL, PHONE, "987654321", "planted", "vi-VN", "19900228"] {
+            let found = bytes.windows(planted.len()).any(|window| window == planted.as_bytes());
+            assert!(!found, "{planted} is in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_wiped_key_erases_the_person_and_leaves_the_ledger() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    assert!(store.wipe_key(&key(2)).expect("the key is wiped"));
+    assert!(!store.wipe_key(&key(9)).expect("there is no such member"));
+    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let erased = |store: &dyn Store| {
+        let member = store.member(&key(2), demand).expect("a member is read").expect("the member is there");
+        assert_eq!(member.person, Some(Sealed::Erased));
+        assert_eq!(member.header, world.members[&member_id(2)].header);
+        assert_eq!(store.member_by_identifier(&program_id(), &phone(2)).expect("a read"), None);
+        assert_eq!(store.entries(&key(2), 1, 10).expect("entries are read").len(), world.entries[&member_id(2)].len());
+    };
+    erased(&store);
+    drop(store);
+    erased(&open(folder.path()));
+    forget_tables(folder.path());
+    let store = open(folder.path());
+    erased(&store);
+    // The member goes on, as nobody.
+    world.decide(2, &purchase(900, 700, None)).expect("a purchase");
+    let mut all = world.take();
+    all.members[0].after.person = None;
+    commit(&store, all);
+    assert_eq!(store.entries(&key(2), 1, 10).expect("entries are read").len(), world.entries[&member_id(2)].len());
+    drop(store);
+    assert!(check(folder.path(), &options()).expect("the journal is whole").is_sound());
+}
+
+#[test]
+fn keys_are_asked_for_when_they_are_missing_older_or_wrapped() {
+    let (folder, mut world) = filled();
+    let keys = folder.path().join("keys");
+    let old = fs::read(&keys).expect("the keys are read");
+    fs::remove_file(&keys).expect("the keys are removed");
+    let message = refusal(folder.path());
+    assert!(message.contains("key file is missing") && message.contains("restore"), "{message}");
+    fs::write(&keys, &old).expect("the keys are written");
+    let store = open(folder.path());
+    world.enroll(&store, 9);
+    drop(store);
+    let new = fs::read(&keys).expect("the keys are read");
+    fs::write(&keys, &old).expect("the keys are written");
+    forget_tables(folder.path());
+    assert!(refusal(folder.path()).contains("older than the journal"));
+    fs::write(&keys, &new).expect("the keys are written");
+    world.check(&open(folder.path()));
+
+    let wrapped = tempfile::tempdir().expect("a temporary folder");
+    let with = |operator_key| Options { operator_key, ..options() };
+    drop(EmbeddedStore::open(wrapped.path(), with(Some([1; 32]))).expect("the store opens"));
+    assert!(matches!(EmbeddedStore::open(wrapped.path(), with(None)), Err(StoreError::Damaged(_))));
+    assert!(matches!(EmbeddedStore::open(wrapped.path(), with(Some([2; 32]))), Err(StoreError::Damaged(_))));
+    drop(EmbeddedStore::open(wrapped.path(), with(Some([1; 32]))).expect("the store opens"));
+}
+
+#[test]
+fn check_counts_and_compares() {
+    let (folder, world) = filled();
+    let report = check(folder.path(), &options()).expect("the journal is whole");
+    assert!(report.is_sound(), "{:?}", report.differences);
+    let entries: usize = world.entries.values().map(Vec::len).sum();
+    assert_eq!((report.commits, report.entries), (7, entries as u64));
+    let issued: i64 = world.members.values().map(|member| member.header.balance.issued.0).sum();
+    assert_eq!((report.programs[0].members, report.programs[0].issued), (3, i128::from(issued)));
+    assert!(issued > 0);
+    // A state that is not what the entries lead to.
+    let store = open(folder.path());
+    let mut world = world;
+    world.decide(2, &purchase(500, 700, None)).expect("a purchase");
+    let mut wrong = world.take();
+    wrong.members[0].after.header.lifetime.visits += 1;
+    commit(&store, wrong);
+    drop(store);
+    let report = check(folder.path(), &options()).expect("the journal is whole");
+    assert_eq!((report.is_sound(), report.difference_count), (false, 1));
+    assert!(report.differences[0].starts_with("header of member 02020202-"), "{:?}", report.differences);
+}
