@@ -14,4 +14,5 @@ mod races;
 mod refused_input;
 mod rule_book;
 mod serve;
+mod store_contract;
 mod tidy;

@@ -1,6 +1,7 @@
 //! A server in this process, on a port of the system's choice, over a temporary folder, with a clock that stands still.
 
 mod build;
+pub mod histories;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
