@@ -112,8 +112,9 @@ async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError>
         }
         other => failed(other.to_string()),
     })?;
-    let version = published.document.version;
-    tracing::info!(program, version, changed = published.changed, "rule book");
+    if !published.changed {
+        tracing::info!(%program, version = published.document.version, "rule book unchanged");
+    }
     Ok(())
 }
 

@@ -148,6 +148,9 @@ impl Story<'_> {
             [step] => sentence.push_str(&format!(", gives {step}")),
             steps => sentence.push_str(&format!(", gives line by line {}", steps.join("; "))),
         }
+        if award.roundings.len() > MAX_STEPS {
+            sentence.push_str(&format!("; and {} more lines", award.roundings.len() - MAX_STEPS));
+        }
         sentence.push('.');
         if let Some(limit) = award.limit {
             sentence.push_str(&format!(
@@ -176,6 +179,9 @@ impl Story<'_> {
 
     fn rounding(&self, step: &RoundingStep) -> String {
         let whole = |number: Decimal| decimal(whole_points(number.round_dp(12), self.program));
+        if step.carried_in.is_zero() && step.exact == Decimal::from(step.rounded.0) {
+            return format!("{} exactly", whole(step.exact));
+        }
         let mode = match step.mode {
             RoundingMode::Floor => "rounded down",
             RoundingMode::HalfUp => "rounded to the nearest, a half up,",

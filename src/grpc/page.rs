@@ -138,3 +138,32 @@ impl Position for LotKey {
         Some(LotKey::new(time, LotId(u64::read(id)?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_come_back_from_their_own_list_alone() {
+        let list = List { method: "ListLots", filter: &[b"program", b"member"] };
+        for key in [LotKey::new(None, LotId(7)), LotKey::new(Some(Timestamp::UNIX_EPOCH), LotId(u64::MAX))] {
+            let token = list.token(&key);
+            assert_eq!(list.read::<LotKey>(&token), Some(key));
+            let others = [
+                List { method: "ListEntries", filter: list.filter },
+                List { method: "ListLots", filter: &[b"program", b"other"] },
+                // The parts of a filter are not just strung together.
+                List { method: "ListLots", filter: &[b"programm", b"ember"] },
+            ];
+            assert!(others.iter().all(|other| other.read::<LotKey>(&token).is_none()));
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_default_and_a_bound() {
+        let list = List { method: "ListMembers", filter: &[] };
+        let size = |size| list.page::<MemberId>(size, "", &mut Mistakes::default()).map(|page| page.size);
+        assert_eq!([size(0), size(1), size(500), size(501), size(i32::MAX)], [50, 1, 500, 500, 500].map(Some));
+        assert_eq!(size(-1), None);
+    }
+}

@@ -256,3 +256,51 @@ impl From<Refusal> for v1::PurchaseError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_full_queue_says_when_to_come_back() {
+        let retry_delay = Duration::from_millis(250);
+        let status = Status::from(Refusal::from(LedgerError::QueueFull { retry_delay }));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), Some(retry_delay));
+        let closing = Status::from(Refusal::from(LedgerError::Closing));
+        assert_eq!(closing.code(), Code::Unavailable);
+        assert!(closing.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()));
+    }
+
+    #[test]
+    fn a_fault_of_the_service_stays_in_its_log() {
+        let fault = LedgerError::Store(StoreError::Damaged("/var/lib/secret/segment-7 at 4096".to_owned()));
+        let status = Status::from(Refusal::from(fault));
+        assert_eq!(status.code(), Code::Internal);
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert!(status.message().contains(&info.metadata["error_id"]), "{status:?}");
+        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+    }
+
+    #[test]
+    fn an_item_of_a_batch_reads_as_the_call_would() {
+        let rejection = || Rejection::PurchaseTooOld { occurred_time: jiff::Timestamp::UNIX_EPOCH, max_age_days: 30 };
+        let status = Status::from(Refusal::from(rejection()));
+        let error = v1::PurchaseError::from(Refusal::from(rejection()));
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!((error.code, error.message.as_str()), (i32::from(status.code()), status.message()));
+        assert_eq!((error.reason, error.metadata), (info.reason, info.metadata));
+        let fields = status.get_details_bad_request().expect("a BadRequest").field_violations;
+        assert_eq!(error.field_violations[0].field, fields[0].field);
+    }
+
+    #[test]
+    fn violations_are_bounded_in_number_and_length() {
+        let violation = |path: &str, length| Violation { path: path.to_owned(), message: "é".repeat(length) };
+        let (kept, left_out) = within_bounds((0..100).map(|_| violation("a", 10_000)).collect());
+        assert_eq!(kept.len() + left_out, 100);
+        let bytes: usize = kept.iter().map(|violation| violation.message.len()).sum();
+        assert!((1_000..=MAX_VIOLATION_BYTES).contains(&bytes), "{bytes}");
+    }
+}

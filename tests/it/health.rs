@@ -13,9 +13,8 @@ const SERVICES: [&str; 5] =
     ["", "loyalty.v1.MemberService", "loyalty.v1.PointsService", "loyalty.v1.ProgramService", "loyalty.v1.PurchaseService"];
 
 #[tokio::test]
-async fn each_service_is_not_serving_until_the_ledger_is_read() {
+async fn each_service_serves_once_the_ledger_is_read_and_says_when_it_stops() {
     let folder = TempDir::new().unwrap();
-    // On this test's one thread the ledger cannot be opened to the end before the first await that waits for it.
     let config = support::config(folder.path(), vec![support::rule_book()]);
     let mut server = app::start(config, Arc::new(ManualClock::new(noon()))).await.unwrap();
     let channel = support::connect(&server).await;

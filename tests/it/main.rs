@@ -13,6 +13,7 @@ mod purchase;
 mod races;
 mod refused_input;
 mod rule_book;
+mod serve;
 mod store_contract;
 mod store_damage;
 mod tidy;

@@ -5,22 +5,23 @@ use rust_decimal::Decimal;
 use super::{Mistakes, Path};
 use crate::{
     contract::v1,
-    domain::{Currency, Points, Program},
+    domain::{Currency, Points, Program, parse_amount},
 };
 
 /// Parses an amount in the programme's currency, strictly: no sign, exponent or surplus digits.
 pub fn parse_money(path: Path<'_>, money: &v1::Money, currency: &Currency, mistakes: &mut Mistakes) -> Option<Decimal> {
     let code = currency.code();
-    if money.currency_code != code {
+    let expected = money.currency_code == code;
+    if !expected {
         let message = if money.currency_code.is_empty() {
             format!("is required: {code}, the programme's currency")
         } else {
             format!("is not the programme's currency, which is {code}")
         };
         mistakes.add(path.field("currency_code"), message);
-        return None;
     }
-    mistakes.take(path.field("amount"), crate::domain::parse_amount(&money.amount, currency.digits()))
+    let amount = mistakes.take(path.field("amount"), parse_amount(&money.amount, currency.digits()));
+    amount.filter(|_| expected)
 }
 
 /// Money that may be absent, which is 0.
@@ -38,7 +39,7 @@ pub fn parse_quantity(path: Path<'_>, text: &str, mistakes: &mut Mistakes) -> Op
     if text.is_empty() {
         return Some(Decimal::ONE);
     }
-    let quantity = mistakes.take(path, crate::domain::parse_amount(text, 3))?;
+    let quantity = mistakes.take(path, parse_amount(text, 3))?;
     if quantity > Decimal::from(MAX_QUANTITY) {
         mistakes.add(path, format!("is more than {MAX_QUANTITY}"));
         return None;

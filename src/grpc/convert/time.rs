@@ -57,3 +57,24 @@ pub fn parse_birth_date(path: Path<'_>, date: &v1::Date, zone: &TimeZone, now: T
 pub fn birth_date(date: BirthDate) -> v1::Date {
     v1::Date { year: date.year.map_or(0, i32::from), month: i32::from(date.month), day: i32::from(date.day) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_survive_to_the_microsecond() {
+        let parse = |seconds, nanos| {
+            let time = prost_types::Timestamp { seconds, nanos };
+            parse_timestamp(Path::Root.field("time"), &time, &mut Mistakes::default())
+        };
+        for (seconds, nanos) in [(0, 0), (-1, 999_999_000), (FIRST_SECOND, 0), (END_SECOND - 1, 999_999_000)] {
+            let shown = timestamp(parse(seconds, nanos).expect("within the bounds"));
+            assert_eq!((shown.seconds, shown.nanos), (seconds, nanos));
+        }
+        assert_eq!(parse(0, 1_999), parse(0, 1_000));
+        assert_eq!([parse(FIRST_SECOND - 1, 0), parse(END_SECOND, 0), parse(0, -1), parse(0, 1_000_000_000)], [None; 4]);
+        assert_eq!(parse(FIRST_SECOND, 0).map(|time| time.to_string()), Some("1900-01-01T00:00:00Z".to_owned()));
+        assert_eq!(parse(END_SECOND - 1, 0).map(|time| time.to_string()), Some("9998-12-31T23:59:59Z".to_owned()));
+    }
+}
