@@ -60,8 +60,7 @@ fn check_together(
     scope: &Scope,
     mistakes: &mut Mistakes,
 ) {
-    let is_limited =
-        |limits: &Limits| limits.minimum.is_some() || limits.maximum.is_some() || limits.cap.is_some() || limits.once_per_member;
+    let is_limited = |limits: &Limits| limits.minimum.is_some() || limits.maximum.is_some() || limits.cap.is_some() || limits.once_per_member;
     if limits.is_some_and(is_limited) && rounding.is_some_and(|rounding| rounding.stage == RoundingStage::Order) {
         mistakes.note(
             format!("{path}.limits"),
@@ -92,7 +91,9 @@ fn rate(path: &str, award: Option<&v1::accrual_rule::Award>, scope: &Scope, mist
             let points = mistakes.rate(format!("{path}.per_amount.points"), &rule.points);
             Some(Rate::PerAmount { amount: amount?, points: points?, whole_blocks: rule.whole_blocks })
         }
-        Some(Award::PerUnit(rule)) => mistakes.rate(format!("{path}.per_unit.points"), &rule.points).map(|points| Rate::PerUnit { points }),
+        Some(Award::PerUnit(rule)) => {
+            mistakes.rate(format!("{path}.per_unit.points"), &rule.points).map(|points| Rate::PerUnit { points })
+        }
         Some(Award::PerOrder(rule)) => {
             mistakes.rate(format!("{path}.per_order.points"), &rule.points).map(|points| Rate::PerOrder { points })
         }
@@ -174,7 +175,12 @@ fn texts(path: &str, values: &[String], mistakes: &mut Mistakes) -> BTreeSet<Str
 }
 
 /// The values that are right; the others are noted.
-fn each<T, U>(path: &str, values: &[T], mistakes: &mut Mistakes, mut parse: impl FnMut(String, &T, &mut Mistakes) -> Option<U>) -> Vec<U> {
+fn each<T, U>(
+    path: &str,
+    values: &[T],
+    mistakes: &mut Mistakes,
+    mut parse: impl FnMut(String, &T, &mut Mistakes) -> Option<U>,
+) -> Vec<U> {
     if values.len() > MAX_FILTER_VALUES {
         mistakes.note(path, format_args!("has {} values; at most {MAX_FILTER_VALUES} are allowed", values.len()));
     }
