@@ -1,0 +1,161 @@
+//! The composition root: the only file that knows every room. Opens the store beside a listener that already answers health, lets calls
+//! through when the ledger is read, and ends in order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    config::Config,
+    contract::v1,
+    domain::{Fingerprint, Request, RequestId},
+    grpc::{self, Gate, Health},
+    ledger::{Clock, Ledger, LedgerError},
+    store::{
+        StoreError,
+        embedded::{EmbeddedStore, Options},
+    },
+};
+
+/// Calls under way on one connection.
+const MAX_CALLS_PER_CONNECTION: u32 = 1_024;
+/// What a connection may send before it is read: by call, and in all.
+const CALL_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// A silent connection is asked whether it still lives, and has as long to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    #[error("the rule book of programme {program} cannot be published: {why}")]
+    Publish { program: String, why: String },
+    #[error("the server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    #[error("a task of the service failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A service that listens.
+pub struct RunningServer {
+    pub address: SocketAddr,
+    drain: Duration,
+    gate: Arc<Gate>,
+    health: Health,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    opening: Option<JoinHandle<Result<Ledger, AppError>>>,
+    ledger: Option<Ledger>,
+}
+
+/// Binds the listener and begins to open the store. Health answers from now on; calls are let through when [`RunningServer::ready`]
+/// returns.
+pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, AppError> {
+    let failed = |source| AppError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let gate = Arc::new(Gate::default());
+    let health = Health::starting().await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_routes(grpc::routes(&gate, &health))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+            // A dropped sender means the same: stop.
+            let _ = stopped.await;
+        });
+    let server = tokio::spawn(server);
+    tracing::info!("listening on {address}");
+    let drain = config.drain;
+    let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));
+    Ok(RunningServer { address, drain, gate, health, stop, server, opening: Some(opening), ledger: None })
+}
+
+/// Reads the ledger, publishes the rule books that were given, and opens the gate.
+async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: Health) -> Result<Ledger, AppError> {
+    let options = Options { operator_key: config.operator_key, ..Options::default() };
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = EmbeddedStore::open(&config.data, options)?;
+        Ok::<_, AppError>(Ledger::open(Arc::new(store), clock)?)
+    });
+    let ledger = opened.await??;
+    for document in config.programs {
+        publish(&ledger, document).await?;
+    }
+    gate.open(ledger.clone());
+    health.serving().await;
+    tracing::info!("serving");
+    Ok(ledger)
+}
+
+async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError> {
+    let program = document.program_id.clone();
+    let failed = |why: String| AppError::Publish { program: program.clone(), why };
+    // Each start is an intention of its own: a book that was published before and then replaced is published again.
+    let id = RequestId::new(&format!("serve-{}", uuid::Uuid::now_v7())).expect("a prefix and a UUID are a request id");
+    let request = Request { id, fingerprint: Fingerprint([0; 16]) };
+    let published = ledger.publish(request, document).await.map_err(|error| match error {
+        LedgerError::ProgramInvalid(mistakes) => {
+            let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {}: {}", mistake.path, mistake.message)).collect();
+            failed(format!("it has {} mistakes:{}", mistakes.len(), lines.concat()))
+        }
+        other => failed(other.to_string()),
+    })?;
+    let version = published.document.version;
+    tracing::info!(program, version, changed = published.changed, "rule book");
+    Ok(())
+}
+
+impl RunningServer {
+    /// Returns when the ledger is read and calls are let through.
+    pub async fn ready(&mut self) -> Result<(), AppError> {
+        if let Some(opening) = &mut self.opening {
+            let opened = opening.await;
+            self.opening = None;
+            self.ledger = Some(opened??);
+        }
+        Ok(())
+    }
+
+    /// Returns only if the listener fails.
+    pub async fn failed(&mut self) -> AppError {
+        match (&mut self.server).await {
+            Ok(Ok(())) => AppError::Listen { address: self.address, source: std::io::ErrorKind::ConnectionAborted.into() },
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Not ready; no new connections and calls; waits for the calls under way, for as long as the configuration says; then closes the
+    /// ledger.
+    pub async fn shutdown(mut self) -> Result<(), AppError> {
+        self.health.stopping().await;
+        self.gate.close();
+        // The server has ended by itself if nobody takes this.
+        let _ = self.stop.send(());
+        if tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
+            tracing::warn!("calls were still under way after {} s; they are cut off", self.drain.as_secs());
+            self.server.abort();
+        }
+        if let Some(opening) = self.opening.take() {
+            // A ledger that is still being read has nothing to lose.
+            opening.abort();
+        }
+        if let Some(ledger) = self.ledger.take() {
+            tokio::task::spawn_blocking(move || ledger.close()).await??;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

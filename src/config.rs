@@ -1,0 +1,145 @@
+//! Flags and environment become one [`Config`], in which everything has been checked before anything starts.
+
+use std::{
+    fs::File,
+    io::Read,
+    net::{SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    contract::{program, rule_book, v1},
+    telemetry::LogFormat,
+};
+
+/// What `loyaltyd serve` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on; port 0 takes a free one, which the log names
+    #[arg(long, env = "LOYALTYD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+
+    /// Folder of the ledger; it is made if it is missing
+    #[arg(long, env = "LOYALTYD_DATA", default_value = "./data", value_name = "FOLDER")]
+    pub data: PathBuf,
+
+    /// Rule book (YAML or JSON) to publish at start if it differs from the newest version; any number of times, in the environment
+    /// separated by commas
+    #[arg(long = "program", env = "LOYALTYD_PROGRAM", value_name = "FILE", value_delimiter = ',')]
+    pub programs: Vec<PathBuf>,
+
+    /// Serve on an address that other machines can reach, though callers are not authenticated and nothing is encrypted
+    #[arg(long, env = "LOYALTYD_INSECURE")]
+    pub insecure: bool,
+
+    /// File of 32 bytes that wraps the members' keys; without it they lie in the data folder as they are
+    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE")]
+    pub operator_key: Option<PathBuf>,
+
+    /// Seconds that calls under way have to end when the service stops
+    #[arg(long, env = "LOYALTYD_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain_seconds: u64,
+
+    /// Threads that answer requests; by default as many as there are cores
+    #[arg(long, env = "LOYALTYD_THREADS", value_name = "NUMBER")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// What is logged: error, warn, info, debug, trace, or by module such as "info,loyaltyd::grpc=debug"
+    #[arg(long, env = "LOYALTYD_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// How log lines look
+    #[arg(long, env = "LOYALTYD_LOG_FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+/// A service that can start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    pub programs: Vec<v1::Program>,
+    pub operator_key: Option<[u8; 32]>,
+    pub drain: Duration,
+}
+
+/// What is wrong with the configuration, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("--listen {listen}: {why}")]
+    Listen { listen: String, why: String },
+    #[error(
+        "--listen {0} can be reached from other machines, and callers are not authenticated yet: listen on 127.0.0.1, or give --insecure \
+         where a proxy or the network keeps strangers out"
+    )]
+    Exposed(SocketAddr),
+    #[error("--program {}: {why}", path.display())]
+    Program { path: PathBuf, why: String },
+    #[error("--operator-key {}: {why}", path.display())]
+    OperatorKey { path: PathBuf, why: String },
+    #[error("--log {filter}: {why}")]
+    Log { filter: String, why: String },
+}
+
+/// Rule books are far smaller.
+const MAX_RULE_BOOK_BYTES: u64 = 4 << 20;
+
+impl ServeArgs {
+    /// What is logged.
+    pub fn log_filter(&self) -> Result<EnvFilter, ConfigError> {
+        EnvFilter::try_new(&self.log).map_err(|error| ConfigError::Log { filter: self.log.clone(), why: error.to_string() })
+    }
+
+    /// Checks everything that can be checked without starting, the rule books with every mistake named.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let listen = address(&self.listen)?;
+        if !listen.ip().is_loopback() && !self.insecure {
+            return Err(ConfigError::Exposed(listen));
+        }
+        Ok(Config {
+            listen,
+            data: self.data.clone(),
+            programs: self.programs.iter().map(|path| read_rule_book(path)).collect::<Result<_, _>>()?,
+            operator_key: self.operator_key.as_deref().map(read_key).transpose()?,
+            drain: Duration::from_secs(self.drain_seconds),
+        })
+    }
+}
+
+fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |why: String| ConfigError::Listen { listen: listen.to_owned(), why };
+    let mut addresses = listen.to_socket_addrs().map_err(|error| wrong(format!("is not an address and port: {error}")))?;
+    addresses.next().ok_or_else(|| wrong("names no address".to_owned()))
+}
+
+fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
+    let wrong = |why: String| ConfigError::Program { path: path.to_owned(), why };
+    let text = read_bounded(path, MAX_RULE_BOOK_BYTES).map_err(wrong)?;
+    let text = String::from_utf8(text).map_err(|_| wrong("is not UTF-8 text".to_owned()))?;
+    let document = rule_book::read(&text).map_err(|error| wrong(error.to_string()))?;
+    // The version and time that it will have do not bear on its mistakes.
+    program::parse(&document, 1, jiff::Timestamp::UNIX_EPOCH).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {}: {}", mistake.path, mistake.message)).collect();
+        wrong(format!("the rule book has {} mistakes:{}", mistakes.len(), lines.concat()))
+    })?;
+    Ok(document)
+}
+
+fn read_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+    let wrong = |why: String| ConfigError::OperatorKey { path: path.to_owned(), why };
+    let bytes = read_bounded(path, 4_096).map_err(wrong)?;
+    let length = bytes.len();
+    <[u8; 32]>::try_from(bytes).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
+}
+
+fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let mut content = Vec::new();
+    file.take(bound + 1).read_to_end(&mut content).map_err(|error| format!("cannot be read: {error}"))?;
+    if content.len() as u64 > bound { Err(format!("has more than {bound} bytes")) } else { Ok(content) }
+}

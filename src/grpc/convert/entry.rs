@@ -1,0 +1,282 @@
+//! Entries, and what they hold, as they are shown. A repeated request is answered from its entries by the same functions.
+
+use rust_decimal::Decimal;
+
+use super::{
+    amount::{decimal, money},
+    member::{count, identifier_out, profile},
+    purchase::purchase_out,
+    time::timestamp,
+};
+use crate::{
+    contract::v1,
+    domain::{
+        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, LimitKind, LineBasis, Lot, Program, ProgramHistory,
+        PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
+    },
+};
+
+/// What RecordPurchase answers, from the entries that the request led to. `None` if they are not those of a purchase.
+pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<v1::RecordPurchaseResponse> {
+    let (entry, accrued) = entries.iter().find_map(|entry| match &entry.kind {
+        EntryKind::PurchaseAccrued(accrued) => Some((entry, accrued)),
+        EntryKind::MemberEnrolled { .. }
+        | EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. }
+        | EntryKind::MemberSuspended { .. }
+        | EntryKind::MemberReactivated { .. }
+        | EntryKind::PointsAdjusted(_)
+        | EntryKind::PointsExpired(_)
+        | EntryKind::TierChanged(_) => None,
+    })?;
+    let change = tier_change(entries);
+    Some(v1::RecordPurchaseResponse {
+        member_id: entry.key.member.to_string(),
+        entry_sequence: count(entry.sequence),
+        record_time: Some(timestamp(entry.record_time)),
+        accrual: Some(accrual(&accrued.accrual, &program_of(history, entry).currency)),
+        balance: last_balance(entries),
+        tier_id: tier_after(accrued, change.as_ref()),
+        tier_change: change,
+    })
+}
+
+pub fn tier_after(accrued: &PurchaseAccrued, change: Option<&v1::TierChanged>) -> String {
+    match change {
+        Some(change) => change.to_tier_id.clone(),
+        None => accrued.tier.as_ref().map_or_else(String::new, ToString::to_string),
+    }
+}
+
+/// After the last of the entries.
+pub fn last_balance(entries: &[Entry]) -> Option<v1::Balance> {
+    entries.last().map(|entry| balance(&entry.balance))
+}
+
+/// The change of the tier among the entries of a request, of which there is at most one.
+pub fn tier_change(entries: &[Entry]) -> Option<v1::TierChanged> {
+    entries.iter().find_map(|entry| match &entry.kind {
+        EntryKind::TierChanged(change) => Some(tier_changed(change)),
+        EntryKind::MemberEnrolled { .. }
+        | EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. }
+        | EntryKind::MemberSuspended { .. }
+        | EntryKind::MemberReactivated { .. }
+        | EntryKind::PurchaseAccrued(_)
+        | EntryKind::PointsAdjusted(_)
+        | EntryKind::PointsExpired(_) => None,
+    })
+}
+
+/// The rule book that an entry was decided by.
+pub fn program_of<'a>(history: &'a ProgramHistory, entry: &Entry) -> &'a Program {
+    history.version(entry.program_version).unwrap_or_else(|| history.newest())
+}
+
+pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
+    v1::Entry {
+        sequence: count(entry.sequence),
+        record_time: Some(timestamp(entry.record_time)),
+        occurred_time: Some(timestamp(entry.occurred_time)),
+        request_id: entry.request.as_ref().map_or_else(String::new, |request| request.id.to_string()),
+        actor: entry.actor.as_ref().map(|actor| v1::Actor { actor_id: actor.to_string() }),
+        program_version: version(entry.program_version),
+        points: entry.points().0,
+        balance: Some(balance(&entry.balance)),
+        kind: Some(kind(&entry.kind, &program_of(history, entry).currency)),
+    }
+}
+
+fn kind(kind: &EntryKind, currency: &Currency) -> v1::entry::Kind {
+    use v1::entry::Kind;
+    match kind {
+        EntryKind::MemberEnrolled { person } => {
+            let person = person.open();
+            Kind::MemberEnrolled(v1::MemberEnrolled {
+                identifiers: person.map_or_else(Vec::new, |person| person.identifiers.iter().map(identifier_out).collect()),
+                profile: person.map(|person| profile(&person.profile)),
+            })
+        }
+        EntryKind::ProfileUpdated { profile: sealed } => {
+            Kind::ProfileUpdated(v1::ProfileUpdated { profile: Sealed::open(sealed).map(profile) })
+        }
+        EntryKind::IdentifierAdded { identifier } => {
+            Kind::IdentifierAdded(v1::IdentifierAdded { identifier: identifier.open().map(identifier_out) })
+        }
+        EntryKind::IdentifierRemoved { identifier } => {
+            Kind::IdentifierRemoved(v1::IdentifierRemoved { identifier: identifier.open().map(identifier_out) })
+        }
+        EntryKind::MemberSuspended { reason } => Kind::MemberSuspended(v1::MemberSuspended { reason: reason.clone() }),
+        EntryKind::MemberReactivated { reason } => Kind::MemberReactivated(v1::MemberReactivated { reason: reason.clone() }),
+        EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
+            purchase: Some(purchase_out(&accrued.purchase, currency)),
+            accrual: Some(accrual(&accrued.accrual, currency)),
+        }),
+        EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
+        EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),
+        EntryKind::TierChanged(change) => Kind::TierChanged(tier_changed(change)),
+    }
+}
+
+fn points_adjusted(adjusted: &Adjusted) -> v1::PointsAdjusted {
+    let lot = adjusted.lot.as_ref();
+    v1::PointsAdjusted {
+        points: adjusted.points.0,
+        reason: adjusted.reason.clone(),
+        reference: adjusted.reference.clone(),
+        lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
+        expire_time: lot.and_then(|lot| lot.expire_time).map(timestamp),
+        allocations: allocations(&adjusted.allocations),
+    }
+}
+
+fn allocations(allocations: &[Allocation]) -> Vec<v1::Allocation> {
+    let shown = allocations.iter().map(|taken| v1::Allocation { lot_id: taken.lot.id().to_string(), points: taken.points.0 });
+    shown.collect()
+}
+
+fn tier_changed(change: &TierChange) -> v1::TierChanged {
+    use v1::tier_changed::Cause;
+    let cause = match change.cause {
+        TierCause::Upgrade => Cause::Upgrade,
+        TierCause::Manual => Cause::Manual,
+    };
+    v1::TierChanged {
+        from_tier_id: change.from.as_ref().map_or_else(String::new, ToString::to_string),
+        to_tier_id: change.to.to_string(),
+        cause: cause.into(),
+        reason: change.reason.clone(),
+    }
+}
+
+pub fn balance(balance: &Balance) -> v1::Balance {
+    v1::Balance {
+        available: balance.available.0,
+        pending: balance.pending.0,
+        held: balance.held.0,
+        debt: balance.debt.0,
+        issued: balance.issued.0,
+        redeemed: balance.redeemed.0,
+        expired: balance.expired.0,
+        clawed_back: balance.clawed_back.0,
+        reinstated: balance.reinstated.0,
+        transferred_in: balance.transferred_in.0,
+        transferred_out: balance.transferred_out.0,
+    }
+}
+
+pub fn lot(lot: &Lot) -> v1::Lot {
+    v1::Lot {
+        lot_id: lot.id.to_string(),
+        issued_points: lot.issued.0,
+        remaining_points: lot.remaining.0,
+        earn_time: Some(timestamp(lot.earn_time)),
+        expire_time: lot.expire_time.map(timestamp),
+        entry_sequence: count(lot.entry_sequence),
+    }
+}
+
+pub fn accrual(accrual: &Accrual, currency: &Currency) -> v1::Accrual {
+    v1::Accrual {
+        points: accrual.points.0,
+        qualifying_points: accrual.qualifying_points.0,
+        basis: Some(money(accrual.basis, currency)),
+        program_version: version(accrual.program_version),
+        tier_id: accrual.tier.as_ref().map_or_else(String::new, ToString::to_string),
+        awards: accrual.awards.iter().map(award).collect(),
+        line_bases: accrual.line_bases.iter().map(line_basis).collect(),
+        order_rounding: accrual.order_rounding.as_ref().map(rounding_step),
+    }
+}
+
+fn line_basis(line: &LineBasis) -> v1::LineBasis {
+    v1::LineBasis {
+        order_discount_share: decimal(line.order_discount_share),
+        tender_share: decimal(line.tender_share),
+        basis: decimal(line.basis),
+    }
+}
+
+fn award(award: &Award) -> v1::Award {
+    use v1::award::LimitKind as Limit;
+    let limit = match award.limit {
+        None => Limit::Unspecified,
+        Some(LimitKind::Minimum) => Limit::Minimum,
+        Some(LimitKind::Maximum) => Limit::Maximum,
+        Some(LimitKind::Cap) => Limit::Cap,
+        Some(LimitKind::OncePerMember) => Limit::OncePerMember,
+    };
+    let lines = award.lines.iter().map(|line| v1::AwardLine {
+        // A purchase has at most 10,000 lines.
+        line_index: i32::try_from(line.line).unwrap_or(i32::MAX),
+        basis: decimal(line.basis),
+        points: line.points.0,
+    });
+    v1::Award {
+        rule_id: award.rule.to_string(),
+        display_name: award.display_name.clone(),
+        basis: decimal(award.basis),
+        rate: rate(&award.rate),
+        multiplier: decimal(award.multiplier),
+        roundings: award.roundings.iter().map(rounding_step).collect(),
+        uncapped_points: award.uncapped_points.0,
+        limit: limit.into(),
+        points: award.points.0,
+        qualifying_points: award.qualifying_points.0,
+        lines: lines.collect(),
+        expire_time: award.expire_time.map(timestamp),
+        lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
+    }
+}
+
+/// In words of the rule's field, as `Award.rate` says.
+pub fn rate(rate: &Rate) -> String {
+    match rate {
+        Rate::PerAmount { amount, points, whole_blocks: _ } => format!("{} per {}", decimal(*points), decimal(*amount)),
+        Rate::PerUnit { points } => format!("{} per unit", decimal(*points)),
+        Rate::PerOrder { points } => format!("{} per order", decimal(*points)),
+        Rate::PerProduct { points } => format!("{} per product", decimal(*points)),
+    }
+}
+
+fn rounding_step(step: &RoundingStep) -> v1::RoundingStep {
+    use v1::rounding::Mode;
+    let mode = match step.mode {
+        RoundingMode::Floor => Mode::Floor,
+        RoundingMode::HalfUp => Mode::HalfUp,
+        RoundingMode::HalfEven => Mode::HalfEven,
+        RoundingMode::Ceiling => Mode::Ceiling,
+    };
+    let carried = |number: Decimal| if number.is_zero() { String::new() } else { decimal(number.round_dp(SHOWN_PLACES)) };
+    v1::RoundingStep {
+        exact: decimal(step.exact.round_dp(SHOWN_PLACES)),
+        carried_in: carried(step.carried_in),
+        mode: mode.into(),
+        rounded: step.rounded.0,
+        carried_out: carried(step.carried_out),
+    }
+}
+
+/// Decimal places of exact points that are shown at most.
+pub const SHOWN_PLACES: u32 = 12;
+
+/// Versions are counted from 1 and published by hand.
+pub fn version(version: u32) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
+}
+
+/// A purchase as it was recorded. `None` if the entry is not one of a purchase.
+pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::GetPurchaseResponse> {
+    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(&entry.kind, &program_of(history, entry).currency) else {
+        return None;
+    };
+    Some(v1::GetPurchaseResponse {
+        member_id: entry.key.member.to_string(),
+        entry_sequence: count(entry.sequence),
+        record_time: Some(timestamp(entry.record_time)),
+        purchase: accrued.purchase,
+        accrual: accrued.accrual,
+    })
+}

@@ -1,0 +1,201 @@
+//! Members: who is meant, what is personal, and how a member is shown.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Mistakes, Path, amount::money, entry::balance, text, time};
+use crate::{
+    contract::v1,
+    domain::{self, Identifier, IdentifierKind, MAX_IDENTIFIERS, MemberId, MemberState, Person, Profile, ProfileUpdate, Program, Sealed},
+    ledger::MemberTarget,
+};
+
+pub fn member_target(value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<MemberTarget> {
+    use v1::member_ref::Ref;
+    let path = Path::Root.field("member");
+    match value.and_then(|member| member.r#ref.as_ref()) {
+        None => {
+            mistakes.add(path, "is required: a member_id or an identifier");
+            None
+        }
+        Some(Ref::MemberId(text)) => {
+            let id = MemberId::parse(text).map(MemberTarget::Id);
+            if id.is_none() {
+                mistakes.add(path.field("member_id"), "is not the id of a member, which is a UUID as EnrollMember returns it");
+            }
+            id
+        }
+        Some(Ref::Identifier(value)) => identifier(path.field("identifier"), value, mistakes).map(MemberTarget::Identifier),
+    }
+}
+
+pub fn identifier(path: Path<'_>, value: &v1::Identifier, mistakes: &mut Mistakes) -> Option<Identifier> {
+    use v1::identifier::Kind;
+    let kind = match Kind::try_from(value.kind) {
+        Ok(Kind::Card) => IdentifierKind::Card,
+        Ok(Kind::Phone) => IdentifierKind::Phone,
+        Ok(Kind::Email) => IdentifierKind::Email,
+        Ok(Kind::ExternalId) => IdentifierKind::ExternalId,
+        Ok(Kind::Unspecified) => {
+            mistakes.add(path.field("kind"), "is required");
+            return None;
+        }
+        Err(_) => {
+            mistakes.add(path.field("kind"), format!("has no value {}", value.kind));
+            return None;
+        }
+    };
+    mistakes.take(path.field("value"), Identifier::new(kind, &value.value))
+}
+
+/// The person of an enrolment.
+pub fn enrolment(
+    profile: Option<v1::Profile>,
+    identifiers: &[v1::Identifier],
+    program: &Program,
+    now: Timestamp,
+    mistakes: &mut Mistakes,
+) -> Option<Person> {
+    if identifiers.len() > MAX_IDENTIFIERS {
+        mistakes.add(Path::Root.field("identifiers"), format!("has {} of at most {MAX_IDENTIFIERS}", identifiers.len()));
+        return None;
+    }
+    let mut held: Vec<Identifier> = Vec::with_capacity(identifiers.len());
+    for (index, value) in identifiers.iter().enumerate() {
+        let path = Path::Root.item("identifiers", index);
+        match identifier(path, value, mistakes) {
+            Some(identifier) if held.contains(&identifier) => mistakes.add(path, "is given twice"),
+            Some(identifier) => held.push(identifier),
+            None => {}
+        }
+    }
+    let profile = parse_profile(profile.unwrap_or_default(), &program.time_zone, now, mistakes)?;
+    Some(Person { profile, identifiers: held })
+}
+
+fn parse_profile(profile: v1::Profile, zone: &TimeZone, now: Timestamp, mistakes: &mut Mistakes) -> Option<Profile> {
+    let path = Path::Root.field("profile");
+    let display_name = text(path.field("display_name"), profile.display_name, 200, mistakes);
+    let birth_date = match &profile.birth_date {
+        None => Some(None),
+        Some(date) => time::parse_birth_date(path.field("birth_date"), date, zone, now, mistakes).map(Some),
+    };
+    let language_code = language(path.field("language_code"), profile.language_code, mistakes);
+    Some(Profile { display_name: display_name?, birth_date: birth_date?, language_code: language_code? })
+}
+
+/// The shape of a BCP 47 tag; whether such a language exists is not ours to know.
+fn language(path: Path<'_>, value: String, mistakes: &mut Mistakes) -> Option<String> {
+    let value = text(path, value, 35, mistakes)?;
+    let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    if value.is_empty() || value.split('-').all(subtag) {
+        return Some(value);
+    }
+    mistakes.add(path, "is not a BCP 47 language tag, such as vi-VN");
+    None
+}
+
+/// The named fields of the profile with their new values; unnamed ones are left out unread.
+pub fn profile_update(
+    profile: Option<v1::Profile>,
+    mask: Option<&prost_types::FieldMask>,
+    program: &Program,
+    now: Timestamp,
+    mistakes: &mut Mistakes,
+) -> Option<ProfileUpdate> {
+    let mask_path = Path::Root.field("update_mask");
+    let paths = mask.map_or(&[][..], |mask| &mask.paths);
+    if paths.is_empty() {
+        mistakes.add(mask_path, "is required: display_name, birth_date, language_code, or some of them");
+        return None;
+    }
+    let profile = profile.unwrap_or_default();
+    let mut named = v1::Profile::default();
+    let (mut with_name, mut with_date, mut with_language) = (false, false, false);
+    for (index, path) in paths.iter().enumerate() {
+        match path.as_str() {
+            "display_name" => (named.display_name, with_name) = (profile.display_name.clone(), true),
+            "birth_date" => (named.birth_date, with_date) = (profile.birth_date, true),
+            "language_code" => (named.language_code, with_language) = (profile.language_code.clone(), true),
+            _ => mistakes.add(mask_path.item("paths", index), "is not one of display_name, birth_date, language_code"),
+        }
+    }
+    let parsed = parse_profile(named, &program.time_zone, now, mistakes)?;
+    Some(ProfileUpdate {
+        display_name: with_name.then_some(parsed.display_name),
+        birth_date: with_date.then_some(parsed.birth_date),
+        language_code: with_language.then_some(parsed.language_code),
+    })
+}
+
+/// How a member stands under a version of the rule book. What is personal is shown if it was loaded and not erased.
+pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
+    let header = &member.header;
+    let person = member.person.as_ref().and_then(Sealed::open);
+    let state = match header.state {
+        MemberState::Active => v1::member::State::Active,
+        MemberState::Suspended => v1::member::State::Suspended,
+    };
+    v1::Member {
+        program_id: member.key.program.to_string(),
+        member_id: member.key.member.to_string(),
+        state: state.into(),
+        create_time: Some(time::timestamp(header.create_time)),
+        update_time: Some(time::timestamp(header.update_time)),
+        profile: person.map(|person| profile(&person.profile)),
+        identifiers: person.map_or_else(Vec::new, |person| person.identifiers.iter().map(identifier_out).collect()),
+        balance: Some(balance(&header.balance)),
+        tier: Some(tier_standing(program, header)),
+        lifetime: Some(v1::LifetimeTotals {
+            qualifying_points: header.lifetime.qualifying_points.0,
+            spend: Some(money(header.lifetime.spend, &program.currency)),
+            visits: count(header.lifetime.visits),
+        }),
+        last_sequence: count(header.last_sequence),
+    }
+}
+
+/// Counters of the ledger go up by one at a time and never come near the bound of the wire's type.
+pub fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub fn profile(profile: &Profile) -> v1::Profile {
+    v1::Profile {
+        display_name: profile.display_name.clone(),
+        birth_date: profile.birth_date.map(time::birth_date),
+        language_code: profile.language_code.clone(),
+    }
+}
+
+pub fn identifier_out(identifier: &Identifier) -> v1::Identifier {
+    use v1::identifier::Kind;
+    let kind = match identifier.kind {
+        IdentifierKind::Card => Kind::Card,
+        IdentifierKind::Phone => Kind::Phone,
+        IdentifierKind::Email => Kind::Email,
+        IdentifierKind::ExternalId => Kind::ExternalId,
+    };
+    v1::Identifier { kind: kind.into(), value: identifier.value().to_owned() }
+}
+
+fn tier_standing(program: &Program, header: &domain::Header) -> v1::TierStanding {
+    let current = header.tier.current();
+    let Some(tier) = program.tier(current.map(|held| &held.tier)) else {
+        return v1::TierStanding::default();
+    };
+    let mut standing = v1::TierStanding {
+        tier_id: tier.id.to_string(),
+        display_name: tier.display_name.clone(),
+        start_time: Some(time::timestamp(current.map_or(header.create_time, |held| held.start_time))),
+        manual: header.tier.manual,
+        ..v1::TierStanding::default()
+    };
+    if let Some(next) = domain::next_tier(program, header) {
+        standing.next_tier_id = next.tier.id.to_string();
+        standing.next_missing_points = next.missing_points.map(|points| points.0);
+        standing.next_missing_spend = next.missing_spend.map(|spend| money(spend, &program.currency));
+        standing.next_missing_visits = next.missing_visits.map(count);
+        standing.next_require_all = next.tier.threshold.as_ref().is_some_and(|threshold| threshold.require_all);
+    }
+    standing
+}

@@ -1,0 +1,241 @@
+//! Purchases.
+
+use rust_decimal::Decimal;
+
+use super::{
+    Mistakes, Path,
+    amount::{decimal, money, parse_money, parse_optional_money, parse_quantity},
+    required_text, text, time,
+};
+use crate::{
+    contract::v1,
+    domain::{
+        Currency, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_TENDERS, OrderId, OrderKey, Purchase, PurchaseMistake, StoreId, Tender,
+        TenderKind,
+    },
+};
+
+/// Whether store and order must be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Required,
+    /// In a quote the sale may have no number yet.
+    Optional,
+}
+
+const MAX_TEXT: usize = 64;
+
+pub fn purchase(value: Option<v1::Purchase>, order: Order, currency: &Currency, mistakes: &mut Mistakes) -> Option<Purchase> {
+    let path = Path::Root.field("purchase");
+    let value = mistakes.require(path, value)?;
+    let before = mistakes.found.len();
+    let order = match order {
+        Order::Required => order_key(path, &value.store_id, &value.order_id, mistakes).map(Some),
+        Order::Optional => quoted_order(path, &value.store_id, &value.order_id, mistakes),
+    };
+    let occurred_time = match &value.occurred_time {
+        None => Some(None),
+        Some(instant) => time::parse_timestamp(path.field("occurred_time"), instant, mistakes).map(Some),
+    };
+    let mut amount = |name, money: &Option<v1::Money>| parse_optional_money(path.field(name), money.as_ref(), currency, mistakes);
+    let order_discount = amount("order_discount", &value.order_discount);
+    let shipping = amount("shipping", &value.shipping);
+    let tip = amount("tip", &value.tip);
+    let total = required_money(path.field("total"), value.total.as_ref(), currency, mistakes);
+    let channel = text(path.field("channel"), value.channel, MAX_TEXT, mistakes);
+    let lines = lines(path, value.lines, currency, mistakes);
+    let tenders = tenders(path, &value.tenders, currency, mistakes);
+    let labels = labels(path, value.labels, mistakes);
+    let purchase = Purchase {
+        order: order?,
+        occurred_time: occurred_time?,
+        channel: channel?,
+        lines: lines?,
+        order_discount: order_discount?,
+        prices_include_tax: value.prices_include_tax,
+        shipping: shipping?,
+        tip: tip?,
+        total: total?,
+        tenders: tenders?,
+        labels: labels?,
+    };
+    // Sums of amounts that were refused would only confuse.
+    if mistakes.found.len() == before {
+        if let Err(mistake) = purchase.check() {
+            add_mistake(path, &mistake, mistakes);
+        }
+    }
+    Some(purchase)
+}
+
+fn add_mistake(path: Path<'_>, mistake: &PurchaseMistake, mistakes: &mut Mistakes) {
+    let message = mistake.to_string();
+    match mistake {
+        PurchaseMistake::NoLines => mistakes.add(path.field("lines"), message),
+        PurchaseMistake::LineDiscount { line, .. } => mistakes.add(path.item("lines", *line).field("discount"), message),
+        PurchaseMistake::LineTax { line, .. } => mistakes.add(path.item("lines", *line).field("tax"), message),
+        PurchaseMistake::OrderDiscount { .. } => mistakes.add(path.field("order_discount"), message),
+        PurchaseMistake::Total { .. } => mistakes.add(path.field("total"), message),
+        PurchaseMistake::Tenders { .. } => mistakes.add(path.field("tenders"), message),
+        PurchaseMistake::Overflow => mistakes.add(path, message),
+    }
+}
+
+pub fn order_key(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<OrderKey> {
+    let store = mistakes.take(path.field("store_id"), StoreId::new(store));
+    let order = mistakes.take(path.field("order_id"), OrderId::new(order));
+    Some(OrderKey { store: store?, order: order? })
+}
+
+/// What a quote says of store and order. A store alone is kept, since rules ask for it: the order's number is then a dash, which is never
+/// recorded.
+fn quoted_order(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<Option<OrderKey>> {
+    match (store, order) {
+        ("", "") => Some(None),
+        ("", order) => mistakes.take(path.field("order_id"), OrderId::new(order)).map(|_| None),
+        (store, "") => order_key(path, store, "-", mistakes).map(Some),
+        (store, order) => order_key(path, store, order, mistakes).map(Some),
+    }
+}
+
+fn required_money(path: Path<'_>, value: Option<&v1::Money>, currency: &Currency, mistakes: &mut Mistakes) -> Option<Decimal> {
+    let value = mistakes.require(path, value)?;
+    parse_money(path, value, currency, mistakes)
+}
+
+fn lines(path: Path<'_>, lines: Vec<v1::PurchaseLine>, currency: &Currency, mistakes: &mut Mistakes) -> Option<Vec<Line>> {
+    if !(1..=MAX_LINES).contains(&lines.len()) {
+        mistakes.add(path.field("lines"), format!("has {} lines; 1 to {MAX_LINES} are allowed", lines.len()));
+        return None;
+    }
+    let parsed = lines.into_iter().enumerate().map(|(index, value)| line(path.item("lines", index), value, currency, mistakes));
+    // All lines are looked at, so that all mistakes are named.
+    let parsed: Vec<Option<Line>> = parsed.collect();
+    parsed.into_iter().collect()
+}
+
+fn line(path: Path<'_>, value: v1::PurchaseLine, currency: &Currency, mistakes: &mut Mistakes) -> Option<Line> {
+    use v1::purchase_line::Kind;
+    let kind = match Kind::try_from(value.kind) {
+        Ok(Kind::Unspecified | Kind::Goods) => Some(LineKind::Goods),
+        Ok(Kind::GiftCard) => Some(LineKind::GiftCard),
+        Err(_) => {
+            mistakes.add(path.field("kind"), format!("has no value {}", value.kind));
+            None
+        }
+    };
+    let sku = text(path.field("sku"), value.sku, MAX_TEXT, mistakes);
+    let category = text(path.field("category"), value.category, MAX_TEXT, mistakes);
+    let labels = labels(path, value.labels, mistakes);
+    let quantity = parse_quantity(path.field("quantity"), &value.quantity, mistakes);
+    let amount = required_money(path.field("amount"), value.amount.as_ref(), currency, mistakes);
+    let discount = parse_optional_money(path.field("discount"), value.discount.as_ref(), currency, mistakes);
+    let tax = parse_optional_money(path.field("tax"), value.tax.as_ref(), currency, mistakes);
+    Some(Line {
+        sku: sku?,
+        category: category?,
+        labels: labels?,
+        quantity: quantity?,
+        amount: amount?,
+        discount: discount?,
+        tax: tax?,
+        kind: kind?,
+    })
+}
+
+fn labels(path: Path<'_>, labels: Vec<String>, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+    if labels.len() > MAX_LABELS {
+        mistakes.add(path.field("labels"), format!("has {} of at most {MAX_LABELS}", labels.len()));
+        return None;
+    }
+    let parsed = labels.into_iter().enumerate().map(|(index, label)| required_text(path.item("labels", index), label, MAX_TEXT, mistakes));
+    parsed.collect()
+}
+
+fn tenders(path: Path<'_>, tenders: &[v1::Tender], currency: &Currency, mistakes: &mut Mistakes) -> Option<Vec<Tender>> {
+    if tenders.len() > MAX_TENDERS {
+        mistakes.add(path.field("tenders"), format!("has {} of at most {MAX_TENDERS}", tenders.len()));
+        return None;
+    }
+    let parsed = tenders.iter().enumerate().map(|(index, tender)| {
+        let path = path.item("tenders", index);
+        let kind = tender_kind(path.field("kind"), tender.kind, mistakes);
+        let amount = required_money(path.field("amount"), tender.amount.as_ref(), currency, mistakes);
+        Some(Tender { kind: kind?, amount: amount? })
+    });
+    let parsed: Vec<Option<Tender>> = parsed.collect();
+    parsed.into_iter().collect()
+}
+
+fn tender_kind(path: Path<'_>, kind: i32, mistakes: &mut Mistakes) -> Option<TenderKind> {
+    use v1::tender::Kind;
+    match Kind::try_from(kind) {
+        Ok(Kind::Cash) => Some(TenderKind::Cash),
+        Ok(Kind::Card) => Some(TenderKind::Card),
+        Ok(Kind::StoreCard) => Some(TenderKind::StoreCard),
+        Ok(Kind::GiftCard) => Some(TenderKind::GiftCard),
+        Ok(Kind::Points) => Some(TenderKind::Points),
+        Ok(Kind::Voucher) => Some(TenderKind::Voucher),
+        Ok(Kind::Other) => Some(TenderKind::Other),
+        Ok(Kind::Unspecified) => {
+            mistakes.add(path, "is required");
+            None
+        }
+        Err(_) => {
+            mistakes.add(path, format!("has no value {kind}"));
+            None
+        }
+    }
+}
+
+/// As it was recorded; absent amounts, which count as 0, stay absent.
+pub fn purchase_out(purchase: &Purchase, currency: &Currency) -> v1::Purchase {
+    let optional = |amount: Decimal| (!amount.is_zero()).then(|| money(amount, currency));
+    let order = purchase.order.as_ref();
+    v1::Purchase {
+        store_id: order.map_or_else(String::new, |order| order.store.to_string()),
+        order_id: order.map_or_else(String::new, |order| order.order.to_string()),
+        occurred_time: purchase.occurred_time.map(time::timestamp),
+        channel: purchase.channel.clone(),
+        lines: purchase.lines.iter().map(|line| line_out(line, currency)).collect(),
+        order_discount: optional(purchase.order_discount),
+        prices_include_tax: purchase.prices_include_tax,
+        shipping: optional(purchase.shipping),
+        tip: optional(purchase.tip),
+        total: Some(money(purchase.total, currency)),
+        tenders: purchase.tenders.iter().map(|tender| tender_out(tender, currency)).collect(),
+        labels: purchase.labels.clone(),
+    }
+}
+
+fn line_out(line: &Line, currency: &Currency) -> v1::PurchaseLine {
+    let optional = |amount: Decimal| (!amount.is_zero()).then(|| money(amount, currency));
+    let kind = match line.kind {
+        LineKind::Goods => v1::purchase_line::Kind::Goods,
+        LineKind::GiftCard => v1::purchase_line::Kind::GiftCard,
+    };
+    v1::PurchaseLine {
+        sku: line.sku.clone(),
+        category: line.category.clone(),
+        labels: line.labels.clone(),
+        quantity: decimal(line.quantity),
+        amount: Some(money(line.amount, currency)),
+        discount: optional(line.discount),
+        tax: optional(line.tax),
+        kind: kind.into(),
+    }
+}
+
+fn tender_out(tender: &Tender, currency: &Currency) -> v1::Tender {
+    use v1::tender::Kind;
+    let kind = match tender.kind {
+        TenderKind::Cash => Kind::Cash,
+        TenderKind::Card => Kind::Card,
+        TenderKind::StoreCard => Kind::StoreCard,
+        TenderKind::GiftCard => Kind::GiftCard,
+        TenderKind::Points => Kind::Points,
+        TenderKind::Voucher => Kind::Voucher,
+        TenderKind::Other => Kind::Other,
+    };
+    v1::Tender { kind: kind.into(), amount: Some(money(tender.amount, currency)) }
+}

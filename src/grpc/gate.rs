@@ -1,0 +1,51 @@
+//! What stands between the services and the ledger: closed while the store is opened, open while the service serves, closed again when it
+//! stops.
+
+use std::sync::OnceLock;
+
+use tokio::sync::watch;
+
+use super::status::Refusal;
+use crate::ledger::Ledger;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Serving,
+    Stopping,
+}
+
+pub struct Gate {
+    ledger: OnceLock<Ledger>,
+    state: watch::Sender<State>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { ledger: OnceLock::new(), state: watch::Sender::new(State::Serving) }
+    }
+}
+
+impl Gate {
+    /// Lets calls through to the ledger. The first ledger stays.
+    pub fn open(&self, ledger: Ledger) {
+        let _ = self.ledger.set(ledger);
+    }
+
+    /// Lets no new call through; those under way go on.
+    pub fn close(&self) {
+        self.state.send_replace(State::Stopping);
+    }
+
+    pub(super) fn ledger(&self) -> Result<&Ledger, Refusal> {
+        if *self.state.borrow() == State::Stopping {
+            return Err(Refusal::stopping());
+        }
+        self.ledger.get().ok_or_else(Refusal::starting)
+    }
+
+    /// Returns when the service stops: a stream ends then.
+    pub(super) async fn closed(&self) {
+        // The sender lives in this gate, so that waiting cannot fail.
+        let _ = self.state.subscribe().wait_for(|state| *state == State::Stopping).await;
+    }
+}

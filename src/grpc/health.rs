@@ -1,0 +1,62 @@
+//! Health and reflection. Health says of each service whether it serves: not before the ledger is read, not while it stops.
+
+use std::sync::Arc;
+
+use tonic::service::RoutesBuilder;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health as HealthApi, HealthServer},
+    server::{HealthReporter, HealthService},
+};
+use tonic_reflection::server::Builder;
+
+/// All that health knows by name; the empty name is the service as a whole.
+const SERVICES: [&str; 5] =
+    ["", "loyalty.v1.ProgramService", "loyalty.v1.MemberService", "loyalty.v1.PurchaseService", "loyalty.v1.PointsService"];
+
+/// The contract's descriptors, from which reflection answers.
+const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
+
+/// Tells callers of health whether the service serves.
+#[derive(Clone)]
+pub struct Health(Arc<HealthReporter>);
+
+impl Health {
+    /// Not serving yet.
+    pub async fn starting() -> Self {
+        let health = Self(Arc::new(HealthReporter::new()));
+        health.set(ServingStatus::NotServing).await;
+        health
+    }
+
+    pub async fn serving(&self) {
+        self.set(ServingStatus::Serving).await;
+    }
+
+    pub async fn stopping(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+
+    fn server(&self) -> HealthServer<impl HealthApi> {
+        HealthServer::new(HealthService::from_health_reporter((*self.0).clone()))
+    }
+}
+
+pub(super) fn add_to(routes: &mut RoutesBuilder, health: &Health) {
+    let describe = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(CONTRACT)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let invariant = "the descriptors are those that the build made";
+    routes
+        .add_service(health.server())
+        .add_service(describe().build_v1().expect(invariant))
+        .add_service(describe().build_v1alpha().expect(invariant));
+}

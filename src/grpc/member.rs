@@ -1,0 +1,210 @@
+//! MemberService.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Gate, Named, Refusal,
+    convert::{self, Mistakes, Mutation, Path},
+    named,
+    observe::observe,
+    page::List,
+    program_named,
+};
+use crate::{
+    contract::v1::{self, member_service_server::MemberService},
+    domain::{ActorId, Command, Entry, MemberId, ProgramHistory, TierId},
+    ledger::{Ledger, MemberTarget, Outcome, Submission},
+};
+
+pub struct Members(pub Arc<Gate>);
+
+#[tonic::async_trait]
+impl MemberService for Members {
+    async fn enroll_member(&self, request: Request<v1::EnrollMemberRequest>) -> Result<Response<v1::EnrollMemberResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/EnrollMember", &request.program_id);
+        observed.run(async { Ok(v1::EnrollMemberResponse { member: Some(self.change(request, enroll).await?.0) }) }).await
+    }
+
+    async fn update_member(&self, request: Request<v1::UpdateMemberRequest>) -> Result<Response<v1::UpdateMemberResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/UpdateMember", &request.program_id);
+        observed.run(async { Ok(v1::UpdateMemberResponse { member: Some(self.change(request, update).await?.0) }) }).await
+    }
+
+    async fn add_identifier(&self, request: Request<v1::AddIdentifierRequest>) -> Result<Response<v1::AddIdentifierResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/AddIdentifier", &request.program_id);
+        observed.run(async { Ok(v1::AddIdentifierResponse { member: Some(self.change(request, add).await?.0) }) }).await
+    }
+
+    async fn remove_identifier(
+        &self,
+        request: Request<v1::RemoveIdentifierRequest>,
+    ) -> Result<Response<v1::RemoveIdentifierResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/RemoveIdentifier", &request.program_id);
+        observed.run(async { Ok(v1::RemoveIdentifierResponse { member: Some(self.change(request, remove).await?.0) }) }).await
+    }
+
+    async fn suspend_member(&self, request: Request<v1::SuspendMemberRequest>) -> Result<Response<v1::SuspendMemberResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/SuspendMember", &request.program_id);
+        observed.run(async { Ok(v1::SuspendMemberResponse { member: Some(self.change(request, suspend).await?.0) }) }).await
+    }
+
+    async fn reactivate_member(
+        &self,
+        request: Request<v1::ReactivateMemberRequest>,
+    ) -> Result<Response<v1::ReactivateMemberResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/ReactivateMember", &request.program_id);
+        observed.run(async { Ok(v1::ReactivateMemberResponse { member: Some(self.change(request, reactivate).await?.0) }) }).await
+    }
+
+    async fn set_member_tier(&self, request: Request<v1::SetMemberTierRequest>) -> Result<Response<v1::SetMemberTierResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/SetMemberTier", &request.program_id);
+        let work = async {
+            let (member, entry) = self.change(request, set_tier).await?;
+            Ok(v1::SetMemberTierResponse { member: Some(member), entry: Some(entry) })
+        };
+        observed.run(work).await
+    }
+
+    async fn get_member(&self, request: Request<v1::GetMemberRequest>) -> Result<Response<v1::GetMemberResponse>, Status> {
+        let request = request.into_inner();
+        observe("MemberService/GetMember", &request.program_id).run(async { self.get(&request) }).await
+    }
+
+    async fn lookup_member(&self, request: Request<v1::LookupMemberRequest>) -> Result<Response<v1::LookupMemberResponse>, Status> {
+        let request = request.into_inner();
+        observe("MemberService/LookupMember", &request.program_id).run(async { self.look_up(&request) }).await
+    }
+
+    async fn list_members(&self, request: Request<v1::ListMembersRequest>) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let request = request.into_inner();
+        observe("MemberService/ListMembers", &request.program_id).run(async { self.list(&request) }).await
+    }
+}
+
+/// What a change asks for, parsed.
+struct Change {
+    program: Arc<ProgramHistory>,
+    target: Option<MemberTarget>,
+    command: Option<Command>,
+    actor: Option<ActorId>,
+}
+
+impl Members {
+    async fn change<M: Mutation>(
+        &self,
+        mut message: M,
+        parse: fn(&Ledger, M, &mut Mistakes) -> Result<Change, Refusal>,
+    ) -> Result<(v1::Member, v1::Entry), Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let request = convert::request(&mut message, &mut mistakes);
+        let Change { program, target, command, actor } = parse(ledger, message, &mut mistakes)?;
+        let parsed = request.zip(target).zip(command);
+        let ((request, member), command) = mistakes.settle(parsed)?;
+        let outcome = ledger.submit(Submission { program: Arc::clone(&program), member, request, actor, command }).await?;
+        changed(&program, &outcome)
+    }
+
+    fn get(&self, request: &v1::GetMemberRequest) -> Result<v1::GetMemberResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+        let key = ledger.find(&program, &mistakes.settle(target)?)?;
+        Ok(v1::GetMemberResponse { member: Some(convert::member(&ledger.member(&key)?, history.newest())) })
+    }
+
+    fn look_up(&self, request: &v1::LookupMemberRequest) -> Result<v1::LookupMemberResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let (program, _) = program_named(ledger, &request.program_id, &mut mistakes)?;
+        let identifier = identifier(request.identifier.as_ref(), &mut mistakes);
+        let identifier = mistakes.settle(identifier)?;
+        let key = ledger.find(&program, &MemberTarget::Identifier(identifier))?;
+        Ok(v1::LookupMemberResponse { member_id: key.member.to_string() })
+    }
+
+    fn list(&self, request: &v1::ListMembersRequest) -> Result<v1::ListMembersResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
+        let list = List { method: "ListMembers", filter: &[program.as_str().as_bytes()] };
+        let page = list.page::<MemberId>(request.page_size, &request.page_token, &mut mistakes);
+        let page = mistakes.settle(page)?;
+        // One more than asked for shows whether there is a next page.
+        let mut members = ledger.members(&program, page.after, page.size + 1)?;
+        let more = members.len() > page.size;
+        members.truncate(page.size);
+        let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));
+        let members = members.iter().map(|member| convert::member(member, history.newest())).collect();
+        Ok(v1::ListMembersResponse { members, next_page_token })
+    }
+}
+
+/// The member right after the change, under the rule book that the change was decided by, so that a repeated request reads the same.
+fn changed(program: &ProgramHistory, outcome: &Outcome) -> Result<(v1::Member, v1::Entry), Refusal> {
+    let answer = outcome.member.as_deref().zip(outcome.entries.last());
+    let (member, entry): (_, &Entry) = answer.ok_or_else(|| Refusal::internal(&"a change of a member was answered without the member"))?;
+    let decided_by = program.version(entry.program_version).unwrap_or_else(|| program.newest());
+    Ok((convert::member(member, decided_by), convert::entry(entry, program)))
+}
+
+fn identifier(value: Option<&v1::Identifier>, mistakes: &mut Mistakes) -> Option<crate::domain::Identifier> {
+    let path = Path::Root.field("identifier");
+    let value = mistakes.require(path, value)?;
+    convert::identifier(path, value, mistakes)
+}
+
+fn enroll(ledger: &Ledger, message: v1::EnrollMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let (_, program) = program_named(ledger, &message.program_id, mistakes)?;
+    let person = convert::enrolment(message.profile, &message.identifiers, program.newest(), ledger.now(), mistakes);
+    let command = person.map(|person| Command::Enroll { person });
+    Ok(Change { program, target: Some(MemberTarget::New), command, actor: None })
+}
+
+fn update(ledger: &Ledger, message: v1::UpdateMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let update = convert::profile_update(message.profile, message.update_mask.as_ref(), program.newest(), ledger.now(), mistakes);
+    Ok(Change { program, target, command: update.map(Command::UpdateProfile), actor: None })
+}
+
+fn add(ledger: &Ledger, message: v1::AddIdentifierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let identifier = identifier(message.identifier.as_ref(), mistakes);
+    Ok(Change { program, target, command: identifier.map(|identifier| Command::AddIdentifier { identifier }), actor: None })
+}
+
+fn remove(ledger: &Ledger, message: v1::RemoveIdentifierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let identifier = identifier(message.identifier.as_ref(), mistakes);
+    Ok(Change { program, target, command: identifier.map(|identifier| Command::RemoveIdentifier { identifier }), actor: None })
+}
+
+fn set_tier(ledger: &Ledger, message: v1::SetMemberTierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let tier = mistakes.take(Path::Root.field("tier_id"), TierId::new(&message.tier_id));
+    let reason = convert::reason(message.reason, mistakes);
+    let actor = convert::actor(message.actor, mistakes);
+    let command = tier.zip(reason).map(|(tier, reason)| Command::SetTier { tier, reason });
+    Ok(Change { program, target, command, actor })
+}
+
+fn suspend(ledger: &Ledger, message: v1::SuspendMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let command = convert::reason(message.reason, mistakes).map(|reason| Command::Suspend { reason });
+    Ok(Change { program, target, command, actor: convert::actor(message.actor, mistakes) })
+}
+
+fn reactivate(ledger: &Ledger, message: v1::ReactivateMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let command = convert::reason(message.reason, mistakes).map(|reason| Command::Reactivate { reason });
+    Ok(Change { program, target, command, actor: convert::actor(message.actor, mistakes) })
+}

@@ -1,0 +1,76 @@
+//! The contract's services: one file a service. `convert` is where the wire's types become the domain's and back, `status` the only place
+//! that knows the codes of gRPC.
+
+mod convert;
+mod explain;
+mod gate;
+mod health;
+mod member;
+mod observe;
+mod page;
+mod points;
+mod program;
+mod purchase;
+mod status;
+mod stream;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+use crate::{
+    contract::v1::{
+        member_service_server::MemberServiceServer, points_service_server::PointsServiceServer,
+        program_service_server::ProgramServiceServer, purchase_service_server::PurchaseServiceServer,
+    },
+    domain::{ProgramHistory, ProgramId},
+    ledger::{Ledger, MemberTarget},
+};
+
+use convert::{Mistakes, Path};
+use status::Refusal;
+
+pub use gate::Gate;
+pub use health::Health;
+
+/// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+
+/// All services, behind the gate.
+pub fn routes(gate: &Arc<Gate>, health: &Health) -> Routes {
+    let mut routes = Routes::builder();
+    routes
+        .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(MemberServiceServer::new(member::Members(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(PurchaseServiceServer::new(purchase::Purchases(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(PointsServiceServer::new(points::PointsRoom(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    health::add_to(&mut routes, health);
+    routes.routes()
+}
+
+/// The programme that a call names. Nothing else of a call can be judged without it, so that what was found so far is said at once.
+fn program_named(ledger: &Ledger, id: &str, mistakes: &mut Mistakes) -> Result<(ProgramId, Arc<ProgramHistory>), Refusal> {
+    let Some(id) = mistakes.take(Path::Root.field("program_id"), ProgramId::new(id)) else {
+        return Err(std::mem::take(mistakes).into());
+    };
+    let history = ledger.program(&id)?;
+    Ok((id, history))
+}
+
+/// Programme and member of a call that reads.
+struct Named {
+    program: ProgramId,
+    history: Arc<ProgramHistory>,
+    target: Option<MemberTarget>,
+}
+
+fn named(
+    ledger: &Ledger,
+    program: &str,
+    member: Option<&crate::contract::v1::MemberRef>,
+    mistakes: &mut Mistakes,
+) -> Result<Named, Refusal> {
+    let target = convert::member_target(member, mistakes);
+    let (program, history) = program_named(ledger, program, mistakes)?;
+    Ok(Named { program, history, target })
+}

@@ -1,0 +1,140 @@
+//! Pages of lists: their size, and opaque tokens that belong to one list.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+
+use super::convert::{Mistakes, Path};
+use crate::domain::{LotId, LotKey, MemberId, ProgramId};
+
+const DEFAULT_SIZE: usize = 50;
+const MAX_SIZE: usize = 500;
+/// Longest that a token can be: the position is an id of 64 bytes at most.
+const MAX_TOKEN_CHARS: usize = 256;
+const FORMAT: u8 = 1;
+const TAG_BYTES: usize = 8;
+
+/// Where a page ended.
+pub trait Position: Sized {
+    fn write(&self, bytes: &mut Vec<u8>);
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+/// What a token belongs to: the method, and the fields of its request that say what is listed.
+pub struct List<'a> {
+    pub method: &'static str,
+    pub filter: &'a [&'a [u8]],
+}
+
+/// A page that was asked for.
+pub struct Page<P> {
+    pub size: usize,
+    /// Where the page before ended.
+    pub after: Option<P>,
+}
+
+impl List<'_> {
+    pub fn page<P: Position>(&self, size: i32, token: &str, mistakes: &mut Mistakes) -> Option<Page<P>> {
+        let size = match usize::try_from(size) {
+            Ok(0) => Some(DEFAULT_SIZE),
+            Ok(size) => Some(size.min(MAX_SIZE)),
+            Err(_) => {
+                mistakes.add(Path::Root.field("page_size"), "is negative");
+                None
+            }
+        };
+        let after = match token {
+            "" => Some(None),
+            token => {
+                let position = self.read(token);
+                if position.is_none() {
+                    mistakes.add(Path::Root.field("page_token"), "is not a token of this list; begin again without one");
+                }
+                position.map(Some)
+            }
+        };
+        Some(Page { size: size?, after: after? })
+    }
+
+    /// The token of the page behind `position`.
+    pub fn token<P: Position>(&self, position: &P) -> String {
+        let mut bytes = vec![FORMAT];
+        position.write(&mut bytes);
+        let tag = self.tag(&bytes);
+        bytes.extend_from_slice(&tag);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn read<P: Position>(&self, token: &str) -> Option<P> {
+        if token.len() > MAX_TOKEN_CHARS {
+            return None;
+        }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (content, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_BYTES)?)?;
+        let (format, position) = content.split_first()?;
+        if *format != FORMAT || tag != self.tag(content) {
+            return None;
+        }
+        P::read(position)
+    }
+
+    /// Binds a position to its list. It keeps honest callers from mixing lists up; it is no secret and needs none.
+    fn tag(&self, content: &[u8]) -> [u8; TAG_BYTES] {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.method.as_bytes()].iter().chain(self.filter).chain([&content]) {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&hasher.finalize().as_bytes()[..TAG_BYTES]);
+        tag
+    }
+}
+
+impl Position for MemberId {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.0);
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(MemberId)
+    }
+}
+
+impl Position for ProgramId {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        ProgramId::new(std::str::from_utf8(bytes).ok()?).ok()
+    }
+}
+
+/// The sequence of an entry.
+impl Position for u64 {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+impl Position for LotKey {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.id().0.write(bytes);
+        if let Some(time) = self.expire_time() {
+            bytes.extend_from_slice(&time.as_microsecond().to_le_bytes());
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (id, time) = bytes.split_at_checked(8)?;
+        let time = match time {
+            [] => None,
+            time => Some(Timestamp::from_microsecond(i64::from_le_bytes(time.try_into().ok()?)).ok()?),
+        };
+        Some(LotKey::new(time, LotId(u64::read(id)?)))
+    }
+}

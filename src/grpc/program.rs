@@ -1,0 +1,85 @@
+//! ProgramService.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    Gate, Refusal,
+    convert::{self, Mistakes, Path},
+    observe::observe,
+    page::List,
+};
+use crate::{
+    contract::v1::{self, program_service_server::ProgramService},
+    domain::ProgramId,
+};
+
+pub struct Programs(pub Arc<Gate>);
+
+#[tonic::async_trait]
+impl ProgramService for Programs {
+    async fn publish_program(&self, request: Request<v1::PublishProgramRequest>) -> Result<Response<v1::PublishProgramResponse>, Status> {
+        let request = request.into_inner();
+        let program = request.program.as_ref().map_or("", |program| &program.program_id);
+        observe("ProgramService/PublishProgram", program).run(self.publish(request)).await
+    }
+
+    async fn get_program(&self, request: Request<v1::GetProgramRequest>) -> Result<Response<v1::GetProgramResponse>, Status> {
+        let request = request.into_inner();
+        observe("ProgramService/GetProgram", &request.program_id).run(async { self.get(&request) }).await
+    }
+
+    async fn list_programs(&self, request: Request<v1::ListProgramsRequest>) -> Result<Response<v1::ListProgramsResponse>, Status> {
+        let request = request.into_inner();
+        observe("ProgramService/ListPrograms", "").run(async { self.list(&request) }).await
+    }
+}
+
+impl Programs {
+    async fn publish(&self, mut request: v1::PublishProgramRequest) -> Result<v1::PublishProgramResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let published = if request.validate_only {
+            let document = mistakes.require(Path::Root.field("program"), request.program);
+            ledger.validate(&mistakes.settle(document)?)?
+        } else {
+            let id = convert::request(&mut request, &mut mistakes);
+            let document = mistakes.require(Path::Root.field("program"), request.program);
+            let (id, document) = mistakes.settle(id.zip(document))?;
+            ledger.publish(id, document).await?
+        };
+        Ok(v1::PublishProgramResponse { program: Some(published.document), changed: published.changed })
+    }
+
+    fn get(&self, request: &v1::GetProgramRequest) -> Result<v1::GetProgramResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let program = mistakes.take(Path::Root.field("program_id"), ProgramId::new(&request.program_id));
+        let version = match u32::try_from(request.version) {
+            Ok(0) => Some(None),
+            Ok(version) => Some(Some(version)),
+            Err(_) => {
+                mistakes.add(Path::Root.field("version"), "is negative");
+                None
+            }
+        };
+        let (program, version) = mistakes.settle(program.zip(version))?;
+        Ok(v1::GetProgramResponse { program: Some(ledger.document(&program, version)?) })
+    }
+
+    fn list(&self, request: &v1::ListProgramsRequest) -> Result<v1::ListProgramsResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let list = List { method: "ListPrograms", filter: &[] };
+        let page = list.page::<ProgramId>(request.page_size, &request.page_token, &mut mistakes);
+        let page = mistakes.settle(page)?;
+        let mut ids = ledger.programs();
+        ids.retain(|id| page.after.as_ref().is_none_or(|after| id > after));
+        let more = ids.len() > page.size;
+        ids.truncate(page.size);
+        let programs = ids.iter().map(|id| ledger.document(id, None)).collect::<Result<_, _>>()?;
+        let next_page_token = ids.last().filter(|_| more).map_or_else(String::new, |last| list.token(last));
+        Ok(v1::ListProgramsResponse { programs, next_page_token })
+    }
+}

@@ -1,0 +1,174 @@
+//! PurchaseService.
+
+use std::sync::Arc;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Gate, Named, Refusal,
+    convert::{self, Mistakes, Order, Path},
+    named,
+    observe::observe,
+    program_named, stream,
+};
+use crate::{
+    contract::v1::{self, purchase_result::Result as Judged, purchase_service_server::PurchaseService},
+    domain::{Command, EntryKind, ProgramHistory},
+    ledger::{Ledger, Outcome, Submission},
+};
+
+pub struct Purchases(pub Arc<Gate>);
+
+/// Purchases of one batch.
+const MAX_BATCH: usize = 1_000;
+
+#[tonic::async_trait]
+impl PurchaseService for Purchases {
+    type StreamPurchasesStream = ReceiverStream<Result<v1::StreamPurchasesResponse, Status>>;
+
+    async fn quote_purchase(&self, request: Request<v1::QuotePurchaseRequest>) -> Result<Response<v1::QuotePurchaseResponse>, Status> {
+        let request = request.into_inner();
+        observe("PurchaseService/QuotePurchase", &request.program_id).run(async { self.quote(request) }).await
+    }
+
+    async fn record_purchase(&self, request: Request<v1::RecordPurchaseRequest>) -> Result<Response<v1::RecordPurchaseResponse>, Status> {
+        let request = request.into_inner();
+        observe("PurchaseService/RecordPurchase", &request.program_id).run(self.record(request)).await
+    }
+
+    async fn batch_record_purchases(
+        &self,
+        request: Request<v1::BatchRecordPurchasesRequest>,
+    ) -> Result<Response<v1::BatchRecordPurchasesResponse>, Status> {
+        observe("PurchaseService/BatchRecordPurchases", "").run(self.record_batch(request.into_inner())).await
+    }
+
+    async fn stream_purchases(
+        &self,
+        request: Request<Streaming<v1::StreamPurchasesRequest>>,
+    ) -> Result<Response<Self::StreamPurchasesStream>, Status> {
+        let work = async {
+            let ledger = self.0.ledger()?.clone();
+            Ok(stream::answers(Arc::clone(&self.0), ledger, request.into_inner()))
+        };
+        observe("PurchaseService/StreamPurchases", "").run(work).await
+    }
+
+    async fn get_purchase(&self, request: Request<v1::GetPurchaseRequest>) -> Result<Response<v1::GetPurchaseResponse>, Status> {
+        let request = request.into_inner();
+        observe("PurchaseService/GetPurchase", &request.program_id).run(async { self.get(&request) }).await
+    }
+}
+
+impl Purchases {
+    fn quote(&self, request: v1::QuotePurchaseRequest) -> Result<v1::QuotePurchaseResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+        let purchase = convert::purchase(request.purchase, Order::Optional, &history.newest().currency, &mut mistakes);
+        let (target, purchase) = mistakes.settle(target.zip(purchase))?;
+        let mut entries = ledger.quote(&ledger.find(&program, &target)?, Arc::new(purchase))?.entries;
+        // What time alone brings is not the purchase's, here as in the answer of RecordPurchase.
+        entries.retain(|entry| !matches!(entry.kind, EntryKind::PointsExpired(_)));
+        let recorded = convert::purchase_recorded(&history, &entries).ok_or_else(no_purchase)?;
+        let mut accrual = recorded.accrual;
+        // A quote makes no lots.
+        accrual.iter_mut().flat_map(|accrual| &mut accrual.awards).for_each(|award| award.lot_id.clear());
+        Ok(v1::QuotePurchaseResponse { accrual, balance: recorded.balance, tier_id: recorded.tier_id, tier_change: recorded.tier_change })
+    }
+
+    async fn record(&self, request: v1::RecordPurchaseRequest) -> Result<v1::RecordPurchaseResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let submission = submission(ledger, request)?;
+        let program = Arc::clone(&submission.program);
+        recorded(&program, ledger.submit(submission).await?)
+    }
+
+    async fn record_batch(&self, request: v1::BatchRecordPurchasesRequest) -> Result<v1::BatchRecordPurchasesResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let count = request.purchases.len();
+        if !(1..=MAX_BATCH).contains(&count) {
+            let mut mistakes = Mistakes::default();
+            mistakes.add(Path::Root.field("purchases"), format!("has {count} purchases; 1 to {MAX_BATCH} are allowed"));
+            return Err(mistakes.into());
+        }
+        let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
+        Ok(v1::BatchRecordPurchasesResponse { results: record_all(ledger, items).await })
+    }
+
+    fn get(&self, request: &v1::GetPurchaseRequest) -> Result<v1::GetPurchaseResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
+        let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
+        let entry = ledger.purchase(&program, &mistakes.settle(order)?)?;
+        convert::purchase_shown(&history, &entry).ok_or_else(no_purchase)
+    }
+}
+
+fn no_purchase() -> Refusal {
+    Refusal::internal(&"a purchase was answered without the entry of a purchase")
+}
+
+fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result<Submission, Refusal> {
+    let mut mistakes = Mistakes::default();
+    let id = convert::request(&mut request, &mut mistakes);
+    let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+    let purchase = convert::purchase(request.purchase, Order::Required, &program.newest().currency, &mut mistakes);
+    let ((id, member), purchase) = mistakes.settle(id.zip(target).zip(purchase))?;
+    Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(Arc::new(purchase)) })
+}
+
+fn recorded(program: &ProgramHistory, outcome: Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
+    convert::purchase_recorded(program, &outcome.entries).ok_or_else(no_purchase)
+}
+
+/// One purchase of many, parsed or refused.
+pub(super) struct Item {
+    request_id: String,
+    submission: Result<Submission, Refusal>,
+}
+
+impl Item {
+    pub fn parse(ledger: &Ledger, request: Option<v1::RecordPurchaseRequest>) -> Self {
+        match request {
+            Some(request) => Self { request_id: request.request_id.clone(), submission: submission(ledger, request) },
+            None => {
+                let mut mistakes = Mistakes::default();
+                mistakes.add(Path::Root.field("purchase"), "is required");
+                Self { request_id: String::new(), submission: Err(mistakes.into()) }
+            }
+        }
+    }
+}
+
+/// Judges purchases in their order, each by itself.
+pub(super) async fn record_all(ledger: &Ledger, items: Vec<Item>) -> Vec<v1::PurchaseResult> {
+    let mut submissions = Vec::with_capacity(items.len());
+    let mut answers = Vec::with_capacity(items.len());
+    for Item { request_id, submission } in items {
+        let judged = match submission {
+            Ok(submission) => {
+                let program = Arc::clone(&submission.program);
+                submissions.push(submission);
+                Ok(program)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        answers.push((request_id, judged));
+    }
+    let mut outcomes = ledger.submit_all(submissions).await.into_iter();
+    let result = |(request_id, judged): (String, Result<Arc<ProgramHistory>, Refusal>)| {
+        let recorded = judged.and_then(|program| {
+            let outcome = outcomes.next().expect("each submission has an outcome");
+            recorded(&program, outcome?)
+        });
+        let result = match recorded {
+            Ok(recorded) => Judged::Recorded(recorded),
+            Err(refusal) => Judged::Error(refusal.into()),
+        };
+        v1::PurchaseResult { request_id, result: Some(result) }
+    };
+    answers.into_iter().map(result).collect()
+}

@@ -1,0 +1,258 @@
+//! Refusals, and the only place that names [`tonic::Code`]. One table says which code, reason and numbers a rejection of the ledger has;
+//! a refused call and a refused item of a batch read the same.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::convert::Mistakes;
+use crate::{
+    contract::{Violation, v1},
+    domain::{IdentifierKind, Rejection},
+    ledger::LedgerError,
+};
+
+/// The `domain` of every ErrorInfo.
+const DOMAIN: &str = "loyaltyd";
+
+/// When a caller that met a service that is starting or stopping may come back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Details of an error travel in HTTP/2 headers, of which clients take 8 kB in all, and base64 adds a third.
+const MAX_VIOLATION_BYTES: usize = 4_000;
+
+/// Why a call changed and answered nothing.
+#[derive(Debug)]
+pub struct Refusal {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    violations: Vec<Violation>,
+    retry_delay: Option<Duration>,
+}
+
+impl Refusal {
+    fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), metadata: Vec::new(), violations: Vec::new(), retry_delay: None }
+    }
+
+    /// The store is not open yet.
+    pub fn starting() -> Self {
+        let refusal = Self::new(Code::Unavailable, "STARTING", "the service is starting and reads its ledger; try again in a moment");
+        Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    pub fn stopping() -> Self {
+        let refusal = Self::new(Code::Unavailable, "STOPPING", "the service is stopping; try again with the same request_id");
+        Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    /// A fault of the service. What it was goes to the log, under an id that the text repeats.
+    pub fn internal(detail: &dyn std::fmt::Display) -> Self {
+        let mut bytes = [0; 6];
+        // Without randomness the id is 0, and the time in the log finds the line.
+        let _ = getrandom::fill(&mut bytes);
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        tracing::error!(error_id = id, "{detail}");
+        let message = format!("the service failed; its log says why, under the id {id}");
+        let refusal = Self::new(Code::Internal, "INTERNAL", message);
+        Self { metadata: vec![("error_id", id)], ..refusal }
+    }
+
+    fn mistaken(reason: &'static str, what: &str, violations: Vec<Violation>, more: usize) -> Self {
+        let count = violations.len() + more;
+        let (kept, left_out) = within_bounds(violations);
+        let mut message = kept.first().map_or_else(|| what.to_owned(), |first| format!("{}: {}", first.path, first.message));
+        if count > 1 {
+            message.push_str(&format!(" (and {} more mistakes)", count - 1));
+        }
+        let mut refusal = Self::new(Code::InvalidArgument, reason, message);
+        refusal.violations = kept;
+        refusal.metadata.push(("mistakes", count.to_string()));
+        if left_out + more > 0 {
+            refusal.metadata.push(("mistakes_left_out", (left_out + more).to_string()));
+        }
+        refusal
+    }
+
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+/// Keeps the first violations that fit into an error.
+fn within_bounds(violations: Vec<Violation>) -> (Vec<Violation>, usize) {
+    let mut budget = MAX_VIOLATION_BYTES;
+    let mut kept = Vec::new();
+    let total = violations.len();
+    for mut violation in violations {
+        shorten(&mut violation.path, 300);
+        shorten(&mut violation.message, 700);
+        let size = violation.path.len() + violation.message.len() + 8;
+        if size > budget {
+            break;
+        }
+        budget -= size;
+        kept.push(violation);
+    }
+    let left_out = total - kept.len();
+    (kept, left_out)
+}
+
+fn shorten(text: &mut String, bound: usize) {
+    if text.len() > bound {
+        text.truncate(text.floor_char_boundary(bound));
+        text.push_str("...");
+    }
+}
+
+impl From<Mistakes> for Refusal {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::mistaken("INVALID_FIELD", "a field is wrong", mistakes.found, mistakes.uncounted)
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        let message = error.to_string();
+        match error {
+            LedgerError::ProgramNotFound { program } => {
+                let refusal = Self::new(Code::NotFound, "PROGRAM_NOT_FOUND", message);
+                Self { metadata: vec![("program_id", program.to_string())], ..refusal }
+            }
+            LedgerError::VersionNotFound { version } => {
+                let refusal = Self::new(Code::NotFound, "VERSION_NOT_FOUND", message);
+                Self { metadata: vec![("version", version.to_string())], ..refusal }
+            }
+            LedgerError::ProgramInvalid(violations) => {
+                let within = |violation: Violation| Violation { path: format!("program.{}", violation.path), ..violation };
+                Self::mistaken("PROGRAM_INVALID", &message, violations.into_iter().map(within).collect(), 0)
+            }
+            LedgerError::Rejected(rejection) => Self::from(rejection),
+            LedgerError::EntryNotFound { sequence } => {
+                let refusal = Self::new(Code::NotFound, "ENTRY_NOT_FOUND", message);
+                Self { metadata: vec![("sequence", sequence.to_string())], ..refusal }
+            }
+            LedgerError::PurchaseNotFound { order } => {
+                let refusal = Self::new(Code::NotFound, "PURCHASE_NOT_FOUND", message);
+                Self { metadata: vec![("store_id", order.store.to_string()), ("order_id", order.order.to_string())], ..refusal }
+            }
+            LedgerError::QueueFull { retry_delay } => {
+                let refusal = Self::new(Code::ResourceExhausted, "QUEUE_FULL", message);
+                Self { retry_delay: Some(retry_delay), ..refusal }
+            }
+            LedgerError::Closing => Self::stopping(),
+            LedgerError::Store(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let row = row(&rejection);
+        let message = rejection.to_string();
+        let field = |path: &str| Violation { path: path.to_owned(), message: message.clone() };
+        let violations = row.field.iter().map(|path| field(path)).collect();
+        Self { code: row.code, reason: row.reason, metadata: row.metadata, violations, message, retry_delay: None }
+    }
+}
+
+struct Row {
+    code: Code,
+    reason: &'static str,
+    /// The field that is to blame, if it is one field alone.
+    field: Option<&'static str>,
+    metadata: Vec<(&'static str, String)>,
+}
+
+/// The table of rejections.
+fn row(rejection: &Rejection) -> Row {
+    let row = |code, reason, metadata| Row { code, reason, field: None, metadata };
+    let blamed = |code, reason, field, metadata| Row { code, reason, field: Some(field), metadata };
+    match rejection {
+        Rejection::RequestIdReused => row(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
+        Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
+        Rejection::PurchaseExists { order, member, entry_sequence } => row(
+            Code::AlreadyExists,
+            "PURCHASE_EXISTS",
+            vec![
+                ("store_id", order.store.to_string()),
+                ("order_id", order.order.to_string()),
+                ("member_id", member.to_string()),
+                ("entry_sequence", entry_sequence.to_string()),
+            ],
+        ),
+        Rejection::IdentifierTaken { kind } => row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind))]),
+        Rejection::IdentifierNotHeld { kind } => row(Code::FailedPrecondition, "IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
+        Rejection::TooManyIdentifiers { limit } => {
+            row(Code::FailedPrecondition, "TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())])
+        }
+        Rejection::MemberSuspended => row(Code::FailedPrecondition, "MEMBER_SUSPENDED", vec![]),
+        Rejection::MemberNotSuspended => row(Code::FailedPrecondition, "MEMBER_NOT_SUSPENDED", vec![]),
+        Rejection::PurchaseTooOld { occurred_time, max_age_days } => blamed(
+            Code::OutOfRange,
+            "PURCHASE_TOO_OLD",
+            "purchase.occurred_time",
+            vec![("occurred_time", occurred_time.to_string()), ("max_age_days", max_age_days.to_string())],
+        ),
+        Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => blamed(
+            Code::OutOfRange,
+            "PURCHASE_IN_FUTURE",
+            "purchase.occurred_time",
+            vec![("occurred_time", occurred_time.to_string()), ("max_ahead_seconds", max_ahead_seconds.to_string())],
+        ),
+        Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
+        Rejection::TierHeld { tier } => row(Code::FailedPrecondition, "TIER_HELD", vec![("tier_id", tier.to_string())]),
+        Rejection::AdjustmentTooLarge { limit, requested } => {
+            row(Code::FailedPrecondition, "ADJUSTMENT_TOO_LARGE", vec![("limit", limit.to_string()), ("requested", requested.to_string())])
+        }
+        Rejection::InsufficientPoints { available, requested } => row(
+            Code::FailedPrecondition,
+            "INSUFFICIENT_POINTS",
+            vec![("available", available.to_string()), ("requested", requested.to_string())],
+        ),
+        Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
+    }
+}
+
+fn kind_name(kind: IdentifierKind) -> String {
+    let name = match kind {
+        IdentifierKind::Card => "KIND_CARD",
+        IdentifierKind::Phone => "KIND_PHONE",
+        IdentifierKind::Email => "KIND_EMAIL",
+        IdentifierKind::ExternalId => "KIND_EXTERNAL_ID",
+    };
+    name.to_owned()
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let metadata: HashMap<String, String> = refusal.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = ErrorDetails::with_error_info(refusal.reason, DOMAIN, metadata);
+        for violation in refusal.violations {
+            details.add_bad_request_violation(violation.path, violation.message);
+        }
+        if refusal.code == Code::FailedPrecondition {
+            details.add_precondition_failure_violation(refusal.reason, "member", refusal.message.clone());
+        }
+        if let Some(delay) = refusal.retry_delay {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(refusal.code, refusal.message, details)
+    }
+}
+
+impl From<Refusal> for v1::PurchaseError {
+    fn from(refusal: Refusal) -> Self {
+        let violations = refusal.violations.into_iter();
+        Self {
+            code: i32::from(refusal.code),
+            reason: refusal.reason.to_owned(),
+            message: refusal.message,
+            metadata: refusal.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            field_violations: violations.map(|it| v1::FieldViolation { field: it.path, description: it.message }).collect(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! StreamPurchases: reads and parses ahead, submits together what is ready, and answers in the order of the requests.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{
+    Gate, Refusal,
+    purchase::{Item, record_all},
+};
+use crate::{contract::v1, ledger::Ledger};
+
+/// Requests of one stream that were read and not yet answered.
+const MAX_IN_FLIGHT: usize = 1_024;
+/// A purchase with many lines counts as several, so that the bound is one of memory too.
+const LINES_PER_PLACE: usize = 32;
+/// Submitted together at most.
+const MAX_CHUNK: usize = 256;
+/// Answers that wait for the connection.
+const ANSWERS: usize = 64;
+
+type Answer = Result<v1::StreamPurchasesResponse, Status>;
+
+/// A request with its place among those in flight, or how the stream ended.
+type Read = Result<(Item, OwnedSemaphorePermit), Status>;
+
+pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>) -> ReceiverStream<Answer> {
+    let (ready, waiting) = mpsc::channel(MAX_IN_FLIGHT);
+    let (answer, answers) = mpsc::channel(ANSWERS);
+    tokio::spawn(read(gate, ledger.clone(), requests, ready));
+    tokio::spawn(judge(ledger, waiting, answer));
+    ReceiverStream::new(answers)
+}
+
+/// Reads until the caller ends, the service stops, or nobody takes answers any more.
+async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
+    let end = tokio::select! {
+        end = read_all(&ledger, requests, &ready) => end,
+        () = gate.closed() => Err(Refusal::stopping().into()),
+    };
+    if let Err(status) = end {
+        // If nobody listens any more, nobody misses it.
+        let _ = ready.send(Err(status)).await;
+    }
+}
+
+async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRequest>, ready: &mpsc::Sender<Read>) -> Result<(), Status> {
+    let room = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+    while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await? {
+        let lines = purchase.as_ref().and_then(|request| request.purchase.as_ref()).map_or(0, |purchase| purchase.lines.len());
+        let places = u32::try_from((1 + lines / LINES_PER_PLACE).min(MAX_IN_FLIGHT)).expect("the bound is small");
+        let place = Arc::clone(&room).acquire_many_owned(places).await.expect("the semaphore is never closed");
+        if ready.send(Ok((Item::parse(ledger, purchase), place))).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>) {
+    let mut chunk = Vec::with_capacity(MAX_CHUNK);
+    while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
+        let mut items = Vec::with_capacity(chunk.len());
+        let mut places = Vec::with_capacity(chunk.len());
+        let mut end = None;
+        for read in chunk.drain(..) {
+            match read {
+                Ok((item, place)) => {
+                    items.push(item);
+                    places.push(place);
+                }
+                Err(status) => end = Some(status),
+            }
+        }
+        let results = record_all(&ledger, items).await;
+        for (result, place) in results.into_iter().zip(places) {
+            if answer.send(Ok(v1::StreamPurchasesResponse { result: Some(result) })).await.is_err() {
+                return;
+            }
+            drop(place);
+        }
+        if let Some(status) = end {
+            let _ = answer.send(Err(status)).await;
+            return;
+        }
+    }
+}
