@@ -27,7 +27,7 @@ pub(super) fn rule(path: &str, document: &v1::AccrualRule, scope: &Scope, mistak
         Some(own) => policy::expiry(&format!("{path}.expiry"), Some(own), mistakes),
         None => scope.expiry,
     };
-    check_together(path, document, limits.as_ref(), rounding, scope, mistakes);
+    check_together(path, document, rounding, scope, mistakes);
     Some(AccrualRule {
         id: id?,
         display_name: display_name?,
@@ -52,24 +52,13 @@ fn own_rounding(path: &str, document: &v1::Rounding, mistakes: &mut Mistakes) ->
 }
 
 /// What is right by itself, but not together.
-fn check_together(
-    path: &str,
-    document: &v1::AccrualRule,
-    limits: Option<&Limits>,
-    rounding: Option<Rounding>,
-    scope: &Scope,
-    mistakes: &mut Mistakes,
-) {
-    let is_limited = |limits: &Limits| limits.minimum.is_some() || limits.maximum.is_some() || limits.cap.is_some() || limits.once_per_member;
-    if limits.is_some_and(is_limited) && rounding.is_some_and(|rounding| rounding.stage == RoundingStage::Order) {
+fn check_together(path: &str, document: &v1::AccrualRule, rounding: Option<Rounding>, scope: &Scope, mistakes: &mut Mistakes) {
+    let is_limited = document.limits.as_ref().is_some_and(|limits| *limits != v1::Limits::default());
+    if is_limited && rounding.is_some_and(|rounding| rounding.stage == RoundingStage::Order) {
         mistakes.note(
             format!("{path}.limits"),
             "are not possible with STAGE_ORDER, where a rule has no award of its own to limit; give the rule a rounding of its own",
         );
-    }
-    let bounds = limits.and_then(|limits| limits.minimum.zip(limits.maximum));
-    if bounds.is_some_and(|(minimum, maximum)| minimum > maximum) {
-        mistakes.note(format!("{path}.limits.minimum_points"), "is more than maximum_points");
     }
     let counts_unmultiplied = scope.qualify_unmultiplied && !document.without_tier_multiplier && !document.without_qualifying;
     if counts_unmultiplied && rounding.is_some_and(|rounding| rounding.carry) {
@@ -91,9 +80,7 @@ fn rate(path: &str, award: Option<&v1::accrual_rule::Award>, scope: &Scope, mist
             let points = mistakes.rate(format!("{path}.per_amount.points"), &rule.points);
             Some(Rate::PerAmount { amount: amount?, points: points?, whole_blocks: rule.whole_blocks })
         }
-        Some(Award::PerUnit(rule)) => {
-            mistakes.rate(format!("{path}.per_unit.points"), &rule.points).map(|points| Rate::PerUnit { points })
-        }
+        Some(Award::PerUnit(rule)) => mistakes.rate(format!("{path}.per_unit.points"), &rule.points).map(|points| Rate::PerUnit { points }),
         Some(Award::PerOrder(rule)) => {
             mistakes.rate(format!("{path}.per_order.points"), &rule.points).map(|points| Rate::PerOrder { points })
         }
@@ -111,6 +98,9 @@ fn limits(path: &str, document: Option<&v1::Limits>, scope: &Scope, mistakes: &m
     let Some(document) = document else { return Some(Limits::default()) };
     let minimum = mistakes.points_above_zero(format!("{path}.minimum_points"), &document.minimum_points, scope.precision);
     let maximum = mistakes.points_above_zero(format!("{path}.maximum_points"), &document.maximum_points, scope.precision);
+    if minimum.zip(maximum).is_some_and(|(minimum, maximum)| minimum > maximum) {
+        mistakes.note(format!("{path}.minimum_points"), "is more than maximum_points");
+    }
     let cap = match &document.cap {
         Some(cap) => Some(points_cap(&format!("{path}.cap"), cap, scope, mistakes)?),
         None => None,
@@ -175,12 +165,7 @@ fn texts(path: &str, values: &[String], mistakes: &mut Mistakes) -> BTreeSet<Str
 }
 
 /// The values that are right; the others are noted.
-fn each<T, U>(
-    path: &str,
-    values: &[T],
-    mistakes: &mut Mistakes,
-    mut parse: impl FnMut(String, &T, &mut Mistakes) -> Option<U>,
-) -> Vec<U> {
+fn each<T, U>(path: &str, values: &[T], mistakes: &mut Mistakes, mut parse: impl FnMut(String, &T, &mut Mistakes) -> Option<U>) -> Vec<U> {
     if values.len() > MAX_FILTER_VALUES {
         mistakes.note(path, format_args!("has {} values; at most {MAX_FILTER_VALUES} are allowed", values.len()));
     }

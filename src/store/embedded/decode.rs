@@ -1,0 +1,438 @@
+//! What `proto/loyalty/storage/v1` says becomes domain types again. Bytes that passed their check but are not what `encode.rs` writes
+//! are damage, not a panic.
+
+use jiff::{Timestamp, civil::Date};
+use rust_decimal::Decimal;
+
+use crate::{
+    domain::{
+        Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, BirthDate, Counter, Entry, EntryKind, Expired,
+        Fingerprint, Header, Identifier, IdentifierKind, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotId, LotKey,
+        MemberId, MemberKey, MemberState, OrderId, OrderKey, PeriodStart, Person, Points, Profile, ProgramId, Purchase, PurchaseAccrued,
+        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
+        TierSince, TierStanding,
+    },
+    store::Publication,
+};
+
+use super::{stored, wire::read_decimal};
+
+/// Which field does not hold what it must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not what the format says")]
+pub(super) struct Malformed(pub(super) &'static str);
+
+type Decoded<T> = Result<T, Malformed>;
+
+/// What opens sealed fields: the kind of entry decides which message is inside.
+pub(super) trait Unseal<E: From<Malformed>> {
+    fn unseal(&self, key: &MemberKey, sequence: u64, sealed: &[u8]) -> Result<Option<Vec<u8>>, E>;
+}
+
+pub(super) fn entry<E: From<Malformed>>(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal<E>) -> Result<Entry, E> {
+    let record_time = time(entry.record_time)?;
+    let occurred_time = time(entry.record_time.checked_sub(entry.delay).ok_or(Malformed("delay"))?)?;
+    let open = || keys.unseal(key, entry.sequence, &entry.sealed);
+    use stored::entry::Kind;
+    let kind = match entry.kind.ok_or(Malformed("kind"))? {
+        Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Box::new(purchase_accrued(accrued, occurred_time)?)),
+        Kind::PointsAdjusted(one) => EntryKind::PointsAdjusted(adjusted(one)?),
+        Kind::PointsExpired(one) => EntryKind::PointsExpired(expired(one)?),
+        Kind::TierChanged(one) => EntryKind::TierChanged(tier_change(one)?),
+        Kind::MemberEnrolled(_) => EntryKind::MemberEnrolled { person: sealed(open()?, person)? },
+        Kind::ProfileUpdated(_) => EntryKind::ProfileUpdated { profile: sealed(open()?, profile_bytes)? },
+        Kind::IdentifierAdded(_) => EntryKind::IdentifierAdded { identifier: sealed(open()?, identifier_bytes)? },
+        Kind::IdentifierRemoved(_) => EntryKind::IdentifierRemoved { identifier: sealed(open()?, identifier_bytes)? },
+        Kind::MemberSuspended(one) => EntryKind::MemberSuspended { reason: one.reason },
+        Kind::MemberReactivated(one) => EntryKind::MemberReactivated { reason: one.reason },
+    };
+    Ok(Entry {
+        key: key.clone(),
+        sequence: entry.sequence,
+        record_time,
+        occurred_time,
+        request: request(&entry.request_uuid, &entry.request_id, &entry.fingerprint)?,
+        actor: some_text(&entry.actor_id).map(|text| ActorId::new(text).map_err(|_| Malformed("actor_id"))).transpose()?,
+        program_version: entry.program_version,
+        balance: balance(entry.balance.unwrap_or_default()),
+        kind,
+    })
+}
+
+fn sealed<T>(plain: Option<Vec<u8>>, read: impl FnOnce(&[u8]) -> Decoded<T>) -> Decoded<Sealed<T>> {
+    Ok(match plain {
+        Some(plain) => {
+            let plain = zeroize::Zeroizing::new(plain);
+            Sealed::Open(read(&plain)?)
+        }
+        None => Sealed::Erased,
+    })
+}
+
+pub(super) fn time(micros: i64) -> Decoded<Timestamp> {
+    Timestamp::from_microsecond(micros).map_err(|_| Malformed("an instant"))
+}
+
+fn optional_time(micros: Option<i64>) -> Decoded<Option<Timestamp>> {
+    micros.map(time).transpose()
+}
+
+fn decimal(bytes: &[u8]) -> Decoded<Decimal> {
+    read_decimal(bytes).ok_or(Malformed("a decimal"))
+}
+
+fn decimal_or_one(bytes: Option<&[u8]>) -> Decoded<Decimal> {
+    bytes.map_or(Ok(Decimal::ONE), decimal)
+}
+
+fn some_text(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn request(uuid: &[u8], text: &str, fingerprint: &[u8]) -> Decoded<Option<Request>> {
+    let id = match (<[u8; 16]>::try_from(uuid), text) {
+        (Ok(uuid), "") => RequestId::new(&uuid::Uuid::from_bytes(uuid).to_string()),
+        (Err(_), "") if uuid.is_empty() => return Ok(None),
+        (Err(_), text) if uuid.is_empty() => RequestId::new(text),
+        _ => return Err(Malformed("request_uuid")),
+    };
+    let fingerprint = Fingerprint(fingerprint.try_into().map_err(|_| Malformed("fingerprint"))?);
+    Ok(Some(Request { id: id.map_err(|_| Malformed("request_id"))?, fingerprint }))
+}
+
+pub(super) fn member_id(bytes: &[u8]) -> Decoded<MemberId> {
+    Ok(MemberId(bytes.try_into().map_err(|_| Malformed("member_id"))?))
+}
+
+pub(super) fn program_id(text: &str) -> Decoded<ProgramId> {
+    ProgramId::new(text).map_err(|_| Malformed("program_id"))
+}
+
+fn rule_id(text: &str) -> Decoded<RuleId> {
+    RuleId::new(text).map_err(|_| Malformed("rule_id"))
+}
+
+fn tier_id(text: &str) -> Decoded<TierId> {
+    TierId::new(text).map_err(|_| Malformed("tier_id"))
+}
+
+fn optional_tier(text: &str) -> Decoded<Option<TierId>> {
+    some_text(text).map(tier_id).transpose()
+}
+
+pub(super) fn publication(publication: stored::Publication) -> Decoded<Publication> {
+    Ok(Publication {
+        program: program_id(&publication.program_id)?,
+        version: publication.version,
+        publish_time: time(publication.publish_time)?,
+        request: request(&[], &publication.request_id, &publication.fingerprint)?.ok_or(Malformed("request_id"))?,
+        document: publication.document,
+    })
+}
+
+fn balance(balance: stored::Balance) -> Balance {
+    Balance {
+        available: Points(balance.available),
+        pending: Points(balance.pending),
+        held: Points(balance.held),
+        debt: Points(balance.debt),
+        issued: Points(balance.issued),
+        redeemed: Points(balance.redeemed),
+        expired: Points(balance.expired),
+        clawed_back: Points(balance.clawed_back),
+        reinstated: Points(balance.reinstated),
+        transferred_in: Points(balance.transferred_in),
+        transferred_out: Points(balance.transferred_out),
+    }
+}
+
+fn purchase_accrued(accrued: stored::PurchaseAccrued, occurred_time: Timestamp) -> Decoded<PurchaseAccrued> {
+    Ok(PurchaseAccrued {
+        purchase: purchase(accrued.purchase.unwrap_or_default(), occurred_time)?,
+        accrual: accrual(accrued.accrual.unwrap_or_default())?,
+        tier: optional_tier(&accrued.tier_id)?,
+    })
+}
+
+fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Purchase> {
+    let order = match (some_text(&purchase.store_id), some_text(&purchase.order_id)) {
+        (Some(store), Some(order)) => Some(OrderKey {
+            store: StoreId::new(store).map_err(|_| Malformed("store_id"))?,
+            order: OrderId::new(order).map_err(|_| Malformed("order_id"))?,
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err(Malformed("order_id")),
+    };
+    let said = purchase.occurred_delay.map(|delay| {
+        let micros = occurred_time.as_microsecond().checked_sub(delay).ok_or(Malformed("occurred_delay"))?;
+        time(micros)
+    });
+    Ok(Purchase {
+        order,
+        occurred_time: said.transpose()?,
+        channel: purchase.channel,
+        lines: purchase.lines.into_iter().map(line).collect::<Decoded<_>>()?,
+        order_discount: decimal(&purchase.order_discount)?,
+        prices_include_tax: purchase.prices_include_tax,
+        shipping: decimal(&purchase.shipping)?,
+        tip: decimal(&purchase.tip)?,
+        total: decimal(&purchase.total)?,
+        tenders: purchase.tenders.into_iter().map(tender).collect::<Decoded<_>>()?,
+        labels: purchase.labels,
+    })
+}
+
+fn line(line: stored::Line) -> Decoded<Line> {
+    Ok(Line {
+        sku: line.sku,
+        category: line.category,
+        labels: line.labels,
+        quantity: decimal_or_one(line.quantity.as_deref())?,
+        amount: decimal(&line.amount)?,
+        discount: decimal(&line.discount)?,
+        tax: decimal(&line.tax)?,
+        kind: match line.kind {
+            0 => LineKind::Goods,
+            1 => LineKind::GiftCard,
+            _ => return Err(Malformed("line.kind")),
+        },
+    })
+}
+
+fn tender(tender: stored::Tender) -> Decoded<Tender> {
+    let kind = match tender.kind {
+        0 => TenderKind::Cash,
+        1 => TenderKind::Card,
+        2 => TenderKind::StoreCard,
+        3 => TenderKind::GiftCard,
+        4 => TenderKind::Points,
+        5 => TenderKind::Voucher,
+        6 => TenderKind::Other,
+        _ => return Err(Malformed("tender.kind")),
+    };
+    Ok(Tender { kind, amount: decimal(&tender.amount)? })
+}
+
+fn accrual(accrual: stored::Accrual) -> Decoded<Accrual> {
+    Ok(Accrual {
+        points: Points(accrual.points),
+        qualifying_points: Points(accrual.qualifying_points.unwrap_or(accrual.points)),
+        basis: decimal(&accrual.basis)?,
+        program_version: accrual.program_version,
+        tier: optional_tier(&accrual.tier_id)?,
+        awards: accrual.awards.into_iter().map(award).collect::<Decoded<_>>()?,
+        line_bases: accrual.line_bases.iter().map(line_basis).collect::<Decoded<_>>()?,
+        order_rounding: accrual.order_rounding.as_ref().map(rounding_step).transpose()?,
+        lots: accrual.lots.iter().map(accrued_lot).collect::<Decoded<_>>()?,
+        carries: accrual.carries.iter().map(carry).collect::<Decoded<_>>()?,
+        counters: accrual.counters.iter().map(counter).collect::<Decoded<_>>()?,
+        dropped_counters: accrual
+            .dropped_counters
+            .iter()
+            .map(|dropped| Ok((rule_id(&dropped.rule_id)?, period(dropped.period_start)?)))
+            .collect::<Decoded<_>>()?,
+    })
+}
+
+fn line_basis(basis: &stored::LineBasis) -> Decoded<LineBasis> {
+    Ok(LineBasis {
+        order_discount_share: decimal(&basis.order_discount_share)?,
+        tender_share: decimal(&basis.tender_share)?,
+        basis: decimal(&basis.basis)?,
+    })
+}
+
+fn award(award: stored::Award) -> Decoded<Award> {
+    Ok(Award {
+        rule: rule_id(&award.rule_id)?,
+        display_name: award.display_name,
+        basis: decimal(&award.basis)?,
+        rate: rate(&award.rate.unwrap_or_default())?,
+        multiplier: decimal_or_one(award.multiplier.as_deref())?,
+        roundings: award.roundings.iter().map(rounding_step).collect::<Decoded<_>>()?,
+        uncapped_points: Points(award.uncapped_points.unwrap_or(award.points)),
+        limit: match award.limit {
+            0 => None,
+            1 => Some(LimitKind::Minimum),
+            2 => Some(LimitKind::Maximum),
+            3 => Some(LimitKind::Cap),
+            4 => Some(LimitKind::OncePerMember),
+            _ => return Err(Malformed("award.limit")),
+        },
+        points: Points(award.points),
+        qualifying_points: Points(award.qualifying_points.unwrap_or(award.points)),
+        lines: award.lines.iter().map(award_line).collect::<Decoded<_>>()?,
+        expire_time: optional_time(award.expire_time)?,
+        lot: (award.lot != 0).then_some(LotId(award.lot)),
+    })
+}
+
+fn award_line(line: &stored::AwardLine) -> Decoded<AwardLine> {
+    Ok(AwardLine { line: line.line as usize, basis: decimal(&line.basis)?, points: Points(line.points) })
+}
+
+fn rate(rate: &stored::Rate) -> Decoded<Rate> {
+    let points = decimal(&rate.points)?;
+    Ok(match rate.kind {
+        0 => Rate::PerAmount { amount: decimal(&rate.amount)?, points, whole_blocks: true },
+        1 => Rate::PerAmount { amount: decimal(&rate.amount)?, points, whole_blocks: false },
+        2 => Rate::PerUnit { points },
+        3 => Rate::PerOrder { points },
+        4 => Rate::PerProduct { points },
+        _ => return Err(Malformed("rate.kind")),
+    })
+}
+
+fn rounding_step(step: &stored::RoundingStep) -> Decoded<RoundingStep> {
+    Ok(RoundingStep {
+        exact: decimal(&step.exact)?,
+        carried_in: decimal(&step.carried_in)?,
+        mode: match step.mode {
+            0 => RoundingMode::Floor,
+            1 => RoundingMode::HalfUp,
+            2 => RoundingMode::HalfEven,
+            3 => RoundingMode::Ceiling,
+            _ => return Err(Malformed("rounding.mode")),
+        },
+        rounded: Points(step.rounded),
+        carried_out: decimal(&step.carried_out)?,
+    })
+}
+
+fn accrued_lot(lot: &stored::AccruedLot) -> Decoded<AccruedLot> {
+    Ok(AccruedLot { id: LotId(lot.lot), points: Points(lot.points), expire_time: optional_time(lot.expire_time)? })
+}
+
+fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
+    Ok((some_text(&carry.rule_id).map(rule_id).transpose()?, decimal(&carry.fraction)?))
+}
+
+fn counter(counter: &stored::Counter) -> Decoded<Counter> {
+    Ok(Counter { rule: rule_id(&counter.rule_id)?, period: period(counter.period_start)?, points: Points(counter.points) })
+}
+
+fn period(number: Option<i32>) -> Decoded<PeriodStart> {
+    let read = |number: i32| {
+        let (year, rest) = (number.div_euclid(10_000), number.rem_euclid(10_000));
+        let part = |part: i32| i8::try_from(part).map_err(|_| Malformed("period_start"));
+        let year = i16::try_from(year).map_err(|_| Malformed("period_start"))?;
+        Date::new(year, part(rest / 100)?, part(rest % 100)?).map_err(|_| Malformed("period_start"))
+    };
+    number.map(read).transpose()
+}
+
+fn adjusted(adjusted: stored::PointsAdjusted) -> Decoded<Adjusted> {
+    Ok(Adjusted {
+        points: Points(adjusted.points),
+        qualifying_points: Points(adjusted.qualifying_points),
+        lot: adjusted.lot.as_ref().map(accrued_lot).transpose()?,
+        allocations: adjusted.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        reason: adjusted.reason,
+        reference: adjusted.reference,
+    })
+}
+
+fn allocation(allocation: &stored::Allocation) -> Decoded<Allocation> {
+    Ok(Allocation { lot: LotKey::new(optional_time(allocation.expire_time)?, LotId(allocation.lot)), points: Points(allocation.points) })
+}
+
+fn expired(expired: stored::PointsExpired) -> Decoded<Expired> {
+    Ok(Expired {
+        allocations: expired.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        next_expiry_time: optional_time(expired.next_expiry_time)?,
+    })
+}
+
+fn tier_change(change: stored::TierChanged) -> Decoded<TierChange> {
+    Ok(TierChange {
+        from: optional_tier(&change.from_tier_id)?,
+        to: tier_id(&change.to_tier_id)?,
+        cause: match change.cause {
+            0 => TierCause::Upgrade,
+            1 => TierCause::Manual,
+            _ => return Err(Malformed("tier_changed.cause")),
+        },
+        reason: change.reason,
+    })
+}
+
+fn message<M: prost::Message + Default>(bytes: &[u8]) -> Decoded<M> {
+    M::decode(bytes).map_err(|_| Malformed("a message"))
+}
+
+pub(super) fn person(bytes: &[u8]) -> Decoded<Person> {
+    let person: stored::Person = message(bytes)?;
+    Ok(Person {
+        profile: profile(person.profile.unwrap_or_default())?,
+        identifiers: person.identifiers.iter().map(identifier).collect::<Decoded<_>>()?,
+    })
+}
+
+fn profile_bytes(bytes: &[u8]) -> Decoded<Profile> {
+    profile(message(bytes)?)
+}
+
+fn profile(profile: stored::Profile) -> Decoded<Profile> {
+    let date = profile.birth_date;
+    let birth_date = if date == 0 {
+        None
+    } else {
+        let part = |part: u32| i8::try_from(part).map_err(|_| Malformed("birth_date"));
+        let year = i16::try_from(date / 10_000).map_err(|_| Malformed("birth_date"))?;
+        Some(BirthDate { year: (year != 0).then_some(year), month: part(date / 100 % 100)?, day: part(date % 100)? })
+    };
+    Ok(Profile { display_name: profile.display_name, birth_date, language_code: profile.language_code })
+}
+
+fn identifier_bytes(bytes: &[u8]) -> Decoded<Identifier> {
+    identifier(&message(bytes)?)
+}
+
+fn identifier(identifier: &stored::Identifier) -> Decoded<Identifier> {
+    let kind = match identifier.kind {
+        0 => IdentifierKind::Card,
+        1 => IdentifierKind::Phone,
+        2 => IdentifierKind::Email,
+        3 => IdentifierKind::ExternalId,
+        _ => return Err(Malformed("identifier.kind")),
+    };
+    Identifier::new(kind, &identifier.value).map_err(|_| Malformed("identifier.value"))
+}
+
+pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
+    let row: stored::HeaderRow = message(bytes)?;
+    let counters = row.counters.iter().map(counter).collect::<Decoded<Vec<_>>>()?;
+    Ok(Header {
+        state: match row.state {
+            0 => MemberState::Active,
+            1 => MemberState::Suspended,
+            _ => return Err(Malformed("header.state")),
+        },
+        create_time: time(row.create_time)?,
+        update_time: time(row.update_time)?,
+        last_sequence: row.last_sequence,
+        last_lot: LotId(row.last_lot),
+        balance: balance(row.balance.unwrap_or_default()),
+        tier: TierStanding { history: row.tiers.iter().map(tier_since).collect::<Decoded<_>>()?, manual: row.tier_manual },
+        lifetime: LifetimeTotals { qualifying_points: Points(row.qualifying_points), spend: decimal(&row.spend)?, visits: row.visits },
+        carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
+        counters: counters.into_iter().map(|counter| ((counter.rule, counter.period), counter.points)).collect(),
+        next_expiry_time: optional_time(row.next_expiry_time)?,
+    })
+}
+
+fn tier_since(since: &stored::TierSince) -> Decoded<TierSince> {
+    Ok(TierSince { tier: tier_id(&since.tier_id)?, start_time: time(since.start_time)? })
+}
+
+pub(super) fn lot(key: LotKey, bytes: &[u8]) -> Decoded<Lot> {
+    let row: stored::LotRow = message(bytes)?;
+    Ok(Lot {
+        id: key.id(),
+        issued: Points(row.issued),
+        remaining: Points(row.remaining.unwrap_or(row.issued)),
+        earn_time: time(row.earn_time)?,
+        expire_time: key.expire_time(),
+        entry_sequence: row.entry_sequence,
+    })
+}

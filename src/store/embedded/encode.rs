@@ -1,0 +1,387 @@
+//! Domain types become what `proto/loyalty/storage/v1` says. `decode.rs` is the way back.
+
+use rust_decimal::Decimal;
+
+use crate::{
+    domain::{
+        Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
+        IdentifierKind, LimitKind, Line, LineKind, Lot, MemberState, PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate,
+        Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause, TierChange,
+    },
+    store::Publication,
+};
+
+use super::wire::Writer;
+
+pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
+    w.uint(1, entry.sequence);
+    w.time(2, entry.record_time);
+    w.sint(3, entry.record_time.as_microsecond() - entry.occurred_time.as_microsecond());
+    if let Some(request) = &entry.request {
+        request_fields(w, request);
+    }
+    if let Some(actor) = &entry.actor {
+        w.text(7, actor.as_str());
+    }
+    w.uint(8, u64::from(entry.program_version));
+    w.message(9, |w| balance(w, &entry.balance));
+    w.bytes(10, sealed);
+    kind(w, entry);
+}
+
+fn kind(w: &mut Writer, entry: &Entry) {
+    match &entry.kind {
+        EntryKind::PurchaseAccrued(accrued) => w.message(11, |w| purchase_accrued(w, entry, accrued)),
+        EntryKind::PointsAdjusted(adjustment) => w.message(12, |w| adjusted(w, adjustment)),
+        EntryKind::PointsExpired(lapsed) => w.message(13, |w| expired(w, lapsed)),
+        EntryKind::TierChanged(change) => w.message(14, |w| tier_change(w, change)),
+        EntryKind::MemberEnrolled { .. } => w.message(16, |_| {}),
+        EntryKind::ProfileUpdated { .. } => w.message(17, |_| {}),
+        EntryKind::IdentifierAdded { .. } => w.message(18, |_| {}),
+        EntryKind::IdentifierRemoved { .. } => w.message(19, |_| {}),
+        EntryKind::MemberSuspended { reason } => w.message(20, |w| w.text(1, reason)),
+        EntryKind::MemberReactivated { reason } => w.message(21, |w| w.text(1, reason)),
+    };
+}
+
+fn request_fields(w: &mut Writer, request: &Request) {
+    let text = request.id.as_str();
+    match usual_uuid(text) {
+        Some(uuid) => w.bytes(4, &uuid),
+        None => w.text(5, text),
+    }
+    w.bytes(6, &request.fingerprint.0);
+}
+
+/// The bytes of a UUID whose text is exactly what they print as.
+fn usual_uuid(text: &str) -> Option<[u8; 16]> {
+    let uuid = (text.len() == 36).then(|| uuid::Uuid::try_parse(text).ok()).flatten()?;
+    let mut buffer = [0; 36];
+    (uuid.hyphenated().encode_lower(&mut buffer) == text).then(|| uuid.into_bytes())
+}
+
+pub(super) fn publication(w: &mut Writer, publication: &Publication) {
+    w.text(1, publication.program.as_str());
+    w.uint(2, u64::from(publication.version));
+    w.time(3, publication.publish_time);
+    w.text(4, publication.request.id.as_str());
+    w.bytes(5, &publication.request.fingerprint.0);
+    w.bytes(6, &publication.document);
+}
+
+fn balance(w: &mut Writer, balance: &Balance) {
+    let places = [
+        balance.available,
+        balance.pending,
+        balance.held,
+        balance.debt,
+        balance.issued,
+        balance.redeemed,
+        balance.expired,
+        balance.clawed_back,
+        balance.reinstated,
+        balance.transferred_in,
+        balance.transferred_out,
+    ];
+    for (field, points) in (1..).zip(places) {
+        w.sint(field, points.0);
+    }
+}
+
+fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
+    w.message(1, |w| purchase(w, entry, &accrued.purchase));
+    w.message(2, |w| accrual(w, &accrued.accrual));
+    if let Some(tier) = &accrued.tier {
+        w.text(3, tier.as_str());
+    }
+}
+
+fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
+    if let Some(order) = &purchase.order {
+        w.text(1, order.store.as_str());
+        w.text(2, order.order.as_str());
+    }
+    if let Some(occurred) = purchase.occurred_time {
+        w.present_sint(3, entry.occurred_time.as_microsecond() - occurred.as_microsecond());
+    }
+    w.text(4, &purchase.channel);
+    for one in &purchase.lines {
+        w.message(5, |w| line(w, one));
+    }
+    w.decimal(6, purchase.order_discount);
+    w.uint(7, u64::from(purchase.prices_include_tax));
+    w.decimal(8, purchase.shipping);
+    w.decimal(9, purchase.tip);
+    w.decimal(10, purchase.total);
+    for tender in &purchase.tenders {
+        w.message(11, |w| {
+            w.uint(1, tender_kind(tender.kind));
+            w.decimal(2, tender.amount);
+        });
+    }
+    for label in &purchase.labels {
+        w.item_text(12, label);
+    }
+}
+
+fn line(w: &mut Writer, line: &Line) {
+    w.text(1, &line.sku);
+    w.text(2, &line.category);
+    for label in &line.labels {
+        w.item_text(3, label);
+    }
+    w.decimal_unless_one(4, line.quantity);
+    w.decimal(5, line.amount);
+    w.decimal(6, line.discount);
+    w.decimal(7, line.tax);
+    let kind = match line.kind {
+        LineKind::Goods => 0,
+        LineKind::GiftCard => 1,
+    };
+    w.uint(8, kind);
+}
+
+fn tender_kind(kind: TenderKind) -> u64 {
+    match kind {
+        TenderKind::Cash => 0,
+        TenderKind::Card => 1,
+        TenderKind::StoreCard => 2,
+        TenderKind::GiftCard => 3,
+        TenderKind::Points => 4,
+        TenderKind::Voucher => 5,
+        TenderKind::Other => 6,
+    }
+}
+
+fn accrual(w: &mut Writer, accrual: &Accrual) {
+    w.sint(1, accrual.points.0);
+    w.sint_unless(2, accrual.qualifying_points.0, accrual.points.0);
+    w.decimal(3, accrual.basis);
+    w.uint(4, u64::from(accrual.program_version));
+    if let Some(tier) = &accrual.tier {
+        w.text(5, tier.as_str());
+    }
+    for one in &accrual.awards {
+        w.message(6, |w| award(w, one));
+    }
+    for basis in &accrual.line_bases {
+        w.message(7, |w| {
+            w.decimal(1, basis.order_discount_share);
+            w.decimal(2, basis.tender_share);
+            w.decimal(3, basis.basis);
+        });
+    }
+    if let Some(step) = &accrual.order_rounding {
+        w.message(8, |w| rounding_step(w, step));
+    }
+    for lot in &accrual.lots {
+        w.message(9, |w| accrued_lot(w, lot));
+    }
+    for (rule, fraction) in &accrual.carries {
+        w.message(10, |w| carry(w, rule.as_ref(), *fraction));
+    }
+    for one in &accrual.counters {
+        w.message(11, |w| counter(w, one));
+    }
+    for (rule, period) in &accrual.dropped_counters {
+        w.message(12, |w| counter_fields(w, rule, *period, Points::ZERO));
+    }
+}
+
+fn award(w: &mut Writer, award: &Award) {
+    w.text(1, award.rule.as_str());
+    w.text(2, &award.display_name);
+    w.decimal(3, award.basis);
+    w.message(4, |w| rate(w, &award.rate));
+    w.decimal_unless_one(5, award.multiplier);
+    for step in &award.roundings {
+        w.message(6, |w| rounding_step(w, step));
+    }
+    w.sint_unless(7, award.uncapped_points.0, award.points.0);
+    let limit = match award.limit {
+        None => 0,
+        Some(LimitKind::Minimum) => 1,
+        Some(LimitKind::Maximum) => 2,
+        Some(LimitKind::Cap) => 3,
+        Some(LimitKind::OncePerMember) => 4,
+    };
+    w.uint(8, limit);
+    w.sint(9, award.points.0);
+    w.sint_unless(10, award.qualifying_points.0, award.points.0);
+    for line in &award.lines {
+        w.message(11, |w| {
+            w.uint(1, line.line as u64);
+            w.decimal(2, line.basis);
+            w.sint(3, line.points.0);
+        });
+    }
+    w.optional_time(12, award.expire_time);
+    if let Some(lot) = award.lot {
+        w.uint(13, lot.0);
+    }
+}
+
+fn rate(w: &mut Writer, rate: &Rate) {
+    match rate {
+        Rate::PerAmount { amount, points, whole_blocks } => {
+            w.uint(1, u64::from(!whole_blocks));
+            w.decimal(2, *points);
+            w.decimal(3, *amount);
+        }
+        Rate::PerUnit { points } => {
+            w.uint(1, 2);
+            w.decimal(2, *points);
+        }
+        Rate::PerOrder { points } => {
+            w.uint(1, 3);
+            w.decimal(2, *points);
+        }
+        Rate::PerProduct { points } => {
+            w.uint(1, 4);
+            w.decimal(2, *points);
+        }
+    }
+}
+
+fn rounding_step(w: &mut Writer, step: &RoundingStep) {
+    w.decimal(1, step.exact);
+    w.decimal(2, step.carried_in);
+    let mode = match step.mode {
+        RoundingMode::Floor => 0,
+        RoundingMode::HalfUp => 1,
+        RoundingMode::HalfEven => 2,
+        RoundingMode::Ceiling => 3,
+    };
+    w.uint(3, mode);
+    w.sint(4, step.rounded.0);
+    w.decimal(5, step.carried_out);
+}
+
+fn accrued_lot(w: &mut Writer, lot: &AccruedLot) {
+    w.uint(1, lot.id.0);
+    w.sint(2, lot.points.0);
+    w.optional_time(3, lot.expire_time);
+}
+
+fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
+    w.text(1, rule.map_or("", RuleId::as_str));
+    w.decimal(2, fraction);
+}
+
+fn counter(w: &mut Writer, counter: &Counter) {
+    counter_fields(w, &counter.rule, counter.period, counter.points);
+}
+
+fn counter_fields(w: &mut Writer, rule: &RuleId, period: PeriodStart, points: Points) {
+    w.text(1, rule.as_str());
+    if let Some(start) = period {
+        w.present_sint(2, i64::from(start.year()) * 10_000 + i64::from(start.month()) * 100 + i64::from(start.day()));
+    }
+    w.sint(3, points.0);
+}
+
+fn adjusted(w: &mut Writer, adjusted: &Adjusted) {
+    w.sint(1, adjusted.points.0);
+    w.sint(2, adjusted.qualifying_points.0);
+    w.text(3, &adjusted.reason);
+    w.text(4, &adjusted.reference);
+    if let Some(lot) = &adjusted.lot {
+        w.message(5, |w| accrued_lot(w, lot));
+    }
+    for taken in &adjusted.allocations {
+        w.message(6, |w| allocation(w, taken));
+    }
+}
+
+fn allocation(w: &mut Writer, allocation: &Allocation) {
+    w.uint(1, allocation.lot.id().0);
+    w.sint(2, allocation.points.0);
+    w.optional_time(3, allocation.lot.expire_time());
+}
+
+fn expired(w: &mut Writer, expired: &Expired) {
+    for taken in &expired.allocations {
+        w.message(1, |w| allocation(w, taken));
+    }
+    w.optional_time(2, expired.next_expiry_time);
+}
+
+fn tier_change(w: &mut Writer, change: &TierChange) {
+    if let Some(from) = &change.from {
+        w.text(1, from.as_str());
+    }
+    w.text(2, change.to.as_str());
+    let cause = match change.cause {
+        TierCause::Upgrade => 0,
+        TierCause::Manual => 1,
+    };
+    w.uint(3, cause);
+    w.text(4, &change.reason);
+}
+
+pub(super) fn person(w: &mut Writer, person: &Person) {
+    w.message(1, |w| profile(w, &person.profile));
+    for one in &person.identifiers {
+        w.message(2, |w| identifier(w, one));
+    }
+}
+
+pub(super) fn profile(w: &mut Writer, profile: &Profile) {
+    w.text(1, &profile.display_name);
+    if let Some(BirthDate { year, month, day }) = profile.birth_date {
+        let number = i64::from(year.unwrap_or(0)) * 10_000 + i64::from(month) * 100 + i64::from(day);
+        w.uint(2, u64::try_from(number).expect("a birth date is not before the year 0"));
+    }
+    w.text(3, &profile.language_code);
+}
+
+pub(super) fn identifier(w: &mut Writer, identifier: &Identifier) {
+    w.uint(1, u64::from(identifier_kind(identifier.kind)));
+    w.text(2, identifier.value());
+}
+
+pub(super) fn identifier_kind(kind: IdentifierKind) -> u8 {
+    match kind {
+        IdentifierKind::Card => 0,
+        IdentifierKind::Phone => 1,
+        IdentifierKind::Email => 2,
+        IdentifierKind::ExternalId => 3,
+    }
+}
+
+pub(super) fn header(w: &mut Writer, header: &Header) {
+    let state = match header.state {
+        MemberState::Active => 0,
+        MemberState::Suspended => 1,
+    };
+    w.uint(1, state);
+    w.time(2, header.create_time);
+    w.time(3, header.update_time);
+    w.uint(4, header.last_sequence);
+    w.uint(5, header.last_lot.0);
+    w.message(6, |w| balance(w, &header.balance));
+    for since in &header.tier.history {
+        w.message(7, |w| {
+            w.text(1, since.tier.as_str());
+            w.time(2, since.start_time);
+        });
+    }
+    w.uint(8, u64::from(header.tier.manual));
+    w.sint(9, header.lifetime.qualifying_points.0);
+    w.decimal(10, header.lifetime.spend);
+    w.uint(11, header.lifetime.visits);
+    for (rule, fraction) in &header.carries {
+        w.message(12, |w| carry(w, rule.as_ref(), *fraction));
+    }
+    for ((rule, period), points) in &header.counters {
+        w.message(13, |w| counter_fields(w, rule, *period, *points));
+    }
+    w.optional_time(14, header.next_expiry_time);
+}
+
+pub(super) fn lot(w: &mut Writer, lot: &Lot) {
+    w.sint(1, lot.issued.0);
+    w.sint_unless(2, lot.remaining.0, lot.issued.0);
+    w.time(3, lot.earn_time);
+    w.uint(4, lot.entry_sequence);
+}

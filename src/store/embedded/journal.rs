@@ -1,0 +1,347 @@
+//! The journal: the ledger itself, append-only, in segment files. The layout is in the docs of the parent module.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+};
+
+use super::segment::{
+    Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, seal_record,
+};
+use crate::store::StoreError;
+
+const EXTENSION: &str = "seg";
+/// A segment that is being made; it becomes one when it is renamed.
+const UNFINISHED: &str = "new";
+
+/// Where some bytes lie in the journal, and their checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The first commit of the segment, which names its file.
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+    pub(super) crc: u32,
+}
+
+/// Reading, from any thread.
+#[derive(Debug)]
+pub(super) struct Journal {
+    folder: PathBuf,
+    /// In their order; never empty.
+    segments: RwLock<Vec<Arc<Segment>>>,
+}
+
+/// Writing: one of a kind.
+#[derive(Debug)]
+pub(super) struct Appender {
+    journal: Arc<Journal>,
+    segment: Arc<Segment>,
+    segment_bytes: u64,
+    /// Where the next record goes.
+    offset: u64,
+    next_seq: u64,
+    last_hash: Hash,
+    /// Where what was not wholly written at the end of the segment ends, until it is cut off.
+    torn: Option<u64>,
+    /// A write or fsync failed: what is on disk is not known, and trying again is not safe.
+    failed: bool,
+}
+
+/// Where a record has been written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Appended {
+    pub(super) seq: u64,
+    pub(super) hash: Hash,
+    pub(super) segment: u64,
+    /// Of the payload in the segment.
+    pub(super) payload_offset: u64,
+}
+
+/// The journal's segments in a folder, sorted; none if there is no folder.
+pub(super) fn segment_paths(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut paths = Vec::new();
+    for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
+        let path = item.map_err(|source| io_error("listing", folder, source))?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+impl Journal {
+    /// Makes the first segment.
+    pub(super) fn create(folder: &Path, store_id: [u8; 16], segment_bytes: u64) -> Result<(), StoreError> {
+        fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
+        sync_folder(folder.parent().unwrap_or(folder))?;
+        let header = SegmentHeader { store_id, index: 1, first_seq: 1, previous: [0; 32] };
+        create_segment(folder, header, segment_bytes).map(|_| ())
+    }
+
+    /// Opens the segments that there are; at least one.
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
+            let path = item.map_err(|source| io_error("listing", folder, source))?.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                fs::remove_file(&path).map_err(|source| io_error("removing", &path, source))?;
+            }
+        }
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        for path in segment_paths(folder)? {
+            let segment = Segment::open(&path, true)?;
+            let header = &segment.header;
+            if path.file_stem().and_then(|stem| stem.to_str()) != Some(&file_stem(header.first_seq)) {
+                return Err(damaged(&path, 0, "the file's name is not that of its first commit"));
+            }
+            match segments.last() {
+                Some(before) if before.header.store_id != header.store_id => {
+                    return Err(damaged(&path, 0, "the segment belongs to another store than the one before it"));
+                }
+                Some(before) if before.header.index + 1 != header.index => {
+                    return Err(damaged(&path, 0, &format!("segment {} is missing before it", before.header.index + 1)));
+                }
+                None if header.index != 1 => return Err(damaged(&path, 0, "the segments before it are missing")),
+                Some(_) | None => {}
+            }
+            segments.push(Arc::new(segment));
+        }
+        if segments.is_empty() {
+            return Err(StoreError::Damaged(format!("{} has no segments", folder.display())));
+        }
+        Ok(Self { folder: folder.to_owned(), segments: RwLock::new(segments) })
+    }
+
+    pub(super) fn store_id(&self) -> [u8; 16] {
+        self.segments()[0].header.store_id
+    }
+
+    fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().expect("no reader of the list panics").clone()
+    }
+
+    /// Finds the end. Changes nothing yet.
+    pub(super) fn appender(self: &Arc<Self>, segment_bytes: u64) -> Result<Appender, StoreError> {
+        let segment = self.segments().pop().expect("a journal has a segment");
+        let mut end = Cursor::at_start(&segment);
+        while let Some(record) = end.next(&segment)? {
+            end.pass(&record);
+        }
+        let torn = match segment.tail(end.offset)? {
+            Tail::Empty => None,
+            Tail::Torn { end } => Some(end),
+            Tail::RecordBehind(_) => {
+                return Err(damaged(&segment.path, end.offset, "the record cannot be read, and whole records follow it"));
+            }
+        };
+        let (offset, next_seq, last_hash) = (end.offset, end.seq, end.previous);
+        Ok(Appender { journal: self.clone(), segment, segment_bytes, offset, next_seq, last_hash, torn, failed: false })
+    }
+
+    /// Reads all records from `first` on, in their order, and verifies the chain of those in the segments that it reads.
+    pub(super) fn replay(&self, first: u64, mut each: impl FnMut(&Segment, Record) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let segments = self.segments();
+        let from = segments.iter().rposition(|segment| segment.header.first_seq <= first).unwrap_or(0);
+        for (index, segment) in segments.iter().enumerate().skip(from) {
+            let mut cursor = Cursor::at_start(segment);
+            while let Some(record) = cursor.next(segment)? {
+                cursor.pass(&record);
+                if record.seq >= first {
+                    each(segment, record)?;
+                }
+            }
+            match segments.get(index + 1).map(|next| &next.header) {
+                Some(next) if next.first_seq != cursor.seq || next.previous != cursor.previous => {
+                    let what =
+                        format!("the record cannot be read; commits {} to {} are missing", cursor.seq, next.first_seq.saturating_sub(1));
+                    return Err(damaged(&segment.path, cursor.offset, &what));
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The hash of a record, by reading its segment; zeros for number 0.
+    pub(super) fn hash_of(&self, seq: u64) -> Result<Option<Hash>, StoreError> {
+        let segments = self.segments();
+        if let Some(next) = segments.iter().find(|segment| segment.header.first_seq == seq + 1) {
+            return Ok(Some(next.header.previous));
+        }
+        let Some(segment) = segments.iter().rfind(|segment| segment.header.first_seq <= seq) else { return Ok(None) };
+        let mut cursor = Cursor::at_start(segment);
+        while let Some(record) = cursor.next(segment)? {
+            cursor.pass(&record);
+            if record.seq == seq {
+                return Ok(Some(record.hash));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what lies at a position and verifies it.
+    pub(super) fn read(&self, position: &Position) -> Result<Vec<u8>, StoreError> {
+        if position.length as usize > MAX_PAYLOAD {
+            return Err(StoreError::Tables("a row names a place that cannot be in the journal".to_owned()));
+        }
+        let segments = self.segments.read().expect("no reader of the list panics");
+        let place = segments.binary_search_by_key(&position.segment, |segment| segment.header.first_seq);
+        let segment = segments.get(place.unwrap_or(usize::MAX)).cloned();
+        drop(segments);
+        let segment = segment.ok_or_else(|| StoreError::Tables("a row names a segment that the journal does not have".to_owned()))?;
+        let mut bytes = vec![0; position.length as usize];
+        if !segment.read(&mut bytes, position.offset)? || crc32c::crc32c(&bytes) != position.crc {
+            return Err(damaged(&segment.path, position.offset, "an entry does not match its checksum"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Walks along the records of a segment.
+struct Cursor {
+    offset: u64,
+    seq: u64,
+    previous: Hash,
+}
+
+impl Cursor {
+    fn at_start(segment: &Segment) -> Self {
+        Self { offset: SEGMENT_HEADER as u64, seq: segment.header.first_seq, previous: segment.header.previous }
+    }
+
+    fn next(&self, segment: &Segment) -> Result<Option<Record>, StoreError> {
+        match segment.record(self.offset, self.seq, &self.previous)? {
+            Found::Record(record) => Ok(Some(record)),
+            Found::Nothing => Ok(None),
+            Found::Foreign => Err(damaged(&segment.path, self.offset, "the record does not continue the chain of those before it")),
+        }
+    }
+
+    fn pass(&mut self, record: &Record) {
+        *self = Self { offset: record.end(), seq: record.seq + 1, previous: record.hash };
+    }
+}
+
+impl Appender {
+    pub(super) fn last_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The error that it is when a commit beyond the end is known to have been acknowledged; `None`: nothing is torn.
+    pub(super) fn torn_but_acknowledged(&self) -> Option<StoreError> {
+        self.torn.map(|_| damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged"))
+    }
+
+    /// Cuts a torn tail off, and makes room for what comes.
+    pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
+        let path = &self.segment.path;
+        if let Some(torn) = self.torn.take() {
+            tracing::warn!(
+                file = %path.display(),
+                offset = self.offset,
+                bytes = torn - self.offset,
+                "cut off a commit that was not finished when the process stopped; it was never acknowledged"
+            );
+            wipe(&self.segment, self.offset, torn)?;
+        }
+        allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
+        sync(&self.segment.file, path)
+    }
+
+    /// Appends a record and makes it durable. The first [`RECORD_HEADER`] bytes are kept free for its header.
+    pub(super) fn append(&mut self, record: &mut [u8]) -> Result<Appended, StoreError> {
+        assert!(!self.failed, "nothing is appended after a failure");
+        if record.len() > RECORD_HEADER + MAX_PAYLOAD {
+            let source = std::io::Error::other(format!("a commit of {} bytes is more than {MAX_PAYLOAD}", record.len()));
+            return Err(io_error("appending to", &self.segment.path, source));
+        }
+        self.failed = true;
+        if self.offset + record.len() as u64 > self.segment_bytes && self.offset > SEGMENT_HEADER as u64 {
+            self.start_segment(record.len() as u64)?;
+        }
+        let hash = seal_record(record, self.next_seq, &self.last_hash);
+        let path = &self.segment.path;
+        self.segment.file.write_all_at(record, self.offset).map_err(|source| io_error("appending to", path, source))?;
+        self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))?;
+        let appended = Appended {
+            seq: self.next_seq,
+            hash,
+            segment: self.segment.header.first_seq,
+            payload_offset: self.offset + RECORD_HEADER as u64,
+        };
+        self.offset += record.len() as u64;
+        self.next_seq += 1;
+        self.last_hash = hash;
+        self.failed = false;
+        Ok(appended)
+    }
+
+    fn start_segment(&mut self, record: u64) -> Result<(), StoreError> {
+        let old = &self.segment;
+        let header = SegmentHeader {
+            store_id: old.header.store_id,
+            index: old.header.index + 1,
+            first_seq: self.next_seq,
+            previous: self.last_hash,
+        };
+        let size = self.segment_bytes.max(SEGMENT_HEADER as u64 + record);
+        let segment = Arc::new(create_segment(&self.journal.folder, header, size)?);
+        // What was preallocated and not used; a crash before this does no harm.
+        old.file.set_len(self.offset).map_err(|source| io_error("cutting", &old.path, source))?;
+        self.journal.segments.write().expect("no reader of the list panics").push(segment.clone());
+        self.segment = segment;
+        self.offset = SEGMENT_HEADER as u64;
+        Ok(())
+    }
+}
+
+fn file_stem(first_seq: u64) -> String {
+    format!("{first_seq:020}")
+}
+
+/// Makes a segment under another name, and renames it when it is durable: what has a segment's name has a whole header.
+fn create_segment(folder: &Path, header: SegmentHeader, size: u64) -> Result<Segment, StoreError> {
+    let path = folder.join(file_stem(header.first_seq)).with_extension(EXTENSION);
+    let unfinished = path.with_extension(UNFINISHED);
+    let opened = File::options().read(true).write(true).create(true).truncate(true).open(&unfinished);
+    let file = opened.map_err(|source| io_error("creating", &unfinished, source))?;
+    allocate(&file, &unfinished, size)?;
+    file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
+    sync(&file, &unfinished)?;
+    fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
+    sync_folder(folder)?;
+    Ok(Segment { path, file, header })
+}
+
+/// So that the file system has the blocks, and fdatasync has no metadata to write.
+fn allocate(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
+    fs4::FileExt::allocate(file, size).map_err(|source| io_error("allocating", path, source))
+}
+
+fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.sync_all().map_err(|source| io_error("syncing", path, source))
+}
+
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    // The parent of a relative path of one component is empty and means the working folder.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let file = File::open(folder).map_err(|source| io_error("opening", folder, source))?;
+    sync(&file, folder)
+}
+
+/// Overwrites with zeros, durably.
+fn wipe(segment: &Segment, from: u64, to: u64) -> Result<(), StoreError> {
+    let zeros = vec![0; usize::try_from(to - from).expect("a segment fits into memory")];
+    segment.file.write_all_at(&zeros, from).map_err(|source| io_error("writing", &segment.path, source))?;
+    sync(&segment.file, &segment.path)
+}

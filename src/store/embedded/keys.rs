@@ -1,0 +1,274 @@
+//! The key file: one slot a member. Wiping a slot is how a person is erased from a journal that is never rewritten. The layout is in
+//! the docs of the parent module.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
+use zeroize::Zeroizing;
+
+use super::{journal::sync_folder, segment::io_error};
+use crate::store::StoreError;
+
+pub(super) const SLOT: usize = 64;
+const MAGIC: &[u8; 4] = b"LKEY";
+const FORMAT: u8 = 1;
+/// Of slots the file grows by, so that writing one seldom changes its length.
+const GROWTH: u64 = 16_384;
+
+const INDEX_KEY_SLOT: u32 = 1;
+const FIRST_MEMBER_SLOT: u32 = 2;
+
+const FREE: u8 = 0;
+const PLAIN: u8 = 1;
+const WRAPPED: u8 = 2;
+const WIPED: u8 = 3;
+
+pub(super) type Key = Zeroizing<[u8; 32]>;
+
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    path: PathBuf,
+    file: File,
+    store_id: [u8; 16],
+    wrapping: Option<Zeroizing<[u8; 32]>>,
+}
+
+/// Gives out slots: one of a kind.
+#[derive(Debug)]
+pub(super) struct SlotWriter {
+    next: u32,
+    slots: u64,
+    buffer: Vec<u8>,
+    /// Slots that the buffer holds.
+    first: u32,
+}
+
+impl KeyFile {
+    /// Makes the file, with a new index key.
+    pub(super) fn create(path: &Path, store_id: [u8; 16], operator_key: Option<&[u8; 32]>) -> Result<(), StoreError> {
+        let unfinished = path.with_extension("new");
+        let opened = File::options().read(true).write(true).create(true).truncate(true).open(&unfinished);
+        let file = opened.map_err(|source| io_error("creating", &unfinished, source))?;
+        restrict(&file, &unfinished)?;
+        let keys = Self { path: unfinished.clone(), file, store_id, wrapping: wrapping_key(operator_key, &store_id) };
+        let mut bytes = vec![0; SLOT];
+        bytes[..4].copy_from_slice(MAGIC);
+        bytes[4] = FORMAT;
+        bytes[5] = u8::from(keys.wrapping.is_some());
+        bytes[8..24].copy_from_slice(&store_id);
+        let crc = crc32c::crc32c(&bytes[..24]);
+        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&*keys.slot_bytes(INDEX_KEY_SLOT, &random_key()?));
+        bytes.resize(GROWTH as usize * SLOT, 0);
+        keys.file.write_all_at(&bytes, 0).map_err(|source| io_error("writing", &unfinished, source))?;
+        keys.file.sync_all().map_err(|source| io_error("syncing", &unfinished, source))?;
+        fs::rename(&unfinished, path).map_err(|source| io_error("renaming", &unfinished, source))?;
+        sync_folder(path.parent().unwrap_or(path))
+    }
+
+    pub(super) fn open(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<(Self, SlotWriter), StoreError> {
+        let file = File::options().read(true).write(true).open(path).map_err(|source| io_error("opening", path, source))?;
+        let mut header = [0; SLOT];
+        file.read_exact_at(&mut header, 0).map_err(|source| io_error("reading", path, source))?;
+        let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
+        if &header[..4] != MAGIC || header[4] != FORMAT || crc != crc32c::crc32c(&header[..24]) {
+            return Err(damaged(path, "it is no key file of this version; restore it from a backup"));
+        }
+        match (header[5] != 0, operator_key.is_some()) {
+            (true, false) => return Err(damaged(path, "its keys are wrapped by the operator's key, which was not given")),
+            (false, true) => return Err(damaged(path, "its keys are not wrapped, but an operator's key was given; start without it")),
+            (true, true) | (false, false) => {}
+        }
+        let store_id: [u8; 16] = header[8..24].try_into().expect("the slice has the array's length");
+        let keys = Self { path: path.to_owned(), file, store_id, wrapping: wrapping_key(operator_key, &store_id) };
+        let slots = keys.slots()?;
+        let next = keys.first_free(slots)?;
+        Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+    }
+
+    pub(super) fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// What identifiers, order and request ids are hashed with.
+    pub(super) fn index_key(&self) -> Result<Key, StoreError> {
+        self.key(INDEX_KEY_SLOT)?.ok_or_else(|| damaged(&self.path, "its index key is missing; restore it from a backup"))
+    }
+
+    /// `None`: the slot was wiped, the person is erased.
+    pub(super) fn key(&self, slot: u32) -> Result<Option<Key>, StoreError> {
+        let mut bytes = Zeroizing::new([0; SLOT]);
+        let read = self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64);
+        if let Err(source) = read {
+            return match source.kind() {
+                std::io::ErrorKind::UnexpectedEof => Err(self.lacks(slot)),
+                _ => Err(io_error("reading", &self.path, source)),
+            };
+        }
+        let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        if bytes[0] == FREE {
+            return Err(self.lacks(slot));
+        }
+        if crc != slot_crc(slot, &bytes) {
+            return Err(damaged(&self.path, &format!("slot {slot} does not match its checksum; restore the file from a backup")));
+        }
+        match (bytes[0], &self.wrapping) {
+            (WIPED, _) => Ok(None),
+            (PLAIN, None) => {
+                let mut key = Key::default();
+                key.copy_from_slice(&bytes[8..40]);
+                Ok(Some(key))
+            }
+            (WRAPPED, Some(wrapping)) => {
+                let payload = Payload { msg: &bytes[8..56], aad: &slot.to_le_bytes() };
+                let plain = ChaCha20Poly1305::new((&**wrapping).into()).decrypt(&slot_nonce(slot), payload);
+                let plain = Zeroizing::new(plain.map_err(|_| damaged(&self.path, "the operator's key that was given is another one"))?);
+                let mut key = Key::default();
+                key.copy_from_slice(&plain);
+                Ok(Some(key))
+            }
+            _ => Err(damaged(&self.path, &format!("slot {slot} is not what its header says; restore the file from a backup"))),
+        }
+    }
+
+    fn lacks(&self, slot: u32) -> StoreError {
+        damaged(
+            &self.path,
+            &format!("it lacks slot {slot}, which the journal names: it is older than the journal; restore a newer copy of it"),
+        )
+    }
+
+    /// Forgets a key for good: what was sealed with it cannot be read any more, here or in any copy of the journal.
+    pub(super) fn wipe(&self, slot: u32) -> Result<(), StoreError> {
+        assert!(slot >= FIRST_MEMBER_SLOT, "the slot is a member's");
+        let mut bytes = [0; SLOT];
+        bytes[0] = WIPED;
+        let crc = slot_crc(slot, &bytes);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        let written = self.file.write_all_at(&bytes, u64::from(slot) * SLOT as u64);
+        written.map_err(|source| io_error("writing", &self.path, source))?;
+        self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
+    }
+
+    /// Whether any member's key was ever given out.
+    pub(super) fn has_members(&self) -> Result<bool, StoreError> {
+        Ok(self.first_free(self.slots()?)? > FIRST_MEMBER_SLOT)
+    }
+
+    fn slots(&self) -> Result<u64, StoreError> {
+        let length = self.file.metadata().map_err(|source| io_error("measuring", &self.path, source))?.len();
+        Ok(length / SLOT as u64)
+    }
+
+    /// Behind the last slot that anything was written to.
+    fn first_free(&self, slots: u64) -> Result<u32, StoreError> {
+        let mut end = slots;
+        let mut chunk = vec![0; 1 << 20];
+        while end > u64::from(FIRST_MEMBER_SLOT) {
+            let start = end.saturating_sub((chunk.len() / SLOT) as u64);
+            let bytes = &mut chunk[..(end - start) as usize * SLOT];
+            self.file.read_exact_at(bytes, start * SLOT as u64).map_err(|source| io_error("reading", &self.path, source))?;
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                let used = start + (last / SLOT) as u64;
+                return Ok(number(used + 1).max(FIRST_MEMBER_SLOT));
+            }
+            end = start;
+        }
+        Ok(FIRST_MEMBER_SLOT)
+    }
+
+    fn slot_bytes(&self, slot: u32, key: &Key) -> Zeroizing<[u8; SLOT]> {
+        let mut bytes = Zeroizing::new([0; SLOT]);
+        match &self.wrapping {
+            None => {
+                bytes[0] = PLAIN;
+                bytes[8..40].copy_from_slice(&**key);
+            }
+            Some(wrapping) => {
+                bytes[0] = WRAPPED;
+                let payload = Payload { msg: &**key, aad: &slot.to_le_bytes() };
+                let wrapped = ChaCha20Poly1305::new((&**wrapping).into()).encrypt(&slot_nonce(slot), payload);
+                bytes[8..56].copy_from_slice(&wrapped.expect("a key is not too long to be encrypted"));
+            }
+        }
+        let crc = slot_crc(slot, &bytes);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+}
+
+impl SlotWriter {
+    /// A new key in the next slot. It counts once [`SlotWriter::write`] has returned.
+    pub(super) fn add(&mut self, keys: &KeyFile) -> Result<(u32, Key), StoreError> {
+        let slot = self.next;
+        let key = random_key()?;
+        self.buffer.extend_from_slice(&*keys.slot_bytes(slot, &key));
+        self.next += 1;
+        Ok((slot, key))
+    }
+
+    /// Makes the new slots durable.
+    pub(super) fn write(&mut self, keys: &KeyFile) -> Result<(), StoreError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let buffer = Zeroizing::new(std::mem::take(&mut self.buffer));
+        let error = |action| move |source| io_error(action, &keys.path, source);
+        if u64::from(self.next) > self.slots {
+            self.slots = (u64::from(self.next) / GROWTH + 1) * GROWTH;
+            fs4::FileExt::allocate(&keys.file, self.slots * SLOT as u64).map_err(error("allocating"))?;
+        }
+        keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))?;
+        keys.file.sync_data().map_err(error("syncing"))?;
+        self.first = self.next;
+        Ok(())
+    }
+}
+
+fn number(slot: u64) -> u32 {
+    u32::try_from(slot).expect("a store has less than 2^32 members")
+}
+
+fn random_key() -> Result<Key, StoreError> {
+    let mut key = Key::default();
+    fill_random(&mut *key)?;
+    Ok(key)
+}
+
+pub(super) fn fill_random(bytes: &mut [u8]) -> Result<(), StoreError> {
+    getrandom::fill(bytes)
+        .map_err(|error| io_error("reading random numbers from", Path::new("the system"), std::io::Error::other(error.to_string())))
+}
+
+/// A key for this file alone, so that a slot's number is a nonce that is used once.
+fn wrapping_key(operator_key: Option<&[u8; 32]>, store_id: &[u8; 16]) -> Option<Zeroizing<[u8; 32]>> {
+    let operator_key = operator_key?;
+    let mut hasher = blake3::Hasher::new_derive_key("loyaltyd key file, format 1: wrapping of slots");
+    hasher.update(operator_key).update(store_id);
+    Some(Zeroizing::new(*hasher.finalize().as_bytes()))
+}
+
+fn slot_nonce(slot: u32) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce[..4].copy_from_slice(&slot.to_le_bytes());
+    nonce
+}
+
+/// Of the slot's number, its kind and what it holds.
+fn slot_crc(slot: u32, bytes: &[u8; SLOT]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), &bytes[..4]), &bytes[8..])
+}
+
+/// Only the service's own user reads keys.
+fn restrict(file: &File, path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|source| io_error("restricting", path, source))
+}
+
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged(format!("{}: {what}", path.display()))
+}

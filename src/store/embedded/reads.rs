@@ -1,0 +1,213 @@
+//! Look-ups, from the overlay, the tables and the journal.
+
+use prost::Message as _;
+
+use super::{
+    EmbeddedStore, Engine, decode,
+    decode::{Malformed, Unseal as _},
+    journal::Position,
+    overlay::View,
+    rows::{self, ProgramNumber, RowKey},
+    sealing, stored,
+};
+use crate::{
+    domain::{
+        Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Person, Points, ProgramId, RequestId, Sealed,
+    },
+    store::{MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
+};
+
+impl Engine {
+    /// The header alone.
+    pub(super) fn bare_member(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Option<Member>, StoreError> {
+        let Some(row) = view.get(&RowKey::header(number, &key.member))? else { return Ok(None) };
+        Ok(Some(Member { key: key.clone(), header: decode::header(&row)?, person: None, lots: Default::default() }))
+    }
+
+    pub(super) fn person(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Sealed<Person>, StoreError> {
+        let row = view.get(&RowKey::person(number, &key.member))?.ok_or(Malformed("a member without a person's row"))?;
+        self.unseal_person(key, &row)
+    }
+
+    pub(super) fn unseal_person(&self, key: &MemberKey, row: &[u8]) -> Result<Sealed<Person>, StoreError> {
+        Ok(match self.keys.unseal(key, sealing::ROW, row)? {
+            Some(plain) => Sealed::Open(decode::person(&zeroize::Zeroizing::new(plain))?),
+            None => Sealed::Erased,
+        })
+    }
+
+    /// The key slot of a member.
+    pub(super) fn slot(&self, view: &View<'_>, number: ProgramNumber, member: &MemberId) -> Result<u32, StoreError> {
+        let row = view.get(&RowKey::person(number, member))?.ok_or(Malformed("a member without a person's row"))?;
+        sealing::slot_of(&row)
+    }
+
+    fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
+        let wanted = demand.points.unwrap_or(Points::ZERO);
+        let mut covered = Points::ZERO;
+        let mut live = false;
+        let id = member.key.member;
+        for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
+            let lot = read_lot(row?)?;
+            if !lot.has_lapsed(demand.now) {
+                if live && covered >= wanted {
+                    break;
+                }
+                live = true;
+                covered = covered.plus(lot.remaining).unwrap_or(Points(i64::MAX));
+            }
+            member.lots.insert(lot.key(), lot);
+        }
+        Ok(())
+    }
+
+    fn read_entry(&self, key: &MemberKey, position: &Position) -> Result<Entry, StoreError> {
+        let bytes = self.journal.read(position)?;
+        decode::entry(key, stored::Entry::decode(&*bytes).map_err(|_| Malformed("an entry"))?, &*self.keys)
+    }
+
+    fn read_publication(&self, position: &Position) -> Result<Publication, StoreError> {
+        let bytes = self.journal.read(position)?;
+        Ok(decode::publication(stored::Publication::decode(&*bytes).map_err(|_| Malformed("a publication"))?)?)
+    }
+
+    fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
+        let view = self.overlay.view();
+        let Some(mut member) = self.bare_member(&view, number, key)? else { return Ok(None) };
+        // The header knows when the first lot lapses: an accrual reads the header alone.
+        if demand.points.is_some() || member.header.is_due(demand.now) {
+            self.load_lots(&view, number, &mut member, demand)?;
+        }
+        if demand.person {
+            member.person = Some(self.person(&view, number, key)?);
+        }
+        Ok(Some(member))
+    }
+
+    fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let hash = self.index.identifier(program, identifier);
+        let row = self.overlay.view().get(&RowKey::identifier(number, &hash))?;
+        row.map_or(Ok(None), |row| rows::identifier_member(&row, &hash))
+    }
+
+    fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let view = self.overlay.view();
+        let Some(row) = view.get(&RowKey::request(number, &self.index.request(request)))? else { return Ok(None) };
+        let row = stored::RequestRow::decode(&*row).map_err(|_| Malformed("a request's row"))?;
+        // What was stored is asked whether it is this request: two ids can have the same hash, however unlikely.
+        if row.published_version != 0 {
+            let position = position(view.get(&RowKey::publication(row.commit_seq, row.place))?)?;
+            drop(view);
+            let found = self.read_publication(&position)?.request;
+            let outcome = RequestOutcome::Publication { version: row.published_version };
+            return Ok((found.id == *request).then_some(RequestRow { fingerprint: found.fingerprint, outcome }));
+        }
+        let member = decode::member_id(&row.member_id)?;
+        let position = position(view.get(&RowKey::entry(number, &member, row.first))?)?;
+        drop(view);
+        let key = MemberKey { program: program.clone(), member };
+        let found = self.read_entry(&key, &position)?.request.filter(|found| found.id == *request);
+        let outcome = RequestOutcome::Entries { member, first: row.first, last: row.first + row.more };
+        Ok(found.map(|found| RequestRow { fingerprint: found.fingerprint, outcome }))
+    }
+
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let view = self.overlay.view();
+        let Some(row) = view.get(&RowKey::order(number, &self.index.order(order)))? else { return Ok(None) };
+        let row = stored::PurchaseRow::decode(&*row).map_err(|_| Malformed("a purchase's row"))?;
+        let member = decode::member_id(&row.member_id)?;
+        let position = position(view.get(&RowKey::entry(number, &member, row.entry_sequence))?)?;
+        drop(view);
+        let entry = self.read_entry(&MemberKey { program: program.clone(), member }, &position)?;
+        let same = matches!(&entry.kind, EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == Some(order));
+        Ok(same.then_some(PurchaseRow { member, entry_sequence: row.entry_sequence }))
+    }
+
+    fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
+        let behind = match last.checked_add(1) {
+            Some(behind) => RowKey::entry(number, &key.member, behind),
+            None => RowKey::behind_member(number, &key.member),
+        };
+        let rows = self.overlay.view().scan(RowKey::entry(number, &key.member, first), behind).collect::<Result<Vec<_>, _>>()?;
+        rows.iter().map(|(_, row)| self.read_entry(key, &rows::read_position(row)?)).collect()
+    }
+
+    fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
+        let from = after.map_or(RowKey::before_lots(number, &key.member), |after| RowKey::lot(number, &key.member, &after));
+        let view = self.overlay.view();
+        let lots = view.scan(from, RowKey::behind_lots(number, &key.member)).map(|row| read_lot(row?));
+        lots.filter(|lot| lot.as_ref().map_or(true, |lot| Some(lot.key()) != after)).take(limit).collect()
+    }
+
+    fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(Vec::new()) };
+        let mut from = after.map_or(RowKey::before_members(number), |after| RowKey::behind_member(number, &after));
+        let view = self.overlay.view();
+        let mut members = Vec::new();
+        while members.len() < limit {
+            // The first row of each member is its header; the rest of its rows is skipped over.
+            let Some(row) = view.scan(from, RowKey::behind_members(number)).next() else { break };
+            let member = row?.0.header_member().ok_or(Malformed("a member without a header's row"))?;
+            from = RowKey::behind_member(number, &member);
+            members.push(member);
+        }
+        Ok(members)
+    }
+
+    fn publications(&self) -> Result<Vec<Publication>, StoreError> {
+        let (from, to) = RowKey::publications();
+        let rows = self.overlay.view().scan(from, to).collect::<Result<Vec<_>, _>>()?;
+        rows.iter().map(|(_, row)| self.read_publication(&rows::read_position(row)?)).collect()
+    }
+}
+
+pub(super) fn read_lot((key, value): (RowKey, Box<[u8]>)) -> Result<Lot, StoreError> {
+    let lot = key.lot_key().ok_or(Malformed("a lot's key"))?;
+    Ok(decode::lot(lot, &value)?)
+}
+
+fn position(row: Option<Box<[u8]>>) -> Result<Position, StoreError> {
+    let row = row.ok_or_else(|| StoreError::Tables("a row names another that is not there".to_owned()))?;
+    Ok(rows::read_position(&row)?)
+}
+
+/// The store and its unit of work answer the same.
+macro_rules! read_through_engine {
+    ($name:ty) => {
+        impl Read for $name {
+            fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError> {
+                self.engine.member(key, demand)
+            }
+            fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError> {
+                self.engine.member_by_identifier(program, identifier)
+            }
+            fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {
+                self.engine.request(program, request)
+            }
+            fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
+                self.engine.purchase(program, order)
+            }
+            fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
+                self.engine.entries(key, first, last)
+            }
+            fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {
+                self.engine.lots(key, after, limit)
+            }
+            fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
+                self.engine.members(program, after, limit)
+            }
+            fn publications(&self) -> Result<Vec<Publication>, StoreError> {
+                self.engine.publications()
+            }
+        }
+    };
+}
+
+read_through_engine!(EmbeddedStore);
+read_through_engine!(super::unit::EmbeddedUnit<'_>);

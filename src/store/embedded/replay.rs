@@ -1,0 +1,302 @@
+//! Bringing the tables up: what they lack comes from the journal, and tables that are no good are moved aside and made again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use prost::Message as _;
+
+use super::{
+    Engine, Options, Parts, decode,
+    decode::Malformed,
+    journal::{Appender, Journal, Position, sync_folder},
+    keys::KeyFile,
+    overlay::Overlay,
+    programs::Programs,
+    rows::{self, Change, ProgramNumber, RowKey},
+    sealing,
+    segment::{Record, Segment, io_error},
+    stored,
+    tables::Tables,
+    trust,
+    wire::{Value, fields},
+};
+use crate::{
+    domain::{Entry, EntryKind, Header, Member, MemberKey, apply},
+    store::{MemberChange, StoreError},
+};
+
+const TABLES: &str = "tables";
+const SLED: &str = "sled";
+const SLED_LOG: &str = "db";
+/// Folders of tables that were moved aside, for whoever wants to know why.
+const KEPT: u32 = 2;
+/// Between two lines of the log that say how far a replay is.
+const REPORT: Duration = Duration::from_secs(5);
+
+pub(super) fn mark_clean(folder: &Path) -> Result<(), StoreError> {
+    trust::mark_clean(&folder.join(TABLES))
+}
+
+/// Opens the tables and replays what they lack.
+pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
+    match try_to_bring_up(folder, options, parts, appender) {
+        // What the tables held is not what the journal says.
+        Err(fault @ (StoreError::Tables(_) | StoreError::Fold(_))) => set_aside(folder, &fault.to_string())?,
+        other => return other,
+    }
+    try_to_bring_up(folder, options, parts, appender)
+}
+
+fn try_to_bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
+    let (tables, applied) = open_tables(folder, options, &parts.journal, &parts.keys, appender)?;
+    let engine = Engine::start(folder, options, parts, tables, applied)?;
+    engine.replay(applied, appender.last_seq())?;
+    Ok(engine)
+}
+
+/// The tables, and the last commit that they have wholly.
+fn open_tables(
+    folder: &Path,
+    options: &Options,
+    journal: &Journal,
+    keys: &KeyFile,
+    appender: &Appender,
+) -> Result<(Tables, u64), StoreError> {
+    let tables = folder.join(TABLES);
+    let sled = tables.join(SLED);
+    let log = sled.join(SLED_LOG);
+    if log.exists() && !trust::may_be_trusted(&tables, &log) {
+        set_aside(folder, "they were in use when the machine stopped, or were copied while they were")?;
+    }
+    if log.exists() {
+        trust::mark_open(&tables, &log)?;
+        match Tables::open(&sled, options.sled_cache_bytes).and_then(|tables| {
+            let applied = applied(&tables, journal, keys, appender)?;
+            Ok((tables, applied))
+        }) {
+            Ok((tables, Ok(applied))) => return Ok((tables, applied)),
+            Ok((_, Err(damage))) => return Err(damage),
+            Err(fault) => set_aside(folder, &fault)?,
+        }
+    }
+    fs::create_dir_all(&sled).map_err(|source| io_error("creating", &sled, source))?;
+    sync_folder(folder)?;
+    let opened = Tables::open(&sled, options.sled_cache_bytes).map_err(StoreError::Tables)?;
+    trust::mark_open(&tables, &log)?;
+    Ok((opened, 0))
+}
+
+/// Outer error: the tables are no good. Inner: the journal is not.
+fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Appender) -> Result<Result<u64, StoreError>, String> {
+    let row = tables.get(rows::APPLIED).map_err(|fault| fault.to_string())?;
+    let Some(row) = row else { return Ok(Ok(0)) };
+    let row = stored::AppliedRow::decode(&*row).map_err(|fault| fault.to_string())?;
+    if row.store_id != keys.store_id() {
+        return Err("they belong to another store".to_owned());
+    }
+    if row.format != rows::FORMAT {
+        return Err("another version wrote them".to_owned());
+    }
+    if row.seq > appender.last_seq() {
+        return match appender.torn_but_acknowledged() {
+            Some(damage) => Ok(Err(damage)),
+            None => Err(format!("they know commit {}, but the journal ends with {}", row.seq, appender.last_seq())),
+        };
+    }
+    match journal.hash_of(row.seq) {
+        Ok(Some(hash)) if row.hash == hash => Ok(Ok(row.seq)),
+        Ok(_) => Err(format!("their commit {} is not the journal's", row.seq)),
+        Err(damage) => Ok(Err(damage)),
+    }
+}
+
+fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
+    let tables = folder.join(TABLES);
+    let aside = |number: u32| -> PathBuf { folder.join(format!("{TABLES}.broken-{number}")) };
+    let number = (1..).find(|number| !aside(*number).exists()).expect("there are less than 2^32 folders");
+    if number > KEPT {
+        for old in 1..number {
+            fs::remove_dir_all(aside(old)).map_err(|source| io_error("removing", &aside(old), source))?;
+        }
+    }
+    tracing::warn!(why, moved_to = %aside(number).display(), "the look-up tables cannot be used; they are made again from the journal");
+    fs::rename(&tables, aside(number)).map_err(|source| io_error("renaming", &tables, source))?;
+    sync_folder(folder)
+}
+
+impl Engine {
+    fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables, applied: u64) -> Result<Self, StoreError> {
+        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes, applied));
+        let programs = Programs::load(&overlay.view())?;
+        let shared = overlay.clone();
+        let thread = thread::Builder::new().name("row-writer".to_owned()).spawn(move || shared.write_out());
+        let thread = thread.map_err(|source| io_error("starting a thread for", folder, source))?;
+        Ok(Self { folder: folder.to_owned(), parts: parts.clone(), programs, overlay, row_writer: Some(thread) })
+    }
+
+    /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
+    fn replay(&self, applied: u64, last: u64) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let mut reported = started;
+        let mut entries = 0;
+        let journal = self.journal.clone();
+        journal.replay(applied + 1, |segment, record| {
+            self.overlay.wait_for_room()?;
+            let seq = record.seq;
+            entries += self.replay_record(segment, &record)?;
+            if reported.elapsed() >= REPORT {
+                reported = Instant::now();
+                let percent = (seq - applied) * 100 / (last - applied).max(1);
+                tracing::info!(commit = seq, of = last, percent, entries, "replaying the journal");
+            }
+            Ok(())
+        })?;
+        if last > applied {
+            let milliseconds = started.elapsed().as_millis() as u64;
+            tracing::info!(commits = last - applied, entries, milliseconds, "replayed the journal");
+        }
+        Ok(())
+    }
+
+    /// Gives the number of entries.
+    fn replay_record(&self, segment: &Segment, record: &Record) -> Result<u64, StoreError> {
+        let layout = Layout::of(&record.payload)?;
+        let position = |span: &Span| Position {
+            segment: segment.header.first_seq,
+            offset: record.payload_offset() + span.start as u64,
+            length: u32::try_from(span.len()).expect("a part of a record is not longer than a record may be"),
+            crc: crc32c::crc32c(&record.payload[span.clone()]),
+        };
+        let mut changes = Vec::new();
+        for (place, span) in (0..).zip(&layout.publications) {
+            let stored = stored::Publication::decode(&record.payload[span.clone()]).map_err(|_| Malformed("a publication"))?;
+            let publication = decode::publication(stored)?;
+            let number = self.programs.number_or_new(&publication.program, &mut changes);
+            rows::publication(&self.index, number, (record.seq, place), &publication, &position(span), &mut changes);
+        }
+        let mut count = 0;
+        for change in &layout.members {
+            count += change.entries.len() as u64;
+            let program = layout.programs.get(change.program).ok_or(Malformed("member_change.program"))?;
+            let program = std::str::from_utf8(&record.payload[program.clone()]).map_err(|_| Malformed("programs"))?;
+            let member = decode::member_id(&record.payload[change.member.clone()])?;
+            let key = MemberKey { program: decode::program_id(program)?, member };
+            let bytes = change.entries.iter().map(|span| &record.payload[span.clone()]);
+            let positions = change.entries.iter().map(position).collect::<Vec<_>>();
+            self.replay_member(key, bytes, &positions, &mut changes)?;
+        }
+        self.overlay.publish(record.seq, changes, self.applied(record.seq, &record.hash));
+        Ok(count)
+    }
+
+    fn replay_member<'a>(
+        &self,
+        key: MemberKey,
+        entries: impl Iterator<Item = &'a [u8]>,
+        positions: &[Position],
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let number = self.programs.number_or_new(&key.program, changes);
+        let mut slot = None;
+        let decode = |bytes: &[u8]| {
+            let stored = stored::Entry::decode(bytes).map_err(|_| Malformed("an entry"))?;
+            if !stored.sealed.is_empty() {
+                slot = Some(sealing::slot_of(&stored.sealed)?);
+            }
+            decode::entry(&key, stored, &*self.keys)
+        };
+        let entries = entries.map(decode).collect::<Result<Vec<_>, StoreError>>()?;
+        match self.fold(number, &key, &entries)? {
+            Some(after) => self.member_rows(number, &MemberChange { entries, after }, slot, positions, changes),
+            None => {
+                rows::look_ups(&self.index, number, &key.member, &entries, positions, changes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The state after the entries; `None`: the tables have it already.
+    fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<Member>, StoreError> {
+        let view = self.overlay.view();
+        let first = entries.first().ok_or(Malformed("a member's change without entries"))?;
+        let mut member = match (self.bare_member(&view, number, key)?, &first.kind) {
+            (Some(member), _) => member,
+            (None, _) => Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() },
+        };
+        let new = entries.iter().filter(|entry| entry.sequence > member.header.last_sequence).count();
+        if new == 0 {
+            return Ok(None);
+        }
+        if entries.iter().any(|entry| entry.touches_person() && !matches!(entry.kind, EntryKind::MemberEnrolled { .. })) {
+            member.person = match view.get(&RowKey::person(number, &key.member))? {
+                Some(row) => Some(self.unseal_person(key, &row)?),
+                None => None,
+            };
+        }
+        for lot in entries.iter().flat_map(Entry::touched_lots) {
+            if let Some(row) = view.get(&RowKey::lot(number, &key.member, &lot))? {
+                member.lots.insert(lot, decode::lot(lot, &row)?);
+            }
+        }
+        drop(view);
+        for entry in &entries[entries.len() - new..] {
+            apply(&mut member, entry)?;
+        }
+        Ok(Some(member))
+    }
+}
+
+type Span = std::ops::Range<usize>;
+
+/// Where the parts of a commit lie in its payload.
+#[derive(Default)]
+struct Layout {
+    publications: Vec<Span>,
+    programs: Vec<Span>,
+    members: Vec<ChangeLayout>,
+}
+
+#[derive(Default)]
+struct ChangeLayout {
+    /// Place in the commit's programmes.
+    program: usize,
+    member: Span,
+    entries: Vec<Span>,
+}
+
+impl Layout {
+    fn of(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut layout = Self::default();
+        for field in fields(payload, 0..payload.len()) {
+            let field = field.ok_or(Malformed("a commit"))?;
+            match (field.number, field.value) {
+                (1, Value::Bytes(span)) => layout.publications.push(span),
+                (2, Value::Bytes(span)) => layout.programs.push(span),
+                (3, Value::Bytes(span)) => layout.members.push(ChangeLayout::of(payload, span)?),
+                _ => return Err(Malformed("a commit")),
+            }
+        }
+        Ok(layout)
+    }
+}
+
+impl ChangeLayout {
+    fn of(payload: &[u8], span: Span) -> Result<Self, Malformed> {
+        let mut layout = Self::default();
+        for field in fields(payload, span) {
+            let field = field.ok_or(Malformed("a member's change"))?;
+            match (field.number, field.value) {
+                (1, Value::Number(program)) => layout.program = usize::try_from(program).map_err(|_| Malformed("member_change.program"))?,
+                (2, Value::Bytes(span)) => layout.member = span,
+                (3, Value::Bytes(span)) => layout.entries.push(span),
+                _ => return Err(Malformed("a member's change")),
+            }
+        }
+        Ok(layout)
+    }
+}

@@ -1,0 +1,141 @@
+//! The look-up tables: the only file that names sled. What they hold may be behind the journal, never ahead of it, and can always be
+//! made again from it.
+
+use std::{
+    fs::{self, File},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::{
+    rows::{APPLIED, RowKey},
+    segment::io_error,
+};
+use crate::store::StoreError;
+
+/// Opening takes milliseconds for each gigabyte; one that takes longer than this hangs.
+const OPENING: Duration = Duration::from_secs(120);
+/// Rows that are written in one step, which keeps readers waiting meanwhile. Rows of one member are never split.
+const STEP: usize = 256;
+
+pub(super) struct Tables {
+    db: sled::Db,
+    folder: PathBuf,
+}
+
+impl Tables {
+    /// Why it failed, in words, if it did; then the folder can be moved aside.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
+        remove_unfinished_snapshots(folder).map_err(|error| error.to_string())?;
+        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None).mode(sled::Mode::HighThroughput);
+        let (done, opened) = mpsc::channel();
+        let open = move || {
+            // The receiver is gone when the time limit has passed.
+            let _ = done.send(catch_unwind(AssertUnwindSafe(|| config.open())));
+        };
+        thread::Builder::new().name("tables-open".to_owned()).spawn(open).map_err(|error| error.to_string())?;
+        let db = match opened.recv_timeout(OPENING) {
+            Ok(Ok(Ok(db))) => db,
+            Ok(Ok(Err(error))) => return Err(error.to_string()),
+            Ok(Err(_)) => return Err("opening them panicked".to_owned()),
+            Err(_) => return Err(format!("opening them took longer than {} seconds", OPENING.as_secs())),
+        };
+        Ok(Self { db, folder: folder.to_owned() })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
+        Ok(self.db.get(key).map_err(fault)?.map(|value| value.as_ref().into()))
+    }
+
+    /// Rows from `from` inclusive to `to` exclusive, in their order.
+    pub(super) fn scan(&self, from: &RowKey, to: &RowKey) -> impl Iterator<Item = Result<(RowKey, Box<[u8]>), StoreError>> + use<> {
+        self.db.range(from.as_bytes()..to.as_bytes()).map(|row| {
+            let (key, value) = row.map_err(fault)?;
+            let key = RowKey::from_bytes(&key).ok_or_else(|| StoreError::Tables("a key has no known form".to_owned()))?;
+            Ok((key, value.as_ref().into()))
+        })
+    }
+
+    /// Every row, in their order.
+    pub(super) fn is_empty(&self) -> bool {
+        self.db.is_empty()
+    }
+
+    /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, some members
+    /// have their new rows, all of them, and others none.
+    pub(super) fn write<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        let write = AssertUnwindSafe(|| self.write_steps(rows, applied));
+        catch_unwind(write).unwrap_or_else(|_| Err(StoreError::Tables("writing them panicked".to_owned())))
+    }
+
+    fn write_steps<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        let mut size = 0;
+        let mut last: Option<&RowKey> = None;
+        for (key, value) in rows {
+            if size >= STEP && !last.is_some_and(|last| last.is_same_member(key)) {
+                self.db.apply_batch(std::mem::take(&mut batch)).map_err(fault)?;
+                size = 0;
+            }
+            match value {
+                Some(value) => batch.insert(key.as_bytes(), value),
+                None => batch.remove(key.as_bytes()),
+            }
+            size += 1;
+            last = Some(key);
+        }
+        self.db.apply_batch(batch).map_err(fault)?;
+        self.db.insert(APPLIED, applied).map_err(fault)?;
+        Ok(())
+    }
+
+    /// Makes what was written durable. sled itself never calls fsync.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        catch_unwind(AssertUnwindSafe(|| self.db.flush()))
+            .map_err(|_| StoreError::Tables("flushing them panicked".to_owned()))?
+            .map_err(fault)?;
+        sync_tree(&self.folder)
+    }
+}
+
+fn fault(error: sled::Error) -> StoreError {
+    StoreError::Tables(error.to_string())
+}
+
+/// A process that is killed while sled opens leaves half a snapshot, which the next open takes for a whole one. All data is in the log.
+fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
+        let path = item.map_err(|source| io_error("listing", folder, source))?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path).map_err(|source| io_error("removing", &path, source))?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_tree(folder: &Path) -> Result<(), StoreError> {
+    for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
+        let path = item.map_err(|source| io_error("listing", folder, source))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            sync_file(&path)?;
+        }
+    }
+    sync_file(folder)
+}
+
+fn sync_file(path: &Path) -> Result<(), StoreError> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Ok(()) => Ok(()),
+        // sled removes blobs and snapshots that it has replaced.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(io_error("syncing", path, source)),
+    }
+}

@@ -1,0 +1,260 @@
+//! What holds for every input: shares, rounding, lots, and random lives of a member.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan};
+use loyaltyd::domain::{
+    Adjustment, Command, EntryKind, Header, Line, LineKind, Member, Points, Purchase, Tender, TenderKind, TierId, apply, share,
+};
+use proptest::{collection::vec, prelude::*, sample::select};
+use rust_decimal::Decimal;
+
+use crate::accrual::{Shop, check_sums, line, purchase, rule_book_with, total};
+
+fn cents(units: u64) -> Decimal {
+    Decimal::new(units as i64, 2)
+}
+
+proptest! {
+    #[test]
+    fn shares_sum_exactly_and_are_fair(
+        total in 0u64..10_000_000_000,
+        weights in vec(prop_oneof![Just(0u64), 1u64..100, 1u64..10_000_000_000_000], 1..40),
+    ) {
+        let decimals: Vec<Decimal> = weights.iter().map(|weight| cents(*weight)).collect();
+        let shares = share(cents(total), &decimals, 2).expect("the numbers fit");
+        prop_assert_eq!(shares.iter().copied().sum::<Decimal>(), cents(total));
+        let sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        let unit = cents(1);
+        for (index, (share, weight)) in shares.iter().zip(&weights).enumerate() {
+            if sum == 0 {
+                // All weights are 0: they count as equal.
+                let even = total / weights.len() as u64;
+                prop_assert!(*share == cents(even) || *share == cents(even + 1));
+                continue;
+            }
+            let whole = u64::try_from(u128::from(total) * u128::from(*weight) / sum).expect("a share is not more than the total");
+            prop_assert!(*share == cents(whole) || *share == cents(whole) + unit, "share {} of weight {}", share, weight);
+            prop_assert!(*weight > 0 || share.is_zero());
+            // Of equal weights the earlier one has not less.
+            for (other, other_weight) in shares[index + 1..].iter().zip(&weights[index + 1..]) {
+                prop_assert!(weight != other_weight || share >= other);
+                prop_assert!(weight <= other_weight || share >= other || *share + unit == *other);
+            }
+        }
+    }
+
+    /// The order of the lines decides only between equal remainders.
+    #[test]
+    fn shares_do_not_depend_on_the_order_of_weights(total in 0u64..1_000_000, weights in vec(1u64..1_000, 1..20), turn in 0usize..20) {
+        let decimals = |weights: &[u64]| weights.iter().map(|weight| cents(*weight)).collect::<Vec<_>>();
+        let shares = |weights: &[u64]| {
+            let mut shares = share(cents(total), &decimals(weights), 2).expect("the numbers fit");
+            shares.sort();
+            shares
+        };
+        let mut turned = weights.clone();
+        turned.rotate_left(turn % weights.len());
+        prop_assert_eq!(shares(&weights), shares(&turned));
+    }
+
+    /// Against integers alone: cents x numerator / denominator.
+    #[test]
+    fn rounding_is_that_of_integers(amount in 0u64..100_000_000, per in 1u64..100_000, millionths in 1u64..5_000_000) {
+        let numerator = u128::from(amount) * u128::from(millionths);
+        let denominator = u128::from(per) * 1_000_000;
+        let (whole, rest) = (numerator / denominator, numerator % denominator);
+        let up = |condition: bool| whole + u128::from(condition);
+        let expected = [
+            ("MODE_FLOOR", whole),
+            ("MODE_CEILING", up(rest > 0)),
+            ("MODE_HALF_UP", up(2 * rest >= denominator)),
+            ("MODE_HALF_EVEN", up(2 * rest > denominator || (2 * rest == denominator && whole % 2 == 1))),
+        ];
+        for (mode, expected) in expected {
+            for stage in ["STAGE_LINE", "STAGE_RULE", "STAGE_ORDER"] {
+                let mut shop = Shop::open(rule_book_with(&format!(
+                    "\nrounding: {{ mode: {mode}, stage: {stage}, fraction: FRACTION_DROP }}\naccrual_rules: [{{ rule_id: r, per_amount: {{ \
+                     amount: {}, points: {} }} }}]\n",
+                    cents(per),
+                    Decimal::new(millionths as i64, 6),
+                )));
+                let accrual = shop.buys(purchase(vec![line(&cents(amount).to_string())]));
+                prop_assert_eq!(u128::try_from(accrual.points.0), Ok(expected), "{} {}", mode, stage);
+            }
+        }
+    }
+
+    /// However a sum is split into purchases, with carried fractions it earns the same, but for what is still waiting.
+    #[test]
+    fn carried_fractions_are_never_lost(amounts in vec(0u64..10_000, 1..30), per in 1u64..5_000) {
+        let mut shop = Shop::open(rule_book_with(&format!(
+            "\nrounding: {{ mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_CARRY }}\naccrual_rules: [{{ rule_id: r, per_amount: {{ \
+             amount: {}, points: 1 }} }}]\n",
+            cents(per),
+        )));
+        let mut spent = 0;
+        for amount in amounts {
+            shop.buys(purchase(vec![line(&cents(amount).to_string())]));
+            spent += amount;
+            prop_assert_eq!(shop.member.header.balance.available.0, (spent / per) as i64, "{} of {}", spent, per);
+        }
+    }
+}
+
+/// A rule book in which everything happens at once.
+const BUSY: &str = "\nrounding: { mode: MODE_FLOOR, stage: STAGE_ORDER, fraction: FRACTION_CARRY }
+points_precision: 1
+basis: { include_shipping: true, include_tips: true }
+expiry: { after: { days: 3 } }
+accrual_rules:
+- { rule_id: all, per_amount: { amount: 3, points: 1 } }
+- { rule_id: tea, per_amount: { amount: 7, points: 2, whole_blocks: true }, filter: { categories: [tea] } }
+- { rule_id: units, per_unit: { points: 0.3 }, rounding: { mode: MODE_HALF_EVEN, stage: STAGE_LINE, fraction: FRACTION_DROP } }
+- rule_id: visit
+  per_order: { points: 2 }
+  rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
+  limits: { cap: { points: 5, period: PERIOD_DAY }, minimum_points: 1 }
+  expiry: { never: {} }
+- rule_id: product
+  per_product: { points: 1.5 }
+  rounding: { mode: MODE_CEILING, stage: STAGE_RULE, fraction: FRACTION_DROP }
+  limits: { maximum_points: 2 }
+  expiry: { end_of_period: { period: CALENDAR_PERIOD_MONTH } }
+- rule_id: first
+  per_amount: { amount: 1, points: 1 }
+  rounding: { mode: MODE_FLOOR, stage: STAGE_LINE, fraction: FRACTION_CARRY }
+  limits: { once_per_member: true }
+tiers:
+- { tier_id: base }
+- { tier_id: silver, threshold: { qualifying_points: 50, spend: 1000 }, multiplier: 1.25 }
+- { tier_id: gold, threshold: { qualifying_points: 300, visits: 3, require_all: true }, multiplier: 1.333333 }
+purchase_time: { max_age_days: 5 }
+";
+
+#[derive(Debug, Clone)]
+enum Step {
+    Buy { purchase: Purchase, age_hours: i64 },
+    Adjust { points: i64, qualifying: bool },
+    Wait { hours: i64 },
+    SetTier(&'static str),
+    Suspend,
+    Reactivate,
+}
+
+fn any_line() -> impl Strategy<Value = Line> {
+    let kind = prop_oneof![9 => Just(LineKind::Goods), 1 => Just(LineKind::GiftCard)];
+    (select(vec!["", "a", "b", "c"]), select(vec!["", "tea", "bags"]), 0u64..3_000, 0u64..20_000, 0u64..=100, 0u64..500, kind).prop_map(
+        |(sku, category, quantity, amount, percent_off, tax, kind)| Line {
+            sku: sku.into(),
+            category: category.into(),
+            quantity: Decimal::new(quantity as i64, 3),
+            discount: cents(amount * percent_off / 100),
+            tax: cents(tax.min(amount - amount * percent_off / 100)),
+            kind,
+            ..line(&cents(amount).to_string())
+        },
+    )
+}
+
+fn any_purchase() -> impl Strategy<Value = Purchase> {
+    (vec(any_line(), 1..6), 0u64..=100, any::<bool>(), 0u64..2_000, 0u64..500, 0u64..=100).prop_map(
+        |(lines, percent_off, prices_include_tax, shipping, tip, percent_points)| {
+            let nets: Decimal = lines.iter().map(|line| line.amount - line.discount).sum();
+            let percent = |sum: Decimal, percent: u64| (sum * cents(percent)).round_dp(2);
+            let sale = Purchase {
+                order_discount: percent(nets, percent_off),
+                prices_include_tax,
+                shipping: cents(shipping),
+                tip: cents(tip),
+                ..purchase(lines)
+            };
+            let mut sale = total(sale);
+            let points = percent(sale.total, percent_points);
+            sale.tenders =
+                vec![Tender { kind: TenderKind::Points, amount: points }, Tender { kind: TenderKind::Card, amount: sale.total - points }];
+            sale
+        },
+    )
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (any_purchase(), -1i64..150).prop_map(|(purchase, age_hours)| Step::Buy { purchase, age_hours }),
+        2 => (prop_oneof![-400i64..0, 1i64..400], any::<bool>()).prop_map(|(points, qualifying)| Step::Adjust { points, qualifying }),
+        4 => (1i64..60).prop_map(|hours| Step::Wait { hours }),
+        1 => select(vec!["base", "silver", "gold", "platinum"]).prop_map(Step::SetTier),
+        1 => Just(Step::Suspend),
+        2 => Just(Step::Reactivate),
+    ]
+}
+
+fn command(step: Step, now: Timestamp) -> Option<Command> {
+    let reason = "because".to_owned();
+    match step {
+        Step::Buy { mut purchase, age_hours } => {
+            purchase.occurred_time = Some(now - age_hours.hours());
+            Some(Command::RecordPurchase(Arc::new(purchase)))
+        }
+        Step::Adjust { points, qualifying } => {
+            Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new() }))
+        }
+        Step::Wait { .. } => None,
+        Step::SetTier(tier) => Some(Command::SetTier { tier: TierId::new(tier).expect("an id"), reason }),
+        Step::Suspend => Some(Command::Suspend { reason }),
+        Step::Reactivate => Some(Command::Reactivate { reason }),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Over random histories: the same command gives the same entries, folding them gives the decided state, points are conserved, and
+    /// the live lots hold what is available.
+    #[test]
+    fn every_history_holds_the_invariants(steps in vec(any_step(), 1..40)) {
+        let mut shop = Shop::open(rule_book_with(BUSY));
+        let mut refused = 0;
+        for step in steps {
+            if let Step::Wait { hours } = step {
+                shop.now += hours.hours();
+            }
+            let Some(command) = command(step, shop.now) else { continue };
+            let first = shop.decide(&command);
+            prop_assert_eq!(&first, &shop.decide(&command), "a decision is deterministic");
+            let Ok(entries) = shop.does(&command) else {
+                refused += 1;
+                continue;
+            };
+            for entry in &entries {
+                if let EntryKind::PurchaseAccrued(accrued) = &entry.kind {
+                    check_sums(&accrued.accrual);
+                    prop_assert!(accrued.accrual.line_bases.iter().all(|line| line.basis >= Decimal::ZERO));
+                }
+            }
+            check_state(&shop)?;
+        }
+        let mut folded = Member { person: None, lots: Default::default(), header: Header::new(shop.now), ..shop.member.clone() };
+        for entry in &shop.entries {
+            prop_assert!(apply(&mut folded, entry).is_ok());
+        }
+        prop_assert_eq!(&folded, &shop.member, "{} refused", refused);
+    }
+}
+
+fn check_state(shop: &Shop) -> Result<(), TestCaseError> {
+    let header = &shop.member.header;
+    prop_assert!(header.balance.is_conserved());
+    let live: i64 = shop.member.lots.values().map(|lot| lot.remaining.0).sum();
+    prop_assert_eq!(header.balance.available.0, live);
+    prop_assert!(live >= 0);
+    let next = shop.member.lots.values().filter_map(|lot| lot.expire_time).min();
+    prop_assert!(next.is_none_or(|next| header.next_expiry_time.is_some_and(|due| due <= next)), "nothing lapses unseen");
+    prop_assert!(shop.member.lots.values().all(|lot| !lot.has_lapsed(shop.now) && lot.remaining.0 > 0 && lot.remaining <= lot.issued));
+    let sums: i64 = shop.entries.iter().map(|entry| entry.points().0).sum();
+    prop_assert_eq!(sums, live);
+    for window in header.tier.history.windows(2) {
+        prop_assert!(window[0].start_time <= window[1].start_time);
+    }
+    Ok(())
+}
