@@ -144,6 +144,7 @@ impl RunningServer {
         self.gate.close();
         // The server has ended by itself if nobody takes this.
         let _ = self.stop.send(());
+        self.health.ended().await;
         if tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
             tracing::warn!("calls were still under way after {} s; they are cut off", self.drain.as_secs());
             self.server.abort();

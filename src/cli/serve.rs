@@ -13,8 +13,8 @@ Examples:
   loyaltyd serve --listen 127.0.0.1:6000 --data /var/lib/loyaltyd --log-format json
   LOYALTYD_DATA=/var/lib/loyaltyd LOYALTYD_PROGRAM=a.yaml,b.yaml loyaltyd serve
 
-SIGTERM or SIGINT stops the service in order: it says that it is not ready, waits for the calls under way for --drain-seconds at most, writes
-the store out and exits with 0. A second signal ends it at once.";
+SIGTERM or SIGINT stops the service in order: it says that it is not ready, waits for the calls under way for --drain-seconds at \
+most, writes the store out and exits with 0. A second signal ends it at once.";
 
 pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let usage = |error: crate::config::ConfigError| CliError::Usage(error.to_string());

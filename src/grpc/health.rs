@@ -37,6 +37,14 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
+    /// Ends the streams of those who watch, who have been told, so that they do not hold up the end.
+    pub async fn ended(&self) {
+        let mut reporter = (*self.0).clone();
+        for service in SERVICES {
+            reporter.clear_service_status(service).await;
+        }
+    }
+
     async fn set(&self, status: ServingStatus) {
         for service in SERVICES {
             self.0.set_service_status(service, status).await;

@@ -1,5 +1,17 @@
-//! The integration tests, in one binary: a file a subject.
+//! One binary of integration tests: a file a subject. No mocks: the real store in a temporary folder, a manual clock, a real server on a
+//! loopback port.
+
+mod support;
 
 mod accrual;
 mod domain_properties;
+mod health;
+mod ledger;
+mod member;
+mod points;
+mod purchase;
+mod races;
+mod refused_input;
 mod rule_book;
+mod store_contract;
+mod tidy;

@@ -60,10 +60,10 @@ pub fn purchase(value: Option<v1::Purchase>, order: Order, currency: &Currency, 
         labels: labels?,
     };
     // Sums of amounts that were refused would only confuse.
-    if mistakes.found.len() == before {
-        if let Err(mistake) = purchase.check() {
-            add_mistake(path, &mistake, mistakes);
-        }
+    if mistakes.found.len() == before
+        && let Err(mistake) = purchase.check()
+    {
+        add_mistake(path, &mistake, mistakes);
     }
     Some(purchase)
 }

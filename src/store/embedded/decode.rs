@@ -1,6 +1,8 @@
 //! What `proto/loyalty/storage/v1` says becomes domain types again. Bytes that passed their check but are not what `encode.rs` writes
 //! are damage, not a panic.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
@@ -35,7 +37,7 @@ pub(super) fn entry<E: From<Malformed>>(key: &MemberKey, entry: stored::Entry, k
     let open = || keys.unseal(key, entry.sequence, &entry.sealed);
     use stored::entry::Kind;
     let kind = match entry.kind.ok_or(Malformed("kind"))? {
-        Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Box::new(purchase_accrued(accrued, occurred_time)?)),
+        Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Arc::new(purchase_accrued(accrued, occurred_time)?)),
         Kind::PointsAdjusted(one) => EntryKind::PointsAdjusted(adjusted(one)?),
         Kind::PointsExpired(one) => EntryKind::PointsExpired(expired(one)?),
         Kind::TierChanged(one) => EntryKind::TierChanged(tier_change(one)?),
@@ -148,7 +150,7 @@ fn balance(balance: stored::Balance) -> Balance {
 
 fn purchase_accrued(accrued: stored::PurchaseAccrued, occurred_time: Timestamp) -> Decoded<PurchaseAccrued> {
     Ok(PurchaseAccrued {
-        purchase: purchase(accrued.purchase.unwrap_or_default(), occurred_time)?,
+        purchase: Arc::new(purchase(accrued.purchase.unwrap_or_default(), occurred_time)?),
         accrual: accrual(accrued.accrual.unwrap_or_default())?,
         tier: optional_tier(&accrued.tier_id)?,
     })

@@ -1,0 +1,286 @@
+//! The ledger without gRPC: groups, retries inside a group, a full queue, time that passes.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan};
+use loyaltyd::{
+    contract::{rule_book, v1},
+    domain::{
+        Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, Line, LineKind, MemberId, MemberKey, MemberState, OrderId,
+        OrderKey, Person, Points, ProgramId, Purchase, Rejection, Request, RequestId, StoreId,
+    },
+    ledger::{Ledger, LedgerError, ManualClock, MemberTarget, Outcome, QUEUE_BOUND, Submission},
+    store::embedded::{EmbeddedStore, Options},
+};
+use rust_decimal::Decimal;
+
+const RULE_BOOK: &str = r#"
+programId: shop
+displayName: Shop
+currencyCode: USD
+timeZone: America/New_York
+rounding: {mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP}
+accrualRules:
+  - ruleId: base
+    perAmount: {amount: "1", points: "1"}
+expiry: {after: {days: 10}}
+tiers:
+  - {tierId: silver, displayName: Silver}
+  - {tierId: gold, displayName: Gold, threshold: {qualifyingPoints: "100"}}
+"#;
+
+struct Shop {
+    ledger: Ledger,
+    clock: Arc<ManualClock>,
+    folder: tempfile::TempDir,
+}
+
+fn noon() -> Timestamp {
+    "2026-03-10T16:00:00Z".parse().expect("a timestamp")
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(ManualClock::new(noon()));
+        let shop = Self { ledger: open(&folder, &clock), clock, folder };
+        let document: v1::Program = rule_book::read(RULE_BOOK).expect("the rule book parses");
+        shop.ledger.publish(request("publish"), document).await.expect("the rule book is published");
+        shop
+    }
+
+    fn reopen(self) -> Self {
+        self.ledger.close().expect("the ledger closes");
+        drop(self.ledger);
+        Self { ledger: open(&self.folder, &self.clock), clock: self.clock, folder: self.folder }
+    }
+
+    fn submission(&self, member: MemberTarget, id: &str, command: Command) -> Submission {
+        let program = self.ledger.program(&program()).expect("the programme is published");
+        Submission { program, member, request: request(id), actor: None, command }
+    }
+
+    async fn enroll(&self, id: &str) -> MemberId {
+        self.try_enroll(id, id).await.expect("the member enrols").key.member
+    }
+
+    async fn try_enroll(&self, id: &str, card: &str) -> Result<Outcome, LedgerError> {
+        let card = Identifier::new(IdentifierKind::Card, card).expect("a card");
+        let person = Person { identifiers: vec![card], ..Person::default() };
+        self.ledger.submit(self.submission(MemberTarget::New, id, Command::Enroll { person })).await
+    }
+
+    fn buy(&self, member: MemberId, id: &str, order: &str, dollars: i64) -> Submission {
+        self.submission(MemberTarget::Id(member), id, Command::RecordPurchase(Arc::new(purchase(order, dollars))))
+    }
+
+    fn adjust(&self, member: MemberId, id: &str, points: i64) -> Submission {
+        let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "test".into(), reference: String::new() };
+        self.submission(MemberTarget::Id(member), id, Command::AdjustPoints(adjustment))
+    }
+
+    fn available(&self, member: MemberId) -> i64 {
+        self.ledger.member(&key(member)).expect("the member is there").header.balance.available.0
+    }
+}
+
+fn open(folder: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Ledger {
+    let store = EmbeddedStore::open(folder.path(), Options::default()).expect("the store opens");
+    Ledger::open(Arc::new(store), Arc::clone(clock) as _).expect("the ledger opens")
+}
+
+fn program() -> ProgramId {
+    ProgramId::new("shop").expect("an id")
+}
+
+fn key(member: MemberId) -> MemberKey {
+    MemberKey { program: program(), member }
+}
+
+/// The fingerprint stands for the payload; the same id here means the same payload.
+fn request(id: &str) -> Request {
+    Request { id: RequestId::new(id).expect("an id"), fingerprint: Fingerprint([7; 16]) }
+}
+
+fn purchase(order: &str, dollars: i64) -> Purchase {
+    let amount = Decimal::from(dollars);
+    let line = Line {
+        sku: "tea".into(),
+        category: String::new(),
+        labels: Vec::new(),
+        quantity: Decimal::ONE,
+        amount,
+        discount: Decimal::ZERO,
+        tax: Decimal::ZERO,
+        kind: LineKind::Goods,
+    };
+    Purchase {
+        order: Some(OrderKey { store: StoreId::new("s1").expect("an id"), order: OrderId::new(order).expect("an id") }),
+        occurred_time: None,
+        channel: String::new(),
+        lines: vec![line],
+        order_discount: Decimal::ZERO,
+        prices_include_tax: true,
+        shipping: Decimal::ZERO,
+        tip: Decimal::ZERO,
+        total: amount,
+        tenders: Vec::new(),
+        labels: Vec::new(),
+    }
+}
+
+fn rejection(result: Result<Outcome, LedgerError>) -> Rejection {
+    match result {
+        Err(LedgerError::Rejected(rejection)) => rejection,
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_group_of_commands_for_one_member_is_decided_in_order() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    let purchases = (0..600).map(|n| shop.buy(member, &format!("r{n}"), &format!("o{n}"), 2)).collect();
+    let outcomes = shop.ledger.submit_all(purchases).await;
+    assert_eq!(outcomes.len(), 600);
+    let accrued: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().expect("it is recorded").entries[0].balance.available.0).collect();
+    assert_eq!(accrued, (1..=600).map(|n| 2 * n).collect::<Vec<i64>>());
+    let changes = outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.entries.len() == 2)).count();
+    assert_eq!(changes, 1, "one purchase leads to gold");
+    let shop = shop.reopen();
+    assert_eq!(shop.available(member), 1200);
+}
+
+#[tokio::test]
+async fn the_same_request_twice_in_one_group_is_one_purchase() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    let twice = vec![shop.buy(member, "r", "o", 5), shop.buy(member, "r", "o", 5), shop.buy(member, "r2", "o", 5)];
+    let mut outcomes = shop.ledger.submit_all(twice).await;
+    let other = rejection(outcomes.pop().expect("three outcomes"));
+    assert!(matches!(other, Rejection::PurchaseExists { .. }), "{other}");
+    let second = outcomes.pop().expect("two outcomes").expect("the repeat is answered");
+    let first = outcomes.pop().expect("one outcome").expect("it is recorded");
+    assert_eq!(first.entries, second.entries);
+    assert_eq!(shop.available(member), 5);
+}
+
+#[tokio::test]
+async fn a_request_id_with_another_payload_changes_nothing() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.submit(shop.buy(member, "r", "o", 5)).await.expect("it is recorded");
+    let mut other = shop.buy(member, "r", "o", 6);
+    other.request.fingerprint = Fingerprint([8; 16]);
+    assert_eq!(rejection(shop.ledger.submit(other).await), Rejection::RequestIdReused);
+    assert_eq!(shop.available(member), 5);
+}
+
+#[tokio::test]
+async fn a_retried_enrolment_shows_the_member_as_it_was_then() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.submit(shop.buy(member, "r", "o", 5)).await.expect("it is recorded");
+    let suspend = shop.submission(MemberTarget::Id(member), "s", Command::Suspend { reason: "lost card".into() });
+    shop.ledger.submit(suspend).await.expect("it is suspended");
+    let shop = shop.reopen();
+    let again = shop.try_enroll("m", "m").await.expect("the first answer again");
+    let shown = again.member.expect("an enrolment shows the member");
+    assert_eq!((again.key.member, shown.header.last_sequence, shown.header.state), (member, 1, MemberState::Active));
+    assert_eq!(shop.ledger.members(&program(), None, 10).expect("a list").len(), 1);
+}
+
+#[tokio::test]
+async fn an_identifier_belongs_to_one_member_also_within_a_group() {
+    let shop = Shop::open().await;
+    let card = Identifier::new(IdentifierKind::Card, "c-1").expect("a card");
+    let person = Person { identifiers: vec![card.clone()], ..Person::default() };
+    let enroll = |id: &str| shop.submission(MemberTarget::New, id, Command::Enroll { person: person.clone() });
+    let outcomes = shop.ledger.submit_all(vec![enroll("a"), enroll("b")]).await;
+    let [first, second] = <[_; 2]>::try_from(outcomes).expect("two outcomes");
+    assert_eq!(rejection(second), Rejection::IdentifierTaken { kind: IdentifierKind::Card });
+    let found = shop.ledger.find(&program(), &MemberTarget::Identifier(card)).expect("it is found");
+    assert_eq!(found, first.expect("it is enrolled").key);
+}
+
+#[tokio::test]
+async fn points_are_taken_from_the_lots_that_lapse_soonest_and_never_below_zero() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.submit(shop.buy(member, "r1", "o1", 10)).await.expect("it is recorded");
+    shop.clock.set(noon() + 48.hours());
+    shop.ledger.submit(shop.buy(member, "r2", "o2", 10)).await.expect("it is recorded");
+    // In one group: the second needs lots that the first has changed.
+    let outcomes =
+        shop.ledger.submit_all(vec![shop.adjust(member, "a1", -4), shop.adjust(member, "a2", -8), shop.adjust(member, "a3", -9)]).await;
+    let [one, two, three] = <[_; 3]>::try_from(outcomes).expect("three outcomes");
+    let taken = |outcome: Result<Outcome, LedgerError>| match &outcome.expect("it is adjusted").entries[0].kind {
+        EntryKind::PointsAdjusted(adjusted) => {
+            adjusted.allocations.iter().map(|taken| (taken.lot.id().0, taken.points.0)).collect::<Vec<_>>()
+        }
+        other => panic!("not an adjustment: {other:?}"),
+    };
+    assert_eq!(taken(one), [(1, 4)]);
+    assert_eq!(taken(two), [(1, 6), (2, 2)]);
+    assert_eq!(rejection(three), Rejection::InsufficientPoints { available: Points(8), requested: Points(9) });
+    assert_eq!(shop.available(member), 8);
+}
+
+#[tokio::test]
+async fn lapsed_points_are_gone_for_every_read_and_entered_with_the_next_command() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.submit(shop.buy(member, "r1", "o1", 10)).await.expect("it is recorded");
+    shop.clock.set(noon() + 480.hours());
+    assert_eq!(shop.available(member), 0);
+    assert!(shop.ledger.lots(&key(member), None, 10).expect("a list").is_empty());
+    let newest = shop.ledger.entries(&key(member), None, 1).expect("a list").pop().expect("an entry");
+    assert!(matches!(newest.kind, EntryKind::PointsExpired(_)));
+    let outcome = shop.ledger.submit(shop.buy(member, "r2", "o2", 3)).await.expect("it is recorded");
+    assert_eq!(outcome.entries[0].sequence, 4, "the lapse was entered before the purchase");
+    let written = shop.ledger.entry(&key(member), 3).expect("the entry is there");
+    assert_eq!((written.occurred_time, written.points()), (newest.occurred_time, Points(-10)));
+    assert_eq!(shop.available(member), 3);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_loses_nothing() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    // All are sent before any is awaited, so most find the queue full.
+    let mut waiting = Vec::new();
+    for n in 0..3 * QUEUE_BOUND {
+        let (ledger, submission) = (shop.ledger.clone(), shop.buy(member, &format!("r{n}"), &format!("o{n}"), 1));
+        waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
+    }
+    let (mut recorded, mut refused) = (0, 0);
+    for task in waiting {
+        match task.await.expect("the task ends") {
+            Ok(_) => recorded += 1,
+            Err(LedgerError::QueueFull { .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(recorded + refused, 3 * QUEUE_BOUND);
+    assert!(recorded >= QUEUE_BOUND, "{recorded} recorded");
+    assert_eq!(shop.available(member), i64::try_from(recorded).expect("a small number"));
+}
+
+#[tokio::test]
+async fn publishing_the_same_again_changes_nothing_and_a_closed_ledger_says_so() {
+    let shop = Shop::open().await;
+    let document: v1::Program = rule_book::read(RULE_BOOK).expect("the rule book parses");
+    let again = shop.ledger.publish(request("publish-2"), document.clone()).await.expect("it is answered");
+    assert!(!again.changed);
+    assert_eq!(again.document.version, 1);
+    let renamed = v1::Program { display_name: "Shop two".into(), ..document };
+    let next = shop.ledger.publish(request("publish-3"), renamed.clone()).await.expect("it is published");
+    assert!(next.changed);
+    let repeated = shop.ledger.publish(request("publish-3"), renamed).await.expect("it is answered");
+    assert_eq!((repeated.document, repeated.changed), (next.document, true));
+    let shop = shop.reopen();
+    assert_eq!(shop.ledger.document(&program(), None).expect("it is there").version, 2);
+    shop.ledger.close().expect("it closes");
+    let late = shop.try_enroll("late", "late").await;
+    assert!(matches!(late, Err(LedgerError::Closing)), "{late:?}");
+}

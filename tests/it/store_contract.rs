@@ -1,0 +1,310 @@
+//! What every store must do, written against the trait; a store adds itself by a factory at the end.
+
+use std::sync::Arc;
+
+use loyaltyd::{
+    domain::{Command, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
+    store::{
+        Commit, MemberDemand, Store,
+        embedded::{EmbeddedStore, Options},
+    },
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use crate::support::histories::{World, adjustment, commit, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase};
+
+/// Opens the store of a test; again what was there before, if it was opened before.
+pub trait Factory {
+    fn open(&self) -> Arc<dyn Store>;
+}
+
+fn what_was_committed_is_read(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    world.publish(&*store, 1);
+    world.publish(&*store, 2);
+    for number in 1..=5 {
+        world.enroll(&*store, number);
+    }
+    // One commit over several members, several commands of one member, several lots.
+    world.decide(1, &purchase(1, 12_34, None)).expect("a purchase");
+    world.decide(1, &purchase(2, 99_99, None)).expect("a purchase");
+    world.decide(2, &purchase(3, 1, None)).expect("a purchase");
+    world.decide(3, &adjustment(55)).expect("an adjustment");
+    world.decide(3, &adjustment(-5)).expect("an adjustment");
+    world.commit(&*store);
+    world.decide(4, &Command::AddIdentifier { identifier: phone(44) }).expect("an identifier");
+    world.decide(4, &Command::RemoveIdentifier { identifier: phone(4) }).expect("an identifier");
+    let update = ProfileUpdate { display_name: Some("Another name".to_owned()), birth_date: Some(None), language_code: None };
+    world.decide(5, &Command::UpdateProfile(update)).expect("an update");
+    world.decide(5, &Command::Suspend { reason: "fraud".to_owned() }).expect("a suspension");
+    world.commit(&*store);
+    world.check(&*store);
+    store.flush().expect("rows are written out");
+    world.check(&*store);
+    drop(store);
+    world.check(&*factory.open());
+}
+
+fn unknown_names_are_absent(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    let demand = MemberDemand { now: world.now, points: None, person: true };
+    assert_eq!(store.member(&key(1), demand).expect("a read"), None);
+    world.enroll(&*store, 1);
+    let other = ProgramId::new("other").expect("a valid id");
+    let elsewhere = MemberKey { program: other.clone(), member: member_id(1) };
+    assert_eq!(store.member(&key(2), demand).expect("a read"), None);
+    assert_eq!(store.member(&elsewhere, demand).expect("a read"), None);
+    assert_eq!(store.member_by_identifier(&program_id(), &phone(2)).expect("a read"), None);
+    assert_eq!(store.member_by_identifier(&other, &phone(1)).expect("a read"), None);
+    assert_eq!(store.request(&program_id(), &RequestId::new("never").expect("a valid id")).expect("a read"), None);
+    assert_eq!(store.purchase(&program_id(), &order(1)).expect("a read"), None);
+    assert_eq!(store.entries(&key(2), 1, 10).expect("a read"), []);
+    assert_eq!(store.lots(&key(2), None, 10).expect("a read"), []);
+    assert_eq!(store.members(&other, None, 10).expect("a read"), []);
+}
+
+fn a_dropped_unit_changes_nothing(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    world.enroll(&*store, 1);
+    let before = store.begin(&[]).expect("a unit of work").commit(Commit::default()).expect("nothing to commit");
+    drop(store.begin(&[]).expect("a unit of work begins"));
+    world.check(&*store);
+    world.decide(1, &purchase(1, 500, None)).expect("a purchase");
+    let after = world.commit(&*store);
+    assert_eq!(after.0, before.0 + 1);
+    // A unit sees what was committed before it.
+    let unit = store.begin(&[]).expect("a unit of work begins");
+    assert_eq!(unit.entries(&key(1), 1, 10).expect("a read"), world.entries[&member_id(1)]);
+}
+
+fn pages_go_on_where_they_ended(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    // Rows both in what was written out and in what waits.
+    for number in [9, 1, 200, 77] {
+        world.enroll(&*store, number);
+        world.decide(number, &adjustment(10)).expect("an adjustment");
+        world.commit(&*store);
+    }
+    store.flush().expect("rows are written out");
+    for number in [8, 255, 78] {
+        world.enroll(&*store, number);
+    }
+    for step in 0..7 {
+        world.now += hours(1);
+        world.decide(9, &adjustment(10 + step)).expect("an adjustment");
+        world.commit(&*store);
+    }
+    let ids: Vec<MemberId> = world.members.keys().copied().collect();
+    for size in 1..=8 {
+        let mut found = Vec::new();
+        while let page = store.members(&program_id(), found.last().copied(), size).expect("a page")
+            && !page.is_empty()
+        {
+            assert!(page.len() <= size);
+            found.extend(page);
+        }
+        assert_eq!(found, ids);
+    }
+    let all: Vec<LotKey> = world.members[&member_id(9)].lots.keys().copied().collect();
+    for size in 1..=9 {
+        let mut found: Vec<LotKey> = Vec::new();
+        while let page = lot_keys(&store.lots(&key(9), found.last().copied(), size).expect("a page"))
+            && !page.is_empty()
+        {
+            assert!(page.len() <= size);
+            found.extend(page);
+        }
+        assert_eq!(found, all);
+    }
+    let entries = &world.entries[&member_id(9)];
+    assert_eq!(store.entries(&key(9), 3, 5).expect("entries"), entries[2..5]);
+    assert_eq!(store.entries(&key(9), 5, 3).expect("entries"), []);
+}
+
+/// Lots that have lapsed and the one after them; as many live ones as cover the points.
+fn a_member_is_loaded_as_far_as_asked(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    world.enroll(&*store, 1);
+    for points in [10, 20, 30, 40] {
+        world.decide(1, &adjustment(points)).expect("an adjustment");
+        world.commit(&*store);
+        if points == 20 {
+            store.flush().expect("rows are written out");
+        }
+        world.now += hours(24);
+    }
+    let expiries: Vec<_> = world.members[&member_id(1)].lots.values().map(|lot| lot.expire_time.expect("lots lapse")).collect();
+    let load = |now, points: Option<i64>| {
+        let demand = MemberDemand { now, points: points.map(Points), person: false };
+        let member = store.member(&key(1), demand).expect("a read").expect("the member is there");
+        assert_eq!(member.person, None);
+        member.lots.values().map(|lot| lot.remaining.0).collect::<Vec<_>>()
+    };
+    // Two lots have lapsed in the world by now; the store still holds what was last committed.
+    let held: Vec<i64> = world.members[&member_id(1)].lots.values().map(|lot| lot.remaining.0).collect();
+    assert_eq!(load(expiries[0] - hours(1), Some(1)), held[..1]);
+    assert_eq!(load(expiries[0] - hours(1), Some(held[0])), held[..1]);
+    assert_eq!(load(expiries[0] - hours(1), Some(held[0] + 1)), held[..2]);
+    assert_eq!(load(expiries[0] - hours(1), Some(i64::MAX)), held);
+    assert_eq!(load(expiries[0], None), held[..2]);
+    assert_eq!(load(expiries[0], Some(held[1] + 1)), held[..3.min(held.len())]);
+    assert_eq!(load(expiries[expiries.len() - 1], None), held);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Enroll(u8),
+    Purchase(u8, i64, i64),
+    Adjust(u8, i64),
+    AddPhone(u8, u32),
+    RemovePhone(u8, u32),
+    Rename(u8, String),
+    Wait(i64),
+    Commit,
+    Flush,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let member = 1..6u8;
+    let step = prop_oneof![
+        2 => member.clone().prop_map(Step::Enroll),
+        8 => (member.clone(), 0..20_000i64, 0..100i64).prop_map(|(member, cents, ago)| Step::Purchase(member, cents, ago)),
+        4 => (member.clone(), -300..300i64).prop_map(|(member, points)| Step::Adjust(member, points)),
+        1 => (member.clone(), 0..20u32).prop_map(|(member, digits)| Step::AddPhone(member, digits)),
+        1 => (member.clone(), 0..20u32).prop_map(|(member, digits)| Step::RemovePhone(member, digits)),
+        1 => (member, "[a-z]{0,12}").prop_map(|(member, name)| Step::Rename(member, name)),
+        3 => (1..40i64).prop_map(Step::Wait),
+        6 => Just(Step::Commit),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
+    let mut store = factory.open();
+    let mut world = World::new();
+    for (index, step) in steps.into_iter().enumerate() {
+        let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
+        let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
+        // What the domain or the ledger would refuse is not part of the history.
+        match step {
+            Step::Enroll(member) if !enrolled(&world, member) => {
+                drop(world.decide(member, &Command::Enroll { person: person("A name", &[]) }))
+            }
+            Step::Purchase(member, cents, ago) if enrolled(&world, member) => {
+                let occurred = (ago % 2 == 0).then(|| world.now - hours(ago));
+                drop(world.decide(member, &purchase(index as u64, cents, occurred)));
+            }
+            Step::Adjust(member, points) if enrolled(&world, member) && points != 0 => drop(world.decide(member, &adjustment(points))),
+            Step::AddPhone(member, digits) if enrolled(&world, member) && taken(&world, digits).is_none() => {
+                drop(world.decide(member, &Command::AddIdentifier { identifier: phone(digits) }))
+            }
+            Step::RemovePhone(member, digits) if enrolled(&world, member) => {
+                drop(world.decide(member, &Command::RemoveIdentifier { identifier: phone(digits) }))
+            }
+            Step::Rename(member, name) if enrolled(&world, member) => {
+                let update = ProfileUpdate { display_name: Some(name), ..ProfileUpdate::default() };
+                drop(world.decide(member, &Command::UpdateProfile(update)));
+            }
+            Step::Wait(time) => world.now += hours(time),
+            Step::Commit => drop(world.commit(&*store)),
+            Step::Flush => store.flush().expect("rows are written out"),
+            Step::Reopen => {
+                drop(store);
+                reopening();
+                store = factory.open();
+            }
+            Step::Enroll(_) | Step::Purchase(..) | Step::Adjust(..) | Step::AddPhone(..) | Step::RemovePhone(..) | Step::Rename(..) => {}
+        }
+    }
+    world.commit(&*store);
+    world.check(&*store);
+    drop(store);
+    reopening();
+    world.check(&*factory.open());
+}
+
+fn many_members_in_one_commit(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    for number in 0..=255 {
+        world.decide(number, &Command::Enroll { person: person("A name", &[phone(u32::from(number))]) }).expect("a new member");
+        world.decide(number, &purchase(u64::from(number), 10_00, None)).expect("a purchase");
+    }
+    let all = world.take();
+    commit(&*store, all);
+    world.check(&*store);
+    drop(store);
+    world.check(&*factory.open());
+}
+
+struct Embedded {
+    folder: TempDir,
+    options: Options,
+}
+
+impl Embedded {
+    fn new(options: Options) -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), options }
+    }
+
+    /// Small enough that every bound is met.
+    fn small() -> Self {
+        Self::new(Options { segment_bytes: 4 << 10, overlay_bytes: 4 << 10, sled_cache_bytes: 1 << 20, operator_key: Some([7; 32]) })
+    }
+
+    fn forget_tables(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("tables")).expect("the tables are removed");
+    }
+}
+
+impl Factory for Embedded {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(EmbeddedStore::open(self.folder.path(), self.options.clone()).expect("the store opens"))
+    }
+}
+
+macro_rules! embedded {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test]
+            fn $test() {
+                super::$test(&super::Embedded::new(super::Options::default()));
+                super::$test(&super::Embedded::small());
+            })*
+        }
+    };
+}
+
+embedded!(
+    what_was_committed_is_read,
+    unknown_names_are_absent,
+    a_dropped_unit_changes_nothing,
+    pages_go_on_where_they_ended,
+    a_member_is_loaded_as_far_as_asked,
+    many_members_in_one_commit,
+);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories_are_kept(steps in steps()) {
+        a_random_history_is_kept(&Embedded::small(), steps, || {});
+    }
+
+    /// What the store answers after its tables were made again is the fold of the journal's entries.
+    #[test]
+    fn random_histories_are_folded_again_from_the_journal(steps in steps()) {
+        let factory = Embedded::small();
+        a_random_history_is_kept(&factory, steps, || factory.forget_tables());
+    }
+}

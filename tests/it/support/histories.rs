@@ -1,0 +1,248 @@
+//! Members' histories for tests of stores: decided by the domain under a rule book, committed, and remembered.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::{
+    contract::{program, rule_book},
+    domain::{
+        ActorId, Adjustment, BirthDate, Command, Context, Entry, Fingerprint, Header, Identifier, IdentifierKind, Line, LineKind, Lot,
+        LotKey, Member, MemberId, MemberKey, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Rejection,
+        Request, RequestId, Sealed, StoreId, decide,
+    },
+    store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
+};
+use rust_decimal::Decimal;
+
+/// Points lapse two days after earning; two tiers; one of the rules has a cap, one rounds the fraction on.
+const RULE_BOOK: &str = r#"
+programId: club
+displayName: Club
+currencyCode: USD
+timeZone: Asia/Ho_Chi_Minh
+pointsPrecision: 1
+rounding: { mode: MODE_FLOOR, stage: STAGE_ORDER, carryFraction: true }
+expiry: { after: { days: 2 } }
+accrualRules:
+  - ruleId: base
+    displayName: A point a dollar
+    perAmount: { amount: "1", points: "1" }
+  - ruleId: visit
+    displayName: Once a day
+    perOrder: { points: "2" }
+    limits: { cap: { points: "4", period: PERIOD_DAY } }
+tiers:
+  - tierId: silver
+    displayName: Silver
+  - tierId: gold
+    displayName: Gold
+    threshold: { qualifyingPoints: "40" }
+    multiplier: "1.5"
+"#;
+
+pub fn start() -> Timestamp {
+    "2026-01-15T10:00:00Z".parse().expect("a valid instant")
+}
+
+pub fn hours(hours: i64) -> SignedDuration {
+    SignedDuration::from_hours(hours)
+}
+
+pub fn program_id() -> ProgramId {
+    ProgramId::new("club").expect("a valid id")
+}
+
+pub fn member_id(number: u8) -> MemberId {
+    MemberId([number; 16])
+}
+
+pub fn key(number: u8) -> MemberKey {
+    MemberKey { program: program_id(), member: member_id(number) }
+}
+
+pub fn phone(digits: u32) -> Identifier {
+    Identifier::new(IdentifierKind::Phone, &format!("+84{:09}", digits)).expect("a valid phone number")
+}
+
+pub fn person(name: &str, identifiers: &[Identifier]) -> Person {
+    let profile = Profile {
+        display_name: name.to_owned(),
+        birth_date: Some(BirthDate { year: Some(1990), month: 2, day: 28 }),
+        language_code: "vi-VN".to_owned(),
+    };
+    Person { profile, identifiers: identifiers.to_vec() }
+}
+
+pub fn order(number: u64) -> OrderKey {
+    OrderKey { store: StoreId::new("store-1").expect("a valid id"), order: OrderId::new(&format!("order-{number}")).expect("a valid id") }
+}
+
+pub fn purchase(number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Command {
+    let amount = Decimal::new(cents, 2);
+    let line = Line {
+        sku: "sku-1".to_owned(),
+        category: "tea".to_owned(),
+        labels: vec!["organic".to_owned()],
+        quantity: Decimal::new(1500, 3),
+        amount,
+        discount: Decimal::ZERO,
+        tax: Decimal::ZERO,
+        kind: LineKind::Goods,
+    };
+    Command::RecordPurchase(Arc::new(Purchase {
+        order: Some(order(number)),
+        occurred_time,
+        channel: "pos".to_owned(),
+        lines: vec![line],
+        order_discount: Decimal::ZERO,
+        prices_include_tax: true,
+        shipping: Decimal::ZERO,
+        tip: Decimal::ZERO,
+        total: amount,
+        tenders: Vec::new(),
+        labels: Vec::new(),
+    }))
+}
+
+pub fn adjustment(points: i64) -> Command {
+    Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason: "goodwill".to_owned(), reference: String::new() })
+}
+
+/// What a store must answer, as remembered by the test; and the clock.
+pub struct World {
+    pub now: Timestamp,
+    pub programs: ProgramHistory,
+    pub publications: Vec<Publication>,
+    pub members: BTreeMap<MemberId, Member>,
+    pub entries: BTreeMap<MemberId, Vec<Entry>>,
+    pub requests: Vec<(RequestId, RequestRow)>,
+    pub purchases: Vec<(OrderKey, PurchaseRow)>,
+    pub identifiers: BTreeMap<Identifier, Option<MemberId>>,
+    count: u64,
+    /// What the next commit writes.
+    pending: BTreeMap<MemberId, Vec<Entry>>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let document = rule_book::read(RULE_BOOK).expect("the rule book is well-formed");
+        let program = program::parse(&document, 1, start()).expect("the rule book is valid");
+        Self {
+            now: start(),
+            programs: ProgramHistory::new(Arc::new(program)),
+            publications: Vec::new(),
+            members: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            requests: Vec::new(),
+            purchases: Vec::new(),
+            identifiers: BTreeMap::new(),
+            count: 0,
+            pending: BTreeMap::new(),
+        }
+    }
+
+    fn next_request(&mut self) -> Request {
+        self.count += 1;
+        // Both forms that ids are stored in.
+        let id =
+            if self.count % 2 == 0 { format!("request-{}", self.count) } else { format!("0198c0de-0000-7000-8000-{:012x}", self.count) };
+        Request { id: RequestId::new(&id).expect("a valid id"), fingerprint: Fingerprint([self.count as u8; 16]) }
+    }
+
+    /// Publishes a rule book that nobody reads.
+    pub fn publish(&mut self, store: &dyn Store, version: u32) -> CommitSeq {
+        let request = self.next_request();
+        let outcome = RequestOutcome::Publication { version };
+        self.requests.push((request.id.clone(), RequestRow { fingerprint: request.fingerprint, outcome }));
+        let document = format!("rule book {version}").into_bytes();
+        let publication = Publication { program: program_id(), version, publish_time: self.now, request, document };
+        self.publications.push(publication.clone());
+        commit(store, Commit { publications: vec![publication], members: Vec::new() })
+    }
+
+    /// Decides a command; it is committed with the next [`World::commit`].
+    pub fn decide(&mut self, number: u8, command: &Command) -> Result<(), Rejection> {
+        let id = member_id(number);
+        let request = self.next_request();
+        let actor = ActorId::new("staff-7").expect("a valid id");
+        let context = Context { programs: &self.programs, now: self.now, request: Some(&request), actor: Some(&actor) };
+        let new = || Member { key: key(number), header: Header::new(self.now), person: None, lots: BTreeMap::new() };
+        let before = self.members.get(&id).cloned().unwrap_or_else(new);
+        let decision = decide(context, before, command)?;
+        self.members.insert(id, decision.member);
+        let own = decision.entries.iter().filter(|entry| entry.request.is_some()).map(|entry| entry.sequence);
+        let (first, last) = (own.clone().min().expect("a command has entries"), own.max().expect("a command has entries"));
+        let outcome = RequestOutcome::Entries { member: id, first, last };
+        self.requests.push((request.id, RequestRow { fingerprint: request.fingerprint, outcome }));
+        match command {
+            Command::RecordPurchase(purchase) => {
+                let order = purchase.order.clone().expect("a recorded purchase has an order");
+                self.purchases.push((order, PurchaseRow { member: id, entry_sequence: first }));
+            }
+            Command::Enroll { person } => self.identifiers.extend(person.identifiers.iter().map(|held| (held.clone(), Some(id)))),
+            Command::AddIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), Some(id))),
+            Command::RemoveIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), None)),
+            Command::UpdateProfile(_)
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. }
+            | Command::AdjustPoints(_) => {}
+        }
+        self.entries.entry(id).or_default().extend(decision.entries.iter().cloned());
+        self.pending.entry(id).or_default().extend(decision.entries);
+        Ok(())
+    }
+
+    /// What was decided since the last commit.
+    pub fn take(&mut self) -> Commit {
+        let pending = std::mem::take(&mut self.pending);
+        let change = |(id, entries)| MemberChange { entries, after: self.members[&id].clone() };
+        Commit { publications: Vec::new(), members: pending.into_iter().map(change).collect() }
+    }
+
+    pub fn commit(&mut self, store: &dyn Store) -> CommitSeq {
+        let all = self.take();
+        commit(store, all)
+    }
+
+    pub fn enroll(&mut self, store: &dyn Store, number: u8) {
+        let person = person(&format!("Person {number}"), &[phone(u32::from(number))]);
+        self.decide(number, &Command::Enroll { person }).expect("a new member enrols");
+        self.commit(store);
+    }
+
+    /// Everything that a store answers is what the test remembers.
+    pub fn check(&self, store: &dyn Store) {
+        let program = program_id();
+        for (id, member) in &self.members {
+            let demand = MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), person: true };
+            let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
+            assert_eq!(&found, member);
+            assert!(matches!(found.person, Some(Sealed::Open(_))));
+            let entries = &self.entries[id];
+            assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
+            let lots: Vec<Lot> = member.lots.values().cloned().collect();
+            assert_eq!(store.lots(&member.key, None, usize::MAX).expect("lots are read"), lots);
+        }
+        for (request, row) in &self.requests {
+            assert_eq!(store.request(&program, request).expect("a request is read").as_ref(), Some(row));
+        }
+        for (order, row) in &self.purchases {
+            assert_eq!(store.purchase(&program, order).expect("a purchase is read").as_ref(), Some(row));
+        }
+        for (identifier, holder) in &self.identifiers {
+            assert_eq!(store.member_by_identifier(&program, identifier).expect("an identifier is read"), *holder);
+        }
+        let ids: Vec<MemberId> = self.members.keys().copied().collect();
+        assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
+        assert_eq!(store.publications().expect("publications are read"), self.publications);
+    }
+}
+
+pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {
+    store.begin(&[]).expect("a unit of work begins").commit(commit).expect("the commit is durable")
+}
+
+pub fn lot_keys(lots: &[Lot]) -> Vec<LotKey> {
+    lots.iter().map(Lot::key).collect()
+}

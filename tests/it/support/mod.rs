@@ -1,0 +1,131 @@
+//! A server in this process, on a port of the system's choice, over a temporary folder, with a clock that stands still.
+
+mod build;
+pub mod histories;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use jiff::{Timestamp, ToSpan};
+use loyaltyd::{
+    app::{self, RunningServer},
+    config::Config,
+    contract::v1::{
+        self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
+        program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
+    },
+    ledger::{Clock, ManualClock},
+};
+use tempfile::TempDir;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+pub use build::*;
+
+/// The programme that the rule book of [`build::rule_book`] makes.
+pub const PROGRAM: &str = "vietnam";
+
+pub struct TestServer {
+    server: RunningServer,
+    pub clock: Arc<ManualClock>,
+    pub channel: Channel,
+    folder: TempDir,
+}
+
+impl TestServer {
+    /// With the rule book published and nobody enrolled.
+    pub async fn start() -> Self {
+        let clock = Arc::new(ManualClock::new(noon()));
+        let folder = TempDir::new().expect("a temporary folder");
+        Self::start_in(folder, clock, vec![rule_book()]).await
+    }
+
+    pub async fn start_in(folder: TempDir, clock: Arc<ManualClock>, programs: Vec<v1::Program>) -> Self {
+        let mut server = app::start(config(folder.path(), programs), Arc::clone(&clock) as Arc<dyn Clock>).await.expect("it starts");
+        server.ready().await.expect("it reads its ledger");
+        let channel = connect(&server).await;
+        Self { server, clock, channel, folder }
+    }
+
+    /// Stops it in order and starts it again over the same folder.
+    pub async fn restart(self) -> Self {
+        let Self { server, clock, channel, folder } = self;
+        drop(channel);
+        server.shutdown().await.expect("it stops in order");
+        Self::start_in(folder, clock, vec![rule_book()]).await
+    }
+
+    pub async fn stop(self) {
+        drop(self.channel);
+        self.server.shutdown().await.expect("it stops in order");
+    }
+
+    pub fn programs(&self) -> ProgramServiceClient<Channel> {
+        ProgramServiceClient::new(self.channel.clone())
+    }
+
+    pub fn members(&self) -> MemberServiceClient<Channel> {
+        MemberServiceClient::new(self.channel.clone())
+    }
+
+    pub fn purchases(&self) -> PurchaseServiceClient<Channel> {
+        PurchaseServiceClient::new(self.channel.clone()).max_encoding_message_size(64 << 20)
+    }
+
+    pub fn points(&self) -> PointsServiceClient<Channel> {
+        PointsServiceClient::new(self.channel.clone())
+    }
+
+    /// A new member with a card; the id.
+    pub async fn enroll(&self, card: &str) -> String {
+        let answer = self.members().enroll_member(enrolment(card)).await.expect("a new card enrols");
+        answer.into_inner().member.expect("a member").member_id
+    }
+
+    pub async fn member(&self, id: &str) -> v1::Member {
+        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id) };
+        self.members().get_member(request).await.expect("the member is there").into_inner().member.expect("a member")
+    }
+
+    pub fn days_later(&self, days: i64) {
+        self.clock.set(self.clock.now().checked_add((days * 24).hours()).expect("within the calendar"));
+    }
+}
+
+pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        data: folder.join("data"),
+        programs,
+        operator_key: None,
+        drain: Duration::from_secs(5),
+    }
+}
+
+pub async fn connect(server: &RunningServer) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
+    endpoint.connect().await.expect("the server listens")
+}
+
+/// 12:00 in Ho Chi Minh City.
+pub fn noon() -> Timestamp {
+    "2026-03-10T05:00:00Z".parse().expect("an instant")
+}
+
+/// What a refusal says: the code, the reason, and the fields.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub code: Code,
+    pub reason: String,
+    pub fields: Vec<String>,
+}
+
+pub fn refused(status: &Status) -> Refused {
+    let details = status.get_error_details();
+    let fields = details.bad_request().map(|bad| bad.field_violations.iter().map(|violation| violation.field.clone()).collect());
+    let info = details.error_info();
+    assert!(info.is_none_or(|info| info.domain == "loyaltyd"), "{info:?}");
+    Refused { code: status.code(), reason: info.map_or_else(String::new, |info| info.reason.clone()), fields: fields.unwrap_or_default() }
+}
