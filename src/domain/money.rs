@@ -95,9 +95,10 @@ pub fn parse_decimal(text: &str, max_integer_digits: usize, max_fraction_digits:
     if fraction.len() > max_fraction_digits as usize {
         return Err(DecimalError::FractionDigits { found: fraction.len(), limit: max_fraction_digits });
     }
-    let number = integer.bytes().chain(fraction.bytes()).try_fold(0i128, |number, digit| {
-        number.checked_mul(10)?.checked_add(i128::from(digit - b'0'))
-    });
+    let number = integer
+        .bytes()
+        .chain(fraction.bytes())
+        .try_fold(0i128, |number, digit| number.checked_mul(10)?.checked_add(i128::from(digit - b'0')));
     let scale = fraction.len() as u32;
     number.and_then(|number| Decimal::try_from_i128_with_scale(number, scale).ok()).ok_or(DecimalError::Syntax)
 }

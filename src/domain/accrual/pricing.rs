@@ -7,9 +7,7 @@ use super::{
     matching::{Matched, QUANTITY_DIGITS},
     ratio::{Ratio, points},
 };
-use crate::domain::{
-    AccrualRule, LimitKind, Overflow, PeriodStart, Points, Program, Rate, RoundingStage, RoundingStep, money,
-};
+use crate::domain::{AccrualRule, LimitKind, Overflow, PeriodStart, Points, Program, Rate, RoundingStage, RoundingStep, money};
 
 /// What all rules give.
 pub(super) struct Prices {
