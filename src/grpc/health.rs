@@ -61,6 +61,8 @@ pub(super) fn add_to(routes: &mut RoutesBuilder, health: &Health) {
         Builder::configure()
             .register_encoded_file_descriptor_set(CONTRACT)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that clients that know only reflection can show the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let invariant = "the descriptors are those that the build made";
     routes

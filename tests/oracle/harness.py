@@ -31,15 +31,14 @@ class Loyaltyd:
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
-        host, port = self.address.split(":")
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the server did not start:\n{(self.folder / 'server.log').read_text()[-3000:]}")
-            try:
-                socket.create_connection((host, int(port)), timeout=1).close()
+            # It answers when it has read its ledger.
+            probe = [self.binary, "program", "show", "--server", self.address]
+            if subprocess.run(probe, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
                 return
-            except OSError:
-                time.sleep(0.02)
+            time.sleep(0.02)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
