@@ -74,7 +74,7 @@ pub enum Name<'a> {
 /// How far a member is to be loaded. The header always is.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberDemand {
-    /// Lots that have lapsed by now are loaded, and the one after them.
+    /// If lots have lapsed by now, they are loaded, and the one after them.
     pub now: Timestamp,
     /// So many points' worth of lots that have not lapsed, in their order.
     pub points: Option<Points>,

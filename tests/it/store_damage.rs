@@ -387,6 +387,7 @@ fn check_counts_and_compares() {
     let mut wrong = world.take();
     wrong.members[0].after.header.lifetime.visits += 1;
     commit(&store, wrong);
+    store.flush().expect("rows are written out");
     drop(store);
     let report = check(folder.path(), &options()).expect("the journal is whole");
     assert_eq!((report.is_sound(), report.difference_count), (false, 1));

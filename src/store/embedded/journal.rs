@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
+    thread::{self, JoinHandle},
 };
 
 use super::segment::{
@@ -15,6 +16,7 @@ use crate::store::StoreError;
 const EXTENSION: &str = "seg";
 /// A segment that is being made; it becomes one when it is renamed.
 const UNFINISHED: &str = "new";
+const SPARE: &str = "spare.new";
 
 /// Where some bytes lie in the journal, and their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +42,14 @@ pub(super) struct Appender {
     journal: Arc<Journal>,
     segment: Arc<Segment>,
     segment_bytes: u64,
+    /// The next segment's file, in the making: writing its zeros takes a while.
+    spare: Option<JoinHandle<Result<File, StoreError>>>,
     /// Where the next record goes.
     offset: u64,
     next_seq: u64,
     last_hash: Hash,
     /// Where what was not wholly written at the end of the segment ends, until it is cut off.
     torn: Option<u64>,
-    /// A write or fsync failed: what is on disk is not known, and trying again is not safe.
-    failed: bool,
 }
 
 /// Where a record has been written.
@@ -82,7 +84,7 @@ impl Journal {
         fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
         sync_folder(folder.parent().unwrap_or(folder))?;
         let header = SegmentHeader { store_id, index: 1, first_seq: 1, previous: [0; 32] };
-        create_segment(folder, header, segment_bytes).map(|_| ())
+        create_segment(folder, header, segment_bytes, None).map(|_| ())
     }
 
     /// Opens the segments that there are; at least one.
@@ -141,7 +143,7 @@ impl Journal {
             }
         };
         let (offset, next_seq, last_hash) = (end.offset, end.seq, end.previous);
-        Ok(Appender { journal: self.clone(), segment, segment_bytes, offset, next_seq, last_hash, torn, failed: false })
+        Ok(Appender { journal: self.clone(), segment, segment_bytes, spare: None, offset, next_seq, last_hash, torn })
     }
 
     /// Reads all records from `first` on, in their order, and verifies the chain of those in the segments that it reads.
@@ -237,10 +239,6 @@ impl Appender {
         self.last_hash
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// The error that it is when a commit beyond the end is known to have been acknowledged; `None`: nothing is torn.
     pub(super) fn torn_but_acknowledged(&self) -> Option<StoreError> {
         self.torn.map(|_| damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged"))
@@ -262,14 +260,8 @@ impl Appender {
         sync(&self.segment.file, path)
     }
 
-    /// Appends a record and makes it durable. The first [`RECORD_HEADER`] bytes are kept free for its header.
+    /// Appends a record and makes it durable. After an error nothing may be appended: what is on disk is not known. The first [`RECORD_HEADER`] bytes are kept free for its header.
     pub(super) fn append(&mut self, record: &mut [u8]) -> Result<Appended, StoreError> {
-        assert!(!self.failed, "nothing is appended after a failure");
-        if record.len() > RECORD_HEADER + MAX_PAYLOAD {
-            let source = std::io::Error::other(format!("a commit of {} bytes is more than {MAX_PAYLOAD}", record.len()));
-            return Err(io_error("appending to", &self.segment.path, source));
-        }
-        self.failed = true;
         if self.offset + record.len() as u64 > self.segment_bytes && self.offset > SEGMENT_HEADER as u64 {
             self.start_segment(record.len() as u64)?;
         }
@@ -286,8 +278,23 @@ impl Appender {
         self.offset += record.len() as u64;
         self.next_seq += 1;
         self.last_hash = hash;
-        self.failed = false;
+        if self.spare.is_none() && self.offset > self.segment_bytes / 2 {
+            self.make_spare()?;
+        }
         Ok(appended)
+    }
+
+    fn make_spare(&mut self) -> Result<(), StoreError> {
+        let path = self.journal.folder.join(SPARE);
+        let size = self.segment_bytes;
+        let work = move || {
+            let file = create_file(&path)?;
+            write_zeros(&file, &path, size)?;
+            Ok(file)
+        };
+        let thread = thread::Builder::new().name("segment-maker".to_owned()).spawn(work);
+        self.spare = Some(thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?);
+        Ok(())
     }
 
     fn start_segment(&mut self, record: u64) -> Result<(), StoreError> {
@@ -299,7 +306,9 @@ impl Appender {
             previous: self.last_hash,
         };
         let size = self.segment_bytes.max(SEGMENT_HEADER as u64 + record);
-        let segment = Arc::new(create_segment(&self.journal.folder, header, size)?);
+        // Without the spare one, for whatever reason, the file is made here and now.
+        let spare = self.spare.take().and_then(|thread| thread.join().ok()?.ok()).filter(|_| size == self.segment_bytes);
+        let segment = Arc::new(create_segment(&self.journal.folder, header, size, spare)?);
         // What was preallocated and not used; a crash before this does no harm.
         old.file.set_len(self.offset).map_err(|source| io_error("cutting", &old.path, source))?;
         self.journal.segments.write().expect("no reader of the list panics").push(segment.clone());
@@ -313,18 +322,49 @@ fn file_stem(first_seq: u64) -> String {
     format!("{first_seq:020}")
 }
 
+impl Drop for Appender {
+    fn drop(&mut self) {
+        if let Some(thread) = self.spare.take() {
+            // The file is removed at the next start, whatever became of it.
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Makes a segment under another name, and renames it when it is durable: what has a segment's name has a whole header.
-fn create_segment(folder: &Path, header: SegmentHeader, size: u64) -> Result<Segment, StoreError> {
+fn create_segment(folder: &Path, header: SegmentHeader, size: u64, spare: Option<File>) -> Result<Segment, StoreError> {
     let path = folder.join(file_stem(header.first_seq)).with_extension(EXTENSION);
-    let unfinished = path.with_extension(UNFINISHED);
-    let opened = File::options().read(true).write(true).create(true).truncate(true).open(&unfinished);
-    let file = opened.map_err(|source| io_error("creating", &unfinished, source))?;
-    allocate(&file, &unfinished, size)?;
+    let (file, unfinished) = match spare {
+        Some(file) => (file, folder.join(SPARE)),
+        None => {
+            let unfinished = path.with_extension(UNFINISHED);
+            let file = create_file(&unfinished)?;
+            allocate(&file, &unfinished, size)?;
+            (file, unfinished)
+        }
+    };
     file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
     sync(&file, &unfinished)?;
     fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
     sync_folder(folder)?;
     Ok(Segment { path, file, header })
+}
+
+fn create_file(path: &Path) -> Result<File, StoreError> {
+    let opened = File::options().read(true).write(true).create(true).truncate(true).open(path);
+    opened.map_err(|source| io_error("creating", path, source))
+}
+
+/// Blocks that were written once need no metadata when they are written again, unlike blocks that are only allocated.
+fn write_zeros(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
+    let zeros = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < size {
+        let part = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
+        file.write_all_at(&zeros[..part], offset).map_err(|source| io_error("writing", path, source))?;
+        offset += part as u64;
+    }
+    sync(file, path)
 }
 
 /// So that the file system has the blocks, and fdatasync has no metadata to write.

@@ -1,4 +1,91 @@
 //! The default store: a journal that is the ledger, and sled tables to look things up.
+//!
+//! A commit is encoded, its members' new keys are made durable, it is appended to the journal and made durable with one fdatasync, and
+//! only then readers see its rows: first in the overlay (`overlay.rs`), later in the tables, where a thread of its own writes them merged
+//! and in key order. The tables may be behind the journal, never ahead of it. Start reads what they lack from the journal; tables that
+//! cannot be used are moved aside (`tables.broken-N`) and made again.
+//!
+//! # The folder
+//!
+//! | name | what |
+//! |---|---|
+//! | `LOCK` | locked by the process that has the folder open |
+//! | `journal/` | segments, `<number of the first commit, 20 digits>.seg`; `.new` is one that was not finished and is removed |
+//! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
+//! | `tables/sled/` | the look-up tables; can always be made again |
+//! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>` |
+//!
+//! Numbers in the formats below are little-endian, those in keys of rows big-endian. CRC is CRC-32C (Castagnoli).
+//!
+//! # Segments
+//!
+//! Preallocated; behind the last record there are zeros, in a segment that is not the last one usually nothing. The header is 128 bytes:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `LOYLJNL\n` |
+//! | 8..10 | format, 1 |
+//! | 12..16 | CRC of bytes 16..128 |
+//! | 16..32 | id of the store, random, the same in all its files |
+//! | 32..40 | number of the segment, from 1 |
+//! | 40..48 | number of its first commit |
+//! | 48..80 | hash of the last record of the segment before; zeros in the first |
+//!
+//! Records follow one another without gaps from byte 128 on, one a commit. A record is a header of 56 bytes and the payload:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | `LREC` |
+//! | 4..8 | length of the payload, at most 64 MiB |
+//! | 8..12 | CRC of all other bytes of the record: 0..8, then 12 to its end |
+//! | 12..14 | format, 1: the payload is a `loyalty.storage.v1.Commit` |
+//! | 14..16 | 0; room for flags such as compression |
+//! | 16..24 | number of the commit: 1, 2, 3, ... through all segments |
+//! | 24..56 | BLAKE3 of the record before, header and payload; zeros before the first |
+//!
+//! A record that cannot be read at the end of the last segment, with no whole record behind it, was being written when the process
+//! stopped: it is overwritten with zeros, unless the tables know its commit. Anything else that cannot be read is damage: the store does
+//! not open and names the file and the byte. Start reads the segments that the tables lack and the last one; `check` reads all.
+//!
+//! # Key file
+//!
+//! Slots of 64 bytes. Slot 0: `LKEY`, format 1 (byte 4), 1 if slots are wrapped (byte 5), id of the store (8..24), CRC of bytes 0..24
+//! (24..28). Slot 1: the index key. From slot 2 on one a member, never used twice. A slot:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | 0 free, 1 plain, 2 wrapped, 3 wiped |
+//! | 4..8 | CRC of the slot's number (4 bytes), of bytes 0..4 and of bytes 8..64 |
+//! | 8..40 | plain: the key |
+//! | 8..56 | wrapped: the key under ChaCha20-Poly1305; nonce: the slot's number and 8 zeros; associated data: the slot's number (4 bytes) |
+//!
+//! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
+//! by the id of the store. A slot is durable before the record of the commit that enrols. What is sealed names its slot; how it is sealed
+//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there means that the key file is
+//! older than the journal: the store does not open.
+//!
+//! # Rows
+//!
+//! All in sled's default tree. P is the programme's number (4 bytes), M the member's id (16 bytes). Hashes are BLAKE3 keyed with the
+//! index key, 32 bytes, the first 16 of them in the key; what is found by one is compared with what was asked for. Messages are those of
+//! `tables.proto`. A place is: CRC of the bytes there (4 bytes), then as varints the number of the segment's first commit, the offset in
+//! the segment, the length.
+//!
+//! | key | value |
+//! |---|---|
+//! | `a` | `AppliedRow`: the last commit whose rows are all there |
+//! | `g` P | id of the programme; numbers are given in the order in which the journal first names the programmes |
+//! | `i` P hash of `i`, programme id, 0, kind (1 byte), value | M, the rest of the hash |
+//! | `m` P M 0 | `HeaderRow` |
+//! | `m` P M 1 | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
+//! | `m` P M 2, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never), lot (8 bytes) | `LotRow` |
+//! | `m` P M 3, sequence (8 bytes) | place of the `Entry` |
+//! | `o` P hash of `o`, store id, 0, order id | `PurchaseRow` |
+//! | `r` P hash of `r`, request id | `RequestRow` |
+//! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
+//!
+//! Rows of one member are written in one step of sled's, so a header that names entry N comes with the lots after entry N. A replay folds
+//! a commit's entries only if the header is behind them, and writes all other rows again, which are the same whenever they are written.
 
 mod check;
 mod decode;
@@ -25,7 +112,7 @@ mod stored {
 
 use std::{
     fs::{self, File, TryLockError},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
@@ -74,7 +161,6 @@ pub struct EmbeddedStore {
 
 /// What reading needs, and the thread that writes rows out.
 struct Engine {
-    folder: PathBuf,
     parts: Parts,
     programs: Programs,
     overlay: Arc<Overlay>,
@@ -103,6 +189,8 @@ struct Writer {
     slots: SlotWriter,
     /// The record that is being made; kept for its memory.
     record: Vec<u8>,
+    /// A write or fsync failed: what is on disk is not known, and trying again is not safe.
+    failed: bool,
 }
 
 const LOCK: &str = "LOCK";
@@ -127,7 +215,7 @@ impl EmbeddedStore {
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
         let engine = replay::bring_up(folder, &options, &parts, &appender)?;
         appender.prepare()?;
-        Ok(Self { engine, writer: Mutex::new(Writer { appender, slots, record: Vec::new() }), _lock: lock })
+        Ok(Self { engine, writer: Mutex::new(Writer { appender, slots, record: Vec::new(), failed: false }), _lock: lock })
     }
 }
 
@@ -200,8 +288,7 @@ impl Store for EmbeddedStore {
 impl Engine {
     fn flush(&self) -> Result<(), StoreError> {
         self.overlay.drain()?;
-        self.overlay.tables().sync()?;
-        replay::mark_clean(&self.folder)
+        self.overlay.tables().sync()
     }
 }
 

@@ -21,8 +21,7 @@ use super::{
     sealing,
     segment::{Record, Segment, io_error},
     stored,
-    tables::Tables,
-    trust,
+    tables::{self, Tables},
     wire::{Value, fields},
 };
 use crate::{
@@ -31,16 +30,10 @@ use crate::{
 };
 
 const TABLES: &str = "tables";
-const SLED: &str = "sled";
-const SLED_LOG: &str = "db";
 /// Folders of tables that were moved aside, for whoever wants to know why.
 const KEPT: u32 = 2;
 /// Between two lines of the log that say how far a replay is.
 const REPORT: Duration = Duration::from_secs(5);
-
-pub(super) fn mark_clean(folder: &Path) -> Result<(), StoreError> {
-    trust::mark_clean(&folder.join(TABLES))
-}
 
 /// Opens the tables and replays what they lack.
 pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
@@ -67,28 +60,27 @@ fn open_tables(
     keys: &KeyFile,
     appender: &Appender,
 ) -> Result<(Tables, u64), StoreError> {
-    let tables = folder.join(TABLES);
-    let sled = tables.join(SLED);
-    let log = sled.join(SLED_LOG);
-    if log.exists() && !trust::may_be_trusted(&tables, &log) {
+    let path = folder.join(TABLES);
+    if tables::exist(&path) && !tables::may_be_trusted(&path) {
         set_aside(folder, "they were in use when the machine stopped, or were copied while they were")?;
     }
-    if log.exists() {
-        trust::mark_open(&tables, &log)?;
-        match Tables::open(&sled, options.sled_cache_bytes).and_then(|tables| {
-            let applied = applied(&tables, journal, keys, appender)?;
-            Ok((tables, applied))
-        }) {
+    if tables::exist(&path) {
+        match open_and_compare(&path, options, journal, keys, appender) {
             Ok((tables, Ok(applied))) => return Ok((tables, applied)),
             Ok((_, Err(damage))) => return Err(damage),
             Err(fault) => set_aside(folder, &fault)?,
         }
     }
-    fs::create_dir_all(&sled).map_err(|source| io_error("creating", &sled, source))?;
-    sync_folder(folder)?;
-    let opened = Tables::open(&sled, options.sled_cache_bytes).map_err(StoreError::Tables)?;
-    trust::mark_open(&tables, &log)?;
-    Ok((opened, 0))
+    Ok((Tables::open(&path, options.sled_cache_bytes).map_err(StoreError::Tables)?, 0))
+}
+
+/// The commit that the tables have; in its place the error if the journal is damaged. Outer error: the tables are no good.
+type Compared = Result<(Tables, Result<u64, StoreError>), String>;
+
+fn open_and_compare(path: &Path, options: &Options, journal: &Journal, keys: &KeyFile, appender: &Appender) -> Compared {
+    let tables = Tables::open(path, options.sled_cache_bytes)?;
+    let applied = applied(&tables, journal, keys, appender)?;
+    Ok((tables, applied))
 }
 
 /// Outer error: the tables are no good. Inner: the journal is not.
@@ -136,7 +128,7 @@ impl Engine {
         let shared = overlay.clone();
         let thread = thread::Builder::new().name("row-writer".to_owned()).spawn(move || shared.write_out());
         let thread = thread.map_err(|source| io_error("starting a thread for", folder, source))?;
-        Ok(Self { folder: folder.to_owned(), parts: parts.clone(), programs, overlay, row_writer: Some(thread) })
+        Ok(Self { parts: parts.clone(), programs, overlay, row_writer: Some(thread) })
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.

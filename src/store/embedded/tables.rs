@@ -5,7 +5,10 @@ use std::{
     fs::{self, File},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -13,6 +16,7 @@ use std::{
 use super::{
     rows::{APPLIED, RowKey},
     segment::io_error,
+    trust,
 };
 use crate::store::StoreError;
 
@@ -21,16 +25,36 @@ const OPENING: Duration = Duration::from_secs(120);
 /// Rows that are written in one step, which keeps readers waiting meanwhile. Rows of one member are never split.
 const STEP: usize = 256;
 
+const SLED: &str = "sled";
+const LOG: &str = "db";
+
 pub(super) struct Tables {
     db: sled::Db,
     folder: PathBuf,
+    /// They are marked as durable, and must be marked otherwise before they change.
+    clean: AtomicBool,
+}
+
+/// Whether there are tables in the folder, and whether they are what was written to them.
+pub(super) fn exist(folder: &Path) -> bool {
+    log(folder).exists()
+}
+
+pub(super) fn may_be_trusted(folder: &Path) -> bool {
+    trust::may_be_trusted(folder, &log(folder))
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join(SLED).join(LOG)
 }
 
 impl Tables {
     /// Why it failed, in words, if it did; then the folder can be moved aside.
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, String> {
-        remove_unfinished_snapshots(folder).map_err(|error| error.to_string())?;
-        let config = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None).mode(sled::Mode::HighThroughput);
+        let existed = exist(folder);
+        prepare(folder, existed).map_err(|error| error.to_string())?;
+        let config =
+            sled::Config::new().path(folder.join(SLED)).cache_capacity(cache_bytes).flush_every_ms(None).mode(sled::Mode::HighThroughput);
         let (done, opened) = mpsc::channel();
         let open = move || {
             // The receiver is gone when the time limit has passed.
@@ -43,7 +67,10 @@ impl Tables {
             Ok(Err(_)) => return Err("opening them panicked".to_owned()),
             Err(_) => return Err(format!("opening them took longer than {} seconds", OPENING.as_secs())),
         };
-        Ok(Self { db, folder: folder.to_owned() })
+        if !existed {
+            trust::mark_open(folder, &log(folder)).map_err(|error| error.to_string())?;
+        }
+        Ok(Self { db, folder: folder.to_owned(), clean: AtomicBool::new(false) })
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
@@ -62,6 +89,9 @@ impl Tables {
     /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, some members
     /// have their new rows, all of them, and others none.
     pub(super) fn write<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        if self.clean.swap(false, Ordering::SeqCst) {
+            trust::mark_open(&self.folder, &log(&self.folder))?;
+        }
         let write = AssertUnwindSafe(|| self.write_steps(rows, applied));
         catch_unwind(write).unwrap_or_else(|_| Err(StoreError::Tables("writing them panicked".to_owned())))
     }
@@ -87,13 +117,25 @@ impl Tables {
         Ok(())
     }
 
-    /// Makes what was written durable. sled itself never calls fsync.
+    /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         catch_unwind(AssertUnwindSafe(|| self.db.flush()))
             .map_err(|_| StoreError::Tables("flushing them panicked".to_owned()))?
             .map_err(fault)?;
-        sync_tree(&self.folder)
+        sync_tree(&self.folder)?;
+        trust::mark_clean(&self.folder)?;
+        self.clean.store(true, Ordering::SeqCst);
+        Ok(())
     }
+}
+
+/// Marks tables that are about to change.
+fn prepare(folder: &Path, existed: bool) -> Result<(), StoreError> {
+    if existed {
+        trust::mark_open(folder, &log(folder))?;
+        return remove_unfinished_snapshots(&folder.join(SLED));
+    }
+    fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))
 }
 
 fn fault(error: sled::Error) -> StoreError {

@@ -11,7 +11,7 @@ use super::{
     journal::{Appended, Appender, Position},
     rows::{self, Change, ProgramNumber, RowKey},
     sealing,
-    segment::{Hash, RECORD_HEADER},
+    segment::{Hash, MAX_PAYLOAD, RECORD_HEADER},
     stored,
     wire::Writer as Wire,
 };
@@ -52,16 +52,18 @@ impl Unit for EmbeddedUnit<'_> {
         check(&commit);
         let engine = self.engine;
         let writer = &mut *self.writer;
-        if writer.appender.has_failed() {
+        if writer.failed {
             return Err(StoreError::Damaged("an earlier commit failed to reach the disk; the process must end".to_owned()));
         }
         engine.overlay.wait_for_room()?;
         let spans = engine.encode(writer, &commit)?;
+        writer.failed = true;
         // Keys first: a journal that names a key has it.
         writer.slots.write(&engine.keys)?;
         let appended = writer.appender.append(&mut writer.record)?;
         let changes = engine.rows(&commit, &spans, &writer.record, &appended)?;
         engine.overlay.publish(changes, engine.applied(appended.seq, &appended.hash));
+        writer.failed = false;
         Ok(CommitSeq(appended.seq))
     }
 }
@@ -103,7 +105,10 @@ impl Engine {
             encode_change(&mut w, places[&change.after.key.program], change, &sealed, &mut spans.entries);
         }
         writer.record = w.bytes;
-        Ok(spans)
+        match writer.record.len() - RECORD_HEADER {
+            length if length > MAX_PAYLOAD => Err(StoreError::Damaged(format!("a commit of {length} bytes is more than {MAX_PAYLOAD}"))),
+            _ => Ok(spans),
+        }
     }
 
     /// What is personal in a member's new entries, sealed: for each entry, or for none if nothing is. With the slot of the key.
