@@ -6,6 +6,7 @@ mod support;
 mod accrual;
 mod domain_properties;
 mod health;
+mod import;
 mod ledger;
 mod member;
 mod points;

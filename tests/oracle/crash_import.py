@@ -38,17 +38,20 @@ def check_acknowledged(server, orders):
     print(f"all {len(orders)} purchases confirmed since the last check are there")
 
 
-def one_life(server, command, seconds):
-    """Runs the import against the server and kills the server after a time. True if the import was done before that."""
+def one_life(server, command, log, confirmations, pause):
+    """Runs the import and kills the server a moment after it has confirmed so many purchases in this run, old ones included."""
+    before = log.stat().st_size if log.exists() else 0
     importer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        done = importer.wait(timeout=seconds) == 0
-    except subprocess.TimeoutExpired:
-        done = False
+    with open(log, "ab+") as file:
+        file.seek(before)
+        count = 0
+        while count < confirmations and importer.poll() is None:
+            count += file.read().count(b"\n")
+            time.sleep(0.002)
+    time.sleep(pause)
     server.kill()
     importer.kill()
     importer.wait()
-    return done
 
 
 def main():
@@ -56,7 +59,6 @@ def main():
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--cdnow", type=pathlib.Path)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--longest", type=float, default=1.0, help="seconds until a kill, at most")
     parser.add_argument("--members", type=int, default=4000, help="of the sample")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -68,20 +70,23 @@ def main():
             sample.purchases(random.Random(args.seed), args.members, file)
         log = folder / "acknowledged"
         with Loyaltyd(args.binary, folder, [PROGRAMS / "cdnow-import.yaml"]) as server:
-            checked = 0
+            checked, total = 0, sum(1 for _ in open(file)) - 1
             for number in range(args.kills):
                 command = import_command(args.binary, "cdnow", file, server.address, folder, "--acknowledged", log, "--retry-for", "1s")
-                done = one_life(server, command, dice.uniform(0.05, args.longest))
+                known = len(set(acknowledged_orders(log)))
+                # New ones in each life, so that each kill falls among commits.
+                new = dice.randint(1, max(1, 2 * (total - known) // (args.kills + 2 - number)))
+                one_life(server, command, log, known + new, dice.uniform(0, 0.05))
                 started = time.monotonic()
                 server.start()
                 orders = acknowledged_orders(log)
-                print(f"kill {number + 1}{' (the import was done)' if done else ''}: restarted in {time.monotonic() - started:.2f} s;", end=" ")
-                check_acknowledged(server, orders[checked:])
+                print(f"kill {number + 1} at {len(set(orders))} of {total}: restarted in {time.monotonic() - started:.2f} s;", end=" ")
+                check_acknowledged(server, sorted(set(orders[checked:])))
                 checked = len(orders)
             # The last run goes on through a kill by itself.
             command = import_command(args.binary, "cdnow", file, server.address, folder, "--acknowledged", log, "--retry-for", "60s")
             importer = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-            time.sleep(dice.uniform(0.05, args.longest))
+            time.sleep(dice.uniform(0.05, 0.5))
             server.kill()
             server.start()
             if importer.wait() != 0:

@@ -1,0 +1,199 @@
+//! A retailer brings its history: `loyaltyd import` and `loyaltyd program`, as processes, against a running server.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use jiff::{Timestamp, ToSpan};
+use loyaltyd::{
+    app::{self, RunningServer},
+    contract::v1::{self, identifier::Kind, member_service_client::MemberServiceClient},
+    ledger::SystemClock,
+};
+use tempfile::TempDir;
+
+use crate::support::{PROGRAM, config, connect, identifier, rule_book};
+
+struct Shop {
+    server: RunningServer,
+    folder: TempDir,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut server = app::start(config(folder.path(), vec![rule_book()]), Arc::new(SystemClock)).await.expect("it starts");
+        server.ready().await.expect("it reads its ledger");
+        Self { server, folder }
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the folder can be written");
+        path.to_str().expect("the path is text").to_owned()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the binary in the folder against the server.
+    async fn loyaltyd(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+        command.args(words).current_dir(self.folder.path()).env("LOYALTYD_SERVER", self.server.address.to_string());
+        tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic").expect("the binary runs")
+    }
+
+    /// Available points and visits of a member, by the id that the file has.
+    async fn member(&self, external_id: &str) -> (i64, i64) {
+        let member = identifier(Kind::ExternalId, external_id);
+        let member = Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(member)) });
+        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member };
+        let answer = MemberServiceClient::new(connect(&self.server).await).get_member(request).await.expect("the member is there");
+        let member = answer.into_inner().member.expect("a member");
+        (member.balance.expect("a balance").available, member.lifetime.expect("totals").visits)
+    }
+
+    async fn close(self) {
+        self.server.shutdown().await.expect("it stops in order");
+    }
+}
+
+/// The numbers of a summary, without the words.
+fn numbers(output: &Output) -> Vec<u64> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| line.split_whitespace().last().expect("a number").parse().expect("a number")).collect()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Line, id and reason of each refused row.
+fn refused_rows(shop: &Shop, name: &str) -> Vec<String> {
+    let mut rows = csv::Reader::from_path(shop.path(name)).expect("the file is there");
+    rows.records().map(|row| row.expect("it is CSV").iter().take(3).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_are_refused_and_the_others_count_once() {
+    let shop = Shop::open().await;
+    let time = Timestamp::now().checked_sub(1.hour()).expect("within the calendar");
+    let rows = [
+        "order_id,customer,when,price,sku".to_owned(),
+        format!("A-1,lan,{time},150000,tea"),
+        format!("A-1,lan,{time},50000.00,cup"),
+        format!("A-2,lan,{time},half,tea"),
+        format!("A-3,,{time},10000,tea"),
+        format!("A-4,lan,{time},10000"),
+        format!("A-5,minh,{time},25000,tea"),
+        "A-6,minh,1997-01-01,10000,tea".to_owned(),
+        format!("A-1,lan,{time},50000,cup"),
+        format!("A-7,minh,{time},12.5,tea"),
+        format!("A-8,minh,{time},10000,tea"),
+        format!("A-8,lan,{time},10000,tea"),
+    ];
+    let file = shop.file("sales.csv", &rows.join("\n"));
+    let mut words = vec!["import", "purchases", &file, "--program", PROGRAM, "--store", "s1", "--enroll"];
+    words.extend(["--map", "order=order_id", "--map", "member=customer", "--map", "time=when", "--map", "amount=price"]);
+    words.extend(["--acknowledged", "acknowledged"]);
+    let refused = [
+        "4 A-2 INVALID_ROW",
+        "5 A-3 INVALID_ROW",
+        "6 A-4 INVALID_ROW",
+        "8 A-6 PURCHASE_TOO_OLD",
+        "9 A-1 REQUEST_ID_REUSED",
+        "10 A-7 INVALID_FIELD",
+        "11 A-8 INVALID_ROW",
+    ];
+    // Rows, purchases, recorded, already there, refused, enrolled.
+    for summary in [[11, 9, 2, 0, 7, 2], [11, 9, 0, 2, 7, 0]] {
+        let output = shop.loyaltyd(&words).await;
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(numbers(&output), summary, "{}", stderr(&output));
+        assert_eq!(refused_rows(&shop, "sales.rejects.csv"), refused);
+        assert_eq!(shop.member("lan").await, (20, 1));
+        assert_eq!(shop.member("minh").await, (2, 1));
+    }
+    assert_eq!(fs::read_to_string(shop.path("acknowledged")).expect("it is there"), "A-1\nA-5\nA-1\nA-5\n");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn members_come_with_their_identifiers() {
+    let shop = Shop::open().await;
+    let content = "id;mobile;name;born\n1;+84 90 000 00 01;Lan;1990-05-20\n2;+84 90 000 00 02;Minh;1990-02-30\n3;+84 90 000 00 01;Hoa;\n";
+    let file = shop.file("customers.csv", content);
+    let mut words = vec!["import", "members", &file, "--program", PROGRAM, "--delimiter", ";", "--map", "member=id"];
+    words.extend(["--map", "phone=mobile", "--map", "birth_date=born", "--rejects", "refused"]);
+    // Read, enrolled, already there, refused.
+    for summary in [[3, 1, 0, 2], [3, 0, 1, 2]] {
+        let output = shop.loyaltyd(&words).await;
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(numbers(&output), summary);
+        assert_eq!(refused_rows(&shop, "refused"), ["3 2 INVALID_ROW", "4 3 IDENTIFIER_TAKEN"]);
+    }
+    let told = fs::read_to_string(shop.path("refused")).expect("it is there");
+    assert!(!told.contains("1990") && !told.contains("+84") && !told.contains("Minh"), "nothing personal: {told}");
+    let request = v1::GetMemberRequest {
+        program_id: PROGRAM.into(),
+        member: Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(identifier(Kind::Phone, "+84900000001"))) }),
+    };
+    let answer = MemberServiceClient::new(connect(&shop.server).await).get_member(request).await.expect("found by phone");
+    let profile = answer.into_inner().member.and_then(|member| member.profile).expect("a profile");
+    assert_eq!((profile.display_name.as_str(), profile.birth_date), ("Lan", Some(v1::Date { year: 1990, month: 5, day: 20 })));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_told_from_a_failure() {
+    let shop = Shop::open().await;
+    let file = shop.file("sales.csv", "order,member,time,price\n");
+    let import = |extra: &'static [&'static str]| [&["import", "purchases", &file, "--program", PROGRAM], extra].concat();
+    let cases = [
+        (import(&["--store", "s1"]), 2, "no column holds amount"),
+        (import(&["--map", "amount=price"]), 2, "no column holds store"),
+        (import(&["--map", "amount=cost"]), 2, "no column cost"),
+        (import(&["--map", "amount=price", "--map", "amount=time"]), 2, "amount is mapped twice"),
+        (import(&["--map", "colour=price"]), 2, "there is no field colour"),
+        (import(&["--map", "amount=price", "--store", "s1", "--time-zone", "Mars/Olympus"]), 2, "Mars/Olympus"),
+        (vec!["import", "purchases", "missing.csv", "--program", PROGRAM], 1, "missing.csv"),
+        (vec!["program", "show", "nowhere"], 1, "PROGRAM_NOT_FOUND"),
+        (vec!["program", "show", "--server", "127.0.0.1:1"], 1, "no server answers at 127.0.0.1:1"),
+        (vec!["bench", "--skew", "odd"], 2, "zipf:EXPONENT"),
+    ];
+    for (words, code, told) in cases {
+        let output = shop.loyaltyd(&words).await;
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{words:?}: {}", stderr(&output));
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn rule_books_are_checked_published_and_shown() {
+    let shop = Shop::open().await;
+    let broken = shop.file("broken.yaml", "program_id: shop\ncurrency_code: usd\n");
+    let output = shop.loyaltyd(&["program", "validate", &broken]).await;
+    assert_eq!(output.status.code(), Some(1));
+    for path in ["currency_code", "display_name", "time_zone", "accrual_rules"] {
+        assert!(stderr(&output).contains(path), "{path} is not named: {}", stderr(&output));
+    }
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/programs/grocery.yaml");
+    let says = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    for said in ["published version 1", "version 1 says the same, nothing changed"] {
+        let output = shop.loyaltyd(&["program", "publish", examples]).await;
+        assert!(output.status.success() && says(&output).contains(said), "{output:?}");
+    }
+    let shown = says(&shop.loyaltyd(&["program", "show", "grocery"]).await);
+    // What is shown can be published again, and says the same.
+    let copy = shop.file("copy.yaml", &shown);
+    let output = shop.loyaltyd(&["program", "publish", &copy]).await;
+    assert!(says(&output).contains("nothing changed"), "{shown}\n{output:?}");
+    let listed = says(&shop.loyaltyd(&["program", "show"]).await);
+    assert!(listed.contains("grocery\tversion 1") && listed.contains(PROGRAM), "{listed}");
+    shop.close().await;
+}
