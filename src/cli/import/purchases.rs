@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Baskets that are read ahead.
-const READ_AHEAD: usize = 256;
+const READ_AHEAD: usize = 64;
 
 const HELP: &str = "\
 FIELDS
