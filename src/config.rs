@@ -105,7 +105,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
-            operator_key: self.operator_key.as_deref().map(read_key).transpose()?,
+            operator_key: self.operator_key.as_deref().map(operator_key).transpose()?,
             drain: Duration::from_secs(self.drain_seconds),
         })
     }
@@ -146,7 +146,8 @@ fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
     Ok(document)
 }
 
-fn read_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+/// Reads the key that wraps the keys of members: a file of 32 bytes.
+pub fn operator_key(path: &Path) -> Result<[u8; 32], ConfigError> {
     let wrong = |why: String| ConfigError::OperatorKey { path: path.to_owned(), why };
     let bytes = read_bounded(path, 4_096).map_err(wrong)?;
     let length = bytes.len();

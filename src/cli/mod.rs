@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod bench;
+mod check;
 pub mod client;
 mod error;
 pub mod import;
@@ -31,6 +32,7 @@ enum Command {
     Program(program::Args),
     Import(import::Args),
     Bench(bench::Args),
+    Check(check::Args),
 }
 
 /// Parses the command line and runs what it asks for.
@@ -39,6 +41,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Program(args) => as_client(program::run(args)),
         Command::Import(args) => as_client(import::run(args)),
+        Command::Check(args) => check::run(&args),
         Command::Bench(args) => as_client(bench::run(args)),
     };
     match done {

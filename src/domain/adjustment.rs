@@ -18,18 +18,19 @@ pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment
         reference: adjustment.reference.clone(),
         lot: None,
         allocations: Vec::new(),
+        next_expiry_time: None,
     };
     if requested > Points::ZERO {
         let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now)?;
         adjusted.lot = Some(AccruedLot { id: LotId(member.header.last_lot.0 + 1), points: size, expire_time });
     } else {
-        adjusted.allocations = allocate(member, size)?;
+        (adjusted.allocations, adjusted.next_expiry_time) = allocate(member, size)?;
     }
     Ok(adjusted)
 }
 
-/// Takes points from the live lots in their order. Never below zero.
-fn allocate(member: &Member, wanted: Points) -> Result<Vec<Allocation>, Rejection> {
+/// Takes points from the live lots in their order, never below zero, and says when the first lot that is left lapses.
+fn allocate(member: &Member, wanted: Points) -> Result<(Vec<Allocation>, Option<Timestamp>), Rejection> {
     let available = member.header.balance.available;
     if wanted > available {
         return Err(Rejection::InsufficientPoints { available, requested: wanted });
@@ -38,12 +39,15 @@ fn allocate(member: &Member, wanted: Points) -> Result<Vec<Allocation>, Rejectio
     let mut allocations = Vec::new();
     for (key, lot) in &member.lots {
         if left.is_zero() {
-            break;
+            return Ok((allocations, key.expire_time()));
         }
         let points = lot.remaining.min(left);
         left = left.minus(points)?;
         allocations.push(Allocation { lot: *key, points });
+        if points < lot.remaining {
+            return Ok((allocations, key.expire_time()));
+        }
     }
     assert!(left.is_zero(), "the live lots sum to the available points");
-    Ok(allocations)
+    Ok((allocations, None))
 }

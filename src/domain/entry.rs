@@ -191,6 +191,8 @@ pub struct Adjusted {
     pub lot: Option<AccruedLot>,
     /// Of taken points.
     pub allocations: Vec<Allocation>,
+    /// Of taken points: when the next of the lots that are left lapses, if one does.
+    pub next_expiry_time: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -142,8 +142,11 @@ fn fold_adjustment(member: &mut Member, entry: &Entry, adjusted: &Adjusted) -> R
     if let Some(lot) = &adjusted.lot {
         add_lot(member, entry, lot)?;
     }
-    let taken = take_from_lots(member, &adjusted.allocations)?;
-    member.header.balance.claw_back(taken)?;
+    if !adjusted.allocations.is_empty() {
+        let taken = take_from_lots(member, &adjusted.allocations)?;
+        member.header.balance.claw_back(taken)?;
+        member.header.next_expiry_time = adjusted.next_expiry_time;
+    }
     let lifetime = &mut member.header.lifetime;
     lifetime.qualifying_points = lifetime.qualifying_points.plus(adjusted.qualifying_points)?;
     Ok(())

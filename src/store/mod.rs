@@ -76,7 +76,7 @@ pub enum Name<'a> {
 pub struct MemberDemand {
     /// If lots have lapsed by now, they are loaded, and the one after them.
     pub now: Timestamp,
-    /// So many points' worth of lots that have not lapsed, in their order.
+    /// So many points' worth of lots that have not lapsed, in their order, and the one after them.
     pub points: Option<Points>,
     pub person: bool,
 }

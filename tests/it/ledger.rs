@@ -227,6 +227,24 @@ async fn points_are_taken_from_the_lots_that_lapse_soonest_and_never_below_zero(
 }
 
 #[tokio::test]
+async fn a_lot_that_was_used_up_is_no_longer_waited_for() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.submit(shop.buy(member, "r1", "o1", 10)).await.expect("it is recorded");
+    shop.clock.set(noon() + 48.hours());
+    shop.ledger.submit(shop.buy(member, "r2", "o2", 10)).await.expect("it is recorded");
+    let expiry = |index: usize| shop.ledger.lots(&key(member), None, 10).expect("a list")[index].expire_time;
+    let (first, second) = (expiry(0), expiry(1));
+    let next = || shop.ledger.member(&key(member)).expect("the member is there").header.next_due_time();
+    shop.ledger.submit(shop.adjust(member, "a1", -9)).await.expect("it is adjusted");
+    assert_eq!(next(), first);
+    shop.ledger.submit(shop.adjust(member, "a2", -1)).await.expect("it is adjusted");
+    assert_eq!(next(), second);
+    shop.ledger.submit(shop.adjust(member, "a3", -10)).await.expect("it is adjusted");
+    assert_eq!(next(), None);
+}
+
+#[tokio::test]
 async fn lapsed_points_are_gone_for_every_read_and_entered_with_the_next_command() {
     let shop = Shop::open().await;
     let member = shop.enroll("m").await;

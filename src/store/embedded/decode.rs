@@ -329,6 +329,7 @@ fn adjusted(adjusted: stored::PointsAdjusted) -> Decoded<Adjusted> {
         qualifying_points: Points(adjusted.qualifying_points),
         lot: adjusted.lot.as_ref().map(accrued_lot).transpose()?,
         allocations: adjusted.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        next_expiry_time: optional_time(adjusted.next_expiry_time)?,
         reason: adjusted.reason,
         reference: adjusted.reference,
     })

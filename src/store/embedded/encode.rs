@@ -291,6 +291,7 @@ fn adjusted(w: &mut Writer, adjusted: &Adjusted) {
     for taken in &adjusted.allocations {
         w.message(6, |w| allocation(w, taken));
     }
+    w.optional_time(7, adjusted.next_expiry_time);
 }
 
 fn allocation(w: &mut Writer, allocation: &Allocation) {

@@ -45,15 +45,15 @@ impl Engine {
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
         let wanted = demand.points.unwrap_or(Points::ZERO);
         let mut covered = Points::ZERO;
-        let mut live = false;
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
             if !lot.has_lapsed(demand.now) {
-                if live && covered >= wanted {
+                if covered >= wanted {
+                    // The first that is not needed says when the next lapses.
+                    member.lots.insert(lot.key(), lot);
                     break;
                 }
-                live = true;
                 covered = covered.plus(lot.remaining).unwrap_or(Points(i64::MAX));
             }
             member.lots.insert(lot.key(), lot);
