@@ -258,7 +258,13 @@ impl Embedded {
 
     /// Small enough that every bound is met.
     fn small() -> Self {
-        Self::new(Options { segment_bytes: 4 << 10, overlay_bytes: 4 << 10, sled_cache_bytes: 1 << 20, operator_key: Some([7; 32]) })
+        Self::new(Options {
+            segment_bytes: 4 << 10,
+            overlay_bytes: 4 << 10,
+            sled_cache_bytes: 1 << 20,
+            header_cache_bytes: 1 << 10,
+            operator_key: Some([7; 32]),
+        })
     }
 
     fn forget_tables(&self) {

@@ -13,6 +13,7 @@
 //! | `journal/` | segments, `<number of the first commit, 20 digits>.seg`; `.new` is one that was not finished and is removed |
 //! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
 //! | `tables/sled/` | the look-up tables; can always be made again |
+//! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
 //! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>` |
 //!
 //! Numbers in the formats below are little-endian, those in keys of rows big-endian. CRC is CRC-32C (Castagnoli).
@@ -84,8 +85,9 @@
 //! | `r` P hash of `r`, request id | `RequestRow` |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //!
-//! Rows of one member are written in one step of sled's, so a header that names entry N comes with the lots after entry N. A replay folds
-//! a commit's entries only if the header is behind them, and writes all other rows again, which are the same whenever they are written.
+//! Rows are written in groups, first to `REDO` and then to sled; a start writes the group in `REDO` again before anything is read. So a
+//! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
+//! writes all other rows again, which are the same whenever they are written.
 
 mod check;
 mod decode;
@@ -95,6 +97,7 @@ mod keys;
 mod overlay;
 mod programs;
 mod reads;
+mod redo;
 mod replay;
 mod rows;
 mod sealing;
@@ -102,6 +105,7 @@ mod segment;
 mod tables;
 mod trust;
 mod unit;
+mod warm;
 mod wire;
 
 /// The stored messages, as generated from `proto/loyalty/storage/v1`. Commits are taken apart by hand, to know where each entry lies.
@@ -141,13 +145,21 @@ pub struct Options {
     pub overlay_bytes: usize,
     /// Of what the tables keep in memory.
     pub sled_cache_bytes: u64,
+    /// Of members' headers that are kept in memory.
+    pub header_cache_bytes: usize,
     /// Wraps the members' keys.
     pub operator_key: Option<[u8; 32]>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, overlay_bytes: 256 << 20, sled_cache_bytes: 256 << 20, operator_key: None }
+        Self {
+            segment_bytes: 64 << 20,
+            overlay_bytes: 256 << 20,
+            sled_cache_bytes: 256 << 20,
+            header_cache_bytes: 256 << 20,
+            operator_key: None,
+        }
     }
 }
 

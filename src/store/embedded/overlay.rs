@@ -15,6 +15,7 @@ use std::{
 use super::{
     rows::{Change, RowKey},
     tables::Tables,
+    warm::Warm,
 };
 use crate::store::StoreError;
 
@@ -35,6 +36,7 @@ pub(super) struct Overlay {
     written: Condvar,
     /// Of bytes that may wait.
     bound: usize,
+    warm: Warm,
 }
 
 #[derive(Default)]
@@ -58,9 +60,10 @@ struct Progress {
 }
 
 impl Overlay {
-    pub(super) fn new(tables: Tables, bound: usize) -> Self {
+    pub(super) fn new(tables: Tables, bound: usize, warm_bytes: usize) -> Self {
         let (layers, progress) = (RwLock::default(), Mutex::default());
-        Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound }
+        let warm = Warm::new(warm_bytes);
+        Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound, warm }
     }
 
     pub(super) fn tables(&self) -> &Tables {
@@ -156,6 +159,9 @@ impl Overlay {
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
         self.tables.write(rows.iter().map(|(key, value)| (key, value.as_deref())), &applied)?;
+        let headers = rows.iter().filter(|(key, _)| key.is_header());
+        // Before readers look behind the lower layer, so that none of them finds a header from before it there.
+        self.warm.put_all(headers.filter_map(|(key, value)| Some((key, value.as_deref()?))));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
         let mut progress = self.progress();
         progress.waiting_bytes -= bytes;
@@ -167,7 +173,7 @@ impl Overlay {
 
     /// One instant of all rows. Commits wait for it to be dropped.
     pub(super) fn view(&self) -> View<'_> {
-        View { layers: self.layers.read().expect("nobody panics while holding the layers"), tables: &self.tables }
+        View { layers: self.layers.read().expect("nobody panics while holding the layers"), tables: &self.tables, warm: &self.warm }
     }
 }
 
@@ -181,14 +187,28 @@ fn check(progress: &Progress) -> Result<(), StoreError> {
 pub(super) struct View<'a> {
     layers: RwLockReadGuard<'a, Layers>,
     tables: &'a Tables,
+    warm: &'a Warm,
 }
 
 impl View<'_> {
     pub(super) fn get(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
         match self.layers.upper.get(key).or_else(|| self.layers.lower.get(key)) {
             Some(value) => Ok(value.clone()),
+            None if key.is_header() => self.header(key),
             None => self.tables.get(key.as_bytes()),
         }
+    }
+
+    /// What neither layer has is not being written, and cannot be as long as this view holds the layers: so what is put here is not old.
+    fn header(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
+        if let Some(value) = self.warm.get(key) {
+            return Ok(Some(value));
+        }
+        let stored = self.tables.get(key.as_bytes())?;
+        if let Some(value) = &stored {
+            self.warm.put(*key, value.clone());
+        }
+        Ok(stored)
     }
 
     /// Rows from `from` inclusive to `to` exclusive, in their order.

@@ -123,7 +123,7 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 
 impl Engine {
     pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
-        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes));
+        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes, options.header_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
         let shared = overlay.clone();
         let thread = thread::Builder::new().name("row-writer".to_owned()).spawn(move || shared.write_out());

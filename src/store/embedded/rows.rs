@@ -209,9 +209,14 @@ impl RowKey {
         Some(u32::from_be_bytes(number.try_into().expect("the slice has the number's length")))
     }
 
-    /// Rows that must be written together: those of one member.
-    pub(super) fn is_same_member(&self, other: &Self) -> bool {
-        self.bytes[0] == MEMBER && self.bytes[..MEMBER_PREFIX] == other.bytes[..MEMBER_PREFIX]
+    pub(super) fn is_header(&self) -> bool {
+        self.bytes[0] == MEMBER && usize::from(self.length) == MEMBER_PREFIX + 1 && self.bytes[MEMBER_PREFIX] == HEADER
+    }
+}
+
+impl std::hash::Hash for RowKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

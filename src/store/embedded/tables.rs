@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::{
+    redo,
     rows::{APPLIED, RowKey},
     segment::io_error,
     trust,
@@ -22,11 +23,9 @@ use crate::store::StoreError;
 
 /// Opening takes milliseconds for each gigabyte; one that takes longer than this hangs.
 const OPENING: Duration = Duration::from_secs(120);
-/// Rows that are written in one step, which keeps readers waiting meanwhile. Rows of one member are never split.
-const STEP: usize = 256;
-
 const SLED: &str = "sled";
 const LOG: &str = "db";
+const REDO: &str = "REDO";
 
 pub(super) struct Tables {
     db: sled::Db,
@@ -70,7 +69,11 @@ impl Tables {
         if !existed {
             trust::mark_open(folder, &log(folder)).map_err(|error| error.to_string())?;
         }
-        Ok(Self { db, folder: folder.to_owned(), clean: AtomicBool::new(false) })
+        let tables = Self { db, folder: folder.to_owned(), clean: AtomicBool::new(false) };
+        if existed {
+            tables.redo().map_err(|error| error.to_string())?;
+        }
+        Ok(tables)
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
@@ -86,35 +89,42 @@ impl Tables {
         })
     }
 
-    /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, some members
-    /// have their new rows, all of them, and others none.
-    pub(super) fn write<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+    /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, the next start
+    /// ends it ([`Tables::redo`]). Not in batches of sled's: those keep all readers waiting.
+    pub(super) fn write<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)> + Clone,
+        applied: &[u8],
+    ) -> Result<(), StoreError> {
         if self.clean.swap(false, Ordering::SeqCst) {
             trust::mark_open(&self.folder, &log(&self.folder))?;
         }
-        let write = AssertUnwindSafe(|| self.write_steps(rows, applied));
-        catch_unwind(write).unwrap_or_else(|_| Err(StoreError::Tables("writing them panicked".to_owned())))
+        redo::write(&self.folder.join(REDO), rows.clone(), applied)?;
+        self.put(rows.map(|(key, value)| (key.as_bytes(), value)), applied)
     }
 
-    fn write_steps<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        let mut size = 0;
-        let mut last: Option<&RowKey> = None;
-        for (key, value) in rows {
-            if size >= STEP && !last.is_some_and(|last| last.is_same_member(key)) {
-                self.db.apply_batch(std::mem::take(&mut batch)).map_err(fault)?;
-                size = 0;
-            }
-            match value {
-                Some(value) => batch.insert(key.as_bytes(), value),
-                None => batch.remove(key.as_bytes()),
-            }
-            size += 1;
-            last = Some(key);
+    /// Ends a write that the end of the process cut short. Writing rows a second time changes nothing.
+    fn redo(&self) -> Result<(), StoreError> {
+        match redo::read(&self.folder.join(REDO))? {
+            Some(redo) => self.put(redo.rows(), redo.applied()),
+            None => Ok(()),
         }
-        self.db.apply_batch(batch).map_err(fault)?;
-        self.db.insert(APPLIED, applied).map_err(fault)?;
-        Ok(())
+    }
+
+    fn put<'a>(&self, rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        let put = AssertUnwindSafe(|| {
+            for (key, value) in rows {
+                match value {
+                    Some(value) => self.db.insert(key, value)?,
+                    None => self.db.remove(key)?,
+                };
+            }
+            self.db.insert(APPLIED, applied)
+        });
+        match catch_unwind(put) {
+            Ok(done) => done.map(drop).map_err(fault),
+            Err(_) => Err(StoreError::Tables("writing them panicked".to_owned())),
+        }
     }
 
     /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
@@ -122,6 +132,8 @@ impl Tables {
         catch_unwind(AssertUnwindSafe(|| self.db.flush()))
             .map_err(|_| StoreError::Tables("flushing them panicked".to_owned()))?
             .map_err(fault)?;
+        // What it says is durable now, and must not be said again when it is old.
+        remove(&self.folder.join(REDO))?;
         sync_tree(&self.folder)?;
         trust::mark_clean(&self.folder)?;
         self.clean.store(true, Ordering::SeqCst);
@@ -136,6 +148,13 @@ fn prepare(folder: &Path, existed: bool) -> Result<(), StoreError> {
         return remove_unfinished_snapshots(&folder.join(SLED));
     }
     fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io_error("removing", path, source)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn fault(error: sled::Error) -> StoreError {

@@ -1,0 +1,130 @@
+//! The redo file: rows that are being written to the tables. It is whole before the first of them is written, so when the process ends
+//! in between, the next start writes all of them again, and no row is ever there without those that belong with it.
+//!
+//! It needs no fsync: the kernel keeps what was handed to it when only the process ends, and after a cut of power the tables are not
+//! trusted anyway (see `trust.rs`).
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write as _},
+    path::Path,
+};
+
+use super::{rows::RowKey, segment::io_error};
+use crate::store::StoreError;
+
+const MAGIC: &[u8; 8] = b"LOYREDO\n";
+/// Magic, length of the rows, length of the tables' own row.
+const HEADER: usize = 8 + 8 + 4;
+const CRC: usize = 4;
+
+/// Rows in their order, and the tables' own row.
+pub(super) struct Redo {
+    bytes: Vec<u8>,
+    rows: std::ops::Range<usize>,
+}
+
+/// Writes the file anew.
+pub(super) fn write<'a>(path: &Path, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+    let mut bytes = vec![0; HEADER];
+    for (key, value) in rows {
+        put(&mut bytes, Some(key.as_bytes()));
+        put(&mut bytes, value);
+    }
+    let length = (bytes.len() - HEADER) as u64;
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..16].copy_from_slice(&length.to_le_bytes());
+    bytes[16..20].copy_from_slice(&(applied.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(applied);
+    let crc = crc32c::crc32c(&bytes);
+    let write = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&bytes)?;
+        file.write_all(&crc.to_le_bytes())?;
+        file.flush()
+    };
+    write().map_err(|source| io_error("writing", path, source))
+}
+
+/// Length and one byte more for a row that goes.
+fn put(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
+    let length = value.map_or(u32::MAX, |value| value.len() as u32);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(value.unwrap_or_default());
+}
+
+/// `None`: there is none, or it was not finished, so nothing of it was written to the tables.
+pub(super) fn read(path: &Path) -> Result<Option<Redo>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("reading", path, source)),
+    };
+    Ok(Redo::of(bytes))
+}
+
+impl Redo {
+    fn of(mut bytes: Vec<u8>) -> Option<Self> {
+        let crc = bytes.split_off(bytes.len().checked_sub(CRC)?);
+        if bytes.len() < HEADER || !bytes.starts_with(MAGIC) || crc != crc32c::crc32c(&bytes).to_le_bytes() {
+            return None;
+        }
+        let length = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
+        let end = HEADER.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= bytes.len())?;
+        Some(Self { bytes, rows: HEADER..end })
+    }
+
+    pub(super) fn applied(&self) -> &[u8] {
+        &self.bytes[self.rows.end..]
+    }
+
+    /// Keys and values in their order; no value: the row goes.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut rest = &self.bytes[self.rows.clone()];
+        std::iter::from_fn(move || {
+            let key = take(&mut rest)??;
+            let value = take(&mut rest)?;
+            Some((key, value))
+        })
+    }
+}
+
+/// Outer `None`: the end.
+fn take<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length);
+    if length == u32::MAX {
+        *rest = behind;
+        return Some(None);
+    }
+    let (value, behind) = behind.split_at_checked(length as usize)?;
+    *rest = behind;
+    Some(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_or_changed_counts_as_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("redo");
+        assert!(read(&path).expect("a read").is_none());
+        let keys = [RowKey::program(1), RowKey::program(2), RowKey::program(3)];
+        let rows = [(&keys[0], Some(&b"one"[..])), (&keys[1], None), (&keys[2], Some(&b""[..]))];
+        write(&path, rows.into_iter(), b"applied").expect("a write");
+        let redo = read(&path).expect("a read").expect("it is whole");
+        assert_eq!(redo.rows().collect::<Vec<_>>(), rows.map(|(key, value)| (key.as_bytes(), value)));
+        assert_eq!(redo.applied(), b"applied");
+        let whole = fs::read(&path).expect("a read");
+        for length in 0..whole.len() {
+            assert!(Redo::of(whole[..length].to_vec()).is_none(), "cut to {length}");
+        }
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert!(Redo::of(changed).is_none(), "changed at {place}");
+        }
+    }
+}
