@@ -274,6 +274,39 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// An upper estimate of the bytes that the entry takes when it is stored.
+    pub fn stored_size_estimate(&self) -> usize {
+        const ENTRY: usize = 512;
+        const LINE: usize = 96;
+        const AWARD: usize = 256;
+        const ALLOCATION: usize = 32;
+        ENTRY
+            + match &self.kind {
+                EntryKind::PurchaseAccrued(accrued) => {
+                    let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();
+                    let purchase = &accrued.purchase;
+                    let line = |line: &super::Line| LINE + line.sku.len() + line.category.len() + texts(&line.labels);
+                    let award = |award: &Award| AWARD + award.display_name.len() + LINE * (award.lines.len() + award.roundings.len());
+                    texts(&purchase.labels)
+                        + purchase.channel.len()
+                        + LINE * (purchase.tenders.len() + accrued.accrual.line_bases.len() + accrued.accrual.counters.len())
+                        + purchase.lines.iter().map(line).sum::<usize>()
+                        + accrued.accrual.awards.iter().map(award).sum::<usize>()
+                }
+                EntryKind::PointsAdjusted(adjusted) => {
+                    adjusted.reason.len() + adjusted.reference.len() + ALLOCATION * adjusted.allocations.len()
+                }
+                EntryKind::PointsExpired(expired) => ALLOCATION * expired.allocations.len(),
+                EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
+                EntryKind::ProfileUpdated { .. } => LINE * 16,
+                EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => LINE * 12,
+                EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } => reason.len(),
+                EntryKind::TierChanged(change) => change.reason.len(),
+            }
+    }
+}
+
 impl AccruedLot {
     pub fn key(&self) -> LotKey {
         LotKey::new(self.expire_time, self.id)
