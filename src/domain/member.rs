@@ -126,7 +126,8 @@ impl Balance {
 /// The tier held and those held before, the oldest first. Empty: the lowest tier since enrolment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TierStanding {
-    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`], the oldest are let go.
+    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`]: then the oldest is let go, and the next
+    /// counts as held in its place.
     pub history: Vec<TierSince>,
     /// The newest was set by hand.
     pub manual: bool,
