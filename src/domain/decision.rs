@@ -196,8 +196,8 @@ impl<'a> Draft<'a> {
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
         check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
-        let oldest = oldest_accepted(self.context.programs.newest(), self.context.now);
-        let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, oldest)?;
+        let oldest = days_before(self.context.now, self.context.programs.max_age_days());
+        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
         let accrued = PurchaseAccrued {
             purchase: Arc::clone(purchase),
             accrual,
@@ -211,7 +211,7 @@ impl<'a> Draft<'a> {
 /// Bounds how old and how far ahead a purchase may be.
 fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
     let policy = program.purchase_time;
-    if occurred_time < oldest_accepted(program, now) {
+    if occurred_time < days_before(now, policy.max_age_days) {
         return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: policy.max_age_days });
     }
     let newest = now.checked_add(i64::from(policy.max_ahead_seconds).seconds()).unwrap_or(Timestamp::MAX);
@@ -221,8 +221,6 @@ fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Re
     Ok(())
 }
 
-/// No purchase that occurred before this is taken any more.
-fn oldest_accepted(program: &Program, now: Timestamp) -> Timestamp {
-    let hours = i64::from(program.purchase_time.max_age_days) * 24;
-    now.checked_sub(hours.hours()).unwrap_or(Timestamp::MIN)
+fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, Command, Context, Header, LotId, MAX_TIER_HISTORY, Member, MemberId, MemberKey, Points, Program, Purchase, TierId, decide,
+    Adjustment, Command, Context, Header, LotId, MAX_COUNTERS_PER_RULE, MAX_TIER_HISTORY, Member, MemberId, MemberKey, Points, Program,
+    Purchase, TierId, decide,
 };
 
 use crate::accrual::{Shop, at, line, purchase, rule_book_with};
@@ -81,6 +82,19 @@ fn a_cap_outlives_the_shortest_age_that_a_version_takes() {
     publish(&mut shop, version(3, "2026-03-13T00:00:00Z", &capped(10, "PERIOD_DAY", old)));
     shop.now = at("2026-03-14T12:00:00Z");
     assert_eq!(sale(&mut shop, "8", "2026-02-01T18:00:00Z"), 2);
+}
+
+#[test]
+fn counters_are_bounded_and_a_cap_that_is_forgotten_is_used_up() {
+    let mut shop = Shop::open(rule_book_with(&capped(10, "PERIOD_DAY", "purchase_time: { max_age_days: 36500 }")));
+    let first = at("2020-01-01T17:00:00Z");
+    let day = |day: usize| (first + (24 * day as i64).hours()).to_string();
+    for number in 1..=MAX_COUNTERS_PER_RULE + 10 {
+        assert_eq!(sale(&mut shop, "8", &day(number)), 8);
+        assert_eq!(shop.member.header.counters.len(), number.min(MAX_COUNTERS_PER_RULE));
+    }
+    assert_eq!([0, 5, 10, 11, 12].map(|number| sale(&mut shop, "8", &day(number))), [0, 0, 0, 2, 2]);
+    assert_eq!(shop.member.header.counters.len(), MAX_COUNTERS_PER_RULE);
 }
 
 const TWO: &str = "tiers:\n- { tier_id: base }\n- { tier_id: gold, threshold: { qualifying_points: 100 }, multiplier: 2 }\n";
