@@ -125,6 +125,7 @@ fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result
     header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(accrual.qualifying_points)?;
     header.lifetime.spend = header.lifetime.spend.checked_add(accrual.basis).ok_or(Overflow)?;
     header.lifetime.visits = header.lifetime.visits.checked_add(1).ok_or(Overflow)?;
+    header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     fold_rule_state(header, accrual);
     Ok(())
 }
@@ -154,8 +155,11 @@ fn fold_adjustment(member: &mut Member, entry: &Entry, adjusted: &Adjusted) -> R
         member.header.balance.claw_back(taken)?;
         member.header.next_expiry_time = adjusted.next_expiry_time;
     }
-    let lifetime = &mut member.header.lifetime;
-    lifetime.qualifying_points = lifetime.qualifying_points.plus(adjusted.qualifying_points)?;
+    if !adjusted.qualifying_points.is_zero() {
+        let header = &mut member.header;
+        header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(adjusted.qualifying_points)?;
+        header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
+    }
     Ok(())
 }
 

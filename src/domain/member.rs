@@ -33,6 +33,8 @@ pub struct Header {
     pub balance: Balance,
     pub tier: TierStanding,
     pub lifetime: LifetimeTotals,
+    /// Of what `lifetime` counts, the latest: when it occurred. `None` before the first.
+    pub latest_occurred_time: Option<Timestamp>,
     /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order. At most one for each
     /// rule that the programme ever had: one that is gone may come back.
     pub carries: BTreeMap<Option<RuleId>, Decimal>,
@@ -55,6 +57,7 @@ impl Header {
             balance: Balance::default(),
             tier: TierStanding::default(),
             lifetime: LifetimeTotals::default(),
+            latest_occurred_time: None,
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
             next_expiry_time: None,

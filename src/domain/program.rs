@@ -240,7 +240,17 @@ impl ProgramHistory {
 
     /// The version in force at an instant; before the first, the first.
     pub fn at(&self, instant: Timestamp) -> &Arc<Program> {
-        self.versions.iter().rev().find(|program| program.publish_time <= instant).unwrap_or(&self.versions[0])
+        &self.versions[self.index_at(instant)]
+    }
+
+    /// The versions in force at an instant and later, each with since when: the first one since ever.
+    pub(super) fn since(&self, instant: Timestamp) -> impl Iterator<Item = (&Program, Timestamp)> {
+        let start = |index: usize| if index == 0 { Timestamp::MIN } else { self.versions[index].publish_time };
+        (self.index_at(instant)..self.versions.len()).map(move |index| (&*self.versions[index], start(index)))
+    }
+
+    fn index_at(&self, instant: Timestamp) -> usize {
+        self.versions.iter().rposition(|program| program.publish_time <= instant).unwrap_or(0)
     }
 }
 
