@@ -22,7 +22,8 @@ pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment
     };
     if requested > Points::ZERO {
         let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now)?;
-        adjusted.lot = Some(AccruedLot { id: LotId(member.header.last_lot.0 + 1), points: size, expire_time });
+        let id = LotId(member.header.last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
+        adjusted.lot = Some(AccruedLot { id, points: size, expire_time });
     } else {
         (adjusted.allocations, adjusted.next_expiry_time) = allocate(member, size)?;
     }

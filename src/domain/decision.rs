@@ -45,7 +45,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
             draft.require_active()?;
             let adjusted = adjustment::adjust(context.programs.newest(), &draft.member, adjustment, context.now)?;
             draft.enter(EntryKind::PointsAdjusted(adjusted), context.now, context.programs.newest())?;
-            draft.upgrade(context.programs.newest(), context.now)
+            draft.upgrade(context.now)
         }
     }?;
     // A late sale can earn points that have lapsed since.
@@ -80,7 +80,7 @@ impl<'a> Draft<'a> {
         let by_request = !matches!(kind, EntryKind::PointsExpired(_));
         let mut entry = Entry {
             key: self.member.key.clone(),
-            sequence: self.member.header.last_sequence + 1,
+            sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
             record_time: self.context.now,
             occurred_time,
             request: self.context.request.filter(|_| by_request).cloned(),
@@ -184,34 +184,37 @@ impl<'a> Draft<'a> {
         self.member.header.tier.current().map_or(instant, |held| held.start_time.max(instant))
     }
 
-    fn upgrade(&mut self, program: &Program, instant: Timestamp) -> Result<(), Rejection> {
-        match tier::upgrade(program, &self.member.header) {
-            Some(change) => self.enter(EntryKind::TierChanged(change), self.tier_start(instant), program),
-            None => Ok(()),
-        }
+    /// To the tier that the newest rule book gives, after an event at an instant.
+    fn upgrade(&mut self, instant: Timestamp) -> Result<(), Rejection> {
+        let programs = self.context.programs;
+        let Some(change) = tier::upgrade(programs.newest(), &self.member.header) else { return Ok(()) };
+        let start = self.tier_start(tier::upgrade_start(programs, &self.member.header, &change.to, instant));
+        self.enter(EntryKind::TierChanged(change), start, programs.newest())
     }
 
     fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
-        check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
+        let newest = self.context.programs.newest();
+        check_time(newest, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
-        let oldest = oldest_accepted(self.context.programs.newest(), self.context.now);
-        let accrual = accrual::accrue(program, &self.member.header, purchase, occurred_time, oldest)?;
+        let oldest = days_before(self.context.now, self.context.programs.max_age_days());
+        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
         let accrued = PurchaseAccrued {
             purchase: Arc::clone(purchase),
             accrual,
-            tier: program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
+            // The rule book of a late sale may not have it.
+            tier: newest.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
         };
         self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
-        self.upgrade(self.context.programs.newest(), occurred_time)
+        self.upgrade(occurred_time)
     }
 }
 
 /// Bounds how old and how far ahead a purchase may be.
 fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
     let policy = program.purchase_time;
-    if occurred_time < oldest_accepted(program, now) {
+    if occurred_time < days_before(now, policy.max_age_days) {
         return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: policy.max_age_days });
     }
     let newest = now.checked_add(i64::from(policy.max_ahead_seconds).seconds()).unwrap_or(Timestamp::MAX);
@@ -221,8 +224,6 @@ fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Re
     Ok(())
 }
 
-/// No purchase that occurred before this is taken any more.
-fn oldest_accepted(program: &Program, now: Timestamp) -> Timestamp {
-    let hours = i64::from(program.purchase_time.max_age_days) * 24;
-    now.checked_sub(hours.hours()).unwrap_or(Timestamp::MIN)
+fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
 }

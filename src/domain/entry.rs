@@ -198,7 +198,7 @@ pub struct Adjusted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     pub allocations: Vec<Allocation>,
-    /// When the next of the member's lots lapses, if one does; not later than that.
+    /// When the next of the member's lots that have not lapsed when this is recorded does, if one will; not later than that.
     pub next_expiry_time: Option<Timestamp>,
 }
 

@@ -9,7 +9,8 @@ pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Ti
     let instant = member.lots.values().next().filter(|lot| lot.has_lapsed(now))?.expire_time?;
     let lapsed = |lot: &&Lot| lot.expire_time == Some(instant);
     let allocations = member.lots.values().take_while(lapsed).map(|lot| Allocation { lot: lot.key(), points: lot.remaining }).collect();
-    let next_loaded = member.lots.values().find(|lot| !lapsed(lot)).and_then(|lot| lot.expire_time);
+    // Lots that have lapsed too are loaded, and next; they must not hide when those that are not loaded will lapse.
+    let next_loaded = member.lots.values().find(|lot| !lot.has_lapsed(now)).and_then(|lot| lot.expire_time);
     // The header's time was right for the lots that are not loaded, unless it is what has just become due.
     let next_other = member.header.next_expiry_time.filter(|next| *next > now);
     Some((Expired { allocations, next_expiry_time: sooner(next_loaded, next_other) }, instant))

@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Adjusted, Allocation, Entry, EntryKind, Expired, Header, Lot, MAX_TIER_HISTORY, Member, MemberState, Overflow,
-    Person, Points, Sealed, TierCause, TierSince,
+    Person, Points, Sealed, TierCause, TierChange, TierSince, TierStanding,
 };
 
 /// A ledger that contradicts itself.
@@ -90,15 +90,22 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),
         EntryKind::PointsExpired(expired) => fold_expiry(member, expired),
         EntryKind::TierChanged(change) => {
-            let standing = &mut member.header.tier;
-            standing.history.push(TierSince { tier: change.to.clone(), start_time: entry.occurred_time });
-            if standing.history.len() > MAX_TIER_HISTORY {
-                standing.history.remove(0);
-            }
-            standing.manual = change.cause == TierCause::Manual;
+            fold_tier_change(&mut member.header.tier, change, entry.occurred_time);
             Ok(())
         }
     }
+}
+
+fn fold_tier_change(standing: &mut TierStanding, change: &TierChange, start_time: Timestamp) {
+    standing.history.push(TierSince { tier: change.to.clone(), start_time });
+    if standing.history.len() > MAX_TIER_HISTORY {
+        let dropped = standing.history.remove(0);
+        // Otherwise the lowest would count as held in its place.
+        if let Some(oldest) = standing.history.first_mut() {
+            oldest.start_time = dropped.start_time;
+        }
+    }
+    standing.manual = change.cause == TierCause::Manual;
 }
 
 /// A person that was erased stays so, whatever the entries said before.
@@ -118,6 +125,7 @@ fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result
     header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(accrual.qualifying_points)?;
     header.lifetime.spend = header.lifetime.spend.checked_add(accrual.basis).ok_or(Overflow)?;
     header.lifetime.visits = header.lifetime.visits.checked_add(1).ok_or(Overflow)?;
+    header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     fold_rule_state(header, accrual);
     Ok(())
 }
@@ -147,8 +155,11 @@ fn fold_adjustment(member: &mut Member, entry: &Entry, adjusted: &Adjusted) -> R
         member.header.balance.claw_back(taken)?;
         member.header.next_expiry_time = adjusted.next_expiry_time;
     }
-    let lifetime = &mut member.header.lifetime;
-    lifetime.qualifying_points = lifetime.qualifying_points.plus(adjusted.qualifying_points)?;
+    if !adjusted.qualifying_points.is_zero() {
+        let header = &mut member.header;
+        header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(adjusted.qualifying_points)?;
+        header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
+    }
     Ok(())
 }
 

@@ -33,9 +33,13 @@ pub struct Header {
     pub balance: Balance,
     pub tier: TierStanding,
     pub lifetime: LifetimeTotals,
-    /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order.
+    /// Of what `lifetime` counts, the latest: when it occurred. `None` before the first.
+    pub latest_occurred_time: Option<Timestamp>,
+    /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order. At most one for each
+    /// rule that the programme ever had: one that is gone may come back.
     pub carries: BTreeMap<Option<RuleId>, Decimal>,
-    /// What rules with a cap, or that award once, have given so far.
+    /// What rules with a cap, or that award once, have given so far: for each rule that the programme ever had at most one for ever, and
+    /// [`MAX_COUNTERS_PER_RULE`] of periods.
     pub counters: BTreeMap<(RuleId, PeriodStart), Points>,
     /// When the next lot lapses; not later than that. `None`: none will.
     pub next_expiry_time: Option<Timestamp>,
@@ -53,6 +57,7 @@ impl Header {
             balance: Balance::default(),
             tier: TierStanding::default(),
             lifetime: LifetimeTotals::default(),
+            latest_occurred_time: None,
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
             next_expiry_time: None,
@@ -68,6 +73,10 @@ impl Header {
         self.next_due_time().is_some_and(|due| due <= now)
     }
 }
+
+/// Periods of a rule that are counted in at most: more than a year of days. With more, the oldest is dropped; a cap in a period before
+/// those that are kept counts as used up, so that nobody gets it twice by being late.
+pub const MAX_COUNTERS_PER_RULE: usize = 400;
 
 /// First day of the period that a counter counts in; `None` for ever.
 pub type PeriodStart = Option<Date>;
@@ -126,7 +135,8 @@ impl Balance {
 /// The tier held and those held before, the oldest first. Empty: the lowest tier since enrolment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TierStanding {
-    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`], the oldest are let go.
+    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`]: then the oldest is let go, and the next
+    /// counts as held in its place.
     pub history: Vec<TierSince>,
     /// The newest was set by hand.
     pub manual: bool,

@@ -1,6 +1,9 @@
 //! The rule book of a programme, validated: one published version.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
@@ -122,7 +125,8 @@ pub struct PointsCap {
     pub period: Period,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// From the shortest to the longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Period {
     Day,
     Week,
@@ -193,17 +197,37 @@ pub struct PurchaseTimePolicy {
 #[derive(Debug, Clone)]
 pub struct ProgramHistory {
     versions: Vec<Arc<Program>>,
+    /// The longest period, but for a lifetime, in which any version caps a rule.
+    cap_periods: BTreeMap<RuleId, Period>,
+    max_age_days: u32,
 }
 
 impl ProgramHistory {
     pub fn new(first: Arc<Program>) -> Self {
-        Self { versions: vec![first] }
+        Self { versions: Vec::new(), cap_periods: BTreeMap::new(), max_age_days: 0 }.with(first)
     }
 
     pub fn with(&self, next: Arc<Program>) -> Self {
-        let mut versions = self.versions.clone();
-        versions.push(next);
-        Self { versions }
+        let mut history = self.clone();
+        history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
+        for rule in &next.rules {
+            let Some(cap) = rule.limits.cap.filter(|cap| cap.period != Period::Lifetime) else { continue };
+            let longest = history.cap_periods.entry(rule.id.clone()).or_insert(cap.period);
+            *longest = cap.period.max(*longest);
+        }
+        history.versions.push(next);
+        history
+    }
+
+    /// The most that any version has let a purchase be late by: the newest may be changed back to it.
+    pub fn max_age_days(&self) -> u32 {
+        self.max_age_days
+    }
+
+    /// How long a counter of a rule that begins on a day may still count, under whichever version.
+    pub(super) fn longest_cap_period(&self, rule: &RuleId) -> Period {
+        // A rule that no version caps by a period has no such counter.
+        self.cap_periods.get(rule).copied().unwrap_or(Period::Year)
     }
 
     pub fn newest(&self) -> &Arc<Program> {
@@ -216,7 +240,17 @@ impl ProgramHistory {
 
     /// The version in force at an instant; before the first, the first.
     pub fn at(&self, instant: Timestamp) -> &Arc<Program> {
-        self.versions.iter().rev().find(|program| program.publish_time <= instant).unwrap_or(&self.versions[0])
+        &self.versions[self.index_at(instant)]
+    }
+
+    /// The versions in force at an instant and later, each with since when: the first one since ever.
+    pub(super) fn since(&self, instant: Timestamp) -> impl Iterator<Item = (&Program, Timestamp)> {
+        let start = |index: usize| if index == 0 { Timestamp::MIN } else { self.versions[index].publish_time };
+        (self.index_at(instant)..self.versions.len()).map(move |index| (&*self.versions[index], start(index)))
+    }
+
+    fn index_at(&self, instant: Timestamp) -> usize {
+        self.versions.iter().rposition(|program| program.publish_time <= instant).unwrap_or(0)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Tiers: what it takes to reach one.
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{Header, LifetimeTotals, Points, Program, Tier, TierCause, TierChange, TierThreshold};
+use super::{Header, LifetimeTotals, Points, Program, ProgramHistory, Tier, TierCause, TierChange, TierId, TierThreshold};
 
 /// The way to the next tier. What is missing is 0 where a bound is met already, and `None` where the tier has no such bound.
 #[derive(Debug, Clone)]
@@ -33,6 +34,14 @@ pub(super) fn upgrade(program: &Program, header: &Header) -> Option<TierChange> 
     }
     let from = program.tiers.get(held).map(|tier| tier.id.clone());
     Some(TierChange { from, to: program.tiers[reached].id.clone(), cause: TierCause::Upgrade, reason: String::new() })
+}
+
+/// From when on the upgrade counts that an event at an instant leads to. Not before the points that gave it, nor before there was a
+/// rule book that gives this tier for them: sales of those days were, and will be, rated without it.
+pub(super) fn upgrade_start(programs: &ProgramHistory, header: &Header, to: &TierId, instant: Timestamp) -> Timestamp {
+    let gives = |program: &Program| program.tiers.get(reached_rank(program, &header.lifetime)).is_some_and(|tier| tier.id == *to);
+    let in_force = programs.since(instant).find(|(program, _)| gives(program)).map(|(_, start)| start);
+    [in_force, header.latest_occurred_time, Some(instant)].into_iter().flatten().max().unwrap_or(instant)
 }
 
 /// The rank of the highest tier whose threshold is met; a tier may be skipped.

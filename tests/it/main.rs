@@ -7,6 +7,7 @@ mod accrual;
 mod domain_properties;
 mod health;
 mod import;
+mod late_sales;
 mod ledger;
 mod member;
 mod points;

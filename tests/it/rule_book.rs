@@ -296,7 +296,7 @@ fn amounts_are_taken_to_the_letter() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     /// Whatever is done to a rule book, it is read, or refused with a reason: mistakes have paths, and nothing panics.
     #[test]

@@ -2,8 +2,14 @@
 //!
 //! A rule that is rounded together with the others has no award of its own to bound: rule books that ask for both are refused.
 
+use std::collections::btree_map::Range;
+
+use jiff::{Timestamp, civil::Date};
+
 use super::{Sale, pricing::Price};
-use crate::domain::{AccrualRule, LimitKind, Overflow, Points, calendar};
+use crate::domain::{
+    AccrualRule, Counter, Header, LimitKind, MAX_COUNTERS_PER_RULE, Overflow, Period, PeriodStart, Points, ProgramHistory, RuleId, calendar,
+};
 
 /// Limits what was rounded, and says what the rule's counters stand at then.
 pub(super) fn limit(sale: &Sale<'_>, rule: &AccrualRule, price: &mut Price) -> Result<(), Overflow> {
@@ -20,7 +26,8 @@ pub(super) fn limit(sale: &Sale<'_>, rule: &AccrualRule, price: &mut Price) -> R
     let counted = |period| sale.header.counters.get(&(rule.id.clone(), period)).copied().unwrap_or_default();
     let period = limits.cap.map(|cap| calendar::period_start(sale.local_time.date(), cap.period));
     if let Some((cap, period)) = limits.cap.zip(period) {
-        let left = cap.points.minus(counted(period))?.max(Points::ZERO);
+        let left =
+            if is_forgotten(sale.header, &rule.id, period) { Points::ZERO } else { cap.points.minus(counted(period))?.max(Points::ZERO) };
         if points > left {
             points = left;
             price.limit = Some(LimitKind::Cap);
@@ -40,4 +47,45 @@ pub(super) fn limit(sale: &Sale<'_>, rule: &AccrualRule, price: &mut Price) -> R
         }
     }
     Ok(())
+}
+
+/// A rule's counters of periods that end, the oldest first.
+fn counters<'a>(header: &'a Header, rule: &RuleId) -> Range<'a, (RuleId, PeriodStart), Points> {
+    header.counters.range((rule.clone(), Some(Date::MIN))..=(rule.clone(), Some(Date::MAX)))
+}
+
+/// Whether the counter of a period may have been dropped because there were too many. Then the cap counts as used up.
+fn is_forgotten(header: &Header, rule: &RuleId, period: PeriodStart) -> bool {
+    let mut kept = counters(header, rule);
+    let oldest = kept.next().map(|((_, start), _)| *start);
+    // A member has few of them, as a rule: what is counted here is counted rarely.
+    period.is_some() && oldest.is_some_and(|oldest| period < oldest) && kept.count() + 1 >= MAX_COUNTERS_PER_RULE
+}
+
+/// Counters that are not kept after a purchase that changes `changed`: those of periods that ended more than a day (for the change
+/// between time zones) before the oldest purchase that may still come, and the oldest of rules that have too many.
+pub(super) fn dropped_counters(
+    programs: &ProgramHistory,
+    header: &Header,
+    changed: &[Counter],
+    oldest: Timestamp,
+) -> Vec<(RuleId, PeriodStart)> {
+    if header.counters.is_empty() {
+        return Vec::new();
+    }
+    let oldest = calendar::local_date(&programs.newest().time_zone, oldest);
+    let ends_by = |start: Date, period: Period| {
+        calendar::period_end(start, period).and_then(|end| calendar::add_days(end, 1).ok()).is_some_and(|end| end <= oldest)
+    };
+    let has_ended = |rule: &RuleId, start: PeriodStart| {
+        start.is_some_and(|start| ends_by(start, Period::Day) && ends_by(start, programs.longest_cap_period(rule)))
+    };
+    let mut dropped: Vec<_> = header.counters.keys().filter(|(rule, start)| has_ended(rule, *start)).cloned().collect();
+    for counter in changed.iter().filter(|counter| counter.period.is_some()) {
+        let kept = || counters(header, &counter.rule).map(|(key, _)| key).filter(|(rule, start)| !has_ended(rule, *start));
+        let is_new = !header.counters.contains_key(&(counter.rule.clone(), counter.period));
+        let surplus = (kept().count() + usize::from(is_new)).saturating_sub(MAX_COUNTERS_PER_RULE);
+        dropped.extend(kept().take(surplus).cloned());
+    }
+    dropped
 }

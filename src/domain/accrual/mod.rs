@@ -19,19 +19,20 @@ use self::{
     pricing::{Price, Prices},
 };
 use super::{
-    Accrual, AccruedLot, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, PeriodStart, Points, Program, Purchase, Rate,
-    Rejection, RuleId, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Points, Program, ProgramHistory, Purchase, Rate,
+    Rejection, expiry, money, tier,
 };
 
-/// What the purchase earns under a version of the rule book, for the tier held when it occurred. No purchase that may still come
+/// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
 /// occurred before `oldest`.
 pub(super) fn accrue(
-    program: &Program,
+    programs: &ProgramHistory,
     header: &Header,
     purchase: &Purchase,
     occurred_time: Timestamp,
     oldest: Timestamp,
 ) -> Result<Accrual, Rejection> {
+    let program = programs.at(occurred_time);
     let bases = basis::bases(&program.basis, purchase, program.currency.digits())?;
     let local_time = program.time_zone.to_datetime(occurred_time);
     let sale = Sale { program, header, purchase, occurred_time, local_time, bases };
@@ -43,7 +44,7 @@ pub(super) fn accrue(
             accrual = sale.accrue_at(after)?;
         }
     }
-    accrual.dropped_counters = dropped_counters(program, header, oldest)?;
+    accrual.dropped_counters = limits::dropped_counters(programs, header, &accrual.counters, oldest);
     Ok(accrual)
 }
 
@@ -209,20 +210,4 @@ fn readable(rate: &Rate, count: Decimal) -> Decimal {
         Rate::PerAmount { .. } | Rate::PerOrder { .. } | Rate::PerProduct { .. } => count,
         Rate::PerUnit { .. } => count.normalize(),
     }
-}
-
-/// Counters of periods that ended more than a day (for the change between time zones) before the oldest purchase that may still come.
-fn dropped_counters(program: &Program, header: &Header, oldest: Timestamp) -> Result<Vec<(RuleId, PeriodStart)>, Overflow> {
-    if header.counters.is_empty() {
-        return Ok(Vec::new());
-    }
-    let oldest = calendar::local_date(&program.time_zone, oldest);
-    let has_ended = |rule: &RuleId, start: PeriodStart| {
-        let Some(start) = start else { return false };
-        let cap = program.rules.iter().find(|candidate| candidate.id == *rule).and_then(|rule| rule.limits.cap);
-        // A rule that this version lacks, or that counts for ever now, may count by the year in another.
-        let period = cap.map(|cap| cap.period).filter(|period| *period != super::Period::Lifetime).unwrap_or(super::Period::Year);
-        calendar::period_end(start, period).and_then(|end| calendar::add_days(end, 1).ok()).is_some_and(|end| end <= oldest)
-    };
-    Ok(header.counters.keys().filter(|(rule, start)| has_ended(rule, *start)).cloned().collect())
 }

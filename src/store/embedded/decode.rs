@@ -404,6 +404,7 @@ fn identifier(identifier: &stored::Identifier) -> Decoded<Identifier> {
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
     let row: stored::HeaderRow = message(bytes)?;
+    let latest = row.latest_occurred_before.map(|before| row.update_time.checked_sub(before).ok_or(Malformed("latest_occurred_before")));
     let counters = row.counters.iter().map(counter).collect::<Decoded<Vec<_>>>()?;
     Ok(Header {
         state: match row.state {
@@ -418,6 +419,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         balance: balance(row.balance.unwrap_or_default()),
         tier: TierStanding { history: row.tiers.iter().map(tier_since).collect::<Decoded<_>>()?, manual: row.tier_manual },
         lifetime: LifetimeTotals { qualifying_points: Points(row.qualifying_points), spend: decimal(&row.spend)?, visits: row.visits },
+        latest_occurred_time: optional_time(latest.transpose()?)?,
         carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: counters.into_iter().map(|counter| ((counter.rule, counter.period), counter.points)).collect(),
         next_expiry_time: optional_time(row.next_expiry_time)?,

@@ -378,6 +378,9 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
         w.message(13, |w| counter_fields(w, rule, *period, *points));
     }
     w.optional_time(14, header.next_expiry_time);
+    if let Some(latest) = header.latest_occurred_time {
+        w.present_sint(15, header.update_time.as_microsecond() - latest.as_microsecond());
+    }
 }
 
 pub(super) fn lot(w: &mut Writer, lot: &Lot) {
