@@ -203,6 +203,11 @@ impl Journal {
         }
         Ok(bytes)
     }
+
+    /// The file that a position is in.
+    pub(super) fn path_of(&self, position: &Position) -> PathBuf {
+        self.folder.join(file_stem(position.segment)).with_extension(EXTENSION)
+    }
 }
 
 /// Walks along the records of a segment.
@@ -239,9 +244,17 @@ impl Appender {
         self.last_hash
     }
 
-    /// The error that it is when a commit beyond the end is known to have been acknowledged; `None`: nothing is torn.
-    pub(super) fn torn_but_acknowledged(&self) -> Option<StoreError> {
-        self.torn.map(|_| damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged"))
+    /// The error that it is when a commit behind the end is known to have been acknowledged.
+    pub(super) fn lacks_acknowledged(&self, seq: u64) -> StoreError {
+        if self.torn.is_some() {
+            return damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged");
+        }
+        let (folder, last) = (self.journal.folder.display(), self.last_seq());
+        StoreError::Damaged(format!(
+            "{folder}: the journal ends with commit {last}, but commits up to commit {seq} were acknowledged: its end is missing. Nothing \
+             was changed. Find the newest segments, or restore them from a backup. If the store was meant to go back to commit {last}, \
+             remove the folder `tables` beside the journal: then the commits after it are given up"
+        ))
     }
 
     /// Cuts a torn tail off, and makes room for what comes.

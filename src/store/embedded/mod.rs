@@ -14,7 +14,7 @@
 //! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
 //! | `tables/sled/` | the look-up tables; can always be made again |
 //! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
-//! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>` |
+//! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>`; gone: they failed |
 //!
 //! Numbers in the formats below are little-endian, those in keys of rows big-endian. CRC is CRC-32C (Castagnoli).
 //!
@@ -46,7 +46,8 @@
 //!
 //! A record that cannot be read at the end of the last segment, with no whole record behind it, was being written when the process
 //! stopped: it is overwritten with zeros, unless the tables know its commit. Anything else that cannot be read is damage: the store does
-//! not open and names the file and the byte. Start reads the segments that the tables lack and the last one; `check` reads all.
+//! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end: to go back to an
+//! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
 //! # Key file
 //!
@@ -62,8 +63,8 @@
 //!
 //! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
 //! by the id of the store. A slot is durable before the record of the commit that enrols. What is sealed names its slot; how it is sealed
-//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there means that the key file is
-//! older than the journal: the store does not open.
+//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there, or a next free slot lower
+//! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
 //!
 //! # Rows
 //!
@@ -85,7 +86,8 @@
 //! | `r` P hash of `r`, request id | `RequestRow` |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //!
-//! Rows are written in groups, first to `REDO` and then to sled; a start writes the group in `REDO` again before anything is read. So a
+//! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
+//! the group in `REDO` again before anything is read. So a
 //! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
 //! writes all other rows again, which are the same whenever they are written.
 
@@ -236,7 +238,7 @@ impl EmbeddedStore {
     /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
     pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
         let writer = self.writer.lock().map_err(|_| panicked())?;
-        self.engine.wipe_key(key, &writer.appender)
+        self.engine.watched(self.engine.wipe_key(key, &writer.appender))
     }
 }
 
