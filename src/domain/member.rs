@@ -10,6 +10,9 @@ use super::{Lot, LotId, LotKey, MemberKey, Overflow, Points, RuleId, TierId};
 /// Identifiers a member can have at most.
 pub const MAX_IDENTIFIERS: usize = 20;
 
+/// Characters of an identifier in its normal form, at most.
+pub const MAX_IDENTIFIER_CHARS: usize = 254;
+
 /// A member as decisions see it: the header always, the rest as far as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -228,9 +231,9 @@ pub enum IdentifierKind {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifierError {
-    #[error("is required: 1 to 254 characters")]
+    #[error("is required: 1 to {MAX_IDENTIFIER_CHARS} characters")]
     Missing,
-    #[error("has more than 254 characters")]
+    #[error("has more than {MAX_IDENTIFIER_CHARS} characters")]
     TooLong,
     #[error("has a control character")]
     Control,
@@ -247,9 +250,6 @@ impl Identifier {
         if value.is_empty() {
             return Err(IdentifierError::Missing);
         }
-        if value.chars().count() > 254 {
-            return Err(IdentifierError::TooLong);
-        }
         if value.chars().any(char::is_control) {
             return Err(IdentifierError::Control);
         }
@@ -258,7 +258,16 @@ impl Identifier {
             IdentifierKind::Phone => normal_phone(value).ok_or(IdentifierError::Phone)?,
             IdentifierKind::Email => normal_email(value).ok_or(IdentifierError::Email)?,
         };
+        // Lower case can be longer.
+        if value.chars().count() > MAX_IDENTIFIER_CHARS {
+            return Err(IdentifierError::TooLong);
+        }
         Ok(Self { kind, value })
+    }
+
+    /// One that was accepted before, as it was stored: what is accepted may change, what is stored must be read.
+    pub fn from_stored(kind: IdentifierKind, value: String) -> Self {
+        Self { kind, value }
     }
 
     pub fn value(&self) -> &str {
