@@ -1,6 +1,6 @@
 //! A member's state: the fold of its entries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -197,7 +197,7 @@ pub struct Person {
     pub identifiers: Vec<Identifier>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Profile {
     /// Empty: not known.
     pub display_name: String,
@@ -207,7 +207,7 @@ pub struct Profile {
 }
 
 /// A day that exists in the year, or without a year in a leap year.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BirthDate {
     pub year: Option<i16>,
     pub month: i8,
@@ -215,10 +215,30 @@ pub struct BirthDate {
 }
 
 /// Something that finds a member, in its normal form.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identifier {
     pub kind: IdentifierKind,
     value: String,
+}
+
+// What holds personal data prints none of it, so that whatever holds these may be printed.
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BirthDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BirthDate").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identifier").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
