@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use rust_decimal::Decimal;
 
 use super::{Sale, count_digits, pricing::Factor, ratio::Ratio, readable};
-use crate::domain::{AccrualRule, Combination, Filter, HourRange, Line, Overflow, Purchase, Rate, money};
+use crate::domain::{AccrualRule, Combination, Filter, HourRange, Line, MAX_AWARD_LINES, Overflow, Purchase, Rate, Rejection, money};
 
 /// Decimal places of a quantity.
 pub(super) const QUANTITY_DIGITS: u32 = 3;
@@ -39,7 +39,7 @@ impl Matched<'_> {
 }
 
 /// The rules that count something, in the order of the file, each with its lines.
-pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Matched<'a>>, Overflow> {
+pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Matched<'a>>, Rejection> {
     let rules = &sale.program.rules;
     let mut candidates = Vec::with_capacity(rules.len());
     for rule in rules {
@@ -49,12 +49,18 @@ pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Ma
     }
     match sale.program.combination {
         Combination::Sum => {
+            let mut award_lines = 0;
             for candidate in &mut candidates {
                 for line in 0..sale.bases.lines.len() {
                     candidate.take(sale, line)?;
                 }
+                award_lines += candidate.matched.lines.len();
+                if award_lines > MAX_AWARD_LINES {
+                    return Err(Rejection::PurchaseTooComplex { award_lines, limit: MAX_AWARD_LINES });
+                }
             }
         }
+        // At most one rule for each line, and one for the order: never near the bound.
         Combination::Exclusive => one_rule_each(sale, &mut candidates, Choice::First)?,
         Combination::Best => {
             for candidate in &mut candidates {
