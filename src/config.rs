@@ -1,6 +1,7 @@
 //! Flags and environment become one [`Config`], in which everything has been checked before anything starts.
 
 use std::{
+    fmt,
     fs::File,
     io::Read,
     net::{SocketAddr, ToSocketAddrs},
@@ -59,13 +60,26 @@ pub struct ServeArgs {
 }
 
 /// A service that can start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     pub listen: SocketAddr,
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
     pub drain: Duration,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let programs: Vec<&str> = self.programs.iter().map(|program| program.program_id.as_str()).collect();
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("data", &self.data)
+            .field("programs", &programs)
+            .field("operator_key", &self.operator_key.map(|_| "given"))
+            .field("drain", &self.drain)
+            .finish()
+    }
 }
 
 /// What is wrong with the configuration, with what to do.

@@ -1,6 +1,6 @@
 //! What can be asked of a member.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{BirthDate, Identifier, Person, Points, Purchase, TierId};
 
@@ -18,11 +18,22 @@ pub enum Command {
 }
 
 /// The fields that are to change, each with its new value; an empty one is cleared.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct ProfileUpdate {
     pub display_name: Option<String>,
     pub birth_date: Option<Option<BirthDate>>,
     pub language_code: Option<String>,
+}
+
+/// Says which fields change, and nothing personal.
+impl fmt::Debug for ProfileUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProfileUpdate")
+            .field("display_name", &self.display_name.is_some())
+            .field("birth_date", &self.birth_date.is_some())
+            .field("language_code", &self.language_code.is_some())
+            .finish()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A member's state: the fold of its entries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -9,6 +9,9 @@ use super::{Lot, LotId, LotKey, MemberKey, Overflow, Points, RuleId, TierId};
 
 /// Identifiers a member can have at most.
 pub const MAX_IDENTIFIERS: usize = 20;
+
+/// Characters of an identifier in its normal form, at most.
+pub const MAX_IDENTIFIER_CHARS: usize = 254;
 
 /// A member as decisions see it: the header always, the rest as far as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +197,7 @@ pub struct Person {
     pub identifiers: Vec<Identifier>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Profile {
     /// Empty: not known.
     pub display_name: String,
@@ -204,7 +207,7 @@ pub struct Profile {
 }
 
 /// A day that exists in the year, or without a year in a leap year.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BirthDate {
     pub year: Option<i16>,
     pub month: i8,
@@ -212,10 +215,30 @@ pub struct BirthDate {
 }
 
 /// Something that finds a member, in its normal form.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identifier {
     pub kind: IdentifierKind,
     value: String,
+}
+
+// What holds personal data prints none of it, so that whatever holds these may be printed.
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BirthDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BirthDate").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identifier").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -228,9 +251,9 @@ pub enum IdentifierKind {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifierError {
-    #[error("is required: 1 to 254 characters")]
+    #[error("is required: 1 to {MAX_IDENTIFIER_CHARS} characters")]
     Missing,
-    #[error("has more than 254 characters")]
+    #[error("has more than {MAX_IDENTIFIER_CHARS} characters")]
     TooLong,
     #[error("has a control character")]
     Control,
@@ -247,9 +270,6 @@ impl Identifier {
         if value.is_empty() {
             return Err(IdentifierError::Missing);
         }
-        if value.chars().count() > 254 {
-            return Err(IdentifierError::TooLong);
-        }
         if value.chars().any(char::is_control) {
             return Err(IdentifierError::Control);
         }
@@ -258,7 +278,16 @@ impl Identifier {
             IdentifierKind::Phone => normal_phone(value).ok_or(IdentifierError::Phone)?,
             IdentifierKind::Email => normal_email(value).ok_or(IdentifierError::Email)?,
         };
+        // Lower case can be longer.
+        if value.chars().count() > MAX_IDENTIFIER_CHARS {
+            return Err(IdentifierError::TooLong);
+        }
         Ok(Self { kind, value })
+    }
+
+    /// One that was accepted before, as it was stored: what is accepted may change, what is stored must be read.
+    pub fn from_stored(kind: IdentifierKind, value: String) -> Self {
+        Self { kind, value }
     }
 
     pub fn value(&self) -> &str {

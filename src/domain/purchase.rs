@@ -8,6 +8,8 @@ use super::{OrderId, Overflow, StoreId};
 pub const MAX_LINES: usize = 10_000;
 pub const MAX_TENDERS: usize = 20;
 pub const MAX_LABELS: usize = 20;
+/// Lines of all awards of a purchase. Bounds the entry that explains it to what clients take in one message (4 MiB), and the work.
+pub const MAX_AWARD_LINES: usize = 50_000;
 
 /// A sale whose sums agree: [`Purchase::check`] has been asked. Amounts are in the programme's currency, not negative.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,6 +28,11 @@ pub enum Rejection {
         "the purchase is dated {occurred_time}, more than {max_ahead_seconds} seconds ahead of the service's clock; check the till's clock"
     )]
     PurchaseInFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
+    #[error(
+        "the purchase comes to {award_lines} award lines or more (each line counts once for each rule that awards it), and at most {limit} are \
+         possible; record it as several purchases, or combine rules"
+    )]
+    PurchaseTooComplex { award_lines: usize, limit: usize },
     #[error("the programme's rule book has no tier {tier}")]
     TierNotFound { tier: TierId },
     #[error("the member has tier {tier} already")]

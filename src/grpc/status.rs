@@ -203,6 +203,11 @@ fn row(rejection: &Rejection) -> Row {
             "purchase.occurred_time",
             vec![("occurred_time", occurred_time.to_string()), ("max_ahead_seconds", max_ahead_seconds.to_string())],
         ),
+        Rejection::PurchaseTooComplex { award_lines, limit } => row(
+            Code::FailedPrecondition,
+            "PURCHASE_TOO_COMPLEX",
+            vec![("award_lines", award_lines.to_string()), ("limit", limit.to_string())],
+        ),
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierHeld { tier } => row(Code::FailedPrecondition, "TIER_HELD", vec![("tier_id", tier.to_string())]),
         Rejection::AdjustmentTooLarge { limit, requested } => {

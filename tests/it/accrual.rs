@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        Accrual, Adjustment, Award, Command, Context, Decision, Entry, EntryKind, Header, Line, LineKind, Member, MemberId, MemberKey,
-        OrderId, OrderKey, Person, Program, ProgramHistory, Purchase, Rejection, StoreId, Tender, TenderKind, decide,
+        Accrual, Adjustment, Award, Command, Context, Decision, Entry, EntryKind, Header, Line, LineKind, MAX_AWARD_LINES, Member,
+        MemberId, MemberKey, OrderId, OrderKey, Person, Program, ProgramHistory, Purchase, Rejection, StoreId, Tender, TenderKind, decide,
     },
 };
 use rust_decimal::Decimal;
@@ -627,4 +627,32 @@ fn many_different_amounts_are_rounded_together() {
     check_sums(&accrual);
     let exact: Decimal = primes.iter().map(|prime| Decimal::from(100_000) / Decimal::from(*prime)).sum();
     assert_eq!(Decimal::from(accrual.points.0), exact.floor());
+}
+
+/// A purchase of so many lines under so many rules that each count every line, or none.
+fn crowded(lines: usize, rules: usize, filter: &str) -> (Shop, Command) {
+    let rules: Vec<String> =
+        (0..rules).map(|rule| format!("{{ rule_id: r{rule}, per_amount: {{ amount: 1, points: 1 }}{filter} }}")).collect();
+    let by_line = "\nrounding: { mode: MODE_FLOOR, stage: STAGE_LINE, fraction: FRACTION_CARRY }\n";
+    let shop = Shop::open(rule_book_with(&format!("{by_line}accrual_rules: [{}]\n", rules.join(", "))));
+    let sale = purchase((0..lines).map(|_| goods("sku", "tea", "1", "1.25")).collect());
+    (shop, Command::RecordPurchase(Arc::new(sale)))
+}
+
+#[test]
+fn the_award_lines_of_a_purchase_are_bounded() {
+    let (mut shop, command) = crowded(10_000, MAX_AWARD_LINES / 10_000, "");
+    let entries = shop.does(&command).expect("as many as are allowed");
+    let EntryKind::PurchaseAccrued(accrued) = &entries[0].kind else { panic!("not a purchase") };
+    check_sums(&accrued.accrual);
+    assert_eq!(accrued.accrual.awards.iter().map(|award| award.lines.len()).sum::<usize>(), MAX_AWARD_LINES);
+
+    let (mut shop, command) = crowded(10_000, 200, "");
+    let before = shop.member.clone();
+    let Err(Rejection::PurchaseTooComplex { award_lines, limit }) = shop.does(&command) else { panic!("too many are refused") };
+    assert_eq!((limit, shop.member == before), (MAX_AWARD_LINES, true));
+    assert!((MAX_AWARD_LINES + 1..=MAX_AWARD_LINES + 10_000).contains(&award_lines), "counted before they are all there: {award_lines}");
+    // Rules that count no line do not count.
+    let (mut shop, command) = crowded(10_000, 200, ", filter: { categories: [coffee] }");
+    assert!(shop.does(&command).is_ok());
 }

@@ -1,10 +1,11 @@
 //! What holds for every input: shares, rounding, lots, and random lives of a member.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, Command, EntryKind, Header, Line, LineKind, Member, Points, Purchase, Tender, TenderKind, TierId, apply, share,
+    Adjustment, Command, Decision, Entry, EntryKind, Header, Line, LineKind, Member, Points, Purchase, Rejection, Tender, TenderKind,
+    TierId, apply, share,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use rust_decimal::Decimal;
@@ -273,6 +274,8 @@ proptest! {
             let Some(command) = command(step, shop.now) else { continue };
             let first = shop.decide(&command);
             prop_assert_eq!(&first, &shop.decide(&command), "a decision is deterministic");
+            let partly = partly_loaded(&shop, &command).decide(&command);
+            prop_assert_eq!(outcome(&first), outcome(&partly), "lots that are not needed change nothing");
             let Ok(entries) = shop.does(&command) else {
                 refused += 1;
                 continue;
@@ -291,6 +294,32 @@ proptest! {
         }
         prop_assert_eq!(&folded, &shop.member, "{} refused", refused);
     }
+}
+
+/// What is the same however many lots were loaded.
+fn outcome(decision: &Result<Decision, Rejection>) -> Result<(&[Entry], &Header), &Rejection> {
+    decision.as_ref().map(|decision| (decision.entries.as_slice(), &decision.member.header))
+}
+
+/// The same shop, with as many of the member's lots as a store loads for a command: if any has lapsed those, as many as the command takes
+/// points from, and one more.
+fn partly_loaded(shop: &Shop, command: &Command) -> Shop {
+    let points = command.takes_points();
+    let mut wanted = points.unwrap_or(Points::ZERO);
+    let mut lots = BTreeMap::new();
+    if points.is_some() || shop.member.header.is_due(shop.now) {
+        for (key, lot) in &shop.member.lots {
+            lots.insert(*key, lot.clone());
+            if !lot.has_lapsed(shop.now) {
+                if wanted <= Points::ZERO {
+                    break;
+                }
+                wanted = wanted.minus(lot.remaining).expect("small numbers");
+            }
+        }
+    }
+    let member = Member { lots, ..shop.member.clone() };
+    Shop { programs: shop.programs.clone(), member, now: shop.now, entries: Vec::new() }
 }
 
 fn check_state(shop: &Shop) -> Result<(), TestCaseError> {

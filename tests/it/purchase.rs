@@ -167,3 +167,48 @@ async fn stream(server: &TestServer, requests: Vec<v1::StreamPurchasesRequest>) 
     }
     results
 }
+
+/// A rule book in which each of so many rules awards every line, with fractions as long as they get.
+fn crowded(rules: usize) -> v1::Program {
+    let base = crate::support::rule_book();
+    let rule = |number: usize| v1::AccrualRule {
+        rule_id: format!("goods-{number}"),
+        rounding: Some(v1::Rounding {
+            mode: v1::rounding::Mode::Floor.into(),
+            stage: v1::rounding::Stage::Line.into(),
+            fraction: v1::rounding::Fraction::Carry.into(),
+        }),
+        award: Some(v1::accrual_rule::Award::PerAmount(v1::PerAmount { amount: "7".into(), points: "1".into(), whole_blocks: false })),
+        ..base.accrual_rules[0].clone()
+    };
+    v1::Program { accrual_rules: (0..rules).map(rule).collect(), ..base }
+}
+
+#[tokio::test]
+async fn the_largest_purchase_is_answered_and_a_larger_one_refused() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let publish = |rules: usize| v1::PublishProgramRequest {
+        request_id: format!("publish-{rules}"),
+        program: Some(crowded(rules)),
+        ..Default::default()
+    };
+    server.programs().publish_program(publish(5)).await.unwrap();
+    let many = |order: &str| {
+        let mut request = sale(&member, order, "100000");
+        let purchase = request.purchase.as_mut().unwrap();
+        purchase.lines = vec![crate::support::line("rice", "10"); 10_000];
+        request
+    };
+    // As a client takes answers that sets no limits of its own: 4 MiB.
+    let answer = server.purchases().record_purchase(many("o-1")).await.unwrap().into_inner();
+    let accrual = answer.accrual.unwrap();
+    assert_eq!(accrual.awards.iter().map(|award| award.lines.len()).sum::<usize>(), 50_000);
+    assert_eq!(accrual.points, 5 * 14_285);
+
+    server.programs().publish_program(publish(6)).await.unwrap();
+    let status = server.purchases().record_purchase(many("o-2")).await.unwrap_err();
+    let fields = vec![];
+    assert_eq!(refused(&status), Refused { code: Code::FailedPrecondition, reason: "PURCHASE_TOO_COMPLEX".into(), fields });
+    server.stop().await;
+}

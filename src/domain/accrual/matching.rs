@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use rust_decimal::Decimal;
 
 use super::{Sale, count_digits, pricing::Factor, ratio::Ratio, readable};
-use crate::domain::{AccrualRule, Combination, Filter, HourRange, Line, Overflow, Purchase, Rate, money};
+use crate::domain::{AccrualRule, Combination, Filter, HourRange, Line, MAX_AWARD_LINES, Overflow, Purchase, Rate, Rejection, money};
 
 /// Decimal places of a quantity.
 pub(super) const QUANTITY_DIGITS: u32 = 3;
@@ -39,22 +39,29 @@ impl Matched<'_> {
 }
 
 /// The rules that count something, in the order of the file, each with its lines.
-pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Matched<'a>>, Overflow> {
+pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Matched<'a>>, Rejection> {
     let rules = &sale.program.rules;
     let mut candidates = Vec::with_capacity(rules.len());
     for rule in rules {
         if applies(&rule.filter, sale)? {
-            candidates.push(Candidate { matched: Matched { rule, lines: Vec::new() }, products: HashSet::new(), factor: None });
+            let labelled = rule.filter.labels.is_empty() || has_label(&rule.filter.labels, &sale.purchase.labels);
+            candidates.push(Candidate { matched: Matched { rule, lines: Vec::new() }, labelled, products: HashSet::new(), factor: None });
         }
     }
     match sale.program.combination {
         Combination::Sum => {
+            let mut award_lines = 0;
             for candidate in &mut candidates {
                 for line in 0..sale.bases.lines.len() {
                     candidate.take(sale, line)?;
                 }
+                award_lines += candidate.matched.lines.len();
+                if award_lines > MAX_AWARD_LINES {
+                    return Err(Rejection::PurchaseTooComplex { award_lines, limit: MAX_AWARD_LINES });
+                }
             }
         }
+        // At most one rule for each line, and one for the order: never near the bound.
         Combination::Exclusive => one_rule_each(sale, &mut candidates, Choice::First)?,
         Combination::Best => {
             for candidate in &mut candidates {
@@ -68,6 +75,8 @@ pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Ma
 
 struct Candidate<'a> {
     matched: Matched<'a>,
+    /// The rule asks for no label, or the purchase has it: then each of its lines has it.
+    labelled: bool,
     /// The SKUs that a rule per product has counted.
     products: HashSet<&'a str>,
     /// What the rule gives; set where rules are compared.
@@ -151,9 +160,20 @@ impl<'a> Candidate<'a> {
         let rule = self.matched.rule;
         let basis = &sale.bases.lines[line];
         let Some(goods) = sale.purchase.lines.get(line) else {
-            return matches!(rule.rate, Rate::PerAmount { .. }) && passes(&rule.filter, "", "", &[], &sale.purchase.labels);
+            return matches!(rule.rate, Rate::PerAmount { .. }) && self.passes("", "", &[]);
         };
-        basis.earns && passes(&rule.filter, &goods.sku, &goods.category, &goods.labels, &sale.purchase.labels)
+        basis.earns && self.passes(&goods.sku, &goods.category, &goods.labels)
+    }
+
+    /// Whether a line meets the conditions.
+    fn passes(&self, sku: &str, category: &str, labels: &[String]) -> bool {
+        let filter = &self.matched.rule.filter;
+        (filter.skus.is_empty() || filter.skus.contains(sku))
+            && (filter.categories.is_empty() || filter.categories.contains(category))
+            && (self.labelled || has_label(&filter.labels, labels))
+            && (filter.excluded_skus.is_empty() || !filter.excluded_skus.contains(sku))
+            && (filter.excluded_categories.is_empty() || !filter.excluded_categories.contains(category))
+            && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels, labels))
     }
 
     /// What the rule counts on a line that it matches.
@@ -203,6 +223,8 @@ fn applies(filter: &Filter, sale: &Sale<'_>) -> Result<bool, Overflow> {
     Ok((filter.stores.is_empty() || purchase.order.as_ref().is_some_and(|order| filter.stores.contains(order.store.as_str())))
         && (filter.channels.is_empty() || filter.channels.contains(&purchase.channel))
         && (filter.tenders.is_empty() || is_paid_with(filter, purchase))
+        // A label of the purchase is a label of each of its lines.
+        && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels, &purchase.labels))
         && (filter.weekdays.is_empty() || filter.weekdays.contains(&sale.local_time.weekday()))
         && (filter.hours.is_empty() || filter.hours.iter().any(|range| is_within(*range, sale.local_time)))
         && (filter.minimum_order.is_zero() || sale.bases.total >= money::to_units(filter.minimum_order, sale.digits())?))
@@ -217,13 +239,6 @@ fn is_within(range: HourRange, time: DateTime) -> bool {
     if range.start < range.end { range.start <= hour && hour < range.end } else { range.start <= hour || hour < range.end }
 }
 
-/// Whether a line meets the conditions. A label of the purchase is a label of each of its lines.
-fn passes(filter: &Filter, sku: &str, category: &str, line_labels: &[String], purchase_labels: &[String]) -> bool {
-    let has_label = |labels: &BTreeSet<String>| line_labels.iter().chain(purchase_labels).any(|label| labels.contains(label));
-    (filter.skus.is_empty() || filter.skus.contains(sku))
-        && (filter.categories.is_empty() || filter.categories.contains(category))
-        && (filter.labels.is_empty() || has_label(&filter.labels))
-        && (filter.excluded_skus.is_empty() || !filter.excluded_skus.contains(sku))
-        && (filter.excluded_categories.is_empty() || !filter.excluded_categories.contains(category))
-        && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels))
+fn has_label(labels: &BTreeSet<String>, found: &[String]) -> bool {
+    found.iter().any(|label| labels.contains(label))
 }

@@ -61,7 +61,7 @@ struct Sale<'a> {
 
 impl Sale<'_> {
     /// With the multiplier of the tier at a rank.
-    fn accrue_at(&self, rank: usize) -> Result<Accrual, Overflow> {
+    fn accrue_at(&self, rank: usize) -> Result<Accrual, Rejection> {
         let tier = self.program.tiers.get(rank);
         let multiplier = tier.map_or(Decimal::ONE, |tier| tier.multiplier);
         let matched = matching::matched(self, multiplier)?;
