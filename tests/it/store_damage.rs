@@ -370,6 +370,19 @@ fn tables_that_could_not_be_written_are_made_again_at_the_next_start() {
     assert!(folder.path().join("tables.broken-1").exists());
 }
 
+/// When a sync failed, the kernel may hold the last record as written although the disk never got it.
+#[test]
+fn the_last_record_is_written_again_at_start() {
+    let (folder, world) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let before = fs::read(&segment).expect("the segment is read");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::options().write(true).open(&segment).and_then(|file| file.set_modified(long_ago)).expect("the time is set");
+    world.check(&open(folder.path()));
+    assert_eq!(fs::read(&segment).expect("the segment is read"), before);
+    assert!(fs::metadata(&segment).and_then(|about| about.modified()).expect("a time") > long_ago);
+}
+
 #[test]
 fn a_folder_in_use_is_not_opened_twice() {
     let (folder, _) = filled();
