@@ -14,7 +14,10 @@ use loyaltyd::{
 };
 use tempfile::TempDir;
 
-use crate::support::histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase};
+use crate::support::{
+    files,
+    histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase},
+};
 
 fn options() -> Options {
     Options { segment_bytes: 64 << 10, ..Options::default() }
@@ -64,13 +67,6 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder.join("journal")).expect("a folder is listed").map(|item| item.expect("a folder is listed").path()).collect();
     paths.sort();
     paths
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for item in fs::read_dir(folder).expect("a folder is listed") {
-        let path = item.expect("a folder is listed").path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
 }
 
 /// Where the journal's last segment ends: behind the last byte that is not 0.
