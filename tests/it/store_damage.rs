@@ -507,6 +507,25 @@ fn keys_are_asked_for_when_they_are_missing_older_or_wrapped() {
 }
 
 #[test]
+fn options_do_not_print_the_operators_key() {
+    let with_key = Options { operator_key: Some([0xA7; 32]), ..options() };
+    let printed = format!("{with_key:?} {with_key:#?}");
+    assert!(printed.contains("operator_key: Some(\"not shown\")"), "{printed}");
+    assert!(!printed.contains("167") && !printed.to_lowercase().contains("a7"), "{printed}");
+}
+
+#[test]
+fn a_folder_is_made_with_those_that_it_is_in() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let folder = outer.path().join("srv/loyalty/./data");
+    let mut world = World::new();
+    let store = open(&folder);
+    world.enroll(&store, 1);
+    drop(store);
+    world.check(&open(&folder));
+}
+
+#[test]
 fn check_counts_and_compares() {
     let (folder, world) = filled();
     let report = check(folder.path(), &options()).expect("the journal is whole");
