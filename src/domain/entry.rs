@@ -37,7 +37,7 @@ pub struct Request {
     pub fingerprint: Fingerprint,
 }
 
-/// Hash of a request's method and payload.
+/// Hash of a request's method and payload; from the ledger on, and in entries, the keyed one of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 16]);
 

@@ -216,7 +216,14 @@ impl Ledger {
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 
-    fn send(&self, job: Job) -> Result<(), LedgerError> {
+    /// From here on a request's fingerprint is the one that the store keeps.
+    fn send(&self, mut job: Job) -> Result<(), LedgerError> {
+        let keep = |request: &mut Request| request.fingerprint = self.0.store.keyed(request.fingerprint);
+        match &mut job {
+            Job::Commands { submissions, .. } => submissions.iter_mut().for_each(|submission| keep(&mut submission.request)),
+            Job::Publish { request, .. } => keep(request),
+            Job::Stop => {}
+        }
         self.0.queue.send(job).map_err(|_| LedgerError::Closing)
     }
 

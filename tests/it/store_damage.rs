@@ -14,7 +14,10 @@ use loyaltyd::{
 };
 use tempfile::TempDir;
 
-use crate::support::histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase};
+use crate::support::{
+    files,
+    histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase},
+};
 
 fn options() -> Options {
     Options { segment_bytes: 64 << 10, ..Options::default() }
@@ -64,13 +67,6 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder.join("journal")).expect("a folder is listed").map(|item| item.expect("a folder is listed").path()).collect();
     paths.sort();
     paths
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for item in fs::read_dir(folder).expect("a folder is listed") {
-        let path = item.expect("a folder is listed").path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
 }
 
 /// Where the journal's last segment ends: behind the last byte that is not 0.
@@ -370,6 +366,19 @@ fn tables_that_could_not_be_written_are_made_again_at_the_next_start() {
     assert!(folder.path().join("tables.broken-1").exists());
 }
 
+/// When a sync failed, the kernel may hold the last record as written although the disk never got it.
+#[test]
+fn the_last_record_is_written_again_at_start() {
+    let (folder, world) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let before = fs::read(&segment).expect("the segment is read");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::options().write(true).open(&segment).and_then(|file| file.set_modified(long_ago)).expect("the time is set");
+    world.check(&open(folder.path()));
+    assert_eq!(fs::read(&segment).expect("the segment is read"), before);
+    assert!(fs::metadata(&segment).and_then(|about| about.modified()).expect("a time") > long_ago);
+}
+
 #[test]
 fn a_folder_in_use_is_not_opened_twice() {
     let (folder, _) = filled();
@@ -495,6 +504,25 @@ fn keys_are_asked_for_when_they_are_missing_older_or_wrapped() {
     assert!(matches!(EmbeddedStore::open(wrapped.path(), with(None)), Err(StoreError::Damaged(_))));
     assert!(matches!(EmbeddedStore::open(wrapped.path(), with(Some([2; 32]))), Err(StoreError::Damaged(_))));
     drop(EmbeddedStore::open(wrapped.path(), with(Some([1; 32]))).expect("the store opens"));
+}
+
+#[test]
+fn options_do_not_print_the_operators_key() {
+    let with_key = Options { operator_key: Some([0xA7; 32]), ..options() };
+    let printed = format!("{with_key:?} {with_key:#?}");
+    assert!(printed.contains("operator_key: Some(\"not shown\")"), "{printed}");
+    assert!(!printed.contains("167") && !printed.to_lowercase().contains("a7"), "{printed}");
+}
+
+#[test]
+fn a_folder_is_made_with_those_that_it_is_in() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let folder = outer.path().join("srv/loyalty/./data");
+    let mut world = World::new();
+    let store = open(&folder);
+    world.enroll(&store, 1);
+    drop(store);
+    world.check(&open(&folder));
 }
 
 #[test]

@@ -66,6 +66,10 @@
 //! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there, or a next free slot lower
 //! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
 //!
+//! Requests' fingerprints are BLAKE3 of `f` and the hash of method and payload, keyed with the index key, the first 16 bytes of it: in the
+//! journal and its backups nobody can try phone numbers against them. The key file does not protect from whoever has it beside the
+//! journal: with the index key a guess at what somebody sent can be confirmed, also of a member who was erased.
+//!
 //! # Rows
 //!
 //! All in sled's default tree. P is the programme's number (4 bytes), M the member's id (16 bytes). Hashes are BLAKE3 keyed with the
@@ -117,6 +121,7 @@ mod stored {
 }
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     path::Path,
     sync::{Arc, Mutex},
@@ -126,7 +131,7 @@ use std::{
 pub use self::check::{ProgramTotals, Report, check};
 
 use self::{
-    journal::{Appender, Journal, segment_paths},
+    journal::{Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
     programs::Programs,
@@ -134,12 +139,12 @@ use self::{
     segment::io_error,
 };
 use crate::{
-    domain::MemberKey,
+    domain::{Fingerprint, MemberKey},
     store::{Name, Store, StoreError, Unit},
 };
 
 /// How the store uses disk and memory.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Size of the journal's files.
     pub segment_bytes: u64,
@@ -151,6 +156,20 @@ pub struct Options {
     pub header_cache_bytes: usize,
     /// Wraps the members' keys.
     pub operator_key: Option<[u8; 32]>,
+}
+
+/// All but the key.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, operator_key } = self;
+        f.debug_struct("Options")
+            .field("segment_bytes", segment_bytes)
+            .field("overlay_bytes", overlay_bytes)
+            .field("sled_cache_bytes", sled_cache_bytes)
+            .field("header_cache_bytes", header_cache_bytes)
+            .field("operator_key", &operator_key.map(|_| "not shown"))
+            .finish()
+    }
 }
 
 impl Default for Options {
@@ -214,7 +233,7 @@ const KEYS: &str = "keys";
 impl EmbeddedStore {
     /// Opens the store in a folder, or makes one there. What the tables lack is brought up from the journal, which can take long.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
+        create_folder(folder)?;
         let lock = lock(folder)?;
         create_if_new(folder, &options)?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
@@ -244,6 +263,13 @@ impl EmbeddedStore {
 
 fn panicked() -> StoreError {
     StoreError::Tables("a unit of work panicked; the process must end".to_owned())
+}
+
+/// With the folders that it is in, all of them durably: what is synced in a folder that is gone after a cut of power is gone with it.
+fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
+    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -290,6 +316,10 @@ impl Store for EmbeddedStore {
     fn begin<'a>(&'a self, _names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError> {
         let writer = self.writer.lock().map_err(|_| panicked())?;
         Ok(Box::new(unit::EmbeddedUnit::new(&self.engine, writer)))
+    }
+
+    fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint {
+        self.engine.index.fingerprint(fingerprint)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
