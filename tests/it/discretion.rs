@@ -68,7 +68,12 @@ fn personal_data_is_not_printed() {
     entry.record_time = jiff::Timestamp::UNIX_EPOCH;
     entry.occurred_time = jiff::Timestamp::UNIX_EPOCH;
     entry.kind = EntryKind::MemberEnrolled { person: Sealed::Open(person) };
-    tells_nothing(&Outcome { key: member.key.clone(), entries: vec![entry], member: Some(Box::new(member)) });
+    tells_nothing(&Outcome {
+        programs: std::sync::Arc::new(shop.programs.clone()),
+        key: member.key.clone(),
+        entries: vec![entry],
+        member: Some(Box::new(member)),
+    });
 }
 
 #[test]

@@ -95,6 +95,7 @@
 //! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
 //! writes all other rows again, which are the same whenever they are written.
 
+mod absent;
 mod check;
 mod decode;
 mod encode;
@@ -176,7 +177,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            overlay_bytes: 256 << 20,
+            overlay_bytes: 512 << 20,
             sled_cache_bytes: 256 << 20,
             header_cache_bytes: 256 << 20,
             operator_key: None,
@@ -197,7 +198,7 @@ struct Engine {
     parts: Parts,
     programs: Programs,
     overlay: Arc<Overlay>,
-    row_writer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What stays when the tables are made again.
@@ -339,8 +340,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.overlay.stop();
-        if let Some(thread) = self.row_writer.take() {
-            // It contains its panics; there is nobody to tell of one here.
+        for thread in self.threads.drain(..) {
+            // They contain their panics; there is nobody to tell of one here.
             let _ = thread.join();
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    absent::Absent,
     rows::{Change, RowKey},
     tables::Tables,
     warm::Warm,
@@ -23,8 +24,8 @@ type Rows = BTreeMap<RowKey, Option<Box<[u8]>>>;
 
 /// What a row costs in memory beside its value.
 const ROW_COST: usize = 96;
-/// How long a row waits at most before it is written.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Rows are written when nothing was committed for so long, or when they fill half of the bound.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Overlay {
     tables: Tables,
@@ -37,6 +38,7 @@ pub(super) struct Overlay {
     /// Of bytes that may wait.
     bound: usize,
     warm: Warm,
+    absent: Absent,
 }
 
 #[derive(Default)]
@@ -63,7 +65,7 @@ impl Overlay {
     pub(super) fn new(tables: Tables, bound: usize, warm_bytes: usize) -> Self {
         let (layers, progress) = (RwLock::default(), Mutex::default());
         let warm = Warm::new(warm_bytes);
-        Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound, warm }
+        Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound, warm, absent: Absent::default() }
     }
 
     pub(super) fn tables(&self) -> &Tables {
@@ -88,6 +90,7 @@ impl Overlay {
     /// Lets readers see a durable commit. `applied` is what the tables' own row must say once its rows are written.
     pub(super) fn publish(&self, changes: Vec<Change>, applied: Box<[u8]>) {
         let bytes = changes.iter().map(|(_, value)| ROW_COST + value.as_ref().map_or(0, |value| value.len())).sum::<usize>();
+        changes.iter().filter_map(|(key, _)| key.looked_up_hash()).for_each(|hash| self.absent.insert(&hash));
         // Both locks, always in this order: what waits is counted exactly.
         let mut progress = self.progress();
         let mut layers = self.layers.write().expect("nobody panics while holding the layers");
@@ -96,7 +99,7 @@ impl Overlay {
         drop(layers);
         progress.waiting_bytes += bytes;
         progress.published += 1;
-        if progress.waiting_bytes >= self.bound / 4 {
+        if progress.waiting_bytes >= self.bound / 2 {
             self.wake.notify_all();
         }
     }
@@ -112,6 +115,23 @@ impl Overlay {
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
         }
         Ok(())
+    }
+
+    /// Puts the requests and orders of the tables into the filter; what is published meanwhile comes by itself.
+    pub(super) fn fill_filter(&self) {
+        for range in RowKey::looked_up_ranges() {
+            for (count, row) in self.tables.scan(&range.start, &range.end).enumerate() {
+                match row {
+                    Ok((key, _)) => key.looked_up_hash().iter().for_each(|hash| self.absent.insert(hash)),
+                    // Without the filter all is looked up in the tables, and who looks sees the fault.
+                    Err(_) => return,
+                }
+                if count % 4_096 == 0 && self.progress().stop {
+                    return;
+                }
+            }
+        }
+        self.absent.set_filled();
     }
 
     pub(super) fn stop(&self) {
@@ -139,12 +159,13 @@ impl Overlay {
                 return false;
             }
             let behind = progress.written < progress.published;
-            if behind && (progress.urgent || progress.waiting_bytes >= self.bound / 4) {
+            if behind && (progress.urgent || progress.waiting_bytes >= self.bound / 2) {
                 return true;
             }
+            let before = progress.published;
             let (guard, timeout) = self.wake.wait_timeout(progress, PATIENCE).expect("nobody panics while holding the progress");
             progress = guard;
-            if timeout.timed_out() && progress.written < progress.published {
+            if timeout.timed_out() && progress.published == before && progress.written < before {
                 return !progress.stop;
             }
         }
@@ -173,7 +194,12 @@ impl Overlay {
 
     /// One instant of all rows. Commits wait for it to be dropped.
     pub(super) fn view(&self) -> View<'_> {
-        View { layers: self.layers.read().expect("nobody panics while holding the layers"), tables: &self.tables, warm: &self.warm }
+        View {
+            layers: self.layers.read().expect("nobody panics while holding the layers"),
+            tables: &self.tables,
+            warm: &self.warm,
+            absent: &self.absent,
+        }
     }
 }
 
@@ -188,10 +214,14 @@ pub(super) struct View<'a> {
     layers: RwLockReadGuard<'a, Layers>,
     tables: &'a Tables,
     warm: &'a Warm,
+    absent: &'a Absent,
 }
 
 impl View<'_> {
     pub(super) fn get(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
+        if key.looked_up_hash().is_some_and(|hash| self.absent.says_absent(&hash)) {
+            return Ok(None);
+        }
         match self.layers.upper.get(key).or_else(|| self.layers.lower.get(key)) {
             Some(value) => Ok(value.clone()),
             None if key.is_header() => self.header(key),

@@ -125,10 +125,13 @@ impl Engine {
     pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
         let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes, options.header_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
-        let shared = overlay.clone();
-        let thread = thread::Builder::new().name("row-writer".to_owned()).spawn(move || shared.write_out());
-        let thread = thread.map_err(|source| io_error("starting a thread for", folder, source))?;
-        Ok(Self { parts: parts.clone(), programs, overlay, row_writer: Some(thread) })
+        let start = |name: &str, work: fn(&Overlay)| {
+            let shared = overlay.clone();
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
+            thread.map_err(|source| io_error("starting a thread for", folder, source))
+        };
+        let threads = vec![start("row-writer", Overlay::write_out)?, start("filter", Overlay::fill_filter)?];
+        Ok(Self { parts: parts.clone(), programs, overlay, threads })
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.

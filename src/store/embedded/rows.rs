@@ -209,6 +209,19 @@ impl RowKey {
         Some(u32::from_be_bytes(number.try_into().expect("the slice has the number's length")))
     }
 
+    /// Of a request or an order, which are looked up by hash, mostly in vain.
+    pub(super) fn looked_up_hash(&self) -> Option<[u8; 16]> {
+        match self.bytes[0] {
+            ORDER | REQUEST => self.as_bytes()[5..].try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// Where the rows with a [`RowKey::looked_up_hash`] stand.
+    pub(super) fn looked_up_ranges() -> [std::ops::Range<Self>; 2] {
+        [ORDER, REQUEST].map(|kind| Self::new(&[&[kind]])..Self::new(&[&[kind + 1]]))
+    }
+
     pub(super) fn is_header(&self) -> bool {
         self.bytes[0] == MEMBER && usize::from(self.length) == MEMBER_PREFIX + 1 && self.bytes[MEMBER_PREFIX] == HEADER
     }
