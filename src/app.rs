@@ -102,19 +102,22 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
 async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError> {
     let program = document.program_id.clone();
     let failed = |why: String| AppError::Publish { program: program.clone(), why };
-    // Each start is an intention of its own: a book that was published before and then replaced is published again.
-    let id = RequestId::new(&format!("serve-{}", uuid::Uuid::now_v7())).expect("a prefix and a UUID are a request id");
-    let request = Request { id, fingerprint: Fingerprint([0; 16]) };
-    let published = ledger.publish(request, document).await.map_err(|error| match error {
+    let invalid = |error: LedgerError| match error {
         LedgerError::ProgramInvalid(mistakes) => {
             let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {}: {}", mistake.path, mistake.message)).collect();
             failed(format!("it has {} mistakes:{}", mistakes.len(), lines.concat()))
         }
         other => failed(other.to_string()),
-    })?;
-    if !published.changed {
-        tracing::info!(%program, version = published.document.version, "rule book unchanged");
+    };
+    let newest = ledger.validate(&document).map_err(invalid)?;
+    if !newest.changed {
+        tracing::info!(%program, version = newest.document.version, "rule book unchanged");
+        return Ok(());
     }
+    // Each start is an intention of its own: a book that was published before and then replaced is published again.
+    let id = RequestId::new(&format!("serve-{}", uuid::Uuid::now_v7())).expect("a prefix and a UUID are a request id");
+    let request = Request { id, fingerprint: Fingerprint([0; 16]) };
+    ledger.publish(request, document).await.map_err(invalid)?;
     Ok(())
 }
 

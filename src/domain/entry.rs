@@ -37,7 +37,7 @@ pub struct Request {
     pub fingerprint: Fingerprint,
 }
 
-/// Hash of a request's method and payload.
+/// Hash of a request's method and payload; from the ledger on, and in entries, the keyed one of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 16]);
 
@@ -271,6 +271,39 @@ impl Entry {
             | EntryKind::PointsExpired { .. }
             | EntryKind::TierChanged(_) => false,
         }
+    }
+}
+
+impl Entry {
+    /// An upper estimate of the bytes that the entry takes when it is stored.
+    pub fn stored_size_estimate(&self) -> usize {
+        const ENTRY: usize = 512;
+        const LINE: usize = 96;
+        const AWARD: usize = 256;
+        const ALLOCATION: usize = 32;
+        ENTRY
+            + match &self.kind {
+                EntryKind::PurchaseAccrued(accrued) => {
+                    let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();
+                    let purchase = &accrued.purchase;
+                    let line = |line: &super::Line| LINE + line.sku.len() + line.category.len() + texts(&line.labels);
+                    let award = |award: &Award| AWARD + award.display_name.len() + LINE * (award.lines.len() + award.roundings.len());
+                    texts(&purchase.labels)
+                        + purchase.channel.len()
+                        + LINE * (purchase.tenders.len() + accrued.accrual.line_bases.len() + accrued.accrual.counters.len())
+                        + purchase.lines.iter().map(line).sum::<usize>()
+                        + accrued.accrual.awards.iter().map(award).sum::<usize>()
+                }
+                EntryKind::PointsAdjusted(adjusted) => {
+                    adjusted.reason.len() + adjusted.reference.len() + ALLOCATION * adjusted.allocations.len()
+                }
+                EntryKind::PointsExpired(expired) => ALLOCATION * expired.allocations.len(),
+                EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
+                EntryKind::ProfileUpdated { .. } => LINE * 16,
+                EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => LINE * 12,
+                EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } => reason.len(),
+                EntryKind::TierChanged(change) => change.reason.len(),
+            }
     }
 }
 

@@ -91,6 +91,13 @@ id!(/** Of a shop of the retailer's. */ StoreId, check_text);
 id!(/** The till's number of a sale, unique in its store. */ OrderId, check_text);
 id!(/** Of a member of staff. */ ActorId, check_text);
 
+impl OrderId {
+    /// Of a sale that has no number yet, in a quote. No sale can be recorded under it.
+    pub fn unnumbered() -> Self {
+        Self("".into())
+    }
+}
+
 /// Of a member: a UUID that the service gives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub [u8; 16]);

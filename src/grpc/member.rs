@@ -110,8 +110,7 @@ impl Members {
         let Change { program, target, command, actor } = parse(ledger, message, &mut mistakes)?;
         let parsed = request.zip(target).zip(command);
         let ((request, member), command) = mistakes.settle(parsed)?;
-        let outcome = ledger.submit(Submission { program: Arc::clone(&program), member, request, actor, command }).await?;
-        changed(&program, &outcome)
+        changed(&ledger.submit(Submission { program, member, request, actor, command }).await?)
     }
 
     fn get(&self, request: &v1::GetMemberRequest) -> Result<v1::GetMemberResponse, Refusal> {
@@ -150,7 +149,8 @@ impl Members {
 }
 
 /// The member right after the change, under the rule book that the change was decided by, so that a repeated request reads the same.
-fn changed(program: &ProgramHistory, outcome: &Outcome) -> Result<(v1::Member, v1::Entry), Refusal> {
+fn changed(outcome: &Outcome) -> Result<(v1::Member, v1::Entry), Refusal> {
+    let program = &outcome.programs;
     let answer = outcome.member.as_deref().zip(outcome.entries.last());
     let (member, entry): (_, &Entry) = answer.ok_or_else(|| Refusal::internal(&"a change of a member was answered without the member"))?;
     let decided_by = program.version(entry.program_version).unwrap_or_else(|| program.newest());

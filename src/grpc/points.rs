@@ -46,9 +46,8 @@ impl PointsRoom {
     async fn adjust(&self, request: v1::AdjustPointsRequest) -> Result<v1::AdjustPointsResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let submission = adjustment(ledger, request)?;
-        let program = Arc::clone(&submission.program);
         let outcome = ledger.submit(submission).await?;
-        let entry = outcome.entries.first().map(|entry| convert::entry(entry, &program));
+        let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
         Ok(v1::AdjustPointsResponse { entry, tier_change: convert::tier_change(&outcome.entries) })
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     contract::v1::{self, purchase_result::Result as Judged, purchase_service_server::PurchaseService},
-    domain::{Command, EntryKind, ProgramHistory},
+    domain::{Command, EntryKind},
     ledger::{Ledger, Outcome, Submission},
 };
 
@@ -81,8 +81,7 @@ impl Purchases {
     async fn record(&self, request: v1::RecordPurchaseRequest) -> Result<v1::RecordPurchaseResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let submission = submission(ledger, request)?;
-        let program = Arc::clone(&submission.program);
-        recorded(&program, ledger.submit(submission).await?)
+        recorded(&ledger.submit(submission).await?)
     }
 
     async fn record_batch(&self, request: v1::BatchRecordPurchasesRequest) -> Result<v1::BatchRecordPurchasesResponse, Refusal> {
@@ -120,8 +119,8 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(Arc::new(purchase)) })
 }
 
-fn recorded(program: &ProgramHistory, outcome: Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
-    convert::purchase_recorded(program, &outcome.entries).ok_or_else(no_purchase)
+fn recorded(outcome: &Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
+    convert::purchase_recorded(&outcome.programs, &outcome.entries).ok_or_else(no_purchase)
 }
 
 /// One purchase of many, parsed or refused.
@@ -150,19 +149,18 @@ pub(super) async fn record_all(ledger: &Ledger, items: Vec<Item>) -> Vec<v1::Pur
     for Item { request_id, submission } in items {
         let judged = match submission {
             Ok(submission) => {
-                let program = Arc::clone(&submission.program);
                 submissions.push(submission);
-                Ok(program)
+                Ok(())
             }
             Err(refusal) => Err(refusal),
         };
         answers.push((request_id, judged));
     }
     let mut outcomes = ledger.submit_all(submissions).await.into_iter();
-    let result = |(request_id, judged): (String, Result<Arc<ProgramHistory>, Refusal>)| {
-        let recorded = judged.and_then(|program| {
+    let result = |(request_id, judged): (String, Result<(), Refusal>)| {
+        let recorded = judged.and_then(|()| {
             let outcome = outcomes.next().expect("each submission has an outcome");
-            recorded(&program, outcome?)
+            recorded(&outcome?)
         });
         let result = match recorded {
             Ok(recorded) => Judged::Recorded(recorded),

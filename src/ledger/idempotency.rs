@@ -1,7 +1,9 @@
 //! A request id and the fingerprint of its payload: the first answer again, or a clear refusal.
 
+use std::sync::Arc;
+
 use crate::{
-    domain::{self, Command, Entry, Header, Member, MemberKey, ProgramId, Rejection, Request},
+    domain::{self, Command, Entry, Header, Member, MemberKey, ProgramHistory, Rejection, Request},
     store::{Read, RequestOutcome, RequestRow, StoreError},
 };
 
@@ -10,25 +12,47 @@ use super::{LedgerError, Outcome};
 /// Entries read at a time when a member's past is folded again.
 const FOLD_PAGE: u64 = 512;
 
-/// The first answer of a request that was seen before. Nothing is changed.
+/// A request that was seen before: where its first answer lies.
+pub(super) struct Repeat {
+    programs: Arc<ProgramHistory>,
+    key: MemberKey,
+    first: u64,
+    last: u64,
+    with_member: bool,
+}
+
+/// Tells a retry from another request with the same id.
 pub(super) fn repeat(
-    store: &(impl Read + ?Sized),
-    program: &ProgramId,
+    programs: &Arc<ProgramHistory>,
     request: &Request,
     command: &Command,
     row: &RequestRow,
-) -> Result<Outcome, LedgerError> {
+) -> Result<Repeat, LedgerError> {
     if row.fingerprint != request.fingerprint {
         return Err(Rejection::RequestIdReused.into());
     }
-    let (member, first, last) = match row.outcome {
-        RequestOutcome::Entries { member, first, last } => (member, first, last),
-        RequestOutcome::Publication { .. } => return Err(Rejection::RequestIdReused.into()),
-    };
-    let key = MemberKey { program: program.clone(), member };
-    let entries = store.entries(&key, first, last)?;
-    let member = if command.answers_with_member() { Some(Box::new(state_at(store, &key, last)?)) } else { None };
-    Ok(Outcome { key, entries, member })
+    match row.outcome {
+        RequestOutcome::Entries { member, first, last } => {
+            let key = MemberKey { program: programs.newest().id.clone(), member };
+            Ok(Repeat { programs: Arc::clone(programs), key, first, last, with_member: command.answers_with_member() })
+        }
+        RequestOutcome::Publication { .. } => Err(Rejection::RequestIdReused.into()),
+    }
+}
+
+impl Repeat {
+    /// Reads cost more than a few entries: only if the answer shows the member.
+    pub fn is_long(&self) -> bool {
+        self.with_member
+    }
+
+    /// The first answer again.
+    pub fn answer(self, store: &(impl Read + ?Sized)) -> Result<Outcome, LedgerError> {
+        let Self { programs, key, first, last, with_member } = self;
+        let entries = store.entries(&key, first, last)?;
+        let member = if with_member { Some(Box::new(state_at(store, &key, last)?)) } else { None };
+        Ok(Outcome { programs, key, entries, member })
+    }
 }
 
 /// The state right after an entry, folded from the first one on: exact by invariant 3. Only repeated requests of support staff pay for it.

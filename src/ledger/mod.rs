@@ -18,7 +18,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::{
     contract::{Violation, v1},
@@ -28,10 +28,17 @@ use crate::{
 
 pub use clock::{Clock, ManualClock, SystemClock};
 use programs::Programs;
-use writer::{Job, Writer};
+use writer::{Answer, Job, Writer};
 
-/// Commands that may wait for the writer. More are refused with [`LedgerError::QueueFull`].
+/// Commands that may wait for the writer; a purchase with many lines counts as several. More are refused with
+/// [`LedgerError::QueueFull`].
 pub const QUEUE_BOUND: usize = 8_192;
+
+/// Lines that a purchase may have to count as one command more.
+const LINES_PER_WEIGHT: usize = 32;
+
+/// Of commands that are submitted together.
+const MAX_CHUNK_WEIGHT: u32 = 512;
 
 /// How long a caller should wait before it tries a full queue again.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
@@ -60,6 +67,24 @@ pub struct Submission {
     pub command: Command,
 }
 
+impl Submission {
+    /// Its part of [`QUEUE_BOUND`].
+    fn weight(&self) -> u32 {
+        let lines = match &self.command {
+            Command::RecordPurchase(purchase) => purchase.lines.len(),
+            Command::Enroll { .. }
+            | Command::UpdateProfile(_)
+            | Command::AddIdentifier { .. }
+            | Command::RemoveIdentifier { .. }
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. }
+            | Command::AdjustPoints(_) => 0,
+        };
+        u32::try_from(1 + lines / LINES_PER_WEIGHT).expect("the number of lines is bounded")
+    }
+}
+
 /// Which member a command or query is for.
 #[derive(Debug, Clone)]
 pub enum MemberTarget {
@@ -72,6 +97,8 @@ pub enum MemberTarget {
 /// What a command led to: the same the first time and every time it is repeated.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// Has every version that the entries were decided by.
+    pub programs: Arc<ProgramHistory>,
     pub key: MemberKey,
     /// Those that carry the request, in their order; never empty.
     pub entries: Vec<Entry>,
@@ -124,39 +151,61 @@ impl Ledger {
 
     /// Decides and commits one command. Refused at once when the queue is full.
     pub async fn submit(&self, submission: Submission) -> Result<Outcome, LedgerError> {
-        let permit = Arc::clone(&self.0.room).try_acquire_owned().map_err(|error| match error {
-            tokio::sync::TryAcquireError::NoPermits => LedgerError::QueueFull { retry_delay: RETRY_DELAY },
-            tokio::sync::TryAcquireError::Closed => LedgerError::Closing,
+        let permit = Arc::clone(&self.0.room).try_acquire_many_owned(submission.weight()).map_err(|error| match error {
+            TryAcquireError::NoPermits => LedgerError::QueueFull { retry_delay: RETRY_DELAY },
+            TryAcquireError::Closed => LedgerError::Closing,
         })?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Commands { submissions: vec![submission], permit, reply })?;
         let mut results = answer.await.map_err(|_| LedgerError::Closing)?;
-        results.pop().expect("one submission has one result")
+        self.finish(results.pop().expect("one submission has one result")?).await
     }
 
     /// Decides commands in their order, and waits for room in the queue. One that is refused does not stop the others.
     pub async fn submit_all(&self, submissions: Vec<Submission>) -> Vec<Result<Outcome, LedgerError>> {
         let mut results = Vec::with_capacity(submissions.len());
-        let mut submissions = submissions.into_iter();
-        loop {
-            let chunk: Vec<_> = submissions.by_ref().take(writer::MAX_GROUP).collect();
-            if chunk.is_empty() {
-                return results;
+        let mut submissions = submissions.into_iter().peekable();
+        while submissions.peek().is_some() {
+            let (mut chunk, mut weight) = (Vec::new(), 0);
+            while let Some(next) = submissions.next_if(|next| chunk.is_empty() || weight + next.weight() <= MAX_CHUNK_WEIGHT) {
+                weight += next.weight();
+                chunk.push(next);
             }
             let size = chunk.len();
-            match self.submit_chunk(chunk).await {
-                Ok(answers) => results.extend(answers),
+            match self.submit_chunk(chunk, weight).await {
+                Ok(answers) => {
+                    for answer in answers {
+                        results.push(match answer {
+                            Ok(answer) => self.finish(answer).await,
+                            Err(error) => Err(error),
+                        });
+                    }
+                }
                 Err(()) => results.extend(std::iter::repeat_with(|| Err(LedgerError::Closing)).take(size)),
             }
         }
+        results
     }
 
-    async fn submit_chunk(&self, chunk: Vec<Submission>) -> Result<Vec<Result<Outcome, LedgerError>>, ()> {
-        let size = u32::try_from(chunk.len()).expect("a chunk is no larger than a group");
-        let permit = Arc::clone(&self.0.room).acquire_many_owned(size).await.map_err(|_| ())?;
+    async fn submit_chunk(&self, chunk: Vec<Submission>, weight: u32) -> Result<Vec<Result<Answer, LedgerError>>, ()> {
+        let permit = Arc::clone(&self.0.room).acquire_many_owned(weight).await.map_err(|_| ())?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Commands { submissions: chunk, permit, reply }).map_err(|_| ())?;
         answer.await.map_err(|_| ())
+    }
+
+    /// Reads the first answer of a command that was repeated. The writer has better things to do.
+    async fn finish(&self, answer: Answer) -> Result<Outcome, LedgerError> {
+        match answer {
+            Answer::New(outcome) => Ok(outcome),
+            Answer::Repeat(repeat) if repeat.is_long() => {
+                let store = Arc::clone(&self.0.store);
+                let read = tokio::task::spawn_blocking(move || repeat.answer(&*store)).await;
+                // It is cut short only when the runtime ends.
+                read.unwrap_or(Err(LedgerError::Closing))
+            }
+            Answer::Repeat(repeat) => repeat.answer(&*self.0.store),
+        }
     }
 
     /// Publishes a rule book as the newest version, unless the newest version says the same.
@@ -167,7 +216,14 @@ impl Ledger {
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 
-    fn send(&self, job: Job) -> Result<(), LedgerError> {
+    /// From here on a request's fingerprint is the one that the store keeps.
+    fn send(&self, mut job: Job) -> Result<(), LedgerError> {
+        let keep = |request: &mut Request| request.fingerprint = self.0.store.keyed(request.fingerprint);
+        match &mut job {
+            Job::Commands { submissions, .. } => submissions.iter_mut().for_each(|submission| keep(&mut submission.request)),
+            Job::Publish { request, .. } => keep(request),
+            Job::Stop => {}
+        }
         self.0.queue.send(job).map_err(|_| LedgerError::Closing)
     }
 

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::{
     contract::{program, v1},
-    domain::{Program, ProgramHistory, ProgramId},
+    domain::{Program, ProgramHistory, ProgramId, Request, RequestId},
     store::{Publication, StoreError},
 };
 
@@ -21,14 +21,22 @@ pub(super) struct Programs(RwLock<BTreeMap<ProgramId, Arc<PublishedProgram>>>);
 
 pub(super) struct PublishedProgram {
     history: Arc<ProgramHistory>,
-    /// By version, the first at 0; as published, without version and time.
-    documents: Vec<v1::Program>,
+    /// By version, the first at 0.
+    documents: Vec<Document>,
+}
+
+#[derive(Clone)]
+struct Document {
+    /// As published, without version and time.
+    said: v1::Program,
+    published_by: RequestId,
 }
 
 impl Programs {
     pub fn load(publications: Vec<Publication>) -> Result<Self, LedgerError> {
         let programs = Self(RwLock::new(BTreeMap::new()));
-        for publication in publications {
+        // A request that said what the newest version says has no document.
+        for publication in publications.into_iter().filter(|publication| !publication.document.is_empty()) {
             let damaged = |what: String| {
                 let place = format!("rule book {} version {}", publication.program, publication.version);
                 LedgerError::Store(StoreError::Damaged(format!("{place}: {what}")))
@@ -36,7 +44,7 @@ impl Programs {
             let document = v1::Program::decode(&*publication.document).map_err(|error| damaged(error.to_string()))?;
             let parsed = program::parse(&document, publication.version, publication.publish_time)
                 .map_err(|mistakes| damaged(format!("{mistakes:?}")))?;
-            programs.add(parsed, document);
+            programs.add(parsed, document, publication.request.id);
         }
         Ok(programs)
     }
@@ -49,10 +57,11 @@ impl Programs {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(program).map(Arc::clone)
     }
 
-    pub fn add(&self, parsed: Program, document: v1::Program) {
+    pub fn add(&self, parsed: Program, said: v1::Program, published_by: RequestId) {
         let mut programs = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let id = parsed.id.clone();
         let next = Arc::new(parsed);
+        let document = Document { said, published_by };
         let published = match programs.get(&id) {
             Some(old) => PublishedProgram {
                 history: Arc::new(old.history.with(next)),
@@ -72,14 +81,23 @@ impl Programs {
         Ok(published.show(parsed))
     }
 
+    /// The first answer to a request that published, or found published, a version.
+    pub fn published(&self, program: &ProgramId, version: u32, request: &RequestId) -> Result<Published, LedgerError> {
+        let document = self.document(program, Some(version))?;
+        let index = usize::try_from(version).expect("versions are counted from 1") - 1;
+        let changed = self.get(program).is_some_and(|published| published.documents[index].published_by == *request);
+        Ok(Published { document, changed })
+    }
+
     /// Checks a rule book as the next version of its programme. `Err` names every mistake.
     pub fn draft(&self, document: &v1::Program, publish_time: Timestamp) -> Result<Draft, LedgerError> {
         let said = bare(document);
         let newest = ProgramId::new(&said.program_id).ok().and_then(|id| self.get(&id));
         if let Some(newest) = &newest
-            && newest.documents.last() == Some(&said)
+            && newest.documents.last().is_some_and(|newest| newest.said == said)
         {
-            return Ok(Draft::Unchanged(newest.show(newest.history.newest())));
+            let program = Arc::clone(newest.history.newest());
+            return Ok(Draft::Unchanged { document: newest.show(&program), program });
         }
         let version = newest.as_ref().map_or(1, |newest| newest.history.newest().version + 1);
         let parsed = program::parse(&said, version, publish_time).map_err(LedgerError::ProgramInvalid)?;
@@ -95,8 +113,11 @@ impl Programs {
 
 /// A rule book that was checked.
 pub(super) enum Draft {
-    /// The newest version says the same; with version and time.
-    Unchanged(v1::Program),
+    /// The newest version says the same. The document has its version and time.
+    Unchanged {
+        program: Arc<Program>,
+        document: v1::Program,
+    },
     Next {
         parsed: Box<Program>,
         document: v1::Program,
@@ -106,16 +127,27 @@ pub(super) enum Draft {
 impl Draft {
     pub fn published(&self) -> Published {
         match self {
-            Draft::Unchanged(document) => Published { document: document.clone(), changed: false },
+            Draft::Unchanged { document, .. } => Published { document: document.clone(), changed: false },
             Draft::Next { parsed, document } => Published { document: shown(document, parsed), changed: true },
         }
+    }
+}
+
+impl Draft {
+    /// What is stored of it. A document that changes nothing is not stored again, but its request is.
+    pub fn publication(&self, request: Request) -> Publication {
+        let (program, document) = match self {
+            Draft::Unchanged { program, .. } => (&**program, Vec::new()),
+            Draft::Next { parsed, document } => (&**parsed, document.encode_to_vec()),
+        };
+        Publication { program: program.id.clone(), version: program.version, publish_time: program.publish_time, request, document }
     }
 }
 
 impl PublishedProgram {
     fn show(&self, program: &Program) -> v1::Program {
         let index = usize::try_from(program.version).expect("versions are counted from 1") - 1;
-        shown(&self.documents[index], program)
+        shown(&self.documents[index].said, program)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         self, Command, Context, Decision, Entry, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase,
@@ -46,8 +48,9 @@ impl Ledger {
             return Err(Rejection::PurchaseExists { order, member: row.member, entry_sequence: row.entry_sequence }.into());
         }
         let programs = self.program(&key.program)?;
-        let context = Context { programs: &programs, now: self.now(), request: None, actor: None };
-        let member = self.load(key, false)?;
+        let now = self.now();
+        let context = Context { programs: &programs, now, request: None, actor: None };
+        let member = self.load(key, now, false)?;
         Ok(domain::decide(context, member, &Command::RecordPurchase(purchase))?)
     }
 
@@ -71,9 +74,10 @@ impl Ledger {
 
     /// The lots that hold points that have not lapsed, in the order in which they are used up.
     pub fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, LedgerError> {
-        self.load(key, false)?;
+        let now = self.now();
+        self.load(key, now, false)?;
         // Lots that have lapsed stand first: begin behind them.
-        let lapsed = LotKey::behind(self.now());
+        let lapsed = LotKey::behind(now);
         let after = after.map_or(lapsed, |after| after.max(lapsed));
         Ok(self.0.store.lots(key, Some(after), limit)?)
     }
@@ -87,14 +91,15 @@ impl Ledger {
         self.0.store.entries(&key, row.entry_sequence, row.entry_sequence)?.pop().ok_or_else(not_found)
     }
 
-    fn load(&self, key: &MemberKey, person: bool) -> Result<Member, LedgerError> {
-        let demand = MemberDemand { now: self.now(), points: None, person };
+    fn load(&self, key: &MemberKey, now: Timestamp, person: bool) -> Result<Member, LedgerError> {
+        let demand = MemberDemand { now, points: None, person };
         Ok(self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?)
     }
 
     fn advanced(&self, key: &MemberKey, person: bool) -> Result<Decision, LedgerError> {
         let programs: Arc<ProgramHistory> = self.program(&key.program)?;
-        let member = self.load(key, person)?;
-        Ok(domain::advance(&programs, self.now(), member)?)
+        let now = self.now();
+        let member = self.load(key, now, person)?;
+        Ok(domain::advance(&programs, now, member)?)
     }
 }

@@ -1,6 +1,9 @@
 //! What a group of commands has decided so far, on top of what is stored.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -12,18 +15,25 @@ use crate::{
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
 
-use super::{LedgerError, MemberTarget, Outcome, Submission, idempotency};
+use super::{LedgerError, MemberTarget, Outcome, Submission, idempotency, writer::Answer};
 
 /// The commands of one commit.
 pub(super) struct Staging<'a, R: Read + ?Sized> {
     store: &'a R,
     now: Timestamp,
-    members: HashMap<MemberKey, Staged>,
-    requests: HashMap<(ProgramId, RequestId), ()>,
+    /// In the order in which they were first changed.
+    members: Vec<Staged>,
+    /// Places in `members`.
+    places: HashMap<MemberKey, usize>,
+    requests: HashSet<(ProgramId, RequestId)>,
     purchases: HashMap<(ProgramId, OrderKey), PurchaseRow>,
-    /// `None`: removed.
-    identifiers: HashMap<(ProgramId, Identifier), Option<MemberId>>,
+    identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier>,
+    /// An upper estimate of what the entries take when they are stored.
+    bytes: usize,
 }
+
+/// Bytes of entries in one commit, by estimate, unless a single command has more; far below what the store takes.
+const MAX_BYTES: usize = 8 << 20;
 
 struct Staged {
     member: Member,
@@ -32,21 +42,36 @@ struct Staged {
     lots_complete: bool,
 }
 
+/// An identifier that the group has given or taken away.
+struct StagedIdentifier {
+    by: MemberId,
+    /// Not any more if it was taken away.
+    held: bool,
+}
+
 /// What became of a command.
 pub(super) enum Verdict {
-    Done(Result<Outcome, LedgerError>),
+    Done(Result<Answer, LedgerError>),
     /// It needs what this group has changed but not yet stored: it goes first in the next group.
     NextGroup,
 }
 
 impl<'a, R: Read + ?Sized> Staging<'a, R> {
     pub fn new(store: &'a R, now: Timestamp) -> Self {
-        Self { store, now, members: HashMap::new(), requests: HashMap::new(), purchases: HashMap::new(), identifiers: HashMap::new() }
+        Self {
+            store,
+            now,
+            members: Vec::new(),
+            places: HashMap::new(),
+            requests: HashSet::new(),
+            purchases: HashMap::new(),
+            identifiers: HashMap::new(),
+            bytes: 0,
+        }
     }
 
     pub fn into_commit(self) -> Commit {
-        let changed = self.members.into_values().filter(|staged| !staged.entries.is_empty());
-        let members = changed.map(|staged| MemberChange { entries: staged.entries, after: staged.member }).collect();
+        let members = self.members.into_iter().map(|staged| MemberChange { entries: staged.entries, after: staged.member }).collect();
         Commit { publications: Vec::new(), members }
     }
 
@@ -54,21 +79,21 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     pub fn decide(&mut self, programs: &Arc<ProgramHistory>, submission: &Submission, new_member: impl FnOnce() -> MemberId) -> Verdict {
         let program = &programs.newest().id;
         let request_key = (program.clone(), submission.request.id.clone());
-        if self.requests.contains_key(&request_key) {
+        if self.requests.contains(&request_key) {
             return Verdict::NextGroup;
         }
         match self.store.request(program, &submission.request.id) {
             Ok(Some(row)) => {
-                let repeated = idempotency::repeat(self.store, program, &submission.request, &submission.command, &row);
-                return Verdict::Done(repeated);
+                let repeat = idempotency::repeat(programs, &submission.request, &submission.command, &row);
+                return Verdict::Done(repeat.map(Answer::Repeat));
             }
             Ok(None) => {}
             Err(error) => return Verdict::Done(Err(error.into())),
         }
         match self.decide_new(programs, submission, new_member) {
             Ok(Some(outcome)) => {
-                self.requests.insert(request_key, ());
-                Verdict::Done(Ok(outcome))
+                self.requests.insert(request_key);
+                Verdict::Done(Ok(Answer::New(outcome)))
             }
             Ok(None) => Verdict::NextGroup,
             Err(error) => Verdict::Done(Err(error)),
@@ -88,18 +113,45 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             MemberTarget::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::MemberNotFound)?,
         };
         let key = MemberKey { program: program.clone(), member };
+        if self.moves_identifier(&key, &submission.command) {
+            return Ok(None);
+        }
         let Some(state) = self.load(&key, &submission.command)? else { return Ok(None) };
         self.check_unique(&key, &submission.command)?;
         let context = Context { programs, now: self.now, request: Some(&submission.request), actor: submission.actor.as_ref() };
         let decision = domain::decide(context, state, &submission.command)?;
-        Ok(Some(self.stage(key, decision, &submission.command)))
+        let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
+        if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
+            return Ok(None);
+        }
+        self.bytes += bytes;
+        Ok(Some(self.stage(programs, key, decision, &submission.command)))
+    }
+
+    /// Whether the command is about an identifier that the group has given to, or taken from, another member. The entries of a commit are
+    /// ordered by member, so the last word on it must be one member's.
+    fn moves_identifier(&self, key: &MemberKey, command: &Command) -> bool {
+        let moves = |identifier: &Identifier| {
+            !self.identifiers.is_empty()
+                && self.identifiers.get(&(key.program.clone(), identifier.clone())).is_some_and(|staged| staged.by != key.member)
+        };
+        match command {
+            Command::Enroll { person } => person.identifiers.iter().any(moves),
+            Command::AddIdentifier { identifier } | Command::RemoveIdentifier { identifier } => moves(identifier),
+            Command::UpdateProfile(_)
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. }
+            | Command::RecordPurchase(_)
+            | Command::AdjustPoints(_) => false,
+        }
     }
 
     /// The member as the group has left it; `None` if more of it is needed than can be loaded under what the group has changed.
     fn load(&self, key: &MemberKey, command: &Command) -> Result<Option<Member>, LedgerError> {
         let person = command.reads_person() || command.answers_with_member();
         let points = command.takes_points();
-        if let Some(staged) = self.members.get(key) {
+        if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
             let enough = (!person || staged.member.person.is_some()) && (points.is_none() || staged.lots_complete);
             return Ok(enough.then(|| staged.member.clone()));
         }
@@ -146,7 +198,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if !self.identifiers.is_empty()
             && let Some(staged) = self.identifiers.get(&(program.clone(), identifier.clone()))
         {
-            return Ok(*staged);
+            return Ok(staged.held.then_some(staged.by));
         }
         Ok(self.store.member_by_identifier(program, identifier)?)
     }
@@ -158,7 +210,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(self.store.purchase(program, order)?)
     }
 
-    fn stage(&mut self, key: MemberKey, decision: Decision, command: &Command) -> Outcome {
+    fn stage(&mut self, programs: &Arc<ProgramHistory>, key: MemberKey, decision: Decision, command: &Command) -> Outcome {
         let Decision { entries, member } = decision;
         for entry in &entries {
             self.stage_lookups(entry);
@@ -166,31 +218,34 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let answered = entries.iter().filter(|entry| entry.request.is_some()).cloned().collect();
         let shown = command.answers_with_member().then(|| Box::new(member.clone()));
         let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
-        match self.members.get_mut(&key) {
-            Some(staged) => {
+        match self.places.get(&key) {
+            Some(place) => {
+                let staged = &mut self.members[*place];
                 staged.entries.extend(entries);
                 staged.member = member;
                 staged.lots_complete = lots_complete;
             }
             None => {
-                self.members.insert(key.clone(), Staged { member, entries, lots_complete });
+                self.places.insert(key.clone(), self.members.len());
+                self.members.push(Staged { member, entries, lots_complete });
             }
         }
-        Outcome { key, entries: answered, member: shown }
+        Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown }
     }
 
     /// Later commands of the group must find what this entry makes findable.
     fn stage_lookups(&mut self, entry: &Entry) {
         let program = &entry.key.program;
-        let mut stage = |identifier: &Identifier, member| {
-            self.identifiers.insert((program.clone(), identifier.clone()), member);
+        let by = entry.key.member;
+        let mut stage = |identifier: &Identifier, held| {
+            self.identifiers.insert((program.clone(), identifier.clone()), StagedIdentifier { by, held });
         };
         match &entry.kind {
             EntryKind::MemberEnrolled { person: Sealed::Open(person) } => {
-                person.identifiers.iter().for_each(|identifier| stage(identifier, Some(entry.key.member)));
+                person.identifiers.iter().for_each(|identifier| stage(identifier, true));
             }
-            EntryKind::IdentifierAdded { identifier: Sealed::Open(identifier) } => stage(identifier, Some(entry.key.member)),
-            EntryKind::IdentifierRemoved { identifier: Sealed::Open(identifier) } => stage(identifier, None),
+            EntryKind::IdentifierAdded { identifier: Sealed::Open(identifier) } => stage(identifier, true),
+            EntryKind::IdentifierRemoved { identifier: Sealed::Open(identifier) } => stage(identifier, false),
             EntryKind::PurchaseAccrued(accrued) => {
                 let order = accrued.purchase.order.clone().expect("a recorded purchase has an order");
                 let row = PurchaseRow { member: entry.key.member, entry_sequence: entry.sequence };

@@ -7,18 +7,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use jiff::Timestamp;
-use prost::Message;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     contract::v1,
     domain::{MemberId, ProgramId, Rejection, Request},
-    store::{Commit, Name, Publication, RequestOutcome, Store, StoreError, Unit},
+    store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
 use super::{
     Clock, LedgerError, MemberTarget, Outcome, Published, Submission,
+    idempotency::Repeat,
     programs::{Draft, Programs},
     staging::{Staging, Verdict},
 };
@@ -26,7 +26,17 @@ use super::{
 /// Commands in one commit, at most.
 pub(super) const MAX_GROUP: usize = 512;
 
-type Results = Vec<Result<Outcome, LedgerError>>;
+/// By as much the machine's clock may go back, as clocks that are adjusted do, without record times going back.
+const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
+
+type Results = Vec<Result<Answer, LedgerError>>;
+
+/// What became of a command.
+pub(super) enum Answer {
+    New(Outcome),
+    /// It was seen before; nothing was changed.
+    Repeat(Repeat),
+}
 
 /// What waits for the writer. The permit is its place in the queue, given back when it is answered.
 pub(super) enum Job {
@@ -51,7 +61,7 @@ pub(super) struct Writer {
     queue: mpsc::UnboundedReceiver<Job>,
     /// Taken from the queue, not yet answered.
     taken: VecDeque<Taken>,
-    /// Record times never go back while the service runs, whatever the machine's clock does.
+    /// Of the last group.
     last_now: Timestamp,
     ids: uuid::ContextV7,
     stopping: bool,
@@ -117,7 +127,7 @@ impl Writer {
             && let Ok(job) = self.queue.try_recv()
         {
             self.take(job);
-            commands = self.taken.iter().map(Taken::undecided).sum();
+            commands += self.taken.back().map_or(0, Taken::undecided);
         }
         true
     }
@@ -144,8 +154,15 @@ impl Writer {
         }
     }
 
+    /// The time of the next group. A clock that is set back a little stands still for as long; one that is set back far had been wrong
+    /// before, and is followed.
     fn now(&mut self) -> Timestamp {
-        self.last_now = self.last_now.max(self.clock.now());
+        let now = self.clock.now();
+        if now < self.last_now && self.last_now.duration_since(now) > SMALL_STEP {
+            tracing::warn!(from = %self.last_now, to = %now, "the clock was set back; times of entries follow it");
+            self.last_now = now;
+        }
+        self.last_now = self.last_now.max(now);
         self.last_now
     }
 
@@ -221,24 +238,19 @@ impl Writer {
         {
             return match row.outcome {
                 RequestOutcome::Publication { version } if row.fingerprint == request.fingerprint => {
-                    Ok(Published { document: self.programs.document(program, Some(version))?, changed: true })
+                    self.programs.published(program, version, &request.id)
                 }
                 RequestOutcome::Publication { .. } | RequestOutcome::Entries { .. } => Err(Rejection::RequestIdReused.into()),
             };
         }
         let draft = self.programs.draft(document, now)?;
         let published = draft.published();
-        let Draft::Next { parsed, document } = draft else { return Ok(published) };
-        let publication = Publication {
-            program: parsed.id.clone(),
-            version: parsed.version,
-            publish_time: parsed.publish_time,
-            request,
-            document: document.encode_to_vec(),
-        };
-        commit_or_end(unit, Commit { publications: vec![publication], members: Vec::new() });
-        tracing::info!(program = %parsed.id, version = parsed.version, "rule book published");
-        self.programs.add(*parsed, document);
+        let publication = draft.publication(request);
+        commit_or_end(unit, Commit { publications: vec![publication.clone()], members: Vec::new() });
+        tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
+        if let Draft::Next { parsed, document } = draft {
+            self.programs.add(*parsed, document, publication.request.id);
+        }
         Ok(published)
     }
 }

@@ -52,6 +52,9 @@ pub trait Store: Read + Send + Sync + 'static {
     /// Begins a unit of work on the rows that a batch names: loads them and, where a store has other writers, locks them until the commit.
     /// At most one unit of work at a time.
     fn begin<'a>(&'a self, names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError>;
+    /// A request's fingerprint as it is kept, under a key of the store's: whoever has what is stored, but not the key, cannot try payloads
+    /// (there are few phone numbers) until one matches. The same for the same fingerprint, for ever. What is committed holds these.
+    fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint;
     /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
     fn flush(&self) -> Result<(), StoreError>;
 }

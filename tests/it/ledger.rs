@@ -204,6 +204,70 @@ async fn an_identifier_belongs_to_one_member_also_within_a_group() {
 }
 
 #[tokio::test]
+async fn an_identifier_moves_between_members_within_a_group() {
+    let shop = Shop::open().await;
+    let card = Identifier::new(IdentifierKind::Card, "c-1").expect("a card");
+    let mut members = Vec::new();
+    for n in 0..8 {
+        members.push(shop.enroll(&format!("m{n}")).await);
+    }
+    let add = |member, id: String| shop.submission(MemberTarget::Id(member), &id, Command::AddIdentifier { identifier: card.clone() });
+    let remove =
+        |member, id: String| shop.submission(MemberTarget::Id(member), &id, Command::RemoveIdentifier { identifier: card.clone() });
+    let mut moves = Vec::new();
+    for (n, member) in members.iter().enumerate() {
+        moves.extend([add(*member, format!("a{n}")), remove(*member, format!("r{n}"))]);
+    }
+    // Round once, and back to the first.
+    moves.push(add(members[0], "last".into()));
+    let outcomes = shop.ledger.submit_all(moves).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let find = |shop: &Shop| shop.ledger.find(&program(), &MemberTarget::Identifier(card.clone())).expect("it is found");
+    assert_eq!(find(&shop), key(members[0]));
+    let shop = shop.reopen();
+    assert_eq!(find(&shop), key(members[0]));
+}
+
+#[tokio::test]
+async fn large_purchases_that_wait_together_are_committed_apart() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    let large = |n: usize| {
+        let mut purchase = purchase(&format!("o{n}"), 1);
+        let line = Line { labels: (0..20).map(|label| format!("{label:0>64}")).collect(), ..purchase.lines[0].clone() };
+        purchase.lines = vec![line; 3_000];
+        purchase.total = Decimal::from(3_000);
+        shop.submission(MemberTarget::Id(member), &format!("r{n}"), Command::RecordPurchase(Arc::new(purchase)))
+    };
+    let one = shop.ledger.submit(large(0)).await.expect("it is recorded").entries[0].stored_size_estimate();
+    let count = 80 * (1 << 20) / one;
+    // All wait before the writer takes the first: more than a commit can hold.
+    let send = |submission| {
+        let ledger = shop.ledger.clone();
+        tokio::spawn(async move { ledger.submit(submission).await })
+    };
+    for task in (1..=count).map(large).map(send).collect::<Vec<_>>() {
+        task.await.expect("the task ends").expect("it is recorded");
+    }
+    assert_eq!(shop.available(member), 3_000 * (1 + i64::try_from(count).expect("a small number")));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_is_followed_back() {
+    let shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.clock.set(noon() + 8_760.hours());
+    shop.ledger.submit(shop.buy(member, "r1", "o1", 1)).await.expect("it is recorded");
+    shop.clock.set(noon() + 1.minute());
+    let back = shop.ledger.submit(shop.buy(member, "r2", "o2", 1)).await.expect("it is recorded");
+    assert_eq!(back.entries[0].record_time, noon() + 1.minute());
+    // A small step is waited for.
+    shop.clock.set(noon() + 30.seconds());
+    let small = shop.ledger.submit(shop.buy(member, "r3", "o3", 1)).await.expect("it is recorded");
+    assert_eq!(small.entries[0].record_time, noon() + 1.minute());
+}
+
+#[tokio::test]
 async fn points_are_taken_from_the_lots_that_lapse_soonest_and_never_below_zero() {
     let shop = Shop::open().await;
     let member = shop.enroll("m").await;
@@ -291,11 +355,14 @@ async fn publishing_the_same_again_changes_nothing_and_a_closed_ledger_says_so()
     let again = shop.ledger.publish(request("publish-2"), document.clone()).await.expect("it is answered");
     assert!(!again.changed);
     assert_eq!(again.document.version, 1);
-    let renamed = v1::Program { display_name: "Shop two".into(), ..document };
+    let renamed = v1::Program { display_name: "Shop two".into(), ..document.clone() };
     let next = shop.ledger.publish(request("publish-3"), renamed.clone()).await.expect("it is published");
     assert!(next.changed);
     let repeated = shop.ledger.publish(request("publish-3"), renamed).await.expect("it is answered");
     assert_eq!((repeated.document, repeated.changed), (next.document, true));
+    // A late retry of what changed nothing then must not bring the old rule book back.
+    let retried = shop.ledger.publish(request("publish-2"), document).await.expect("it is answered");
+    assert_eq!((retried.document.version, retried.changed), (1, false));
     let shop = shop.reopen();
     assert_eq!(shop.ledger.document(&program(), None).expect("it is there").version, 2);
     shop.ledger.close().expect("it closes");

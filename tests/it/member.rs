@@ -1,9 +1,12 @@
 //! Members: enrol, find, keep up to date.
 
+use std::fs;
+
 use loyaltyd::contract::v1::{self, identifier::Kind};
+use prost::Message as _;
 use tonic::Code;
 
-use crate::support::{PROGRAM, Refused, TestServer, actor, by_card, by_id, card, enrolment, identifier, refused, rule_book};
+use crate::support::{PROGRAM, Refused, TestServer, actor, by_card, by_id, card, enrolment, files, identifier, refused, rule_book};
 
 #[tokio::test]
 async fn a_member_enrols_and_is_found_by_each_identifier() {
@@ -57,6 +60,44 @@ async fn a_profile_changes_as_its_mask_says() {
     // The first answer again, though the profile has changed since.
     let again = server.members().update_member(update("u-1", profile.clone(), &all)).await.unwrap().into_inner().member.unwrap();
     assert_eq!((again.profile, again.last_sequence), (Some(profile), 2));
+    server.stop().await;
+}
+
+/// What is kept of a request to know it again must not confirm a guess: there are few phone numbers.
+#[tokio::test]
+async fn a_guessed_phone_number_is_not_confirmed_by_what_is_stored() {
+    let server = TestServer::start().await;
+    let phone = || identifier(Kind::Phone, "+84901234567");
+    let enrol = v1::EnrollMemberRequest { identifiers: vec![phone()], ..enrolment("c-1") };
+    let first = server.members().enroll_member(enrol.clone()).await.unwrap().into_inner();
+    let id = first.member.clone().unwrap().member_id;
+    let update = v1::AddIdentifierRequest {
+        request_id: "a-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&id),
+        identifier: Some(identifier(Kind::Phone, "+84907654321")),
+    };
+    server.members().add_identifier(update.clone()).await.unwrap();
+    let server = server.restart().await;
+    // Whoever guesses right knows the rest of the request, and how it is hashed.
+    let guess = |method: &str, payload: Vec<u8>| blake3::hash(&[method.as_bytes(), &[0], &payload].concat());
+    let hashes = [
+        guess("MemberService/EnrollMember", v1::EnrollMemberRequest { request_id: String::new(), ..enrol.clone() }.encode_to_vec()),
+        guess("MemberService/AddIdentifier", v1::AddIdentifierRequest { request_id: String::new(), ..update }.encode_to_vec()),
+    ];
+    let mut paths = Vec::new();
+    files(&server.data(), &mut paths);
+    assert!(paths.len() >= 5, "{paths:?}");
+    for path in paths {
+        let bytes = fs::read(&path).unwrap();
+        for hash in &hashes {
+            assert!(!bytes.windows(8).any(|window| window == &hash.as_bytes()[..8]), "a hash is in {}", path.display());
+        }
+    }
+    assert_eq!(server.members().enroll_member(enrol.clone()).await.unwrap().into_inner(), first);
+    let other = v1::EnrollMemberRequest { identifiers: vec![identifier(Kind::Phone, "+84901234568")], ..enrol };
+    let expected = Refused { code: Code::AlreadyExists, reason: "REQUEST_ID_REUSED".into(), fields: vec![] };
+    assert_eq!(refused(&server.members().enroll_member(other).await.unwrap_err()), expected);
     server.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loyaltyd::{
-    domain::{Command, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
+    domain::{Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
     store::{
         Commit, MemberDemand, Store,
         embedded::{EmbeddedStore, Options},
@@ -64,6 +64,13 @@ fn unknown_names_are_absent(factory: &dyn Factory) {
     assert_eq!(store.entries(&key(2), 1, 10).expect("a read"), []);
     assert_eq!(store.lots(&key(2), None, 10).expect("a read"), []);
     assert_eq!(store.members(&other, None, 10).expect("a read"), []);
+}
+
+fn a_fingerprint_is_kept_under_a_key_that_stays(factory: &dyn Factory) {
+    let plain = [Fingerprint([1; 16]), Fingerprint([2; 16])];
+    let kept = plain.map(|plain| factory.open().keyed(plain));
+    assert!(kept[0] != kept[1] && kept[0] != plain[0]);
+    assert_eq!(plain.map(|plain| factory.open().keyed(plain)), kept);
 }
 
 fn a_dropped_unit_changes_nothing(factory: &dyn Factory) {
@@ -293,6 +300,7 @@ macro_rules! embedded {
 embedded!(
     what_was_committed_is_read,
     unknown_names_are_absent,
+    a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,
     pages_go_on_where_they_ended,
     a_member_is_loaded_as_far_as_asked,

@@ -14,7 +14,10 @@ use loyaltyd::{
 };
 use tempfile::TempDir;
 
-use crate::support::histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase};
+use crate::support::{
+    files,
+    histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase},
+};
 
 fn options() -> Options {
     Options { segment_bytes: 64 << 10, ..Options::default() }
@@ -64,13 +67,6 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder.join("journal")).expect("a folder is listed").map(|item| item.expect("a folder is listed").path()).collect();
     paths.sort();
     paths
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for item in fs::read_dir(folder).expect("a folder is listed") {
-        let path = item.expect("a folder is listed").path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
 }
 
 /// Where the journal's last segment ends: behind the last byte that is not 0.
@@ -253,6 +249,137 @@ fn a_missing_segment_is_noticed() {
 }
 
 #[test]
+fn a_journal_that_ends_before_what_the_tables_know_refuses() {
+    let (folder, mut world) = filled();
+    let old = tempfile::tempdir().expect("a temporary folder");
+    copy(&folder.path().join("journal"), old.path());
+    let store = open(folder.path());
+    world.decide(1, &purchase(100, 700, None)).expect("a purchase");
+    world.commit(&store);
+    store.flush().expect("rows are written out");
+    drop(store);
+    let new = tempfile::tempdir().expect("a temporary folder");
+    copy(&folder.path().join("journal"), new.path());
+    copy(old.path(), &folder.path().join("journal"));
+    let message = refusal(folder.path());
+    for part in ["commit 8", "commit 7", "journal", "remove", "tables", "restore"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!folder.path().join("tables.broken-1").exists());
+    copy(new.path(), &folder.path().join("journal"));
+    world.check(&open(folder.path()));
+    // Whoever wants the older state says so by removing the tables.
+    copy(old.path(), &folder.path().join("journal"));
+    forget_tables(folder.path());
+    let entries = open(folder.path()).entries(&key(1), 1, u64::MAX).expect("entries are read");
+    assert_eq!(entries, world.entries[&member_id(1)][..entries.len()]);
+    assert!(entries.len() < world.entries[&member_id(1)].len());
+}
+
+#[test]
+fn a_missing_newest_segment_refuses() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let small = Options { segment_bytes: 2 << 10, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path(), small.clone()).expect("the store opens");
+    let mut world = World::new();
+    world.enroll(&store, 1);
+    for step in 0..40 {
+        world.decide(1, &purchase(step, 300, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    store.flush().expect("rows are written out");
+    drop(store);
+    let newest = segments(folder.path()).pop().expect("a segment");
+    fs::remove_file(newest).expect("the segment is removed");
+    assert!(refusal(folder.path()).contains("commit 41"));
+}
+
+/// Overwrites values in the look-up tables, which nobody has open.
+fn spoil(folder: &Path, which: impl Fn(&[u8]) -> bool) {
+    let db = sled::open(folder.join("tables/sled")).expect("sled opens");
+    let keys: Vec<_> = db.iter().keys().map(|key| key.expect("a key is read")).filter(|key| which(key)).collect();
+    assert!(!keys.is_empty());
+    for key in keys {
+        db.insert(key, &b"\xffrubbish"[..]).expect("a row is written");
+    }
+    db.flush().expect("rows are written");
+}
+
+#[test]
+fn rows_that_start_cannot_read_lead_to_new_tables() {
+    let (folder, world) = filled();
+    open(folder.path()).flush().expect("rows are written out");
+    spoil(folder.path(), |key| key[0] == b'g');
+    world.check(&open(folder.path()));
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn headers_that_a_replay_cannot_read_lead_to_new_tables() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    store.flush().expect("rows are written out");
+    drop(store);
+    let old = tempfile::tempdir().expect("a temporary folder");
+    spoil(folder.path(), |key| key[0] == b'm' && key.len() == 22);
+    copy(&folder.path().join("tables"), old.path());
+    // The journal goes on, with tables that are whole.
+    forget_tables(folder.path());
+    let store = open(folder.path());
+    world.decide(1, &purchase(100, 700, None)).expect("a purchase");
+    world.commit(&store);
+    drop(store);
+    forget_tables(folder.path());
+    copy(old.path(), &folder.path().join("tables"));
+    world.check(&open(folder.path()));
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn rows_that_a_reader_cannot_read_lead_to_new_tables_at_the_next_start() {
+    let (folder, world) = filled();
+    open(folder.path()).flush().expect("rows are written out");
+    spoil(folder.path(), |key| key[0] == b'm' && key.len() == 22);
+    let store = open(folder.path());
+    let demand = MemberDemand { now: world.now, points: None, person: false };
+    assert!(matches!(store.member(&key(1), demand), Err(StoreError::Tables(_))));
+    // Making them durable does not make them right.
+    assert!(store.flush().is_err());
+    drop(store);
+    world.check(&open(folder.path()));
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+#[test]
+fn tables_that_could_not_be_written_are_made_again_at_the_next_start() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    let obstacle = folder.path().join("tables/REDO");
+    let _ = fs::remove_file(&obstacle);
+    fs::create_dir(&obstacle).expect("a folder is in the way");
+    world.decide(1, &purchase(100, 700, None)).expect("a purchase");
+    world.commit(&store);
+    assert!(matches!(store.flush(), Err(StoreError::Tables(_))));
+    drop(store);
+    fs::remove_dir(&obstacle).expect("the folder is removed");
+    world.check(&open(folder.path()));
+    assert!(folder.path().join("tables.broken-1").exists());
+}
+
+/// When a sync failed, the kernel may hold the last record as written although the disk never got it.
+#[test]
+fn the_last_record_is_written_again_at_start() {
+    let (folder, world) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let before = fs::read(&segment).expect("the segment is read");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::options().write(true).open(&segment).and_then(|file| file.set_modified(long_ago)).expect("the time is set");
+    world.check(&open(folder.path()));
+    assert_eq!(fs::read(&segment).expect("the segment is read"), before);
+    assert!(fs::metadata(&segment).and_then(|about| about.modified()).expect("a time") > long_ago);
+}
+
+#[test]
 fn a_folder_in_use_is_not_opened_twice() {
     let (folder, _) = filled();
     let _first = open(folder.path());
@@ -319,6 +446,9 @@ fn a_wiped_key_erases_the_person_and_leaves_the_ledger() {
     let store = open(folder.path());
     assert!(store.wipe_key(&key(2)).expect("the key is wiped"));
     assert!(!store.wipe_key(&key(9)).expect("there is no such member"));
+    // What found the member is durably gone before the key is: a kill right now brings nothing back.
+    let killed = tempfile::tempdir().expect("a temporary folder");
+    copy(folder.path(), killed.path());
     let demand = MemberDemand { now: world.now, points: None, person: true };
     let erased = |store: &dyn Store| {
         let member = store.member(&key(2), demand).expect("a member is read").expect("the member is there");
@@ -329,6 +459,8 @@ fn a_wiped_key_erases_the_person_and_leaves_the_ledger() {
     };
     erased(&store);
     drop(store);
+    erased(&open(killed.path()));
+    assert!(!killed.path().join("tables.broken-1").exists(), "the tables are those that were there");
     erased(&open(folder.path()));
     forget_tables(folder.path());
     let store = open(folder.path());
@@ -354,9 +486,13 @@ fn keys_are_asked_for_when_they_are_missing_older_or_wrapped() {
     fs::write(&keys, &old).expect("the keys are written");
     let store = open(folder.path());
     world.enroll(&store, 9);
+    store.flush().expect("rows are written out");
     drop(store);
     let new = fs::read(&keys).expect("the keys are read");
     fs::write(&keys, &old).expect("the keys are written");
+    // Neither tables that are up to date nor a replay hide it.
+    assert!(refusal(folder.path()).contains("older than the journal"));
+    assert!(!folder.path().join("tables.broken-1").exists());
     forget_tables(folder.path());
     assert!(refusal(folder.path()).contains("older than the journal"));
     fs::write(&keys, &new).expect("the keys are written");
@@ -368,6 +504,25 @@ fn keys_are_asked_for_when_they_are_missing_older_or_wrapped() {
     assert!(matches!(EmbeddedStore::open(wrapped.path(), with(None)), Err(StoreError::Damaged(_))));
     assert!(matches!(EmbeddedStore::open(wrapped.path(), with(Some([2; 32]))), Err(StoreError::Damaged(_))));
     drop(EmbeddedStore::open(wrapped.path(), with(Some([1; 32]))).expect("the store opens"));
+}
+
+#[test]
+fn options_do_not_print_the_operators_key() {
+    let with_key = Options { operator_key: Some([0xA7; 32]), ..options() };
+    let printed = format!("{with_key:?} {with_key:#?}");
+    assert!(printed.contains("operator_key: Some(\"not shown\")"), "{printed}");
+    assert!(!printed.contains("167") && !printed.to_lowercase().contains("a7"), "{printed}");
+}
+
+#[test]
+fn a_folder_is_made_with_those_that_it_is_in() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let folder = outer.path().join("srv/loyalty/./data");
+    let mut world = World::new();
+    let store = open(&folder);
+    world.enroll(&store, 1);
+    drop(store);
+    world.check(&open(&folder));
 }
 
 #[test]

@@ -74,6 +74,7 @@ def main():
                 if files[kind] and not compare(server.address, kind, reckon.expected(files[kind])):
                     raise SystemExit(1)
             server.stop()
+            server.check()
     print("all members are as the separate calculation says, after each run and after a restart")
 
 

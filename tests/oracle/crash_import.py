@@ -95,6 +95,7 @@ def main():
             if not compare(server.address, "cdnow", cdnow.expected(file)):
                 raise SystemExit(1)
             server.stop()
+            server.check()
     print(f"{args.kills + 1} kills: nothing confirmed was lost, nothing was counted twice")
 
 

@@ -50,6 +50,14 @@ class Loyaltyd:
         if code != 0:
             raise SystemExit(f"the server stopped with {code}:\n{(self.folder / 'server.log').read_text()[-3000:]}")
 
+    def check(self):
+        """After a stop: the journal folded again must be what the look-up tables say."""
+        command = [self.binary, "check", "--data", self.folder / "data"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        print(done.stdout, end="")
+        if done.returncode != 0:
+            raise SystemExit(f"the check ended with {done.returncode}")
+
     def __enter__(self):
         self.start()
         return self

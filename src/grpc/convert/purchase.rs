@@ -88,13 +88,15 @@ pub fn order_key(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistak
     Some(OrderKey { store: store?, order: order? })
 }
 
-/// What a quote says of store and order. A store alone is kept, since rules ask for it: the order's number is then a dash, which is never
-/// recorded.
+/// What a quote says of store and order. A store alone is kept, since rules ask for it.
 fn quoted_order(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<Option<OrderKey>> {
     match (store, order) {
         ("", "") => Some(None),
         ("", order) => mistakes.take(path.field("order_id"), OrderId::new(order)).map(|_| None),
-        (store, "") => order_key(path, store, "-", mistakes).map(Some),
+        (store, "") => {
+            let store = mistakes.take(path.field("store_id"), StoreId::new(store))?;
+            Some(Some(OrderKey { store, order: OrderId::unnumbered() }))
+        }
         (store, order) => order_key(path, store, order, mistakes).map(Some),
     }
 }

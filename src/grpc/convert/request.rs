@@ -41,7 +41,7 @@ mutation! {
     AdjustPointsRequest: "PointsService/AdjustPoints",
 }
 
-/// The id, and the fingerprint of method and payload without it. A purchase in a batch or a stream is a `RecordPurchaseRequest` too, so
+/// The id, and the fingerprint of method and payload without it, which the ledger keys before anything keeps it. A purchase in a batch or a stream is a `RecordPurchaseRequest` too, so
 /// that it is the same request by whichever way it comes.
 pub fn request<M: Mutation>(message: &mut M, mistakes: &mut Mistakes) -> Option<Request> {
     let id = std::mem::take(message.request_id());

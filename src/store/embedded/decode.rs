@@ -1,7 +1,7 @@
 //! What `proto/loyalty/storage/v1` says becomes domain types again. Bytes that passed their check but are not what `encode.rs` writes
 //! are damage, not a panic.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -14,24 +14,57 @@ use crate::{
         Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
         TierSince, TierStanding,
     },
-    store::Publication,
+    store::{Publication, StoreError},
 };
 
-use super::{stored, wire::read_decimal};
+use super::{segment::damaged, stored, wire::read_decimal};
 
 /// Which field does not hold what it must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not what the format says")]
 pub(super) struct Malformed(pub(super) &'static str);
 
+/// Why something that is stored cannot be read. Whoever reads it knows where it lies.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Of a row: the tables can be made again.
+impl From<Malformed> for StoreError {
+    fn from(fault: Malformed) -> Self {
+        StoreError::Tables(fault.to_string())
+    }
+}
+
+impl Unreadable {
+    pub(super) fn in_row(self) -> StoreError {
+        match self {
+            Self::Malformed(fault) => fault.into(),
+            Self::Store(error) => error,
+        }
+    }
+
+    /// Its checksum is right, so it was written so: damage.
+    pub(super) fn in_journal(self, segment: &Path, offset: u64) -> StoreError {
+        match self {
+            Self::Malformed(fault) => damaged(segment, offset, &fault.to_string()),
+            Self::Store(error) => error,
+        }
+    }
+}
+
 type Decoded<T> = Result<T, Malformed>;
 
 /// What opens sealed fields: the kind of entry decides which message is inside.
-pub(super) trait Unseal<E: From<Malformed>> {
-    fn unseal(&self, key: &MemberKey, sequence: u64, sealed: &[u8]) -> Result<Option<Vec<u8>>, E>;
+pub(super) trait Unseal {
+    fn unseal(&self, key: &MemberKey, sequence: u64, sealed: &[u8]) -> Result<Option<Vec<u8>>, Unreadable>;
 }
 
-pub(super) fn entry<E: From<Malformed>>(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal<E>) -> Result<Entry, E> {
+pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -> Result<Entry, Unreadable> {
     let record_time = time(entry.record_time)?;
     let occurred_time = time(entry.record_time.checked_sub(entry.delay).ok_or(Malformed("delay"))?)?;
     let open = || keys.unseal(key, entry.sequence, &entry.sealed);

@@ -50,6 +50,8 @@ pub(super) struct Appender {
     last_hash: Hash,
     /// Where what was not wholly written at the end of the segment ends, until it is cut off.
     torn: Option<u64>,
+    /// The segment's last record and where it is, until it is known to be on disk.
+    unsure: Option<(u64, Vec<u8>)>,
 }
 
 /// Where a record has been written.
@@ -132,9 +134,13 @@ impl Journal {
     pub(super) fn appender(self: &Arc<Self>, segment_bytes: u64) -> Result<Appender, StoreError> {
         let segment = self.segments().pop().expect("a journal has a segment");
         let mut end = Cursor::at_start(&segment);
+        let mut unsure = None;
         while let Some(record) = end.next(&segment)? {
+            let previous = end.previous;
             end.pass(&record);
+            unsure = Some((record, previous));
         }
+        let unsure = unsure.map(|(record, previous)| (record.offset, record.to_bytes(&previous)));
         let torn = match segment.tail(end.offset)? {
             Tail::Empty => None,
             Tail::Torn { end } => Some(end),
@@ -143,7 +149,7 @@ impl Journal {
             }
         };
         let (offset, next_seq, last_hash) = (end.offset, end.seq, end.previous);
-        Ok(Appender { journal: self.clone(), segment, segment_bytes, spare: None, offset, next_seq, last_hash, torn })
+        Ok(Appender { journal: self.clone(), segment, segment_bytes, spare: None, offset, next_seq, last_hash, torn, unsure })
     }
 
     /// Reads all records from `first` on, in their order, and verifies the chain of those in the segments that it reads.
@@ -203,6 +209,11 @@ impl Journal {
         }
         Ok(bytes)
     }
+
+    /// The file that a position is in.
+    pub(super) fn path_of(&self, position: &Position) -> PathBuf {
+        self.folder.join(file_stem(position.segment)).with_extension(EXTENSION)
+    }
 }
 
 /// Walks along the records of a segment.
@@ -239,12 +250,20 @@ impl Appender {
         self.last_hash
     }
 
-    /// The error that it is when a commit beyond the end is known to have been acknowledged; `None`: nothing is torn.
-    pub(super) fn torn_but_acknowledged(&self) -> Option<StoreError> {
-        self.torn.map(|_| damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged"))
+    /// The error that it is when a commit behind the end is known to have been acknowledged.
+    pub(super) fn lacks_acknowledged(&self, seq: u64) -> StoreError {
+        if self.torn.is_some() {
+            return damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged");
+        }
+        let (folder, last) = (self.journal.folder.display(), self.last_seq());
+        StoreError::Damaged(format!(
+            "{folder}: the journal ends with commit {last}, but commits up to commit {seq} were acknowledged: its end is missing. Nothing \
+             was changed. Find the newest segments, or restore them from a backup. If the store was meant to go back to commit {last}, \
+             remove the folder `tables` beside the journal: then the commits after it are given up"
+        ))
     }
 
-    /// Cuts a torn tail off, and makes room for what comes.
+    /// Makes sure of the last record, cuts a torn tail off, and makes room for what comes.
     pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
         let path = &self.segment.path;
         if let Some(torn) = self.torn.take() {
@@ -255,6 +274,11 @@ impl Appender {
                 "cut off a commit that was not finished when the process stopped; it was never acknowledged"
             );
             wipe(&self.segment, self.offset, torn)?;
+        }
+        // It may be known from the kernel's memory alone: if a sync failed, which ended the process before this one, Linux takes the pages
+        // as written all the same, and another sync would write nothing. Each record before it was synced before the next was written.
+        if let Some((offset, record)) = self.unsure.take() {
+            self.segment.file.write_all_at(&record, offset).map_err(|source| io_error("writing", path, source))?;
         }
         allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
         sync(&self.segment.file, path)

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
@@ -29,16 +30,17 @@ const WIPED: u8 = 3;
 
 pub(super) type Key = Zeroizing<[u8; 32]>;
 
-#[derive(Debug)]
+/// Not `Debug`, like everything that holds keys.
 pub(super) struct KeyFile {
     path: PathBuf,
     file: File,
     store_id: [u8; 16],
     wrapping: Option<Zeroizing<[u8; 32]>>,
+    /// Behind all slots that are durable.
+    next_slot: AtomicU32,
 }
 
 /// Gives out slots: one of a kind.
-#[derive(Debug)]
 pub(super) struct SlotWriter {
     next: u32,
     slots: u64,
@@ -54,7 +56,7 @@ impl KeyFile {
         let opened = File::options().read(true).write(true).create(true).truncate(true).open(&unfinished);
         let file = opened.map_err(|source| io_error("creating", &unfinished, source))?;
         restrict(&file, &unfinished)?;
-        let keys = Self { path: unfinished.clone(), file, store_id, wrapping: wrapping_key(operator_key, &store_id) };
+        let keys = Self::new(unfinished.clone(), file, store_id, operator_key);
         let mut bytes = vec![0; SLOT];
         bytes[..4].copy_from_slice(MAGIC);
         bytes[4] = FORMAT;
@@ -84,14 +86,25 @@ impl KeyFile {
             (true, true) | (false, false) => {}
         }
         let store_id: [u8; 16] = header[8..24].try_into().expect("the slice has the array's length");
-        let keys = Self { path: path.to_owned(), file, store_id, wrapping: wrapping_key(operator_key, &store_id) };
+        let keys = Self::new(path.to_owned(), file, store_id, operator_key);
         let slots = keys.slots()?;
         let next = keys.first_free(slots)?;
+        keys.next_slot.store(next, Ordering::Release);
         Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+    }
+
+    fn new(path: PathBuf, file: File, store_id: [u8; 16], operator_key: Option<&[u8; 32]>) -> Self {
+        let wrapping = wrapping_key(operator_key, &store_id);
+        Self { path, file, store_id, wrapping, next_slot: AtomicU32::new(FIRST_MEMBER_SLOT) }
     }
 
     pub(super) fn store_id(&self) -> [u8; 16] {
         self.store_id
+    }
+
+    /// The next that is given out: the journal names none from here on.
+    pub(super) fn next_slot(&self) -> u32 {
+        self.next_slot.load(Ordering::Acquire)
     }
 
     /// What identifiers, order and request ids are hashed with.
@@ -135,7 +148,7 @@ impl KeyFile {
         }
     }
 
-    fn lacks(&self, slot: u32) -> StoreError {
+    pub(super) fn lacks(&self, slot: u32) -> StoreError {
         damaged(
             &self.path,
             &format!("it lacks slot {slot}, which the journal names: it is older than the journal; restore a newer copy of it"),
@@ -225,6 +238,7 @@ impl SlotWriter {
         keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))?;
         keys.file.sync_data().map_err(error("syncing"))?;
         self.first = self.next;
+        keys.next_slot.store(self.next, Ordering::Release);
         Ok(())
     }
 }

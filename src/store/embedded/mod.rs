@@ -14,7 +14,7 @@
 //! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
 //! | `tables/sled/` | the look-up tables; can always be made again |
 //! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
-//! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>` |
+//! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>`; gone: they failed |
 //!
 //! Numbers in the formats below are little-endian, those in keys of rows big-endian. CRC is CRC-32C (Castagnoli).
 //!
@@ -46,7 +46,8 @@
 //!
 //! A record that cannot be read at the end of the last segment, with no whole record behind it, was being written when the process
 //! stopped: it is overwritten with zeros, unless the tables know its commit. Anything else that cannot be read is damage: the store does
-//! not open and names the file and the byte. Start reads the segments that the tables lack and the last one; `check` reads all.
+//! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end: to go back to an
+//! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
 //! # Key file
 //!
@@ -62,8 +63,12 @@
 //!
 //! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
 //! by the id of the store. A slot is durable before the record of the commit that enrols. What is sealed names its slot; how it is sealed
-//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there means that the key file is
-//! older than the journal: the store does not open.
+//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there, or a next free slot lower
+//! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
+//!
+//! Requests' fingerprints are BLAKE3 of `f` and the hash of method and payload, keyed with the index key, the first 16 bytes of it: in the
+//! journal and its backups nobody can try phone numbers against them. The key file does not protect from whoever has it beside the
+//! journal: with the index key a guess at what somebody sent can be confirmed, also of a member who was erased.
 //!
 //! # Rows
 //!
@@ -85,7 +90,8 @@
 //! | `r` P hash of `r`, request id | `RequestRow` |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //!
-//! Rows are written in groups, first to `REDO` and then to sled; a start writes the group in `REDO` again before anything is read. So a
+//! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
+//! the group in `REDO` again before anything is read. So a
 //! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
 //! writes all other rows again, which are the same whenever they are written.
 
@@ -115,6 +121,7 @@ mod stored {
 }
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     path::Path,
     sync::{Arc, Mutex},
@@ -124,7 +131,7 @@ use std::{
 pub use self::check::{ProgramTotals, Report, check};
 
 use self::{
-    journal::{Appender, Journal, segment_paths},
+    journal::{Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
     programs::Programs,
@@ -132,12 +139,12 @@ use self::{
     segment::io_error,
 };
 use crate::{
-    domain::MemberKey,
+    domain::{Fingerprint, MemberKey},
     store::{Name, Store, StoreError, Unit},
 };
 
 /// How the store uses disk and memory.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Size of the journal's files.
     pub segment_bytes: u64,
@@ -149,6 +156,20 @@ pub struct Options {
     pub header_cache_bytes: usize,
     /// Wraps the members' keys.
     pub operator_key: Option<[u8; 32]>,
+}
+
+/// All but the key.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, operator_key } = self;
+        f.debug_struct("Options")
+            .field("segment_bytes", segment_bytes)
+            .field("overlay_bytes", overlay_bytes)
+            .field("sled_cache_bytes", sled_cache_bytes)
+            .field("header_cache_bytes", header_cache_bytes)
+            .field("operator_key", &operator_key.map(|_| "not shown"))
+            .finish()
+    }
 }
 
 impl Default for Options {
@@ -212,7 +233,7 @@ const KEYS: &str = "keys";
 impl EmbeddedStore {
     /// Opens the store in a folder, or makes one there. What the tables lack is brought up from the journal, which can take long.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
+        create_folder(folder)?;
         let lock = lock(folder)?;
         create_if_new(folder, &options)?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
@@ -236,12 +257,19 @@ impl EmbeddedStore {
     /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
     pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
         let writer = self.writer.lock().map_err(|_| panicked())?;
-        self.engine.wipe_key(key, &writer.appender)
+        self.engine.watched(self.engine.wipe_key(key, &writer.appender))
     }
 }
 
 fn panicked() -> StoreError {
     StoreError::Tables("a unit of work panicked; the process must end".to_owned())
+}
+
+/// With the folders that it is in, all of them durably: what is synced in a folder that is gone after a cut of power is gone with it.
+fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
+    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -288,6 +316,10 @@ impl Store for EmbeddedStore {
     fn begin<'a>(&'a self, _names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError> {
         let writer = self.writer.lock().map_err(|_| panicked())?;
         Ok(Box::new(unit::EmbeddedUnit::new(&self.engine, writer)))
+    }
+
+    fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint {
+        self.engine.index.fingerprint(fingerprint)
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -123,7 +123,7 @@ impl Overlay {
     pub(super) fn write_out(&self) {
         while self.wait_for_work() {
             if let Err(error) = self.write_once() {
-                tracing::error!(%error, "the look-up tables failed; they are made again from the journal at the next start");
+                self.tables.distrust(&error);
                 self.progress().failure = Some(error.to_string());
                 self.written.notify_all();
                 return;

@@ -4,7 +4,7 @@ use prost::Message as _;
 
 use super::{
     EmbeddedStore, Engine, decode,
-    decode::{Malformed, Unseal as _},
+    decode::{Malformed, Unreadable, Unseal as _},
     journal::Position,
     overlay::View,
     rows::{self, ProgramNumber, RowKey},
@@ -18,6 +18,15 @@ use crate::{
 };
 
 impl Engine {
+    /// A fault of the tables does not go away by itself: the next start makes them again.
+    pub(super) fn watched<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        done.inspect_err(|error| {
+            if let StoreError::Tables(_) = error {
+                self.overlay.tables().distrust(error);
+            }
+        })
+    }
+
     /// The header alone.
     pub(super) fn bare_member(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Option<Member>, StoreError> {
         let Some(row) = view.get(&RowKey::header(number, &key.member))? else { return Ok(None) };
@@ -30,7 +39,7 @@ impl Engine {
     }
 
     pub(super) fn unseal_person(&self, key: &MemberKey, row: &[u8]) -> Result<Sealed<Person>, StoreError> {
-        Ok(match self.keys.unseal(key, sealing::ROW, row)? {
+        Ok(match self.keys.unseal(key, sealing::ROW, row).map_err(Unreadable::in_row)? {
             Some(plain) => Sealed::Open(decode::person(&zeroize::Zeroizing::new(plain))?),
             None => Sealed::Erased,
         })
@@ -39,7 +48,7 @@ impl Engine {
     /// The key slot of a member.
     pub(super) fn slot(&self, view: &View<'_>, number: ProgramNumber, member: &MemberId) -> Result<u32, StoreError> {
         let row = view.get(&RowKey::person(number, member))?.ok_or(Malformed("a member without a person's row"))?;
-        sealing::slot_of(&row)
+        Ok(sealing::slot_of(&row)?)
     }
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
@@ -63,12 +72,14 @@ impl Engine {
 
     fn read_entry(&self, key: &MemberKey, position: &Position) -> Result<Entry, StoreError> {
         let bytes = self.journal.read(position)?;
-        decode::entry(key, stored::Entry::decode(&*bytes).map_err(|_| Malformed("an entry"))?, &*self.keys)
+        let read = || decode::entry(key, stored::Entry::decode(&*bytes).map_err(|_| Malformed("an entry"))?, &*self.keys);
+        read().map_err(|fault| fault.in_journal(&self.journal.path_of(position), position.offset))
     }
 
     fn read_publication(&self, position: &Position) -> Result<Publication, StoreError> {
         let bytes = self.journal.read(position)?;
-        Ok(decode::publication(stored::Publication::decode(&*bytes).map_err(|_| Malformed("a publication"))?)?)
+        let read = || decode::publication(stored::Publication::decode(&*bytes).map_err(|_| Malformed("a publication"))?);
+        read().map_err(|fault| Unreadable::from(fault).in_journal(&self.journal.path_of(position), position.offset))
     }
 
     fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError> {
@@ -182,28 +193,28 @@ macro_rules! read_through_engine {
     ($name:ty) => {
         impl Read for $name {
             fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError> {
-                self.engine.member(key, demand)
+                self.engine.watched(self.engine.member(key, demand))
             }
             fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError> {
-                self.engine.member_by_identifier(program, identifier)
+                self.engine.watched(self.engine.member_by_identifier(program, identifier))
             }
             fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {
-                self.engine.request(program, request)
+                self.engine.watched(self.engine.request(program, request))
             }
             fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
-                self.engine.purchase(program, order)
+                self.engine.watched(self.engine.purchase(program, order))
             }
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
-                self.engine.entries(key, first, last)
+                self.engine.watched(self.engine.entries(key, first, last))
             }
             fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {
-                self.engine.lots(key, after, limit)
+                self.engine.watched(self.engine.lots(key, after, limit))
             }
             fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
-                self.engine.members(program, after, limit)
+                self.engine.watched(self.engine.members(program, after, limit))
             }
             fn publications(&self) -> Result<Vec<Publication>, StoreError> {
-                self.engine.publications()
+                self.engine.watched(self.engine.publications())
             }
         }
     };

@@ -1,5 +1,6 @@
 //! The redo file: rows that are being written to the tables. It is whole before the first of them is written, so when the process ends
-//! in between, the next start writes all of them again, and no row is ever there without those that belong with it.
+//! in between, the next start writes all of them again, and no row is ever there without those that belong with it. sled keeps what was
+//! written last in memory of its own: it is made to hand that to the kernel before the file is written anew.
 //!
 //! It needs no fsync: the kernel keeps what was handed to it when only the process ends, and after a cut of power the tables are not
 //! trusted anyway (see `trust.rs`).

@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use super::{
     Engine, Options, Parts, decode,
-    decode::Malformed,
+    decode::{Malformed, Unreadable},
     journal::{Appender, Journal, Position, sync_folder},
     keys::KeyFile,
     overlay::Overlay,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     domain::{Entry, EntryKind, Header, Member, MemberKey, apply},
-    store::{MemberChange, StoreError},
+    store::{MemberChange, Publication, StoreError},
 };
 
 const TABLES: &str = "tables";
@@ -62,7 +62,7 @@ fn open_tables(
 ) -> Result<(Tables, u64), StoreError> {
     let path = folder.join(TABLES);
     if tables::exist(&path) && !tables::may_be_trusted(&path) {
-        set_aside(folder, "they were in use when the machine stopped, or were copied while they were")?;
+        set_aside(folder, "they failed, or were in use when the machine stopped, or were copied while they were")?;
     }
     if tables::exist(&path) {
         match open_and_compare(&path, options, journal, keys, appender) {
@@ -95,10 +95,10 @@ fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Append
         return Err("another version wrote them".to_owned());
     }
     if row.seq > appender.last_seq() {
-        return match appender.torn_but_acknowledged() {
-            Some(damage) => Ok(Err(damage)),
-            None => Err(format!("they know commit {}, but the journal ends with {}", row.seq, appender.last_seq())),
-        };
+        return Ok(Err(appender.lacks_acknowledged(row.seq)));
+    }
+    if row.next_slot > keys.next_slot() {
+        return Ok(Err(keys.lacks(row.next_slot - 1)));
     }
     match journal.hash_of(row.seq) {
         Ok(Some(hash)) if row.hash == hash => Ok(Ok(row.seq)),
@@ -158,7 +158,8 @@ impl Engine {
 
     /// Gives the number of entries.
     fn replay_record(&self, segment: &Segment, record: &Record) -> Result<u64, StoreError> {
-        let layout = Layout::of(&record.payload)?;
+        let damage = |fault: Unreadable| fault.in_journal(&segment.path, record.offset);
+        let layout = Layout::of(&record.payload).map_err(|fault| damage(fault.into()))?;
         let position = |span: &Span| Position {
             segment: segment.header.first_seq,
             offset: record.payload_offset() + span.start as u64,
@@ -167,43 +168,40 @@ impl Engine {
         };
         let mut changes = Vec::new();
         for (place, span) in (0..).zip(&layout.publications) {
-            let stored = stored::Publication::decode(&record.payload[span.clone()]).map_err(|_| Malformed("a publication"))?;
-            let publication = decode::publication(stored)?;
+            let publication = read_publication(&record.payload[span.clone()]).map_err(|fault| damage(fault.into()))?;
             let number = self.programs.number_or_new(&publication.program, &mut changes);
             rows::publication(&self.index, number, (record.seq, place), &publication, &position(span), &mut changes);
         }
         let mut count = 0;
         for change in &layout.members {
-            count += change.entries.len() as u64;
-            let program = layout.programs.get(change.program).ok_or(Malformed("member_change.program"))?;
-            let program = std::str::from_utf8(&record.payload[program.clone()]).map_err(|_| Malformed("programs"))?;
-            let member = decode::member_id(&record.payload[change.member.clone()])?;
-            let key = MemberKey { program: decode::program_id(program)?, member };
-            let bytes = change.entries.iter().map(|span| &record.payload[span.clone()]);
+            let read = self.read_change(&record.payload, &layout, change).map_err(damage)?;
+            count += read.entries.len() as u64;
             let positions = change.entries.iter().map(position).collect::<Vec<_>>();
-            self.replay_member(key, bytes, &positions, &mut changes)?;
+            self.replay_member(read, &positions, &mut changes)?;
         }
         self.overlay.publish(changes, self.applied(record.seq, &record.hash));
         Ok(count)
     }
 
-    fn replay_member<'a>(
-        &self,
-        key: MemberKey,
-        entries: impl Iterator<Item = &'a [u8]>,
-        positions: &[Position],
-        changes: &mut Vec<Change>,
-    ) -> Result<(), StoreError> {
-        let number = self.programs.number_or_new(&key.program, changes);
-        let mut slot = None;
-        let decode = |bytes: &[u8]| {
-            let stored = stored::Entry::decode(bytes).map_err(|_| Malformed("an entry"))?;
+    fn read_change(&self, payload: &[u8], layout: &Layout, change: &ChangeLayout) -> Result<ReadChange, Unreadable> {
+        let program = layout.programs.get(change.program).ok_or(Malformed("member_change.program"))?;
+        let program = std::str::from_utf8(&payload[program.clone()]).map_err(|_| Malformed("programs"))?;
+        let member = decode::member_id(&payload[change.member.clone()])?;
+        let key = MemberKey { program: decode::program_id(program)?, member };
+        let mut read = ReadChange { key, entries: Vec::with_capacity(change.entries.len()), slot: None };
+        for span in &change.entries {
+            let stored = stored::Entry::decode(&payload[span.clone()]).map_err(|_| Malformed("an entry"))?;
             if !stored.sealed.is_empty() {
-                slot = Some(sealing::slot_of(&stored.sealed)?);
+                read.slot = Some(sealing::slot_of(&stored.sealed)?);
             }
-            decode::entry(&key, stored, &*self.keys)
-        };
-        let entries = entries.map(decode).collect::<Result<Vec<_>, StoreError>>()?;
+            read.entries.push(decode::entry(&read.key, stored, &*self.keys)?);
+        }
+        if read.entries.is_empty() { Err(Malformed("a member's change without entries").into()) } else { Ok(read) }
+    }
+
+    fn replay_member(&self, read: ReadChange, positions: &[Position], changes: &mut Vec<Change>) -> Result<(), StoreError> {
+        let ReadChange { key, entries, slot } = read;
+        let number = self.programs.number_or_new(&key.program, changes);
         match self.fold(number, &key, &entries)? {
             Some(after) => self.member_rows(number, &MemberChange { entries, after }, slot, positions, changes),
             None => {
@@ -216,11 +214,9 @@ impl Engine {
     /// The state after the entries; `None`: the tables have it already.
     fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<Member>, StoreError> {
         let view = self.overlay.view();
-        let first = entries.first().ok_or(Malformed("a member's change without entries"))?;
-        let mut member = match (self.bare_member(&view, number, key)?, &first.kind) {
-            (Some(member), _) => member,
-            (None, _) => Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() },
-        };
+        let Some(first) = entries.first() else { return Ok(None) };
+        let new_member = || Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() };
+        let mut member = self.bare_member(&view, number, key)?.unwrap_or_else(new_member);
         let new = entries.iter().filter(|entry| entry.sequence > member.header.last_sequence).count();
         if new == 0 {
             return Ok(None);
@@ -242,6 +238,19 @@ impl Engine {
         }
         Ok(Some(member))
     }
+}
+
+fn read_publication(bytes: &[u8]) -> Result<Publication, Malformed> {
+    decode::publication(stored::Publication::decode(bytes).map_err(|_| Malformed("a publication"))?)
+}
+
+/// A member's change, as the journal has it.
+struct ReadChange {
+    key: MemberKey,
+    /// Not empty.
+    entries: Vec<Entry>,
+    /// Of the member's key, if anything personal changes.
+    slot: Option<u32>,
 }
 
 type Span = std::ops::Range<usize>;

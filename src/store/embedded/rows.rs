@@ -14,7 +14,7 @@ use super::{
     wire::Writer,
 };
 use crate::{
-    domain::{Entry, EntryKind, Identifier, Lot, LotId, LotKey, Member, MemberId, OrderKey, ProgramId, RequestId},
+    domain::{Entry, EntryKind, Fingerprint, Identifier, Lot, LotId, LotKey, Member, MemberId, OrderKey, ProgramId, RequestId},
     store::{Publication, StoreError},
 };
 
@@ -255,6 +255,11 @@ impl Index {
     pub(super) fn order(&self, order: &OrderKey) -> [u8; 32] {
         // Ids have no control characters, so the parts cannot run into each other.
         self.hash(&[b"o", order.store.as_str().as_bytes(), &[0], order.order.as_str().as_bytes()])
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {
+        let hash = self.hash(&[b"f", &fingerprint.0]);
+        Fingerprint(*hash.first_chunk().expect("a hash is longer"))
     }
 
     fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {

@@ -7,7 +7,7 @@ use chacha20poly1305::{
 use zeroize::Zeroizing;
 
 use super::{
-    decode::{Malformed, Unseal},
+    decode::{Malformed, Unreadable, Unseal},
     encode,
     keys::{Key, KeyFile, fill_random},
     wire::Writer,
@@ -62,13 +62,13 @@ pub(super) fn seal_person(keys: &KeyFile, slot: u32, key: &MemberKey, person: &S
 }
 
 /// Which slot's key something was sealed with.
-pub(super) fn slot_of(sealed: &[u8]) -> Result<u32, StoreError> {
+pub(super) fn slot_of(sealed: &[u8]) -> Result<u32, Malformed> {
     let slot = sealed.get(..SLOT).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed("sealed"))?;
     Ok(u32::from_le_bytes(slot))
 }
 
-impl Unseal<StoreError> for KeyFile {
-    fn unseal(&self, key: &MemberKey, sequence: u64, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Unseal for KeyFile {
+    fn unseal(&self, key: &MemberKey, sequence: u64, sealed: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
         if sealed.len() <= SLOT {
             return Ok(None);
         }
@@ -76,9 +76,7 @@ impl Unseal<StoreError> for KeyFile {
         let nonce = sealed.get(SLOT..SLOT + NONCE).ok_or(Malformed("sealed"))?;
         let payload = Payload { msg: &sealed[SLOT + NONCE..], aad: &associated_data(key, sequence) };
         let plain = XChaCha20Poly1305::new((&*cipher_key).into()).decrypt(XNonce::from_slice(nonce), payload);
-        plain.map(Some).map_err(|_| {
-            StoreError::Damaged(format!("entry {sequence} of member {}: what is sealed does not open with the member's key", key.member))
-        })
+        plain.map(Some).map_err(|_| Malformed("what is sealed under the member's key").into())
     }
 }
 
@@ -88,10 +86,4 @@ fn associated_data(key: &MemberKey, sequence: u64) -> Vec<u8> {
     data.extend_from_slice(&key.member.0);
     data.extend_from_slice(&sequence.to_le_bytes());
     data
-}
-
-impl From<Malformed> for StoreError {
-    fn from(fault: Malformed) -> Self {
-        StoreError::Damaged(fault.to_string())
-    }
 }

@@ -53,6 +53,14 @@ impl Record {
         self.offset + (RECORD_HEADER + self.payload.len()) as u64
     }
 
+    /// As it was written, given the hash of the record before.
+    pub(super) fn to_bytes(&self, previous: &Hash) -> Vec<u8> {
+        let mut bytes = vec![0; RECORD_HEADER];
+        bytes.extend_from_slice(&self.payload);
+        assert_eq!(seal_record(&mut bytes, self.seq, previous), self.hash, "a record that is sealed again is the same");
+        bytes
+    }
+
     /// Where in the segment the payload begins.
     pub(super) fn payload_offset(&self) -> u64 {
         self.offset + RECORD_HEADER as u64

@@ -3,11 +3,12 @@
 //!
 //! - clean: they were made durable and have not changed since;
 //! - open: they were in use. The kernel keeps what was handed to it when only the process ends, so they can be trusted by the same
-//!   running kernel, and in the same file: a copy may have been taken while they changed.
+//!   running kernel, and in the same file: a copy may have been taken while they changed;
+//! - no mark: they failed while they were in use, or held what cannot be right.
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -33,6 +34,15 @@ pub(super) fn mark_clean(folder: &Path) -> Result<(), StoreError> {
 /// Before anything is written to the tables.
 pub(super) fn mark_open(folder: &Path, log: &Path) -> Result<(), StoreError> {
     write_mark(folder, &open_mark(log).unwrap_or_default())
+}
+
+/// Nobody trusts them any more.
+pub(super) fn unmark(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(MARK);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(io_error("removing", &path, source)),
+        Ok(()) | Err(_) => sync_folder(folder),
+    }
 }
 
 /// Which kernel runs and which file it is; `None` where that cannot be known.

@@ -56,12 +56,12 @@ impl Unit for EmbeddedUnit<'_> {
             return Err(StoreError::Damaged("an earlier commit failed to reach the disk; the process must end".to_owned()));
         }
         engine.overlay.wait_for_room()?;
-        let spans = engine.encode(writer, &commit)?;
+        let spans = engine.watched(engine.encode(writer, &commit))?;
         writer.failed = true;
         // Keys first: a journal that names a key has it.
         writer.slots.write(&engine.keys)?;
         let appended = writer.appender.append(&mut writer.record)?;
-        let changes = engine.rows(&commit, &spans, &writer.record, &appended)?;
+        let changes = engine.watched(engine.rows(&commit, &spans, &writer.record, &appended))?;
         engine.overlay.publish(changes, engine.applied(appended.seq, &appended.hash));
         writer.failed = false;
         Ok(CommitSeq(appended.seq))
@@ -204,15 +204,16 @@ impl Engine {
         }
         let seq = appender.last_seq();
         self.overlay.publish(changes, self.applied(seq, &appender.last_hash()));
-        // The rows first: once the key is gone it is not known any more which ones there were.
-        self.overlay.drain()?;
+        // The rows first, and durably: once the key is gone it is not known any more which ones there were.
+        self.flush()?;
         self.keys.wipe(slot)?;
         Ok(true)
     }
 
     /// The tables' own row, once they have all rows up to a commit.
     pub(super) fn applied(&self, seq: u64, hash: &Hash) -> Box<[u8]> {
-        let row = stored::AppliedRow { seq, hash: hash.to_vec(), store_id: self.keys.store_id().to_vec(), format: rows::FORMAT };
+        let store_id = self.keys.store_id().to_vec();
+        let row = stored::AppliedRow { seq, hash: hash.to_vec(), store_id, format: rows::FORMAT, next_slot: self.keys.next_slot() };
         row.encode_to_vec().into()
     }
 }

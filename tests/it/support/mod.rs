@@ -3,7 +3,11 @@
 mod build;
 pub mod histories;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
@@ -57,6 +61,11 @@ impl TestServer {
         Self::start_in(folder, clock, vec![rule_book()]).await
     }
 
+    /// Of the store.
+    pub fn data(&self) -> PathBuf {
+        config(self.folder.path(), Vec::new()).data
+    }
+
     pub async fn stop(self) {
         drop(self.channel);
         self.server.shutdown().await.expect("it stops in order");
@@ -91,6 +100,14 @@ impl TestServer {
 
     pub fn days_later(&self, days: i64) {
         self.clock.set(self.clock.now().checked_add((days * 24).hours()).expect("within the calendar"));
+    }
+}
+
+/// All files in a folder and those in it.
+pub fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for item in std::fs::read_dir(folder).expect("a folder is listed") {
+        let path = item.expect("a folder is listed").path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
     }
 }
 
