@@ -1,6 +1,6 @@
 //! What is printed for debugging names nobody and opens nothing (invariant 10).
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use loyaltyd::{
     config::Config,
@@ -68,12 +68,8 @@ fn personal_data_is_not_printed() {
     entry.record_time = jiff::Timestamp::UNIX_EPOCH;
     entry.occurred_time = jiff::Timestamp::UNIX_EPOCH;
     entry.kind = EntryKind::MemberEnrolled { person: Sealed::Open(person) };
-    tells_nothing(&Outcome {
-        programs: std::sync::Arc::new(shop.programs.clone()),
-        key: member.key.clone(),
-        entries: vec![entry],
-        member: Some(Box::new(member)),
-    });
+    let key = member.key.clone();
+    tells_nothing(&Outcome { programs: Arc::new(shop.programs), key, entries: vec![entry], member: Some(Box::new(member)) });
 }
 
 #[test]

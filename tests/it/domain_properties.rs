@@ -162,7 +162,7 @@ expiry: { after: { days: 3 } }
 accrual_rules:
 - { rule_id: all, per_amount: { amount: 3, points: 1 } }
 - { rule_id: tea, per_amount: { amount: 7, points: 2, whole_blocks: true }, filter: { categories: [tea] } }
-- { rule_id: units, per_unit: { points: 0.3 }, rounding: { mode: MODE_HALF_EVEN, stage: STAGE_LINE, fraction: FRACTION_DROP } }
+- { rule_id: units, per_unit: { points: 0.3 }, rounding: { mode: MODE_HALF_EVEN, stage: STAGE_LINE, fraction: FRACTION_DROP }, expiry: { after: { days: 1 } } }
 - rule_id: visit
   per_order: { points: 2 }
   rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
