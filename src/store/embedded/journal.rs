@@ -263,7 +263,17 @@ impl Appender {
         ))
     }
 
-    /// Makes sure of the last record, cuts a torn tail off, and makes room for what comes.
+    /// Makes sure of the last record, before anything else knows of it. It may come from the kernel's memory alone: if a sync failed, which
+    /// ended the process before this one, Linux takes the pages as written all the same, and another sync would write nothing. Each
+    /// record before it was synced before the next was written.
+    pub(super) fn secure(&mut self) -> Result<(), StoreError> {
+        let Some((offset, record)) = self.unsure.take() else { return Ok(()) };
+        let path = &self.segment.path;
+        self.segment.file.write_all_at(&record, offset).map_err(|source| io_error("writing", path, source))?;
+        self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))
+    }
+
+    /// Cuts a torn tail off, and makes room for what comes.
     pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
         let path = &self.segment.path;
         if let Some(torn) = self.torn.take() {
@@ -274,11 +284,6 @@ impl Appender {
                 "cut off a commit that was not finished when the process stopped; it was never acknowledged"
             );
             wipe(&self.segment, self.offset, torn)?;
-        }
-        // It may be known from the kernel's memory alone: if a sync failed, which ended the process before this one, Linux takes the pages
-        // as written all the same, and another sync would write nothing. Each record before it was synced before the next was written.
-        if let Some((offset, record)) = self.unsure.take() {
-            self.segment.file.write_all_at(&record, offset).map_err(|source| io_error("writing", path, source))?;
         }
         allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
         sync(&self.segment.file, path)

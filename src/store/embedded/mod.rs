@@ -246,6 +246,7 @@ impl EmbeddedStore {
             )));
         }
         let mut appender = journal.appender(options.segment_bytes)?;
+        appender.secure()?;
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
         let engine = replay::bring_up(folder, &options, &parts, &appender)?;
         appender.prepare()?;
