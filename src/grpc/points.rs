@@ -61,9 +61,9 @@ impl PointsRoom {
         let page = mistakes.settle(page)?;
         let entries = ledger.entries(&key, page.after, page.size)?;
         // Entries are numbered from 1 without gaps: the page that has the first one is the last page.
-        let last = entries.last().map(|entry| entry.sequence).filter(|sequence| *sequence > 1);
+        let last = entries.last().map(|listed| listed.entry.sequence).filter(|sequence| *sequence > 1);
         let next_page_token = last.map_or_else(String::new, |sequence| list.token(&sequence));
-        Ok(v1::ListEntriesResponse { entries: entries.iter().map(|entry| convert::entry(entry, &history)).collect(), next_page_token })
+        Ok(v1::ListEntriesResponse { entries: entries.iter().map(|listed| convert::listed(listed, &history)).collect(), next_page_token })
     }
 
     fn explain(&self, request: &v1::ExplainEntryRequest) -> Result<v1::ExplainEntryResponse, Refusal> {
@@ -76,11 +76,11 @@ impl PointsRoom {
         }
         let (target, sequence) = mistakes.settle(target.zip(sequence))?;
         let key = ledger.find(&program, &target)?;
-        let entry = ledger.entry(&key, sequence)?;
-        let lots = explain::live_lots(ledger, &key, &entry)?;
+        let found = ledger.entry(&key, sequence)?;
+        let lots = explain::live_lots(ledger, &key, &found.entry)?;
         Ok(v1::ExplainEntryResponse {
-            entry: Some(convert::entry(&entry, &history)),
-            explanation: explain::sentences(&entry, &history),
+            entry: Some(convert::listed(&found, &history)),
+            explanation: explain::sentences(&found.entry, &history),
             lots: lots.iter().map(convert::lot).collect(),
         })
     }
