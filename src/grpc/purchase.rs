@@ -22,6 +22,10 @@ pub struct Purchases(pub Arc<Gate>);
 
 /// Purchases of one batch.
 const MAX_BATCH: usize = 1_000;
+/// Their lines together, so that the answer stays within what clients read.
+const MAX_BATCH_LINES: usize = 10_000;
+/// Of a request id that are said again: as many as a valid one has.
+const MAX_ECHO_CHARS: usize = 64;
 
 #[tonic::async_trait]
 impl PurchaseService for Purchases {
@@ -92,6 +96,13 @@ impl Purchases {
             mistakes.add(Path::Root.field("purchases"), format!("has {count} purchases; 1 to {MAX_BATCH} are allowed"));
             return Err(mistakes.into());
         }
+        let lines: usize = request.purchases.iter().filter_map(|request| request.purchase.as_ref()).map(|it| it.lines.len()).sum();
+        if lines > MAX_BATCH_LINES {
+            let mut mistakes = Mistakes::default();
+            let message = format!("has {lines} lines in all; at most {MAX_BATCH_LINES} are allowed: send several batches, or stream them");
+            mistakes.add(Path::Root.field("purchases"), message);
+            return Err(mistakes.into());
+        }
         let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
         Ok(v1::BatchRecordPurchasesResponse { results: record_all(ledger, items).await })
     }
@@ -132,7 +143,7 @@ pub(super) struct Item {
 impl Item {
     pub fn parse(ledger: &Ledger, request: Option<v1::RecordPurchaseRequest>) -> Self {
         match request {
-            Some(request) => Self { request_id: request.request_id.clone(), submission: submission(ledger, request) },
+            Some(request) => Self { request_id: echo(&request.request_id), submission: submission(ledger, request) },
             None => {
                 let mut mistakes = Mistakes::default();
                 mistakes.add(Path::Root.field("purchase"), "is required");
@@ -140,6 +151,11 @@ impl Item {
             }
         }
     }
+}
+
+/// A request id as it is answered, cut if it is no valid one: an answer is not to be as large as the request.
+fn echo(id: &str) -> String {
+    id.chars().take(MAX_ECHO_CHARS).collect()
 }
 
 /// Judges purchases in their order, each by itself.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -14,8 +15,10 @@ use crate::{contract::v1, ledger::Ledger};
 
 /// Requests of one stream that were read and not yet answered.
 const MAX_IN_FLIGHT: usize = 1_024;
-/// A purchase with many lines counts as several, so that the bound is one of memory too.
+/// A large request counts as several, so that the bound is one of memory too: by its lines, which take more once they are read than on
+/// the wire, or by its bytes.
 const LINES_PER_PLACE: usize = 32;
+const BYTES_PER_PLACE: usize = 2_048;
 /// Submitted together at most: half of those in flight, so that the other half is read and parsed while these are committed.
 const MAX_CHUNK: usize = MAX_IN_FLIGHT / 2;
 /// Answers that wait for the connection.
@@ -49,14 +52,20 @@ async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPur
 async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRequest>, ready: &mpsc::Sender<Read>) -> Result<(), Status> {
     let room = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await? {
-        let lines = purchase.as_ref().and_then(|request| request.purchase.as_ref()).map_or(0, |purchase| purchase.lines.len());
-        let places = u32::try_from((1 + lines / LINES_PER_PLACE).min(MAX_IN_FLIGHT)).expect("the bound is small");
+        let places = purchase.as_ref().map_or(1, places);
         let place = Arc::clone(&room).acquire_many_owned(places).await.expect("the semaphore is never closed");
         if ready.send(Ok((Item::parse(ledger, purchase), place))).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// Of those in flight, that a request takes up.
+fn places(request: &v1::RecordPurchaseRequest) -> u32 {
+    let lines = request.purchase.as_ref().map_or(0, |purchase| purchase.lines.len());
+    let places = 1 + (lines / LINES_PER_PLACE).max(request.encoded_len() / BYTES_PER_PLACE);
+    u32::try_from(places.min(MAX_IN_FLIGHT)).expect("the bound is small")
 }
 
 async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>) {
@@ -85,5 +94,20 @@ async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::
             let _ = answer.send(Err(status)).await;
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_takes_places_by_its_lines_or_its_bytes() {
+        let usual = v1::RecordPurchaseRequest { request_id: "sale-1".into(), ..Default::default() };
+        assert_eq!(places(&usual), 1);
+        let long = v1::RecordPurchaseRequest { request_id: "x".repeat(4 << 20), ..Default::default() };
+        assert_eq!(places(&long), 1_024);
+        let purchase = |count| Some(v1::Purchase { lines: vec![v1::PurchaseLine::default(); count], ..Default::default() });
+        assert_eq!(places(&v1::RecordPurchaseRequest { purchase: purchase(320), ..usual.clone() }), 11);
     }
 }
