@@ -86,3 +86,31 @@ fn a_wrong_configuration_is_named_before_anything_starts() {
     }
     assert!(!data.exists());
 }
+
+#[test]
+fn variables_are_read_as_they_are_meant() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let comma = folder.path().join("a,b.yaml");
+    let other = folder.path().join("c.yaml");
+    std::fs::write(&other, "x").unwrap();
+    let both = format!("{},{}", other.display(), comma.display());
+    // Each ends at a mistake that comes after what the case is about.
+    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+        (&["--listen", "0.0.0.0:0", "--operator-key", "none"], &[("LOYALTYD_INSECURE", "1")], "--operator-key none"),
+        (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "")], "--insecure"),
+        (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "maybe")], "neither 1"),
+        (&["--log", "a=b=c"], &[("LOYALTYD_PROGRAM", ""), ("LOYALTYD_OPERATOR_KEY", "")], "--log"),
+        (&["--program", comma.to_str().unwrap()], &[], "a,b.yaml: cannot be opened"),
+        (&[], &[("LOYALTYD_PROGRAM", &both)], "c.yaml: "),
+    ];
+    for (args, variables, named) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+        command.arg("serve").args(args).arg("--data").arg(&data).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(named), "{args:?} {variables:?}: {said}");
+    }
+    assert!(!data.exists());
+}
