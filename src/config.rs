@@ -44,7 +44,7 @@ pub struct ServeArgs {
     pub insecure: bool,
 
     /// File of 32 bytes that wraps the members' keys; without it they lie in the data folder as they are
-    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
     pub operator_key: Option<PathBuf>,
 
     /// Seconds that calls under way have to end when the service stops
@@ -124,8 +124,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
-            // An empty variable is one that is not set.
-            operator_key: self.operator_key.as_deref().filter(|path| !path.as_os_str().is_empty()).map(operator_key).transpose()?,
+            operator_key: operator_key(self.operator_key.as_deref())?,
             drain: Duration::from_secs(self.drain_seconds),
         })
     }
@@ -182,12 +181,19 @@ fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
     Ok(document)
 }
 
-/// Reads the key that wraps the keys of members: a file of 32 bytes.
-pub fn operator_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+/// Takes an empty path too, as an empty variable gives it.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Reads the key that wraps the keys of members: a file of 32 bytes. An empty path is none.
+pub fn operator_key(path: Option<&Path>) -> Result<Option<[u8; 32]>, ConfigError> {
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
     let wrong = |why: String| ConfigError::OperatorKey { path: path.to_owned(), why };
     let bytes = read_bounded(path, 4_096).map_err(wrong)?;
     let length = bytes.len();
-    <[u8; 32]>::try_from(bytes).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
+    let key = <[u8; 32]>::try_from(bytes);
+    key.map(Some).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
 }
 
 fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, String> {

@@ -9,7 +9,7 @@ use super::{
     Gate, Named, Refusal,
     convert::{self, Mistakes, Order, Path},
     named,
-    observe::observe,
+    observe::{Tally, observe},
     program_named, stream,
 };
 use crate::{
@@ -45,18 +45,21 @@ impl PurchaseService for Purchases {
         &self,
         request: Request<v1::BatchRecordPurchasesRequest>,
     ) -> Result<Response<v1::BatchRecordPurchasesResponse>, Status> {
-        observe("PurchaseService/BatchRecordPurchases", "").run(self.record_batch(request.into_inner())).await
+        let request = request.into_inner();
+        // Of all, as a rule.
+        let program = request.purchases.first().map_or("", |first| &first.program_id);
+        observe("PurchaseService/BatchRecordPurchases", program).run(self.record_batch(request)).await
     }
 
     async fn stream_purchases(
         &self,
         request: Request<Streaming<v1::StreamPurchasesRequest>>,
     ) -> Result<Response<Self::StreamPurchasesStream>, Status> {
-        let work = async {
-            let ledger = self.0.ledger()?.clone();
-            Ok(stream::answers(Arc::clone(&self.0), ledger, request.into_inner()))
-        };
-        observe("PurchaseService/StreamPurchases", "").run(work).await
+        let observed = observe("PurchaseService/StreamPurchases", "");
+        match self.0.ledger() {
+            Ok(ledger) => Ok(Response::new(stream::answers(Arc::clone(&self.0), ledger.clone(), request.into_inner(), observed))),
+            Err(refusal) => observed.run(async { Err(refusal) }).await,
+        }
     }
 
     async fn get_purchase(&self, request: Request<v1::GetPurchaseRequest>) -> Result<Response<v1::GetPurchaseResponse>, Status> {
@@ -104,7 +107,11 @@ impl Purchases {
             return Err(mistakes.into());
         }
         let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
-        Ok(v1::BatchRecordPurchasesResponse { results: record_all(ledger, items).await })
+        let results = record_all(ledger, items).await;
+        let mut tally = Tally::default();
+        results.iter().for_each(|result| tally.add(result));
+        tally.note();
+        Ok(v1::BatchRecordPurchasesResponse { results })
     }
 
     fn get(&self, request: &v1::GetPurchaseRequest) -> Result<v1::GetPurchaseResponse, Refusal> {

@@ -9,6 +9,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     Gate, Refusal,
+    observe::{Observed, Tally},
     purchase::{Item, record_all},
 };
 use crate::{contract::v1, ledger::Ledger};
@@ -26,26 +27,42 @@ const ANSWERS: usize = 64;
 
 type Answer = Result<v1::StreamPurchasesResponse, Status>;
 
-/// A request with its place among those in flight, or how the stream ended.
-type Read = Result<(Item, OwnedSemaphorePermit), Status>;
+/// A request with its place among those in flight, or how the stream ended, with the word for it in the log.
+type Read = Result<(Item, OwnedSemaphorePermit), (Status, &'static str)>;
 
-pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>) -> ReceiverStream<Answer> {
+/// The caller broke the stream off, or sent what is no request.
+const BROKEN_OFF: &str = "BROKEN_OFF";
+
+pub fn answers(
+    gate: Arc<Gate>,
+    ledger: Ledger,
+    requests: Streaming<v1::StreamPurchasesRequest>,
+    observed: Observed,
+) -> ReceiverStream<Answer> {
     let (ready, waiting) = mpsc::channel(MAX_IN_FLIGHT);
     let (answer, answers) = mpsc::channel(ANSWERS);
     tokio::spawn(read(gate, ledger.clone(), requests, ready));
-    tokio::spawn(judge(ledger, waiting, answer));
+    tokio::spawn(async move {
+        let mut tally = Tally::default();
+        let reason = judge(ledger, waiting, answer, &mut tally).await;
+        observed.ended(tally, reason);
+    });
     ReceiverStream::new(answers)
 }
 
 /// Reads until the caller ends, the service stops, or nobody takes answers any more.
 async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
     let end = tokio::select! {
-        end = read_all(&ledger, requests, &ready) => end,
-        () = gate.closed() => Err(Refusal::stopping().into()),
+        end = read_all(&ledger, requests, &ready) => end.map_err(|status| (status, BROKEN_OFF)),
+        () = gate.closed() => {
+            let refusal = Refusal::stopping();
+            let reason = refusal.reason();
+            Err((refusal.into(), reason))
+        }
     };
-    if let Err(status) = end {
+    if let Err(end) = end {
         // If nobody listens any more, nobody misses it.
-        let _ = ready.send(Err(status)).await;
+        let _ = ready.send(Err(end)).await;
     }
 }
 
@@ -68,7 +85,8 @@ fn places(request: &v1::RecordPurchaseRequest) -> u32 {
     u32::try_from(places.min(MAX_IN_FLIGHT)).expect("the bound is small")
 }
 
-async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>) {
+/// Says why the stream ended before its caller wished, if it did.
+async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>, tally: &mut Tally) -> Option<&'static str> {
     let mut chunk = Vec::with_capacity(MAX_CHUNK);
     while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
         let mut items = Vec::with_capacity(chunk.len());
@@ -80,21 +98,23 @@ async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::
                     items.push(item);
                     places.push(place);
                 }
-                Err(status) => end = Some(status),
+                Err(how) => end = Some(how),
             }
         }
         let results = record_all(&ledger, items).await;
+        results.iter().for_each(|result| tally.add(result));
         for (result, place) in results.into_iter().zip(places) {
             if answer.send(Ok(v1::StreamPurchasesResponse { result: Some(result) })).await.is_err() {
-                return;
+                return Some(BROKEN_OFF);
             }
             drop(place);
         }
-        if let Some(status) = end {
+        if let Some((status, reason)) = end {
             let _ = answer.send(Err(status)).await;
-            return;
+            return Some(reason);
         }
     }
+    None
 }
 
 #[cfg(test)]

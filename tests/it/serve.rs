@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -85,6 +86,55 @@ fn a_wrong_configuration_is_named_before_anything_starts() {
         assert!(said.contains(named), "{args:?}: {said}");
     }
     assert!(!data.exists());
+}
+
+/// What was logged, a JSON object a line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn requests_are_logged_with_their_programme_and_counts() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter("info,loyaltyd::grpc=debug").with_writer(move || writer.clone());
+    let _here = tracing::subscriber::set_default(subscriber.finish());
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let mut purchases: Vec<_> = (0..3).map(|n| sale(&member, &format!("o-{n}"), "10000")).collect();
+    purchases[1].purchase = None;
+    let batch = v1::BatchRecordPurchasesRequest { purchases: purchases.clone() };
+    server.purchases().batch_record_purchases(batch).await.unwrap();
+    let requests: Vec<_> = purchases.into_iter().map(|purchase| v1::StreamPurchasesRequest { purchase: Some(purchase) }).collect();
+    let mut answers = server.purchases().stream_purchases(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    drop(answers);
+    let odd = v1::GetMemberRequest { program_id: "Nguyen Lan".into(), member: None };
+    server.members().get_member(odd).await.unwrap_err();
+    server.stop().await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("\"outcome\"")).collect();
+    let of = |method: &str| lines.iter().find(|line| line.contains(method)).unwrap_or_else(|| panic!("{method} is not in {text}"));
+    let counts = ["\"recorded\":2", "\"refused\":1", "\"outcome\":\"OK\""];
+    for (method, parts) in [
+        ("MemberService/EnrollMember", &["\"program\":\"vietnam\"", "\"outcome\":\"OK\""][..]),
+        ("PurchaseService/BatchRecordPurchases", &counts),
+        ("PurchaseService/StreamPurchases", &counts),
+        ("MemberService/GetMember", &["\"program\":\"invalid\"", "\"outcome\":\"INVALID_FIELD\""]),
+    ] {
+        let line = of(method);
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} are not in {line}");
+    }
+    assert!(!text.contains("Nguyen"), "{text}");
 }
 
 #[test]
