@@ -25,6 +25,8 @@ const CALL_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// A silent connection is asked whether it still lives, and has as long to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// While the service stops.
+const WATCHES_ENDED_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -144,18 +146,28 @@ impl RunningServer {
     /// Not ready; no new connections and calls; waits for the calls under way, for as long as the configuration says; then closes the
     /// ledger.
     pub async fn shutdown(mut self) -> Result<(), AppError> {
+        if let Some(opening) = self.opening.take() {
+            // First of all, or it could say that it serves after this has said that it stops. A ledger that is still being read has nothing
+            // to lose; one that was ready already is closed below.
+            opening.abort();
+            self.ledger = opening.await.ok().and_then(Result::ok);
+        }
         self.health.stopping().await;
         self.gate.close();
         // The server has ended by itself if nobody takes this.
         let _ = self.stop.send(());
-        self.health.ended().await;
-        if tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
+        let drained = async {
+            loop {
+                // Again and again: who watches health may come back on a connection that has not been told yet.
+                self.health.end_watches().await;
+                if tokio::time::timeout(WATCHES_ENDED_EVERY, &mut self.server).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
             tracing::warn!("calls were still under way after {} s; they are cut off", self.drain.as_secs());
             self.server.abort();
-        }
-        if let Some(opening) = self.opening.take() {
-            // A ledger that is still being read has nothing to lose.
-            opening.abort();
         }
         if let Some(ledger) = self.ledger.take() {
             tokio::task::spawn_blocking(move || ledger.close()).await??;

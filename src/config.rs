@@ -1,16 +1,21 @@
 //! Flags and environment become one [`Config`], in which everything has been checked before anything starts.
 
 use std::{
+    ffi::OsStr,
     fmt,
     fs::File,
     io::Read,
     net::{SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -29,17 +34,17 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_DATA", default_value = "./data", value_name = "FOLDER")]
     pub data: PathBuf,
 
-    /// Rule book (YAML or JSON) to publish at start if it differs from the newest version; any number of times, in the environment
-    /// separated by commas
-    #[arg(long = "program", env = "LOYALTYD_PROGRAM", value_name = "FILE", value_delimiter = ',')]
+    /// Rule book (YAML or JSON) to publish at start if it differs from the newest version; any number of times [env: LOYALTYD_PROGRAM=
+    /// files separated by commas]
+    #[arg(long = "program", value_name = "FILE")]
     pub programs: Vec<PathBuf>,
 
     /// Serve on an address that other machines can reach, though callers are not authenticated and nothing is encrypted
-    #[arg(long, env = "LOYALTYD_INSECURE")]
+    #[arg(long, env = "LOYALTYD_INSECURE", value_parser = switch)]
     pub insecure: bool,
 
     /// File of 32 bytes that wraps the members' keys; without it they lie in the data folder as they are
-    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE")]
+    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
     pub operator_key: Option<PathBuf>,
 
     /// Seconds that calls under way have to end when the service stops
@@ -100,8 +105,8 @@ pub enum ConfigError {
     Log { filter: String, why: String },
 }
 
-/// Rule books are far smaller.
-const MAX_RULE_BOOK_BYTES: u64 = 4 << 20;
+/// Files of rule books, for want of `--program`; read here and not by the flags, so that commas separate in the variable alone.
+const PROGRAM_VARIABLE: &str = "LOYALTYD_PROGRAM";
 
 impl ServeArgs {
     /// What is logged.
@@ -119,7 +124,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
-            operator_key: self.operator_key.as_deref().map(operator_key).transpose()?,
+            operator_key: operator_key(self.operator_key.as_deref())?,
             drain: Duration::from_secs(self.drain_seconds),
         })
     }
@@ -129,7 +134,8 @@ impl ServeArgs {
     /// One for a programme: two would take each other's place at every start.
     fn rule_books(&self) -> Result<Vec<v1::Program>, ConfigError> {
         let mut programs: Vec<v1::Program> = Vec::new();
-        for path in &self.programs {
+        let listed = if self.programs.is_empty() { listed_programs() } else { Vec::new() };
+        for path in self.programs.iter().chain(&listed) {
             let program = read_rule_book(path)?;
             if programs.iter().any(|other| other.program_id == program.program_id) {
                 let why = format!("another file is a rule book of programme {} too", program.program_id);
@@ -141,6 +147,21 @@ impl ServeArgs {
     }
 }
 
+fn listed_programs() -> Vec<PathBuf> {
+    let list = std::env::var_os(PROGRAM_VARIABLE).unwrap_or_default();
+    let files = list.as_bytes().split(|byte| *byte == b',').filter(|file| !file.is_empty());
+    files.map(|file| PathBuf::from(OsStr::from_bytes(file))).collect()
+}
+
+/// A flag as the environment gives it; an empty variable is one that is not set.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("neither 1, true, yes or on, nor 0, false, no or off"),
+    }
+}
+
 fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
     let wrong = |why: String| ConfigError::Listen { listen: listen.to_owned(), why };
     let mut addresses = listen.to_socket_addrs().map_err(|error| wrong(format!("is not an address and port: {error}")))?;
@@ -149,7 +170,7 @@ fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
 
 fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
     let wrong = |why: String| ConfigError::Program { path: path.to_owned(), why };
-    let text = read_bounded(path, MAX_RULE_BOOK_BYTES).map_err(wrong)?;
+    let text = read_bounded(path, rule_book::MAX_BYTES as u64).map_err(wrong)?;
     let text = String::from_utf8(text).map_err(|_| wrong("is not UTF-8 text".to_owned()))?;
     let document = rule_book::read(&text).map_err(|error| wrong(error.to_string()))?;
     // The version and time that it will have do not bear on its mistakes.
@@ -160,12 +181,19 @@ fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
     Ok(document)
 }
 
-/// Reads the key that wraps the keys of members: a file of 32 bytes.
-pub fn operator_key(path: &Path) -> Result<[u8; 32], ConfigError> {
+/// Takes an empty path too, as an empty variable gives it.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Reads the key that wraps the keys of members: a file of 32 bytes. An empty path is none.
+pub fn operator_key(path: Option<&Path>) -> Result<Option<[u8; 32]>, ConfigError> {
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else { return Ok(None) };
     let wrong = |why: String| ConfigError::OperatorKey { path: path.to_owned(), why };
     let bytes = read_bounded(path, 4_096).map_err(wrong)?;
     let length = bytes.len();
-    <[u8; 32]>::try_from(bytes).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
+    let key = <[u8; 32]>::try_from(bytes);
+    key.map(Some).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
 }
 
 fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, String> {

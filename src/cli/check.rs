@@ -24,13 +24,12 @@ pub struct Args {
     data: PathBuf,
 
     /// File of 32 bytes that wraps the members' keys, if the service has one
-    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE")]
+    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = config::path())]
     operator_key: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let operator_key =
-        args.operator_key.as_deref().map(config::operator_key).transpose().map_err(|error| CliError::Usage(error.to_string()))?;
+    let operator_key = config::operator_key(args.operator_key.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
     let options = Options { operator_key, ..Options::default() };
     let report = embedded::check(&args.data, &options).map_err(|error| CliError::Failed(error.to_string()))?;
     println!("commits                  {:>16}", report.commits);

@@ -14,7 +14,8 @@ Examples:
   LOYALTYD_DATA=/var/lib/loyaltyd LOYALTYD_PROGRAM=a.yaml,b.yaml loyaltyd serve
 
 SIGTERM or SIGINT stops the service in order: it says that it is not ready, waits for the calls under way for --drain-seconds at \
-most, writes the store out and exits with 0. A second signal ends it at once.";
+most, writes the store out (which takes seconds at most times, longer on a slow disk) and exits with 0. Give it both times before it is \
+killed. A second signal, or a kill, ends it at once and loses nothing that was answered: the next start reads it from the journal.";
 
 pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let usage = |error: crate::config::ConfigError| CliError::Usage(error.to_string());

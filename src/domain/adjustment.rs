@@ -4,16 +4,18 @@ use jiff::Timestamp;
 
 use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, Member, Points, Program, Rejection, expiry};
 
-/// Added points make a lot that lapses as the programme says; taken points come from the lots that lapse soonest.
+/// Added points make a lot that lapses as the programme says; taken points come from the lots that lapse soonest. What counts for tiers is
+/// not taken below zero.
 pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment, now: Timestamp) -> Result<Adjusted, Rejection> {
     let requested = adjustment.points;
     let size = if requested < Points::ZERO { requested.negated()? } else { requested };
     if let Some(limit) = program.maximum_adjustment.filter(|limit| size > *limit) {
         return Err(Rejection::AdjustmentTooLarge { limit, requested });
     }
+    let counted = member.header.lifetime.qualifying_points.max(Points::ZERO);
     let mut adjusted = Adjusted {
         points: requested,
-        qualifying_points: if adjustment.qualifying { requested } else { Points::ZERO },
+        qualifying_points: if adjustment.qualifying { requested.max(counted.negated()?) } else { Points::ZERO },
         reason: adjustment.reason.clone(),
         reference: adjustment.reference.clone(),
         lot: None,

@@ -139,7 +139,7 @@ impl<'a> Draft<'a> {
     fn add_identifier(&mut self, identifier: &Identifier) -> Result<(), Rejection> {
         let held = &self.person()?.identifiers;
         if held.contains(identifier) {
-            return Err(Rejection::IdentifierTaken { kind: identifier.kind });
+            return Err(Rejection::IdentifierHeld { kind: identifier.kind });
         }
         if held.len() >= MAX_IDENTIFIERS {
             return Err(Rejection::TooManyIdentifiers { limit: MAX_IDENTIFIERS });

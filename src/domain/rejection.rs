@@ -13,7 +13,9 @@ pub enum Rejection {
     #[error("the purchase {} of store {} is recorded already, for member {member}, under another request id", order.order, order.store)]
     PurchaseExists { order: OrderKey, member: MemberId, entry_sequence: u64 },
     #[error("another member has this identifier; look it up, or remove it there first")]
-    IdentifierTaken { kind: IdentifierKind },
+    IdentifierTaken { kind: IdentifierKind, member: MemberId },
+    #[error("the member has this identifier already")]
+    IdentifierHeld { kind: IdentifierKind },
     #[error("the member does not have this identifier")]
     IdentifierNotHeld { kind: IdentifierKind },
     #[error("a member can have at most {limit} identifiers; remove one first")]

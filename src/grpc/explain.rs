@@ -208,9 +208,11 @@ impl Story<'_> {
             self.say(sentence);
         }
         self.taken(&adjusted.allocations);
-        if !adjusted.qualifying_points.is_zero() {
-            let sentence = format!("{} of them count for tiers.", self.points(adjusted.qualifying_points));
-            self.say(sentence);
+        let qualifying = self.points(adjusted.qualifying_points);
+        if adjusted.qualifying_points < Points::ZERO {
+            self.say(format!("What counts for tiers changed by {qualifying}."));
+        } else if !adjusted.qualifying_points.is_zero() {
+            self.say(format!("{qualifying} of them count for tiers."));
         }
         self.said
     }

@@ -37,11 +37,13 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Ends the streams of those who watch, who have been told, so that they do not hold up the end.
-    pub async fn ended(&self) {
+    /// Ends the streams of those who watch, who have been told, so that they do not hold up the end. Who asks still hears that nothing is
+    /// served.
+    pub async fn end_watches(&self) {
         let mut reporter = (*self.0).clone();
         for service in SERVICES {
             reporter.clear_service_status(service).await;
+            reporter.set_service_status(service, ServingStatus::NotServing).await;
         }
     }
 
@@ -69,4 +71,26 @@ pub(super) fn add_to(routes: &mut RoutesBuilder, health: &Health) {
         .add_service(health.server())
         .add_service(describe().build_v1().expect(invariant))
         .add_service(describe().build_v1alpha().expect(invariant));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_stream::StreamExt;
+    use tonic::Request;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told};
+
+    #[tokio::test]
+    async fn while_it_stops_watches_end_and_checks_are_answered() {
+        let health = Health::starting().await;
+        health.serving().await;
+        let service = HealthService::from_health_reporter((*health.0).clone());
+        let ask = || Request::new(HealthCheckRequest { service: SERVICES[1].to_owned() });
+        let watch = service.watch(ask()).await.expect("it is watched").into_inner();
+        health.stopping().await;
+        health.end_watches().await;
+        let seen: Vec<_> = watch.map(|told| told.expect("a status").status()).collect().await;
+        assert_eq!(seen.last(), Some(&Told::NotServing), "{seen:?}");
+        assert_eq!(service.check(ask()).await.expect("an answer").into_inner().status(), Told::NotServing);
+    }
 }

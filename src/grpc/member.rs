@@ -9,7 +9,7 @@ use super::{
     convert::{self, Mistakes, Mutation, Path},
     named,
     observe::observe,
-    page::List,
+    page::{Filling, List},
     program_named,
 };
 use crate::{
@@ -140,11 +140,14 @@ impl Members {
         let page = mistakes.settle(page)?;
         // One more than asked for shows whether there is a next page.
         let mut members = ledger.members(&program, page.after, page.size + 1)?;
-        let more = members.len() > page.size;
+        let found = members.len();
         members.truncate(page.size);
+        let mut filling = Filling::new();
+        let fitting = members.iter().take_while(|member| filling.add(convert::member(member, history.newest()))).count();
+        members.truncate(fitting);
+        let more = found > members.len();
         let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));
-        let members = members.iter().map(|member| convert::member(member, history.newest())).collect();
-        Ok(v1::ListMembersResponse { members, next_page_token })
+        Ok(v1::ListMembersResponse { members: filling.items, next_page_token })
     }
 }
 

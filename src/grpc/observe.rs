@@ -1,11 +1,16 @@
-//! One span a request: method, programme, outcome and duration, nothing personal. Where nobody listens it costs one comparison.
+//! One span a request: method, programme, outcome, duration, and of many purchases how many were recorded and refused; nothing personal. A
+//! stream is told of at its end. Where nobody listens it costs one comparison.
 
 use std::{future::Future, time::Instant};
 
 use tonic::{Response, Status};
-use tracing::{Instrument, Level, Span};
+use tracing::{Instrument, Level, Span, field::Empty};
 
 use super::status::Refusal;
+use crate::{
+    contract::v1::{self, purchase_result::Result as Judged},
+    domain::ProgramId,
+};
 
 /// A request that is being answered.
 pub struct Observed(Option<Listening>);
@@ -15,15 +20,25 @@ struct Listening {
     start: Instant,
 }
 
-/// Texts of callers are cut at this many bytes.
-const MAX_TEXT: usize = 64;
+/// What became of many purchases.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    recorded: u64,
+    refused: u64,
+}
 
+/// The programme is the one that the request names; empty if the method knows none.
 pub fn observe(method: &'static str, program: &str) -> Observed {
     if !tracing::enabled!(Level::DEBUG) {
         return Observed(None);
     }
-    let program = &program[..program.floor_char_boundary(MAX_TEXT)];
-    let span = tracing::debug_span!("request", method, program = ?program);
+    let span = tracing::debug_span!("request", method, program = Empty, recorded = Empty, refused = Empty);
+    match ProgramId::new(program) {
+        Ok(program) => span.record("program", program.as_str()),
+        Err(_) if program.is_empty() => &span,
+        // Whatever a caller wrote is not for the log.
+        Err(_) => span.record("program", "invalid"),
+    };
     Observed(Some(Listening { span, start: Instant::now() }))
 }
 
@@ -33,18 +48,42 @@ impl Observed {
             None => work.await,
             Some(Listening { span, start }) => {
                 let result = work.instrument(span.clone()).await;
-                span.in_scope(|| report(result.as_ref().err(), start));
+                span.in_scope(|| report(result.as_ref().err().map(Refusal::reason), start));
                 result
             }
         };
         Ok(Response::new(result?))
     }
+
+    /// Of a stream: how it ended; `None` as the caller wished.
+    pub fn ended(self, tally: Tally, reason: Option<&'static str>) {
+        if let Some(Listening { span, start }) = self.0 {
+            span.in_scope(|| {
+                tally.note();
+                report(reason, start);
+            });
+        }
+    }
 }
 
-fn report(refusal: Option<&Refusal>, start: Instant) {
+impl Tally {
+    pub fn add(&mut self, result: &v1::PurchaseResult) {
+        match result.result {
+            Some(Judged::Recorded(_)) => self.recorded += 1,
+            Some(Judged::Error(_)) | None => self.refused += 1,
+        }
+    }
+
+    /// Adds it to the span of the request that is being answered.
+    pub fn note(self) {
+        Span::current().record("recorded", self.recorded).record("refused", self.refused);
+    }
+}
+
+fn report(reason: Option<&'static str>, start: Instant) {
     let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-    match refusal {
+    match reason {
         None => tracing::debug!(outcome = "OK", micros, "answered"),
-        Some(refusal) => tracing::debug!(outcome = refusal.reason(), micros, "refused"),
+        Some(reason) => tracing::debug!(outcome = reason, micros, "refused"),
     }
 }

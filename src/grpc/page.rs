@@ -2,6 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use prost::Message;
 
 use super::convert::{Mistakes, Path};
 use crate::domain::{LotId, LotKey, MemberId, ProgramId};
@@ -12,6 +13,32 @@ const MAX_SIZE: usize = 500;
 const MAX_TOKEN_CHARS: usize = 256;
 const FORMAT: u8 = 1;
 const TAG_BYTES: usize = 8;
+
+/// Encoded items of one page, unless a single one has more: stock clients take messages of 4 MiB.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+
+/// Puts the items of a page together until it is full.
+pub struct Filling<T> {
+    pub items: Vec<T>,
+    bytes: usize,
+}
+
+impl<T: Message> Filling<T> {
+    pub fn new() -> Self {
+        Self { items: Vec::new(), bytes: 0 }
+    }
+
+    /// False, and nothing is added, if the page is full; it takes at least one.
+    pub fn add(&mut self, item: T) -> bool {
+        let size = item.encoded_len();
+        if !self.items.is_empty() && self.bytes + size > MAX_PAGE_BYTES {
+            return false;
+        }
+        self.bytes += size;
+        self.items.push(item);
+        true
+    }
+}
 
 /// Where a page ended.
 pub trait Position: Sized {

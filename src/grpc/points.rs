@@ -9,13 +9,16 @@ use super::{
     convert::{self, Mistakes, Path},
     explain, named,
     observe::observe,
-    page::List,
+    page::{Filling, List},
 };
 use crate::{
     contract::v1::{self, points_service_server::PointsService},
     domain::{Adjustment, Command, LotKey, Points},
     ledger::{Ledger, Submission},
 };
+
+/// Entries that are read together: one can have 10,000 lines, and a page ends when it is full.
+const ENTRIES_AT_ONCE: usize = 16;
 
 pub struct PointsRoom(pub Arc<Gate>);
 
@@ -59,11 +62,24 @@ impl PointsRoom {
         let list = List { method: "ListEntries", filter: &[program.as_str().as_bytes(), &key.member.0] };
         let page = list.page::<u64>(request.page_size, &request.page_token, &mut mistakes);
         let page = mistakes.settle(page)?;
-        let entries = ledger.entries(&key, page.after, page.size)?;
+        let mut filling = Filling::new();
+        let mut last = page.after;
+        'page: while filling.items.len() < page.size {
+            let entries = ledger.entries(&key, last, ENTRIES_AT_ONCE.min(page.size - filling.items.len()))?;
+            if entries.is_empty() {
+                break;
+            }
+            for listed in &entries {
+                if !filling.add(convert::listed(listed, &history)) {
+                    break 'page;
+                }
+                last = Some(listed.entry.sequence);
+            }
+        }
         // Entries are numbered from 1 without gaps: the page that has the first one is the last page.
-        let last = entries.last().map(|listed| listed.entry.sequence).filter(|sequence| *sequence > 1);
+        let last = last.filter(|sequence| *sequence > 1 && !filling.items.is_empty());
         let next_page_token = last.map_or_else(String::new, |sequence| list.token(&sequence));
-        Ok(v1::ListEntriesResponse { entries: entries.iter().map(|listed| convert::listed(listed, &history)).collect(), next_page_token })
+        Ok(v1::ListEntriesResponse { entries: filling.items, next_page_token })
     }
 
     fn explain(&self, request: &v1::ExplainEntryRequest) -> Result<v1::ExplainEntryResponse, Refusal> {

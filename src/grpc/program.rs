@@ -8,7 +8,7 @@ use super::{
     Gate, Refusal,
     convert::{self, Mistakes, Path},
     observe::observe,
-    page::List,
+    page::{Filling, List},
 };
 use crate::{
     contract::v1::{self, program_service_server::ProgramService},
@@ -76,10 +76,17 @@ impl Programs {
         let page = mistakes.settle(page)?;
         let mut ids = ledger.programs();
         ids.retain(|id| page.after.as_ref().is_none_or(|after| id > after));
-        let more = ids.len() > page.size;
-        ids.truncate(page.size);
-        let programs = ids.iter().map(|id| ledger.document(id, None)).collect::<Result<_, _>>()?;
-        let next_page_token = ids.last().filter(|_| more).map_or_else(String::new, |last| list.token(last));
-        Ok(v1::ListProgramsResponse { programs, next_page_token })
+        let found = ids.len();
+        let mut filling = Filling::new();
+        let mut fitting = 0;
+        for id in ids.iter().take(page.size) {
+            if !filling.add(ledger.document(id, None)?) {
+                break;
+            }
+            fitting += 1;
+        }
+        ids.truncate(fitting);
+        let next_page_token = ids.last().filter(|_| found > fitting).map_or_else(String::new, |last| list.token(last));
+        Ok(v1::ListProgramsResponse { programs: filling.items, next_page_token })
     }
 }

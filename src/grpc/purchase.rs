@@ -9,7 +9,7 @@ use super::{
     Gate, Named, Refusal,
     convert::{self, Mistakes, Order, Path},
     named,
-    observe::observe,
+    observe::{Tally, observe},
     program_named, stream,
 };
 use crate::{
@@ -22,6 +22,10 @@ pub struct Purchases(pub Arc<Gate>);
 
 /// Purchases of one batch.
 const MAX_BATCH: usize = 1_000;
+/// Their lines together, so that the answer stays within what clients read.
+const MAX_BATCH_LINES: usize = 10_000;
+/// Of a request id that are said again: as many as a valid one has.
+const MAX_ECHO_CHARS: usize = 64;
 
 #[tonic::async_trait]
 impl PurchaseService for Purchases {
@@ -41,18 +45,21 @@ impl PurchaseService for Purchases {
         &self,
         request: Request<v1::BatchRecordPurchasesRequest>,
     ) -> Result<Response<v1::BatchRecordPurchasesResponse>, Status> {
-        observe("PurchaseService/BatchRecordPurchases", "").run(self.record_batch(request.into_inner())).await
+        let request = request.into_inner();
+        // Of all, as a rule.
+        let program = request.purchases.first().map_or("", |first| &first.program_id);
+        observe("PurchaseService/BatchRecordPurchases", program).run(self.record_batch(request)).await
     }
 
     async fn stream_purchases(
         &self,
         request: Request<Streaming<v1::StreamPurchasesRequest>>,
     ) -> Result<Response<Self::StreamPurchasesStream>, Status> {
-        let work = async {
-            let ledger = self.0.ledger()?.clone();
-            Ok(stream::answers(Arc::clone(&self.0), ledger, request.into_inner()))
-        };
-        observe("PurchaseService/StreamPurchases", "").run(work).await
+        let observed = observe("PurchaseService/StreamPurchases", "");
+        match self.0.ledger() {
+            Ok(ledger) => Ok(Response::new(stream::answers(Arc::clone(&self.0), ledger.clone(), request.into_inner(), observed))),
+            Err(refusal) => observed.run(async { Err(refusal) }).await,
+        }
     }
 
     async fn get_purchase(&self, request: Request<v1::GetPurchaseRequest>) -> Result<Response<v1::GetPurchaseResponse>, Status> {
@@ -92,8 +99,19 @@ impl Purchases {
             mistakes.add(Path::Root.field("purchases"), format!("has {count} purchases; 1 to {MAX_BATCH} are allowed"));
             return Err(mistakes.into());
         }
+        let lines: usize = request.purchases.iter().filter_map(|request| request.purchase.as_ref()).map(|it| it.lines.len()).sum();
+        if lines > MAX_BATCH_LINES {
+            let mut mistakes = Mistakes::default();
+            let message = format!("has {lines} lines in all; at most {MAX_BATCH_LINES} are allowed: send several batches, or stream them");
+            mistakes.add(Path::Root.field("purchases"), message);
+            return Err(mistakes.into());
+        }
         let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
-        Ok(v1::BatchRecordPurchasesResponse { results: record_all(ledger, items).await })
+        let results = record_all(ledger, items).await;
+        let mut tally = Tally::default();
+        results.iter().for_each(|result| tally.add(result));
+        tally.note();
+        Ok(v1::BatchRecordPurchasesResponse { results })
     }
 
     fn get(&self, request: &v1::GetPurchaseRequest) -> Result<v1::GetPurchaseResponse, Refusal> {
@@ -132,7 +150,7 @@ pub(super) struct Item {
 impl Item {
     pub fn parse(ledger: &Ledger, request: Option<v1::RecordPurchaseRequest>) -> Self {
         match request {
-            Some(request) => Self { request_id: request.request_id.clone(), submission: submission(ledger, request) },
+            Some(request) => Self { request_id: echo(&request.request_id), submission: submission(ledger, request) },
             None => {
                 let mut mistakes = Mistakes::default();
                 mistakes.add(Path::Root.field("purchase"), "is required");
@@ -140,6 +158,11 @@ impl Item {
             }
         }
     }
+}
+
+/// A request id as it is answered, cut if it is no valid one: an answer is not to be as large as the request.
+fn echo(id: &str) -> String {
+    id.chars().take(MAX_ECHO_CHARS).collect()
 }
 
 /// Judges purchases in their order, each by itself.

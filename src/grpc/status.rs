@@ -184,7 +184,10 @@ fn row(rejection: &Rejection) -> Row {
                 ("entry_sequence", entry_sequence.to_string()),
             ],
         ),
-        Rejection::IdentifierTaken { kind } => row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind))]),
+        Rejection::IdentifierTaken { kind, member } => {
+            row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind)), ("member_id", member.to_string())])
+        }
+        Rejection::IdentifierHeld { kind } => row(Code::FailedPrecondition, "IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => row(Code::FailedPrecondition, "IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::TooManyIdentifiers { limit } => {
             row(Code::FailedPrecondition, "TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())])
@@ -222,6 +225,14 @@ fn row(rejection: &Rejection) -> Row {
     }
 }
 
+/// Whose state or bound stands against it.
+fn subject(reason: &str) -> &'static str {
+    match reason {
+        "ADJUSTMENT_TOO_LARGE" | "PURCHASE_TOO_COMPLEX" => "program",
+        _ => "member",
+    }
+}
+
 fn kind_name(kind: IdentifierKind) -> String {
     let name = match kind {
         IdentifierKind::Card => "KIND_CARD",
@@ -240,7 +251,7 @@ impl From<Refusal> for Status {
             details.add_bad_request_violation(violation.path, violation.message);
         }
         if refusal.code == Code::FailedPrecondition {
-            details.add_precondition_failure_violation(refusal.reason, "member", refusal.message.clone());
+            details.add_precondition_failure_violation(refusal.reason, subject(refusal.reason), refusal.message.clone());
         }
         if let Some(delay) = refusal.retry_delay {
             details.set_retry_info(Some(delay));

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{
     Gate, Refusal,
+    observe::{Observed, Tally},
     purchase::{Item, record_all},
 };
 use crate::{contract::v1, ledger::Ledger};
 
 /// Requests of one stream that were read and not yet answered.
 const MAX_IN_FLIGHT: usize = 1_024;
-/// A purchase with many lines counts as several, so that the bound is one of memory too.
+/// A large request counts as several, so that the bound is one of memory too: by its lines, which take more once they are read than on
+/// the wire, or by its bytes.
 const LINES_PER_PLACE: usize = 32;
+const BYTES_PER_PLACE: usize = 2_048;
 /// Submitted together at most: half of those in flight, so that the other half is read and parsed while these are committed.
 const MAX_CHUNK: usize = MAX_IN_FLIGHT / 2;
 /// Answers that wait for the connection.
@@ -23,34 +27,49 @@ const ANSWERS: usize = 64;
 
 type Answer = Result<v1::StreamPurchasesResponse, Status>;
 
-/// A request with its place among those in flight, or how the stream ended.
-type Read = Result<(Item, OwnedSemaphorePermit), Status>;
+/// A request with its place among those in flight, or how the stream ended, with the word for it in the log.
+type Read = Result<(Item, OwnedSemaphorePermit), (Status, &'static str)>;
 
-pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>) -> ReceiverStream<Answer> {
+/// The caller broke the stream off, or sent what is no request.
+const BROKEN_OFF: &str = "BROKEN_OFF";
+
+pub fn answers(
+    gate: Arc<Gate>,
+    ledger: Ledger,
+    requests: Streaming<v1::StreamPurchasesRequest>,
+    observed: Observed,
+) -> ReceiverStream<Answer> {
     let (ready, waiting) = mpsc::channel(MAX_IN_FLIGHT);
     let (answer, answers) = mpsc::channel(ANSWERS);
     tokio::spawn(read(gate, ledger.clone(), requests, ready));
-    tokio::spawn(judge(ledger, waiting, answer));
+    tokio::spawn(async move {
+        let mut tally = Tally::default();
+        let reason = judge(ledger, waiting, answer, &mut tally).await;
+        observed.ended(tally, reason);
+    });
     ReceiverStream::new(answers)
 }
 
 /// Reads until the caller ends, the service stops, or nobody takes answers any more.
 async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
     let end = tokio::select! {
-        end = read_all(&ledger, requests, &ready) => end,
-        () = gate.closed() => Err(Refusal::stopping().into()),
+        end = read_all(&ledger, requests, &ready) => end.map_err(|status| (status, BROKEN_OFF)),
+        () = gate.closed() => {
+            let refusal = Refusal::stopping();
+            let reason = refusal.reason();
+            Err((refusal.into(), reason))
+        }
     };
-    if let Err(status) = end {
+    if let Err(end) = end {
         // If nobody listens any more, nobody misses it.
-        let _ = ready.send(Err(status)).await;
+        let _ = ready.send(Err(end)).await;
     }
 }
 
 async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRequest>, ready: &mpsc::Sender<Read>) -> Result<(), Status> {
     let room = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await? {
-        let lines = purchase.as_ref().and_then(|request| request.purchase.as_ref()).map_or(0, |purchase| purchase.lines.len());
-        let places = u32::try_from((1 + lines / LINES_PER_PLACE).min(MAX_IN_FLIGHT)).expect("the bound is small");
+        let places = purchase.as_ref().map_or(1, places);
         let place = Arc::clone(&room).acquire_many_owned(places).await.expect("the semaphore is never closed");
         if ready.send(Ok((Item::parse(ledger, purchase), place))).await.is_err() {
             break;
@@ -59,7 +78,15 @@ async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRe
     Ok(())
 }
 
-async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>) {
+/// Of those in flight, that a request takes up.
+fn places(request: &v1::RecordPurchaseRequest) -> u32 {
+    let lines = request.purchase.as_ref().map_or(0, |purchase| purchase.lines.len());
+    let places = 1 + (lines / LINES_PER_PLACE).max(request.encoded_len() / BYTES_PER_PLACE);
+    u32::try_from(places.min(MAX_IN_FLIGHT)).expect("the bound is small")
+}
+
+/// Says why the stream ended before its caller wished, if it did.
+async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>, tally: &mut Tally) -> Option<&'static str> {
     let mut chunk = Vec::with_capacity(MAX_CHUNK);
     while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
         let mut items = Vec::with_capacity(chunk.len());
@@ -71,19 +98,36 @@ async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::
                     items.push(item);
                     places.push(place);
                 }
-                Err(status) => end = Some(status),
+                Err(how) => end = Some(how),
             }
         }
         let results = record_all(&ledger, items).await;
+        results.iter().for_each(|result| tally.add(result));
         for (result, place) in results.into_iter().zip(places) {
             if answer.send(Ok(v1::StreamPurchasesResponse { result: Some(result) })).await.is_err() {
-                return;
+                return Some(BROKEN_OFF);
             }
             drop(place);
         }
-        if let Some(status) = end {
+        if let Some((status, reason)) = end {
             let _ = answer.send(Err(status)).await;
-            return;
+            return Some(reason);
         }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_takes_places_by_its_lines_or_its_bytes() {
+        let usual = v1::RecordPurchaseRequest { request_id: "sale-1".into(), ..Default::default() };
+        assert_eq!(places(&usual), 1);
+        let long = v1::RecordPurchaseRequest { request_id: "x".repeat(4 << 20), ..Default::default() };
+        assert_eq!(places(&long), 1_024);
+        let purchase = |count| Some(v1::Purchase { lines: vec![v1::PurchaseLine::default(); count], ..Default::default() });
+        assert_eq!(places(&v1::RecordPurchaseRequest { purchase: purchase(320), ..usual.clone() }), 11);
     }
 }

@@ -189,7 +189,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
 
     fn check_free(&self, key: &MemberKey, identifier: &Identifier) -> Result<(), LedgerError> {
         match self.member_by_identifier(&key.program, identifier)? {
-            Some(_) => Err(Rejection::IdentifierTaken { kind: identifier.kind }.into()),
+            Some(holder) if holder == key.member => Err(Rejection::IdentifierHeld { kind: identifier.kind }.into()),
+            Some(member) => Err(Rejection::IdentifierTaken { kind: identifier.kind, member }.into()),
             None => Ok(()),
         }
     }

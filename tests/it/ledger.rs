@@ -198,8 +198,8 @@ async fn an_identifier_belongs_to_one_member_also_within_a_group() {
     let enroll = |id: &str| shop.submission(MemberTarget::New, id, Command::Enroll { person: person.clone() });
     let outcomes = shop.ledger.submit_all(vec![enroll("a"), enroll("b")]).await;
     let [first, second] = <[_; 2]>::try_from(outcomes).expect("two outcomes");
-    assert_eq!(rejection(second), Rejection::IdentifierTaken { kind: IdentifierKind::Card });
     let found = shop.ledger.find(&program(), &MemberTarget::Identifier(card)).expect("it is found");
+    assert_eq!(rejection(second), Rejection::IdentifierTaken { kind: IdentifierKind::Card, member: found.member });
     assert_eq!(found, first.expect("it is enrolled").key);
 }
 

@@ -33,7 +33,18 @@ async fn a_member_enrols_and_is_found_by_each_identifier() {
     assert_eq!(server.members().enroll_member(request).await.unwrap().into_inner(), first);
     let taken = v1::EnrollMemberRequest { request_id: "again".into(), ..enrolment("c-1") };
     let expected = Refused { code: Code::AlreadyExists, reason: "IDENTIFIER_TAKEN".into(), fields: vec![] };
-    assert_eq!(refused(&server.members().enroll_member(taken).await.unwrap_err()), expected);
+    let status = server.members().enroll_member(taken).await.unwrap_err();
+    assert_eq!(refused(&status), expected);
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    assert_eq!(details.error_info().unwrap().metadata["member_id"], member.member_id);
+    let held = v1::AddIdentifierRequest {
+        request_id: "held".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member.member_id),
+        identifier: Some(card("c-1")),
+    };
+    let expected = Refused { code: Code::FailedPrecondition, reason: "IDENTIFIER_HELD".into(), fields: vec![] };
+    assert_eq!(refused(&server.members().add_identifier(held).await.unwrap_err()), expected);
     server.stop().await;
 }
 

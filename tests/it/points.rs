@@ -23,7 +23,10 @@ async fn points_are_added_and_taken_by_hand() {
     assert_eq!(details.error_info().unwrap().metadata["available"], "350");
     assert_eq!(details.precondition_failure().unwrap().violations[0].r#type, "INSUFFICIENT_POINTS");
     let expected = Refused { code: Code::FailedPrecondition, reason: "ADJUSTMENT_TOO_LARGE".into(), fields: vec![] };
-    assert_eq!(refused(&desk.adjust_points(adjustment(&member, "a-4", i64::MIN + 1)).await.unwrap_err()), expected);
+    let too_large = desk.adjust_points(adjustment(&member, "a-4", i64::MIN + 1)).await.unwrap_err();
+    assert_eq!(refused(&too_large), expected);
+    let details = tonic_types::StatusExt::get_error_details(&too_large);
+    assert_eq!(details.precondition_failure().unwrap().violations[0].subject, "program");
     assert_eq!(desk.adjust_points(qualifying).await.unwrap().into_inner(), added);
 
     let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: taken.sequence };
@@ -90,5 +93,49 @@ async fn points_lapse_on_time_and_say_so() {
     let missing = server.points().explain_entry(v1::ExplainEntryRequest { sequence: 4, ..explain }).await.unwrap_err();
     let expected = Refused { code: Code::NotFound, reason: "ENTRY_NOT_FOUND".into(), fields: vec![] };
     assert_eq!(refused(&missing), expected);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_long_purchases_ends_early_and_goes_on() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    for n in 0..5 {
+        let mut sale = sale(&member, &format!("o-{n}"), "50000");
+        sale.purchase.as_mut().unwrap().lines = vec![crate::support::line("rice", "10"); 5_000];
+        server.purchases().record_purchase(sale).await.unwrap();
+    }
+    let (mut pages, mut sequences, mut token) = (0, Vec::new(), String::new());
+    loop {
+        let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 0, page_token: token };
+        let page = server.points().list_entries(request).await.unwrap().into_inner();
+        assert!(prost::Message::encoded_len(&page) < 1_100_000);
+        sequences.extend(page.entries.iter().map(|entry| entry.sequence));
+        pages += 1;
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sequences, [6, 5, 4, 3, 2, 1]);
+    assert!((2..=6).contains(&pages), "{pages}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_negative_adjustment_takes_what_counted_for_tiers_and_no_more() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let mut desk = server.points();
+    let qualifying = |request, points| v1::AdjustPointsRequest { qualifying: true, ..adjustment(&member, request, points) };
+    desk.adjust_points(adjustment(&member, "a-1", 100)).await.unwrap();
+    let mut counted = Vec::new();
+    for (request, points) in [("a-2", 40), ("a-3", -60), ("a-4", -20)] {
+        let entry = desk.adjust_points(qualifying(request, points)).await.unwrap().into_inner().entry.unwrap();
+        let Some(v1::entry::Kind::PointsAdjusted(adjusted)) = entry.kind else { panic!("{entry:?}") };
+        counted.push((adjusted.points, adjusted.qualifying_points));
+    }
+    assert_eq!(counted, [(40, 40), (-60, -40), (-20, 0)]);
+    assert_eq!(server.member(&member).await.lifetime.unwrap().qualifying_points, 0);
     server.stop().await;
 }

@@ -123,7 +123,29 @@ async fn batches_of_none_and_of_too_many_are_refused() {
         let expected = Refused { code: Code::InvalidArgument, reason: "INVALID_FIELD".into(), fields: vec!["purchases".into()] };
         assert_eq!(refused(&status), expected);
     }
+    let purchases = (0..11).map(|n| {
+        let mut sale = sale(&member, &format!("o-{n}"), "10000");
+        sale.purchase.as_mut().unwrap().lines = vec![crate::support::line("rice", "10"); 1_000];
+        sale
+    });
+    let too_long = v1::BatchRecordPurchasesRequest { purchases: purchases.collect() };
+    let status = server.purchases().batch_record_purchases(too_long).await.unwrap_err();
+    assert_eq!((status.code(), refused(&status).fields), (Code::InvalidArgument, vec!["purchases".to_owned()]));
+    assert!(status.message().contains("11000 lines"), "{status:?}");
     assert_eq!(server.member(&member).await.last_sequence, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_not_as_large_as_a_wrong_request() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let wrong = v1::RecordPurchaseRequest { request_id: "é".repeat(1 << 20), ..sale(&member, "o-1", "10000") };
+    let requests = vec![v1::StreamPurchasesRequest { purchase: Some(wrong) }];
+    let result = stream(&server, requests).await.pop().unwrap();
+    assert_eq!(result.request_id, "é".repeat(64));
+    let Some(Judged::Error(error)) = result.result else { panic!("it is refused") };
+    assert_eq!(error.field_violations[0].field, "request_id");
     server.stop().await;
 }
 

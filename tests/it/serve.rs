@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -83,6 +84,83 @@ fn a_wrong_configuration_is_named_before_anything_starts() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(named), "{args:?}: {said}");
+    }
+    assert!(!data.exists());
+}
+
+/// What was logged, a JSON object a line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn requests_are_logged_with_their_programme_and_counts() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_env_filter("info,loyaltyd::grpc=debug").with_writer(move || writer.clone());
+    let _here = tracing::subscriber::set_default(subscriber.finish());
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let mut purchases: Vec<_> = (0..3).map(|n| sale(&member, &format!("o-{n}"), "10000")).collect();
+    purchases[1].purchase = None;
+    let batch = v1::BatchRecordPurchasesRequest { purchases: purchases.clone() };
+    server.purchases().batch_record_purchases(batch).await.unwrap();
+    let requests: Vec<_> = purchases.into_iter().map(|purchase| v1::StreamPurchasesRequest { purchase: Some(purchase) }).collect();
+    let mut answers = server.purchases().stream_purchases(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    drop(answers);
+    let odd = v1::GetMemberRequest { program_id: "Nguyen Lan".into(), member: None };
+    server.members().get_member(odd).await.unwrap_err();
+    server.stop().await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("\"outcome\"")).collect();
+    let of = |method: &str| lines.iter().find(|line| line.contains(method)).unwrap_or_else(|| panic!("{method} is not in {text}"));
+    let counts = ["\"recorded\":2", "\"refused\":1", "\"outcome\":\"OK\""];
+    for (method, parts) in [
+        ("MemberService/EnrollMember", &["\"program\":\"vietnam\"", "\"outcome\":\"OK\""][..]),
+        ("PurchaseService/BatchRecordPurchases", &counts),
+        ("PurchaseService/StreamPurchases", &counts),
+        ("MemberService/GetMember", &["\"program\":\"invalid\"", "\"outcome\":\"INVALID_FIELD\""]),
+    ] {
+        let line = of(method);
+        assert!(parts.iter().all(|part| line.contains(part)), "{parts:?} are not in {line}");
+    }
+    assert!(!text.contains("Nguyen"), "{text}");
+}
+
+#[test]
+fn variables_are_read_as_they_are_meant() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let comma = folder.path().join("a,b.yaml");
+    let other = folder.path().join("c.yaml");
+    std::fs::write(&other, "x").unwrap();
+    let both = format!("{},{}", other.display(), comma.display());
+    // Each ends at a mistake that comes after what the case is about.
+    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+        (&["--listen", "0.0.0.0:0", "--operator-key", "none"], &[("LOYALTYD_INSECURE", "1")], "--operator-key none"),
+        (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "")], "--insecure"),
+        (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "maybe")], "neither 1"),
+        (&["--log", "a=b=c"], &[("LOYALTYD_PROGRAM", ""), ("LOYALTYD_OPERATOR_KEY", "")], "--log"),
+        (&["--program", comma.to_str().unwrap()], &[], "a,b.yaml: cannot be opened"),
+        (&[], &[("LOYALTYD_PROGRAM", &both)], "c.yaml: "),
+    ];
+    for (args, variables, named) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+        command.arg("serve").args(args).arg("--data").arg(&data).envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(named), "{args:?} {variables:?}: {said}");
     }
     assert!(!data.exists());
 }

@@ -136,6 +136,7 @@ fn points_adjusted(adjusted: &Adjusted) -> v1::PointsAdjusted {
         lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
         expire_time: lot.and_then(|lot| lot.expire_time).map(timestamp),
         allocations: allocations(&adjusted.allocations),
+        qualifying_points: adjusted.qualifying_points.0,
     }
 }
 

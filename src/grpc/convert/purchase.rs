@@ -92,7 +92,10 @@ pub fn order_key(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistak
 fn quoted_order(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<Option<OrderKey>> {
     match (store, order) {
         ("", "") => Some(None),
-        ("", order) => mistakes.take(path.field("order_id"), OrderId::new(order)).map(|_| None),
+        ("", _) => {
+            mistakes.add(path.field("store_id"), "is required beside order_id");
+            None
+        }
         (store, "") => {
             let store = mistakes.take(path.field("store_id"), StoreId::new(store))?;
             Some(Some(OrderKey { store, order: OrderId::unnumbered() }))
@@ -152,7 +155,8 @@ fn labels(path: Path<'_>, labels: Vec<String>, mistakes: &mut Mistakes) -> Optio
         return None;
     }
     let parsed = labels.into_iter().enumerate().map(|(index, label)| required_text(path.item("labels", index), label, MAX_TEXT, mistakes));
-    parsed.collect()
+    let parsed: Vec<Option<String>> = parsed.collect();
+    parsed.into_iter().collect()
 }
 
 fn tenders(path: Path<'_>, tenders: &[v1::Tender], currency: &Currency, mistakes: &mut Mistakes) -> Option<Vec<Tender>> {
