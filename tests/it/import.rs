@@ -149,6 +149,36 @@ async fn members_come_with_their_identifiers() {
 }
 
 #[tokio::test]
+async fn members_and_purchases_come_in_either_order() {
+    let shop = Shop::open().await;
+    let time = Timestamp::now().checked_sub(1.hour()).expect("within the calendar");
+    let members = shop.file("members.csv", "member,name\nlan,Lan\nminh,\n");
+    let sales = |name: &str, member: &str| {
+        let rows = format!("order,member,time,amount\n{member}-1,{member},{time},10000\n");
+        shop.file(name, &rows)
+    };
+    let both = [sales("lan.csv", "lan"), sales("minh.csv", "minh"), sales("hoa.csv", "hoa")];
+    let importing_members = |file| ["import", "members", file, "--program", PROGRAM];
+    let importing = |file| ["import", "purchases", file, "--program", PROGRAM, "--store", "s1", "--enroll"];
+    let output = shop.loyaltyd(&importing_members(&members)).await;
+    assert_eq!((output.status.code(), numbers(&output)), (Some(0), vec![2, 2, 0, 0]), "{}", stderr(&output));
+    for (file, enrolled) in both.iter().zip([0, 0, 1]) {
+        let output = shop.loyaltyd(&importing(file)).await;
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(numbers(&output), [1, 1, 1, 0, 0, enrolled]);
+    }
+    // Hoa came with a purchase: what says no more of her is there already, what says more is told and not lost unseen.
+    let bare = shop.file("bare.csv", "member\nhoa\nlan\n");
+    let more = shop.file("more.csv", "member,name\nhoa,Hoa\n");
+    for (file, summary, refused) in [(&bare, [2, 0, 2, 0], &[][..]), (&more, [1, 0, 0, 1], &["2 hoa IDENTIFIER_TAKEN"][..])] {
+        let output = shop.loyaltyd(&[&importing_members(file)[..], &["--rejects", "refused"]].concat()).await;
+        assert_eq!(numbers(&output), summary);
+        assert_eq!(refused_rows(&shop, "refused"), refused);
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_is_told_from_a_failure() {
     let shop = Shop::open().await;
     let file = shop.file("sales.csv", "order,member,time,price\n");

@@ -12,7 +12,6 @@ use super::{
     file::{Refusal, Row, Table},
     mapping::{Columns, Pair, parse_pair},
     report::{Counts, Progress, Rejects},
-    request_id,
 };
 use crate::{
     cli::CliError,
@@ -31,7 +30,9 @@ FIELDS
 A field that is not mapped is taken from the column of its own name, if the file has it.
 
 The request ids come from programme and customer id, so an import that was stopped can be run again. A member whose
-row has changed since is refused (REQUEST_ID_REUSED); a member that is there from elsewhere is refused (IDENTIFIER_TAKEN).
+row has changed since is refused (REQUEST_ID_REUSED). A row that says more than the customer's id of a member that is there
+from elsewhere, such as from `import purchases --enroll`, is refused (IDENTIFIER_TAKEN), for it would be lost: import
+members before purchases.
 
 EXIT CODE
   0 everyone is enrolled   1 it failed, was stopped, or rows were refused   2 the command line is wrong
@@ -148,6 +149,10 @@ impl Enrolment {
                 self.counts.enrolled += 1;
                 None
             }
+            (Some(Enrolled::Before), Ok(request)) if super::says_no_more(&request) => {
+                self.counts.already_there += 1;
+                None
+            }
             (Some(Enrolled::Before), _) => Some(Refusal {
                 reason: "IDENTIFIER_TAKEN".into(),
                 message: "one of the identifiers belongs to a member already; its profile was not changed".into(),
@@ -183,22 +188,15 @@ fn request(columns: &Columns<MemberField>, row: &Row, program: &str, member: &st
         return Err(Refusal::row("the member is missing"));
     }
     let text = |field| columns.get(&row.fields, field);
-    let mut identifiers = vec![super::external_id(member)];
-    for (field, kind) in [(MemberField::Card, Kind::Card), (MemberField::Phone, Kind::Phone), (MemberField::Email, Kind::Email)] {
-        identifiers.extend(text(field).map(|value| v1::Identifier { kind: kind.into(), value: value.to_owned() }));
-    }
+    let fields = [(MemberField::Card, Kind::Card), (MemberField::Phone, Kind::Phone), (MemberField::Email, Kind::Email)];
+    let identifier = |(field, kind): (_, Kind)| Some(v1::Identifier { kind: kind.into(), value: text(field)?.to_owned() });
     let profile = v1::Profile {
         display_name: text(MemberField::Name).unwrap_or_default().to_owned(),
         birth_date: text(MemberField::BirthDate).map(birth_date).transpose()?,
         language_code: text(MemberField::Language).unwrap_or_default().to_owned(),
     };
     let profile = (profile != v1::Profile::default()).then_some(profile);
-    Ok(v1::EnrollMemberRequest {
-        request_id: request_id(&["enroll", program, member]),
-        program_id: program.to_owned(),
-        profile,
-        identifiers,
-    })
+    Ok(super::enrolment(program, member, profile, fields.into_iter().filter_map(identifier)))
 }
 
 fn birth_date(text: &str) -> Result<v1::Date, Refusal> {

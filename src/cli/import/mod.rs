@@ -94,6 +94,27 @@ fn request_id(words: &[&str]) -> String {
     format!("imp-{}", &hasher.finalize().to_hex()[..32])
 }
 
+/// A request that says no more than the customer's id has words of its own: both kinds of files can make it, and it must not be taken for
+/// the one that says more of the same member.
+fn enrolment(
+    program: &str,
+    member: &str,
+    profile: Option<v1::Profile>,
+    others: impl IntoIterator<Item = v1::Identifier>,
+) -> v1::EnrollMemberRequest {
+    let mut identifiers = vec![external_id(member)];
+    identifiers.extend(others);
+    let mut request = v1::EnrollMemberRequest { program_id: program.to_owned(), profile, identifiers, ..Default::default() };
+    let word = if says_no_more(&request) { "enroll-bare" } else { "enroll" };
+    request.request_id = request_id(&[word, program, member]);
+    request
+}
+
+/// Than that there is such a customer.
+fn says_no_more(request: &v1::EnrollMemberRequest) -> bool {
+    request.profile.is_none() && request.identifiers.len() == 1
+}
+
 fn external_id(value: &str) -> v1::Identifier {
     v1::Identifier { kind: Kind::ExternalId.into(), value: value.to_owned() }
 }
