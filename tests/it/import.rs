@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    path::PathBuf,
-    process::{Command, Output},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
     sync::Arc,
 };
 
@@ -226,4 +227,52 @@ async fn rule_books_are_checked_published_and_shown() {
     let listed = says(&shop.loyaltyd(&["program", "show"]).await);
     assert!(listed.contains("grocery\tversion 1") && listed.contains(PROGRAM), "{listed}");
     shop.close().await;
+}
+
+/// What a process is given that must not reach the server that the load generator starts.
+const NOT_FOR_THE_OWN_SERVER: [(&str, &str); 4] =
+    [("LOYALTYD_PROGRAM", "missing.yaml"), ("LOYALTYD_LISTEN", "nowhere"), ("LOYALTYD_OPERATOR_KEY", "missing"), ("LOYALTYD_LOG", "!")];
+
+fn bench(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+    command.args(["bench", "--connections", "1", "--in-flight", "2", "--members", "10"]).args(words);
+    command.current_dir(folder).envs(NOT_FOR_THE_OWN_SERVER).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Asks a process to stop, and waits until it did.
+fn terminate(process: Child) -> Output {
+    let told = Command::new("kill").args(["-TERM", &process.id().to_string()]).status().expect("kill is there");
+    assert!(told.success());
+    process.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn the_load_generator_tells_where_its_data_lay() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let words = ["--scenario", "record,stream,batch", "--duration", "300ms", "--warm-up", "0s", "--json"];
+    let output = bench(folder.path(), &words).output().expect("the binary runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let place = told["storage"]["folder"].as_str().expect("the folder is named");
+    let own = folder.path().canonicalize().expect("it is there");
+    assert!(Path::new(place).starts_with(own), "{place}");
+    assert!(told["storage"]["fdatasync_p50_microseconds"].is_u64() && told["storage"]["file_system"].is_string(), "{told}");
+    for row in told["scenarios"].as_array().expect("rows") {
+        assert!(row["done"].as_u64() > Some(0) && row["latency_microseconds"]["p50"].as_u64() > Some(0), "{row}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_load_generator_that_is_told_to_stop_leaves_nothing_behind() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let mut process = bench(folder.path(), &["--duration", "60s"]).spawn().expect("the binary runs");
+    // The header is printed after the storage, both when the server answers.
+    let mut told = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+    assert!(told.next().expect("a line").expect("text").contains("fdatasync p50"));
+    let output = terminate(process);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("SIGTERM"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 0, "the server's folder is gone");
 }

@@ -14,7 +14,7 @@ use super::{
     report::{Counts, Progress, Rejects},
 };
 use crate::{
-    cli::CliError,
+    cli::{CliError, client},
     contract::v1::{self, identifier::Kind},
 };
 
@@ -75,12 +75,13 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         progress: Progress::new(table.size),
         counts: Counts::default(),
     };
+    let stop = client::stop_signal()?;
     let (sender, candidates) = mpsc::channel(enroll::IN_FLIGHT);
     let program = common.program.clone();
     let reader = tokio::task::spawn_blocking(move || read(table, &program, &sender));
     let ended = tokio::select! {
         ended = enrolment.run(common, channel, candidates) => ended,
-        stopped = super::interrupted() => Err(stopped),
+        signal = stop => Err(CliError::Failed(format!("{signal}: stopped"))),
     };
     enrolment.progress.finish();
     let Enrolment { rejects, counts, .. } = enrolment;

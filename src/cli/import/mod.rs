@@ -131,14 +131,6 @@ fn before(time: &prost_types::Timestamp, other: &prost_types::Timestamp) -> bool
     (time.seconds, time.nanos) < (other.seconds, other.nanos)
 }
 
-/// Ends when the user asks to stop.
-async fn interrupted() -> CliError {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => CliError::Failed("stopped".into()),
-        Err(error) => CliError::Failed(format!("cannot listen for signals: {error}")),
-    }
-}
-
 fn incomplete(error: &CliError) -> CliError {
     CliError::Failed(format!("{error}\nThe import is not complete. Run the same command again to go on: nothing is counted twice."))
 }

@@ -17,7 +17,7 @@ use super::{
     time::TimeReader,
 };
 use crate::{
-    cli::CliError,
+    cli::{CliError, client},
     contract::v1::{self, purchase_service_client::PurchaseServiceClient},
 };
 
@@ -131,6 +131,7 @@ async fn deliver(
     channel: Channel,
     delivery: &mut Delivery,
 ) -> Result<u64, CliError> {
+    let stop = client::stop_signal()?;
     let (sender, baskets) = mpsc::channel::<Basket>(READ_AHEAD);
     let program = settings.program.clone();
     let reader = tokio::task::spawn_blocking(move || basket::read(table, &settings, &sender));
@@ -145,7 +146,7 @@ async fn deliver(
     };
     let count = tokio::select! {
         count = sending => count?,
-        stopped = super::interrupted() => return Err(stopped),
+        signal = stop => return Err(CliError::Failed(format!("{signal}: stopped"))),
     };
     reader.await.expect("reading does not panic")?;
     Ok(count)
