@@ -22,6 +22,8 @@ pub struct Counts {
     pub read: u64,
     pub recorded: u64,
     pub already_there: u64,
+    /// Purchases that an earlier part of the file has in the same words.
+    pub repeated: u64,
     pub refused: u64,
     pub enrolled: u64,
     pub limited: u64,
