@@ -172,7 +172,7 @@ impl Delivery {
     fn refused(&mut self, basket: &Basket, refusal: &Refusal) -> Result<(), CliError> {
         self.seen(basket);
         self.counts.refused += 1;
-        self.rejects.add(basket.line, &basket.order, refusal)
+        self.rejects.add(&basket.start, basket.rows, &basket.order, refusal)
     }
 
     fn seen(&mut self, basket: &Basket) {

@@ -66,12 +66,12 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<(), CliError> {
     let common = &args.common;
-    let table = Table::open(&common.file, common.delimiter, &args.map, &[MemberField::Member])?;
+    let table = Table::open(&common.file, common.format(), &args.map, &[MemberField::Member])?;
     let channel = common.server.channel()?;
     common.program(channel.clone()).await?;
     let mut enrolment = Enrolment {
         since: super::now(),
-        rejects: Rejects::create(&common.rejects_path(), "member")?,
+        rejects: common.rejects(&table.header)?,
         progress: Progress::new(table.size),
         counts: Counts::default(),
     };
@@ -93,13 +93,13 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if let Err(error) = ended {
         return Err(super::incomplete(&error));
     }
-    reader.await.expect("reading does not panic")?;
+    reader.await.expect("reading does not panic").map_err(|error| super::incomplete(&error))?;
     super::verdict(&counts, &rejects)
 }
 
 /// A row on its way.
 struct Candidate {
-    line: u64,
+    start: csv::Position,
     member: String,
     position: u64,
     request: Result<v1::EnrollMemberRequest, Refusal>,
@@ -163,7 +163,7 @@ impl Enrolment {
         };
         if let Some(refusal) = refusal {
             self.counts.refused += 1;
-            self.rejects.add(candidate.line, &candidate.member, &refusal)?;
+            self.rejects.add(&candidate.start, 1, &candidate.member, &refusal)?;
         }
         self.progress.update(candidate.position, &self.counts);
         Ok(())
@@ -174,7 +174,7 @@ fn read(mut table: Table<MemberField>, program: &str, candidates: &mpsc::Sender<
     while let Some(row) = table.next_row()? {
         let member = table.columns.get(&row.fields, MemberField::Member).unwrap_or_default().to_owned();
         let request = request(&table.columns, &row, program, &member);
-        if candidates.blocking_send(Candidate { line: row.line, member, position: row.position, request }).is_err() {
+        if candidates.blocking_send(Candidate { start: row.start, member, position: row.position, request }).is_err() {
             break;
         }
     }

@@ -20,6 +20,7 @@ use std::{
 
 use tonic::transport::Channel;
 
+use self::{file::Format, report::Rejects};
 use super::{CliError, client};
 use crate::contract::v1::{self, identifier::Kind, program_service_client::ProgramServiceClient};
 
@@ -49,7 +50,11 @@ struct Common {
     /// What separates columns
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = mapping::parse_delimiter)]
     delimiter: u8,
-    /// Where to write refused rows, with reasons [default: the file's name with .rejects.csv, in the current folder]
+    /// Quotes are ordinary characters, such as in 12" for inches
+    #[arg(long)]
+    no_quotes: bool,
+    /// Where to write refused rows, each with the reason and as it is in the file, to be mended and imported with the same options;
+    /// from a pipe the reasons alone [default: beside the file, its name with .rejects.csv]
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// How long to try again when the server is gone or busy, such as 60s or 5m
@@ -78,9 +83,12 @@ impl Common {
         }
     }
 
-    fn rejects_path(&self) -> PathBuf {
-        let name = || Path::new(self.file.file_name().unwrap_or_default()).with_extension("rejects.csv");
-        self.rejects.clone().unwrap_or_else(name)
+    fn format(&self) -> Format {
+        Format { delimiter: self.delimiter, quotes: !self.no_quotes }
+    }
+
+    fn rejects(&self, header: &csv::ByteRecord) -> Result<Rejects, CliError> {
+        Rejects::create(self.rejects.as_deref(), &self.file, self.format(), header)
     }
 }
 

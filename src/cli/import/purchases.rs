@@ -13,7 +13,7 @@ use super::{
     enroll,
     file::Table,
     mapping::{Pair, parse_pair},
-    report::{Acknowledged, Counts, Progress, Rejects},
+    report::{Acknowledged, Counts, Progress},
     time::TimeReader,
 };
 use crate::{
@@ -96,7 +96,7 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), CliError> {
     use PurchaseField::{Amount, Member, Order, Time};
     let common = &args.common;
-    let table = Table::open(&common.file, common.delimiter, &args.map, &[Order, Member, Time, Amount])?;
+    let table = Table::open(&common.file, common.format(), &args.map, &[Order, Member, Time, Amount])?;
     if !table.columns.has(PurchaseField::Store) && args.store.is_none() {
         return Err(CliError::Usage("no column holds store: add --map store=COLUMN or --store STORE_ID".into()));
     }
@@ -108,7 +108,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         window: usize::from(args.in_flight),
         retry_for: common.retry_for,
         since,
-        rejects: Rejects::create(&common.rejects_path(), "order_id")?,
+        rejects: common.rejects(&table.header)?,
         acknowledged: args.acknowledged.as_deref().map(Acknowledged::open).transpose()?,
         progress: Progress::new(table.size),
         counts: Counts::default(),
