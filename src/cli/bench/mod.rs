@@ -33,16 +33,19 @@ use workload::{Scenario, Workload};
 const PRELOAD_IN_FLIGHT: usize = 64;
 
 const HELP: &str = "\
-Without --server it starts a server of its own in another process, with a data folder that is deleted at the end. Where
-that folder is decides how fast a change is durable, so folder, file system and the median of an fdatasync are printed;
-on a file system in memory nothing is durable. LOYALTYD_* variables do not reach that server. With --server it publishes
-a programme `bench` there and enrols members in it: do not point it at a server in use.
+Without --server it starts a server of its own in another process, with a data folder that is
+deleted at the end. Where that folder is decides how fast a change is durable, so folder, file
+system and the median of an fdatasync are printed; on a file system in memory nothing is
+durable. LOYALTYD_* variables do not reach that server. With --server it publishes a programme
+`bench` there and enrols members in it: do not point it at a server in use.
 
-Each scenario is measured beside the empty call (grpc.health.v1.Health/Check) with the same connections and calls in
-flight; `ratio` is its rate divided by that one's. `stream` and `batch` count purchases, not messages; the latency of
-a batch is the whole batch's. Latencies are of calls that succeeded, by the time at which they were sent. The loop is
-closed: a call is sent when one before it is answered, so a server that stalls is also asked less, and latencies are
-lower than customers would see that come at their own pace (coordinated omission). Build with --release to measure.
+Each scenario is measured beside the empty call (grpc.health.v1.Health/Check) with the same
+connections and calls in flight; `ratio` is its rate divided by that one's. `stream` and `batch`
+count purchases, not messages; the latency of a batch is the whole batch's. Latencies are of
+calls that succeeded, by the time at which they were sent. The loop is closed: a call is sent
+when one before it is answered, so a server that stalls is also asked less, and latencies are
+lower than customers would see that come at their own pace (coordinated omission). Build with
+--release to measure.
 
 EXIT CODE
   0 measured   1 it failed, or calls failed   2 the command line is wrong

@@ -29,10 +29,10 @@ FIELDS
   language     such as vi-VN                                         optional
 A field that is not mapped is taken from the column of its own name, if the file has it.
 
-The request ids come from programme and customer id, so an import that was stopped can be run again. A member whose
-row has changed since is refused (REQUEST_ID_REUSED). A row that says more than the customer's id of a member that is there
-from elsewhere, such as from `import purchases --enroll`, is refused (IDENTIFIER_TAKEN), for it would be lost: import
-members before purchases.
+The request ids come from programme and customer id, so an import that was stopped can be run
+again. A member whose row has changed since is refused (REQUEST_ID_REUSED). A row that says more
+than the customer's id of a member that is there from elsewhere, such as from `import purchases
+--enroll`, is refused (IDENTIFIER_TAKEN), for it would be lost: import members before purchases.
 
 EXIT CODE
   0 everyone is enrolled   1 it failed, was stopped, or rows were refused   2 the command line is wrong
@@ -105,6 +105,20 @@ struct Candidate {
     request: Result<v1::EnrollMemberRequest, Refusal>,
 }
 
+impl Candidate {
+    /// Whether both name the same identifier, however it is written.
+    fn meets(&self, other: &Self) -> bool {
+        let (Ok(own), Ok(others)) = (&self.request, &other.request) else { return false };
+        let same = |one: &v1::Identifier, two: &v1::Identifier| one.kind == two.kind && letters(one).eq(letters(two));
+        own.identifiers.iter().any(|one| others.identifiers.iter().any(|two| same(one, two)))
+    }
+}
+
+/// Without what the service may leave out: spaces, dashes, capitals.
+fn letters(identifier: &v1::Identifier) -> impl Iterator<Item = char> + '_ {
+    identifier.value.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
+}
+
 struct Enrolment {
     since: prost_types::Timestamp,
     rejects: Rejects,
@@ -113,29 +127,30 @@ struct Enrolment {
 }
 
 impl Enrolment {
-    /// In the file's order, several at a time.
+    /// In the file's order, several at a time. Rows with an identifier in common wait for each other: the first one in the file gets it.
     async fn run(&mut self, common: &Common, channel: Channel, mut candidates: mpsc::Receiver<Candidate>) -> Result<(), CliError> {
         let mut calls: VecDeque<(Candidate, Option<Call>)> = VecDeque::new();
-        let mut open = true;
-        while open || !calls.is_empty() {
-            while open && calls.len() < enroll::IN_FLIGHT {
-                let Some(candidate) = candidates.recv().await else {
-                    open = false;
-                    break;
-                };
-                let request = candidate.request.as_ref().ok().cloned();
-                let call = request.map(|request| tokio::spawn(enroll::enroll(channel.clone(), request, common.retry_for)));
-                calls.push_back((candidate, call));
+        while let Some(candidate) = candidates.recv().await {
+            while calls.len() >= enroll::IN_FLIGHT || calls.iter().any(|(other, _)| other.meets(&candidate)) {
+                self.settle_first(&mut calls).await?;
             }
-            if let Some((candidate, call)) = calls.pop_front() {
-                let outcome = match call {
-                    Some(call) => Some(call.await.expect("an enrolment does not panic")?),
-                    None => None,
-                };
-                self.note(candidate, outcome)?;
-            }
+            let request = candidate.request.as_ref().ok().cloned();
+            let call = request.map(|request| tokio::spawn(enroll::enroll(channel.clone(), request, common.retry_for)));
+            calls.push_back((candidate, call));
+        }
+        while !calls.is_empty() {
+            self.settle_first(&mut calls).await?;
         }
         Ok(())
+    }
+
+    async fn settle_first(&mut self, calls: &mut VecDeque<(Candidate, Option<Call>)>) -> Result<(), CliError> {
+        let Some((candidate, call)) = calls.pop_front() else { return Ok(()) };
+        let outcome = match call {
+            Some(call) => Some(call.await.expect("an enrolment does not panic")?),
+            None => None,
+        };
+        self.note(candidate, outcome)
     }
 
     fn note(&mut self, candidate: Candidate, outcome: Option<Enrolled>) -> Result<(), CliError> {

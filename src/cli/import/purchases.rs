@@ -34,12 +34,13 @@ FIELDS
   quantity, sku, category, discount, tax, channel                                  optional
 A field that is not mapped is taken from the column of its own name, if the file has it.
 
-The request ids come from programme, store and order, so an import that was stopped can be run again: what is there is
-not counted twice. An order whose rows are not adjacent, or that comes again with other content, is refused
-(REQUEST_ID_REUSED). An order that comes again in the same words, but not adjacent, is counted as \"repeated in file\"
-(remembered are the first 3,500,000 purchases). Adjacent rows of one order are its lines even if they are identical: a row
-that is there twice by mistake, side by side, counts twice in the sale. \"Already there\" in the summary means recorded before this run began, by the clocks of the server and
-of this machine.
+The request ids come from programme, store and order, so an import that was stopped can be run
+again: what is there is not counted twice. An order whose rows are not adjacent, or that comes
+again with other content, is refused (REQUEST_ID_REUSED). An order that comes again in the same
+words, but not adjacent, is counted as \"repeated in file\" (remembered are the first 3,500,000
+purchases). Adjacent rows of one order are its lines even if they are identical: a row that is
+there twice by mistake, side by side, counts twice in the sale. \"Already there\" in the summary
+means recorded before this run began, by the clocks of the server and of this machine.
 
 EXIT CODE
   0 everything is recorded   1 it failed, was stopped, or rows were refused   2 the command line is wrong
