@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -63,6 +66,18 @@ fn endpoint(server: &str) -> Result<Endpoint, CliError> {
         .keep_alive_timeout(KEEP_ALIVE)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20))
+}
+
+/// Ends with the name of the signal when the user or the system asks to stop. It listens from the call on.
+pub fn stop_signal() -> Result<impl Future<Output = &'static str>, CliError> {
+    let listen = |kind| signal(kind).map_err(|error| CliError::Failed(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }
 
 /// An error with its causes, in one line.

@@ -56,7 +56,10 @@ pub fn run() -> ExitCode {
 /// Runs a subcommand that talks to a server.
 fn as_client(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| CliError::Failed(error.to_string()))?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A file that is still being read, such as a pipe that nobody writes to, is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 fn exit_code(error: &CliError) -> ExitCode {

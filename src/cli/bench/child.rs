@@ -11,6 +11,7 @@ use std::{
 use tokio::time::Instant;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use super::storage::Storage;
 use crate::cli::{CliError, client::ServerArgs};
 
 /// How long the server may take to start.
@@ -20,6 +21,7 @@ pub struct OwnServer {
     process: Child,
     folder: PathBuf,
     pub address: ServerArgs,
+    pub storage: Storage,
 }
 
 impl OwnServer {
@@ -28,26 +30,27 @@ impl OwnServer {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start a server of its own: {error}"));
         let folder = parent.join(format!("loyaltyd-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(failed)?;
-        let port = free_port().map_err(failed)?;
-        let log = File::create(folder.join("server.log")).map_err(failed)?;
-        let process = Command::new(std::env::current_exe().map_err(failed)?)
-            .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"])
-            .arg(folder.join("data"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed)?)
-            .stderr(log)
-            .spawn();
-        let process = match process {
-            Ok(process) => process,
-            Err(error) => {
-                // The folder is of no use without the process; that starting failed is what the user needs to know.
-                let _ = fs::remove_dir_all(&folder);
-                return Err(failed(error));
-            }
-        };
-        let mut server = Self { process, folder, address: ServerArgs { server: format!("127.0.0.1:{port}") } };
-        server.ready().await?;
-        Ok(server)
+        let mut started = Self::spawn(&folder).map_err(|error| {
+            // The folder is of no use without the process; that starting failed is what the user needs to know.
+            let _ = fs::remove_dir_all(&folder);
+            failed(error)
+        })?;
+        started.ready().await?;
+        Ok(started)
+    }
+
+    fn spawn(folder: &Path) -> std::io::Result<Self> {
+        let storage = Storage::measure(folder)?;
+        let port = free_port()?;
+        let log = File::create(folder.join("server.log"))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data"));
+        // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
+            command.env_remove(name);
+        }
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(Self { process, folder: folder.to_owned(), address: ServerArgs { server: format!("127.0.0.1:{port}") }, storage })
     }
 
     async fn ready(&mut self) -> Result<(), CliError> {

@@ -40,7 +40,7 @@ pub struct Shape {
 pub struct Tally {
     /// Purchases, members or calls that succeeded.
     pub done: u64,
-    /// Of calls, in microseconds.
+    /// Of calls that succeeded, in microseconds.
     pub latency: Histogram<u64>,
     /// By the code's name.
     pub errors: BTreeMap<String, u64>,
@@ -81,20 +81,31 @@ struct Lane {
 }
 
 impl Lane {
+    /// The rate is of what was answered in time. Latencies and errors are of what was sent in time, however late the answer: the
+    /// slowest calls are the last to be answered and must not be the ones that are left out.
     fn note(&self, sent: Instant, answered: Instant, outcome: Result<Vec<Code>, Status>) {
-        if answered < self.from || answered > self.until {
-            return;
-        }
+        let in_time = |time: Instant| time >= self.from && time <= self.until;
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.call(answered.duration_since(sent));
-        match outcome {
-            Ok(refused) => {
-                tally.done += self.workload.size().saturating_sub(refused.len() as u64);
-                for code in refused {
-                    tally.error(code);
+        let refused = match outcome {
+            Ok(refused) => refused,
+            Err(status) => {
+                if in_time(sent) {
+                    tally.error(status.code());
                 }
+                return;
             }
-            Err(status) => tally.error(status.code()),
+        };
+        let done = self.workload.size().saturating_sub(refused.len() as u64);
+        if in_time(answered) {
+            tally.done += done;
+        }
+        if in_time(sent) {
+            if done > 0 {
+                tally.call(answered.duration_since(sent));
+            }
+            for code in refused {
+                tally.error(code);
+            }
         }
     }
 }

@@ -8,10 +8,11 @@ mod codec;
 mod load;
 mod random;
 mod report;
+mod storage;
 mod workload;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -25,18 +26,26 @@ use child::OwnServer;
 use load::Shape;
 use random::Skew;
 use report::Measured;
+use storage::Storage;
 use workload::{Scenario, Workload};
 
 /// Calls in flight on each connection while members are enrolled before measuring.
 const PRELOAD_IN_FLIGHT: usize = 64;
 
 const HELP: &str = "\
-Without --server it starts a server of its own in another process, with a data folder that is deleted at the end. With
---server it publishes a programme `bench` there and enrols members in it: do not point it at a server in use.
+Without --server it starts a server of its own in another process, with a data folder that is
+deleted at the end. Where that folder is decides how fast a change is durable, so folder, file
+system and the median of an fdatasync are printed; on a file system in memory nothing is
+durable. LOYALTYD_* variables do not reach that server. With --server it publishes a programme
+`bench` there and enrols members in it: do not point it at a server in use.
 
-Each scenario is measured beside the empty call (grpc.health.v1.Health/Check) with the same connections and calls in
-flight; `ratio` is its rate divided by that one's. `stream` and `batch` count purchases, not messages; the latency of
-a batch is the whole batch's. Build with --release to measure.
+Each scenario is measured beside the empty call (grpc.health.v1.Health/Check) with the same
+connections and calls in flight; `ratio` is its rate divided by that one's. `stream` and `batch`
+count purchases, not messages; the latency of a batch is the whole batch's. Latencies are of
+calls that succeeded, by the time at which they were sent. The loop is closed: a call is sent
+when one before it is answered, so a server that stalls is also asked less, and latencies are
+lower than customers would see that come at their own pace (coordinated omission). Build with
+--release to measure.
 
 EXIT CODE
   0 measured   1 it failed, or calls failed   2 the command line is wrong
@@ -54,7 +63,7 @@ pub struct Args {
     /// A running server: host:port [default: start one]
     #[arg(long, value_name = "ADDRESS")]
     server: Option<String>,
-    /// Where the own server's data folder is made [default: the system's folder for temporary files]
+    /// Where the own server's data folder is made [default: the current folder]
     #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
     data: Option<PathBuf>,
     /// What to measure
@@ -95,9 +104,10 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if args.duration.is_zero() {
         return Err(CliError::Usage("--duration must be more than 0".into()));
     }
+    let stop = client::stop_signal()?;
     tokio::select! {
         outcome = measure(&args) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Failed("stopped".into())),
+        signal = stop => Err(CliError::Failed(format!("{signal}: stopped"))),
     }
 }
 
@@ -105,13 +115,17 @@ async fn measure(args: &Args) -> Result<(), CliError> {
     if cfg!(debug_assertions) {
         eprintln!("note: this is a debug build; its numbers say nothing");
     }
-    let (address, _own) = match &args.server {
+    let (address, own) = match &args.server {
         Some(server) => (ServerArgs { server: server.clone() }, None),
         None => {
-            let server = OwnServer::start(&args.data.clone().unwrap_or_else(std::env::temp_dir)).await?;
+            let server = OwnServer::start(args.data.as_deref().unwrap_or(Path::new("."))).await?;
             (server.address.clone(), Some(server))
         }
     };
+    let storage = own.as_ref().map(|server| &server.storage);
+    if let Some(storage) = storage {
+        storage.warn();
+    }
     let plan = args.plan();
     let most = plan.iter().map(|(_, connections, _)| *connections).max().unwrap_or(1);
     let mut channels = Vec::new();
@@ -125,7 +139,7 @@ async fn measure(args: &Args) -> Result<(), CliError> {
     } else if plan.iter().any(|(scenario, ..)| *scenario == Scenario::Enroll) {
         publish(channels[0].clone()).await?;
     }
-    let measured = args.measure_all(&plan, &channels, members).await?;
+    let measured = args.measure_all(&plan, &channels, members, storage).await?;
     let failed: u64 = measured.iter().map(Measured::failed).sum();
     match failed {
         0 => Ok(()),
@@ -146,9 +160,18 @@ impl Args {
         self.scenario.iter().map(step).collect()
     }
 
-    async fn measure_all(&self, plan: &[Step], channels: &[Channel], members: u64) -> Result<Vec<Measured>, CliError> {
+    async fn measure_all(
+        &self,
+        plan: &[Step],
+        channels: &[Channel],
+        members: u64,
+        storage: Option<&Storage>,
+    ) -> Result<Vec<Measured>, CliError> {
         let mut all: Vec<Measured> = Vec::new();
         if !self.json {
+            if let Some(storage) = storage {
+                println!("{storage}");
+            }
             report::print_header();
         }
         for (scenario, connections, in_flight) in plan {
@@ -171,7 +194,7 @@ impl Args {
                 Skew::Uniform => "uniform".to_owned(),
                 Skew::Zipf(exponent) => format!("zipf:{exponent}"),
             };
-            println!("{:#}", report::as_json(&all, members, &skew));
+            println!("{:#}", report::as_json(&all, members, &skew, storage));
         }
         Ok(all)
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     load::{Shape, Tally},
+    storage::Storage,
     workload::Scenario,
 };
 
@@ -55,10 +56,18 @@ pub fn print_row(measured: &Measured) {
     );
 }
 
-pub fn as_json(all: &[Measured], members: u64, skew: &str) -> Value {
+/// `storage` of the own server; of another one it is not known.
+pub fn as_json(all: &[Measured], members: u64, skew: &str, storage: Option<&Storage>) -> Value {
     let rows: Vec<Value> = all.iter().map(row).collect();
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    json!({ "version": env!("CARGO_PKG_VERSION"), "processors": processors, "members": members, "skew": skew, "scenarios": rows })
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "processors": processors,
+        "members": members,
+        "skew": skew,
+        "storage": storage.map(Storage::as_json),
+        "scenarios": rows,
+    })
 }
 
 fn row(measured: &Measured) -> Value {

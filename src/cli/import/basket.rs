@@ -47,7 +47,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Basket {
     /// Of the first row.
-    pub line: u64,
+    pub start: csv::Position,
     pub rows: u64,
     pub order: String,
     pub member: String,
@@ -85,7 +85,7 @@ pub fn read(mut table: Table<PurchaseField>, settings: &Settings, baskets: &mpsc
 
 /// A purchase whose rows are being read.
 struct Builder {
-    line: u64,
+    start: csv::Position,
     rows: u64,
     order: String,
     store: String,
@@ -105,7 +105,7 @@ impl Builder {
         let text = |field| columns.get(&row.fields, field).unwrap_or_default().to_owned();
         let channel = columns.get(&row.fields, PurchaseField::Channel).or(settings.channel.as_deref()).unwrap_or_default();
         Self {
-            line: row.line,
+            start: row.start.clone(),
             rows: 0,
             order: order.to_owned(),
             store: store.to_owned(),
@@ -174,7 +174,7 @@ impl Builder {
         let first = [(PurchaseField::Member, &self.member, "member"), (PurchaseField::Time, &self.time, "time")];
         for (field, first, name) in first {
             if columns.get(&row.fields, field).unwrap_or_default() != *first {
-                return Err(Refusal::row(format!("its {name} is another than in line {}, the first one of the order", self.line)));
+                return Err(Refusal::row(format!("its {name} is another than in line {}, the first one of the order", self.start.line())));
             }
         }
         Ok(())
@@ -187,8 +187,8 @@ impl Builder {
             Some(refusal) => Err(refusal),
             None => self.request(lines, settings),
         };
-        let Self { line, rows, order, member, limited, position, .. } = self;
-        Basket { line, rows, order, member, request, limited, position }
+        let Self { start, rows, order, member, limited, position, .. } = self;
+        Basket { start, rows, order, member, request, limited, position }
     }
 
     fn request(&self, lines: Vec<v1::PurchaseLine>, settings: &Settings) -> Result<v1::RecordPurchaseRequest, Refusal> {

@@ -1,6 +1,10 @@
 //! Sends baskets through one stream, in the file's order, and takes the answers; goes on after a broken connection.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque, hash_map::RandomState},
+    hash::BuildHasher,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +21,28 @@ use crate::{
     contract::v1::{self, purchase_result, purchase_service_client::PurchaseServiceClient},
 };
 
+/// Purchases of this run that are remembered, to tell those that come again; beyond, they count as recorded or there already.
+const REMEMBERED: usize = 3_500_000;
+
+/// What the server has confirmed in this run, by a hash of the request id: eight bytes a purchase.
+#[derive(Default)]
+pub struct Confirmed {
+    hashes: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Confirmed {
+    /// Whether it is the first time.
+    fn insert(&mut self, basket: &Basket) -> bool {
+        let id = basket.request.as_ref().map_or("", |request| &request.request_id);
+        let hash = self.hasher.hash_one(id);
+        if self.hashes.len() >= REMEMBERED {
+            return !self.hashes.contains(&hash);
+        }
+        self.hashes.insert(hash)
+    }
+}
+
 pub struct Delivery {
     pub client: PurchaseServiceClient<Channel>,
     /// Baskets that may wait for their answers.
@@ -28,6 +54,7 @@ pub struct Delivery {
     pub acknowledged: Option<Acknowledged>,
     pub progress: Progress,
     pub counts: Counts,
+    pub confirmed: Confirmed,
 }
 
 /// Why a stream ended.
@@ -125,7 +152,9 @@ impl Delivery {
         match result {
             Some(purchase_result::Result::Recorded(answer)) => {
                 self.seen(basket);
-                if super::before(&answer.record_time.unwrap_or_default(), &self.since) {
+                if !self.confirmed.insert(basket) {
+                    self.counts.repeated += 1;
+                } else if super::before(&answer.record_time.unwrap_or_default(), &self.since) {
                     self.counts.already_there += 1;
                 } else {
                     self.counts.recorded += 1;
@@ -143,7 +172,7 @@ impl Delivery {
     fn refused(&mut self, basket: &Basket, refusal: &Refusal) -> Result<(), CliError> {
         self.seen(basket);
         self.counts.refused += 1;
-        self.rejects.add(basket.line, &basket.order, refusal)
+        self.rejects.add(&basket.start, basket.rows, &basket.order, refusal)
     }
 
     fn seen(&mut self, basket: &Basket) {

@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use super::{basket::Basket, file::Refusal, request_id};
+use super::{basket::Basket, file::Refusal};
 use crate::{
     cli::{CliError, client},
     contract::v1::{self, member_service_client::MemberServiceClient},
@@ -124,12 +124,7 @@ fn start(channel: &Channel, program: &str, retry_for: Duration, basket: &Basket,
     if !known.insert(key) {
         return None;
     }
-    let request = v1::EnrollMemberRequest {
-        request_id: request_id(&["enroll", program, &basket.member]),
-        program_id: program.to_owned(),
-        profile: None,
-        identifiers: vec![super::external_id(&basket.member)],
-    };
+    let request = super::enrolment(program, &basket.member, None, []);
     Some(tokio::spawn(enroll(channel.clone(), request, retry_for)))
 }
 

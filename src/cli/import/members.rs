@@ -12,10 +12,9 @@ use super::{
     file::{Refusal, Row, Table},
     mapping::{Columns, Pair, parse_pair},
     report::{Counts, Progress, Rejects},
-    request_id,
 };
 use crate::{
-    cli::CliError,
+    cli::{CliError, client},
     contract::v1::{self, identifier::Kind},
 };
 
@@ -30,8 +29,10 @@ FIELDS
   language     such as vi-VN                                         optional
 A field that is not mapped is taken from the column of its own name, if the file has it.
 
-The request ids come from programme and customer id, so an import that was stopped can be run again. A member whose
-row has changed since is refused (REQUEST_ID_REUSED); a member that is there from elsewhere is refused (IDENTIFIER_TAKEN).
+The request ids come from programme and customer id, so an import that was stopped can be run
+again. A member whose row has changed since is refused (REQUEST_ID_REUSED). A row that says more
+than the customer's id of a member that is there from elsewhere, such as from `import purchases
+--enroll`, is refused (IDENTIFIER_TAKEN), for it would be lost: import members before purchases.
 
 EXIT CODE
   0 everyone is enrolled   1 it failed, was stopped, or rows were refused   2 the command line is wrong
@@ -65,21 +66,22 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<(), CliError> {
     let common = &args.common;
-    let table = Table::open(&common.file, common.delimiter, &args.map, &[MemberField::Member])?;
+    let table = Table::open(&common.file, common.format(), &args.map, &[MemberField::Member])?;
     let channel = common.server.channel()?;
     common.program(channel.clone()).await?;
     let mut enrolment = Enrolment {
         since: super::now(),
-        rejects: Rejects::create(&common.rejects_path(), "member")?,
+        rejects: common.rejects(&table.header)?,
         progress: Progress::new(table.size),
         counts: Counts::default(),
     };
+    let stop = client::stop_signal()?;
     let (sender, candidates) = mpsc::channel(enroll::IN_FLIGHT);
     let program = common.program.clone();
     let reader = tokio::task::spawn_blocking(move || read(table, &program, &sender));
     let ended = tokio::select! {
         ended = enrolment.run(common, channel, candidates) => ended,
-        stopped = super::interrupted() => Err(stopped),
+        signal = stop => Err(CliError::Failed(format!("{signal}: stopped"))),
     };
     enrolment.progress.finish();
     let Enrolment { rejects, counts, .. } = enrolment;
@@ -91,16 +93,30 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if let Err(error) = ended {
         return Err(super::incomplete(&error));
     }
-    reader.await.expect("reading does not panic")?;
+    reader.await.expect("reading does not panic").map_err(|error| super::incomplete(&error))?;
     super::verdict(&counts, &rejects)
 }
 
 /// A row on its way.
 struct Candidate {
-    line: u64,
+    start: csv::Position,
     member: String,
     position: u64,
     request: Result<v1::EnrollMemberRequest, Refusal>,
+}
+
+impl Candidate {
+    /// Whether both name the same identifier, however it is written.
+    fn meets(&self, other: &Self) -> bool {
+        let (Ok(own), Ok(others)) = (&self.request, &other.request) else { return false };
+        let same = |one: &v1::Identifier, two: &v1::Identifier| one.kind == two.kind && letters(one).eq(letters(two));
+        own.identifiers.iter().any(|one| others.identifiers.iter().any(|two| same(one, two)))
+    }
+}
+
+/// Without what the service may leave out: spaces, dashes, capitals.
+fn letters(identifier: &v1::Identifier) -> impl Iterator<Item = char> + '_ {
+    identifier.value.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase)
 }
 
 struct Enrolment {
@@ -111,29 +127,30 @@ struct Enrolment {
 }
 
 impl Enrolment {
-    /// In the file's order, several at a time.
+    /// In the file's order, several at a time. Rows with an identifier in common wait for each other: the first one in the file gets it.
     async fn run(&mut self, common: &Common, channel: Channel, mut candidates: mpsc::Receiver<Candidate>) -> Result<(), CliError> {
         let mut calls: VecDeque<(Candidate, Option<Call>)> = VecDeque::new();
-        let mut open = true;
-        while open || !calls.is_empty() {
-            while open && calls.len() < enroll::IN_FLIGHT {
-                let Some(candidate) = candidates.recv().await else {
-                    open = false;
-                    break;
-                };
-                let request = candidate.request.as_ref().ok().cloned();
-                let call = request.map(|request| tokio::spawn(enroll::enroll(channel.clone(), request, common.retry_for)));
-                calls.push_back((candidate, call));
+        while let Some(candidate) = candidates.recv().await {
+            while calls.len() >= enroll::IN_FLIGHT || calls.iter().any(|(other, _)| other.meets(&candidate)) {
+                self.settle_first(&mut calls).await?;
             }
-            if let Some((candidate, call)) = calls.pop_front() {
-                let outcome = match call {
-                    Some(call) => Some(call.await.expect("an enrolment does not panic")?),
-                    None => None,
-                };
-                self.note(candidate, outcome)?;
-            }
+            let request = candidate.request.as_ref().ok().cloned();
+            let call = request.map(|request| tokio::spawn(enroll::enroll(channel.clone(), request, common.retry_for)));
+            calls.push_back((candidate, call));
+        }
+        while !calls.is_empty() {
+            self.settle_first(&mut calls).await?;
         }
         Ok(())
+    }
+
+    async fn settle_first(&mut self, calls: &mut VecDeque<(Candidate, Option<Call>)>) -> Result<(), CliError> {
+        let Some((candidate, call)) = calls.pop_front() else { return Ok(()) };
+        let outcome = match call {
+            Some(call) => Some(call.await.expect("an enrolment does not panic")?),
+            None => None,
+        };
+        self.note(candidate, outcome)
     }
 
     fn note(&mut self, candidate: Candidate, outcome: Option<Enrolled>) -> Result<(), CliError> {
@@ -148,6 +165,10 @@ impl Enrolment {
                 self.counts.enrolled += 1;
                 None
             }
+            (Some(Enrolled::Before), Ok(request)) if super::says_no_more(&request) => {
+                self.counts.already_there += 1;
+                None
+            }
             (Some(Enrolled::Before), _) => Some(Refusal {
                 reason: "IDENTIFIER_TAKEN".into(),
                 message: "one of the identifiers belongs to a member already; its profile was not changed".into(),
@@ -157,7 +178,7 @@ impl Enrolment {
         };
         if let Some(refusal) = refusal {
             self.counts.refused += 1;
-            self.rejects.add(candidate.line, &candidate.member, &refusal)?;
+            self.rejects.add(&candidate.start, 1, &candidate.member, &refusal)?;
         }
         self.progress.update(candidate.position, &self.counts);
         Ok(())
@@ -168,7 +189,7 @@ fn read(mut table: Table<MemberField>, program: &str, candidates: &mpsc::Sender<
     while let Some(row) = table.next_row()? {
         let member = table.columns.get(&row.fields, MemberField::Member).unwrap_or_default().to_owned();
         let request = request(&table.columns, &row, program, &member);
-        if candidates.blocking_send(Candidate { line: row.line, member, position: row.position, request }).is_err() {
+        if candidates.blocking_send(Candidate { start: row.start, member, position: row.position, request }).is_err() {
             break;
         }
     }
@@ -183,22 +204,15 @@ fn request(columns: &Columns<MemberField>, row: &Row, program: &str, member: &st
         return Err(Refusal::row("the member is missing"));
     }
     let text = |field| columns.get(&row.fields, field);
-    let mut identifiers = vec![super::external_id(member)];
-    for (field, kind) in [(MemberField::Card, Kind::Card), (MemberField::Phone, Kind::Phone), (MemberField::Email, Kind::Email)] {
-        identifiers.extend(text(field).map(|value| v1::Identifier { kind: kind.into(), value: value.to_owned() }));
-    }
+    let fields = [(MemberField::Card, Kind::Card), (MemberField::Phone, Kind::Phone), (MemberField::Email, Kind::Email)];
+    let identifier = |(field, kind): (_, Kind)| Some(v1::Identifier { kind: kind.into(), value: text(field)?.to_owned() });
     let profile = v1::Profile {
         display_name: text(MemberField::Name).unwrap_or_default().to_owned(),
         birth_date: text(MemberField::BirthDate).map(birth_date).transpose()?,
         language_code: text(MemberField::Language).unwrap_or_default().to_owned(),
     };
     let profile = (profile != v1::Profile::default()).then_some(profile);
-    Ok(v1::EnrollMemberRequest {
-        request_id: request_id(&["enroll", program, member]),
-        program_id: program.to_owned(),
-        profile,
-        identifiers,
-    })
+    Ok(super::enrolment(program, member, profile, fields.into_iter().filter_map(identifier)))
 }
 
 fn birth_date(text: &str) -> Result<v1::Date, Refusal> {

@@ -20,6 +20,7 @@ use std::{
 
 use tonic::transport::Channel;
 
+use self::{file::Format, report::Rejects};
 use super::{CliError, client};
 use crate::contract::v1::{self, identifier::Kind, program_service_client::ProgramServiceClient};
 
@@ -49,7 +50,11 @@ struct Common {
     /// What separates columns
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = mapping::parse_delimiter)]
     delimiter: u8,
-    /// Where to write refused rows, with reasons [default: the file's name with .rejects.csv, in the current folder]
+    /// Quotes are ordinary characters, such as in 12" for inches
+    #[arg(long)]
+    no_quotes: bool,
+    /// Where to write refused rows, each with the reason and as it is in the file, to be mended and imported with the same options;
+    /// from a pipe the reasons alone [default: beside the file, its name with .rejects.csv]
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// How long to try again when the server is gone or busy, such as 60s or 5m
@@ -78,9 +83,12 @@ impl Common {
         }
     }
 
-    fn rejects_path(&self) -> PathBuf {
-        let name = || Path::new(self.file.file_name().unwrap_or_default()).with_extension("rejects.csv");
-        self.rejects.clone().unwrap_or_else(name)
+    fn format(&self) -> Format {
+        Format { delimiter: self.delimiter, quotes: !self.no_quotes }
+    }
+
+    fn rejects(&self, header: &csv::ByteRecord) -> Result<Rejects, CliError> {
+        Rejects::create(self.rejects.as_deref(), &self.file, self.format(), header)
     }
 }
 
@@ -92,6 +100,27 @@ fn request_id(words: &[&str]) -> String {
         hasher.update(word.as_bytes());
     }
     format!("imp-{}", &hasher.finalize().to_hex()[..32])
+}
+
+/// A request that says no more than the customer's id has words of its own: both kinds of files can make it, and it must not be taken for
+/// the one that says more of the same member.
+fn enrolment(
+    program: &str,
+    member: &str,
+    profile: Option<v1::Profile>,
+    others: impl IntoIterator<Item = v1::Identifier>,
+) -> v1::EnrollMemberRequest {
+    let mut identifiers = vec![external_id(member)];
+    identifiers.extend(others);
+    let mut request = v1::EnrollMemberRequest { program_id: program.to_owned(), profile, identifiers, ..Default::default() };
+    let word = if says_no_more(&request) { "enroll-bare" } else { "enroll" };
+    request.request_id = request_id(&[word, program, member]);
+    request
+}
+
+/// Than that there is such a customer.
+fn says_no_more(request: &v1::EnrollMemberRequest) -> bool {
+    request.profile.is_none() && request.identifiers.len() == 1
 }
 
 fn external_id(value: &str) -> v1::Identifier {
@@ -108,14 +137,6 @@ fn now() -> prost_types::Timestamp {
 
 fn before(time: &prost_types::Timestamp, other: &prost_types::Timestamp) -> bool {
     (time.seconds, time.nanos) < (other.seconds, other.nanos)
-}
-
-/// Ends when the user asks to stop.
-async fn interrupted() -> CliError {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => CliError::Failed("stopped".into()),
-        Err(error) => CliError::Failed(format!("cannot listen for signals: {error}")),
-    }
 }
 
 fn incomplete(error: &CliError) -> CliError {
