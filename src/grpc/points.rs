@@ -69,11 +69,11 @@ impl PointsRoom {
             if entries.is_empty() {
                 break;
             }
-            for entry in &entries {
-                if !filling.add(convert::entry(entry, &history)) {
+            for listed in &entries {
+                if !filling.add(convert::listed(listed, &history)) {
                     break 'page;
                 }
-                last = Some(entry.sequence);
+                last = Some(listed.entry.sequence);
             }
         }
         // Entries are numbered from 1 without gaps: the page that has the first one is the last page.
@@ -92,11 +92,11 @@ impl PointsRoom {
         }
         let (target, sequence) = mistakes.settle(target.zip(sequence))?;
         let key = ledger.find(&program, &target)?;
-        let entry = ledger.entry(&key, sequence)?;
-        let lots = explain::live_lots(ledger, &key, &entry)?;
+        let found = ledger.entry(&key, sequence)?;
+        let lots = explain::live_lots(ledger, &key, &found.entry)?;
         Ok(v1::ExplainEntryResponse {
-            entry: Some(convert::entry(&entry, &history)),
-            explanation: explain::sentences(&entry, &history),
+            entry: Some(convert::listed(&found, &history)),
+            explanation: explain::sentences(&found.entry, &history),
             lots: lots.iter().map(convert::lot).collect(),
         })
     }

@@ -106,6 +106,14 @@ pub struct Outcome {
     pub member: Option<Box<Member>>,
 }
 
+/// An entry of a list.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub entry: Entry,
+    /// False: it is due by now, and will be recorded with the member's next change.
+    pub is_recorded: bool,
+}
+
 #[derive(Debug, Clone)]
 pub struct Published {
     /// With version and publish time.

@@ -12,7 +12,7 @@ use crate::{
     store::MemberDemand,
 };
 
-use super::{Ledger, LedgerError, MemberTarget};
+use super::{Ledger, LedgerError, Listed, MemberTarget};
 
 impl Ledger {
     /// Which member is meant. That there is one of this id shows when it is loaded.
@@ -29,7 +29,13 @@ impl Ledger {
 
     /// A member, with what is personal.
     pub fn member(&self, key: &MemberKey) -> Result<Member, LedgerError> {
-        Ok(self.advanced(key, true)?.member)
+        let now = self.now();
+        let stored = self.load(key, now, true)?;
+        // What is due is not written yet: the member was not updated by it.
+        let update_time = stored.header.update_time;
+        let mut member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
+        member.header.update_time = update_time;
+        Ok(member)
     }
 
     /// Members in the order of their ids.
@@ -55,21 +61,23 @@ impl Ledger {
     }
 
     /// A member's entries before a sequence number, or the newest; newest first.
-    pub fn entries(&self, key: &MemberKey, before: Option<u64>, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+    pub fn entries(&self, key: &MemberKey, before: Option<u64>, limit: usize) -> Result<Vec<Listed>, LedgerError> {
         let Decision { entries: due, member } = self.advanced(key, false)?;
         let stored = member.header.last_sequence - due.len() as u64;
         let last = before.map_or(member.header.last_sequence, |before| before.saturating_sub(1).min(member.header.last_sequence));
         let first = last.saturating_sub(limit as u64) + 1;
-        let mut entries = self.0.store.entries(key, first, last.min(stored))?;
-        entries.extend(due.into_iter().filter(|entry| (first..=last).contains(&entry.sequence)));
+        let recorded = self.0.store.entries(key, first, last.min(stored))?;
+        let mut entries: Vec<Listed> = recorded.into_iter().map(|entry| Listed { entry, is_recorded: true }).collect();
+        let due = due.into_iter().filter(|entry| (first..=last).contains(&entry.sequence));
+        entries.extend(due.map(|entry| Listed { entry, is_recorded: false }));
         entries.reverse();
         Ok(entries)
     }
 
-    pub fn entry(&self, key: &MemberKey, sequence: u64) -> Result<Entry, LedgerError> {
+    pub fn entry(&self, key: &MemberKey, sequence: u64) -> Result<Listed, LedgerError> {
         let before = sequence.checked_add(1).ok_or(LedgerError::EntryNotFound { sequence })?;
         let found = self.entries(key, Some(before), 1)?.pop();
-        found.filter(|entry| entry.sequence == sequence).ok_or(LedgerError::EntryNotFound { sequence })
+        found.filter(|listed| listed.entry.sequence == sequence).ok_or(LedgerError::EntryNotFound { sequence })
     }
 
     /// The lots that hold points that have not lapsed, in the order in which they are used up.

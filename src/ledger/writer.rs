@@ -174,10 +174,7 @@ impl Writer {
             let names = names(&self.taken);
             store.begin(&names)
         };
-        let unit = match unit {
-            Ok(unit) => unit,
-            Err(error) => return self.refuse_taken(&error),
-        };
+        let unit = unit.unwrap_or_else(|error| end(&error));
         let commit = self.decide_group(&*unit, now);
         if !commit.is_empty() {
             commit_or_end(unit, commit);
@@ -213,17 +210,6 @@ impl Writer {
         while let Some(done) = self.taken.pop_front_if(|taken| taken.undecided() == 0) {
             // The caller may have gone away; what is committed stays so.
             let _ = done.reply.send(done.results);
-        }
-    }
-
-    /// Nothing could be read: nothing is decided.
-    fn refuse_taken(&mut self, error: &StoreError) {
-        tracing::error!(%error, "the store could not begin a unit of work");
-        for mut taken in self.taken.drain(..) {
-            while taken.undecided() > 0 {
-                taken.results.push(Err(LedgerError::Store(StoreError::Tables(error.to_string()))));
-            }
-            let _ = taken.reply.send(taken.results);
         }
     }
 
@@ -282,10 +268,13 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
 
 /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
 fn commit_or_end(unit: Box<dyn Unit + '_>, commit: Commit) {
-    if let Err(error) = unit.commit(commit) {
-        tracing::error!(%error, "the commit failed: the process ends, what was acknowledged is on disk");
-        std::process::abort();
-    }
+    unit.commit(commit).map(drop).unwrap_or_else(|error| end(&error));
+}
+
+/// A store that takes no units of work serves nobody.
+fn end(error: &StoreError) -> ! {
+    tracing::error!(%error, "the store failed: the process ends, what was acknowledged is on disk");
+    std::process::abort();
 }
 
 /// Ids sort by the time of enrolment.

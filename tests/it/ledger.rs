@@ -317,10 +317,13 @@ async fn lapsed_points_are_gone_for_every_read_and_entered_with_the_next_command
     assert_eq!(shop.available(member), 0);
     assert!(shop.ledger.lots(&key(member), None, 10).expect("a list").is_empty());
     let newest = shop.ledger.entries(&key(member), None, 1).expect("a list").pop().expect("an entry");
-    assert!(matches!(newest.kind, EntryKind::PointsExpired(_)));
+    assert!(matches!(newest.entry.kind, EntryKind::PointsExpired(_)) && !newest.is_recorded);
+    let newest = newest.entry;
     let outcome = shop.ledger.submit(shop.buy(member, "r2", "o2", 3)).await.expect("it is recorded");
     assert_eq!(outcome.entries[0].sequence, 4, "the lapse was entered before the purchase");
     let written = shop.ledger.entry(&key(member), 3).expect("the entry is there");
+    assert!(written.is_recorded);
+    let written = written.entry;
     assert_eq!((written.occurred_time, written.points()), (newest.occurred_time, Points(-10)));
     assert_eq!(shop.available(member), 3);
 }

@@ -14,6 +14,7 @@ use crate::{
         Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, LimitKind, LineBasis, Lot, Program, ProgramHistory,
         PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
     },
+    ledger::Listed,
 };
 
 /// What RecordPurchase answers, from the entries that the request led to. `None` if they are not those of a purchase.
@@ -73,6 +74,12 @@ pub fn tier_change(entries: &[Entry]) -> Option<v1::TierChanged> {
 /// The rule book that an entry was decided by.
 pub fn program_of<'a>(history: &'a ProgramHistory, entry: &Entry) -> &'a Program {
     history.version(entry.program_version).unwrap_or_else(|| history.newest())
+}
+
+/// What is not recorded yet has no time of that.
+pub fn listed(listed: &Listed, history: &ProgramHistory) -> v1::Entry {
+    let record_time = listed.is_recorded.then(|| timestamp(listed.entry.record_time));
+    v1::Entry { record_time, ..entry(&listed.entry, history) }
 }
 
 pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use amount::{decimal, points_text, whole_points};
-pub use entry::{entry, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
+pub use entry::{entry, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
 pub use member::{enrolment, identifier, member, member_target, profile_update};
 pub use purchase::{Order, order_key, purchase};
 pub use request::{Mutation, request};
