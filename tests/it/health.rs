@@ -71,6 +71,24 @@ async fn before_the_ledger_is_read_calls_are_told_to_come_back() {
     holder.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
+    let folder = TempDir::new().unwrap();
+    let config = support::config(folder.path(), vec![support::rule_book()]);
+    let server = app::start(config, Arc::new(ManualClock::new(noon()))).await.unwrap();
+    let channel = support::connect(&server).await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut changes = health.watch(HealthCheckRequest { service: SERVICES[1].into() }).await.unwrap().into_inner();
+    drop((health, channel));
+    let stopping = tokio::spawn(server.shutdown());
+    let mut seen = Vec::new();
+    while let Ok(Some(change)) = changes.message().await {
+        seen.push(change.status());
+    }
+    stopping.await.unwrap().unwrap();
+    assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "{seen:?}");
+}
+
 const LISTED: [&str; 5] = [
     "grpc.health.v1.Health",
     "loyalty.v1.MemberService",

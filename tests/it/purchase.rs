@@ -234,3 +234,16 @@ async fn the_largest_purchase_is_answered_and_a_larger_one_refused() {
     assert_eq!(refused(&status), Refused { code: Code::FailedPrecondition, reason: "PURCHASE_TOO_COMPLEX".into(), fields });
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_quote_with_an_order_needs_its_store_and_all_labels_are_judged() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let mut wrong = purchase("o-1", "10000");
+    wrong.store_id.clear();
+    wrong.labels = vec![String::new(), "x".repeat(65)];
+    let quote = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_id(&member), purchase: Some(wrong) };
+    let status = server.purchases().quote_purchase(quote).await.unwrap_err();
+    assert_eq!(refused(&status).fields, ["purchase.store_id", "purchase.labels[0]", "purchase.labels[1]"]);
+    server.stop().await;
+}

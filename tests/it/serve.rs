@@ -146,7 +146,8 @@ fn variables_are_read_as_they_are_meant() {
     std::fs::write(&other, "x").unwrap();
     let both = format!("{},{}", other.display(), comma.display());
     // Each ends at a mistake that comes after what the case is about.
-    let cases: [(&[&str], &[(&str, &str)], &str); 6] = [
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&[&str], Variables, &str); 6] = [
         (&["--listen", "0.0.0.0:0", "--operator-key", "none"], &[("LOYALTYD_INSECURE", "1")], "--operator-key none"),
         (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "")], "--insecure"),
         (&["--listen", "0.0.0.0:0"], &[("LOYALTYD_INSECURE", "maybe")], "neither 1"),
