@@ -240,7 +240,7 @@ async fn large_purchases_that_wait_together_are_committed_apart() {
         shop.submission(MemberTarget::Id(member), &format!("r{n}"), Command::RecordPurchase(Arc::new(purchase)))
     };
     let one = shop.ledger.submit(large(0)).await.expect("it is recorded").entries[0].stored_size_estimate();
-    let count = 80 * (1 << 20) / one;
+    let count = 160 * (1 << 20) / one;
     // All wait before the writer takes the first: more than a commit can hold.
     let send = |submission| {
         let ledger = shop.ledger.clone();

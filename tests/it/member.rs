@@ -238,6 +238,7 @@ async fn rule_books_are_published_checked_and_listed() {
     assert_eq!(ids, ["abc", "vietnam"]);
     let page = programs.list_programs(list(page.next_page_token)).await.unwrap().into_inner();
     assert_eq!((page.programs[0].program_id.as_str(), page.next_page_token.as_str()), ("zebra", ""));
+    // XXX is ISO 4217's code for no currency.
     let broken = v1::Program { currency_code: "XXX".into(), time_zone: "Mars/Olympus".into(), accrual_rules: vec![], ..rule_book() };
     let publish = v1::PublishProgramRequest { request_id: "p-4".into(), program: Some(broken), validate_only: false };
     let refusal = refused(&programs.publish_program(publish).await.unwrap_err());

@@ -274,6 +274,7 @@ fn currencies_are_those_of_iso_4217() {
     for (code, expected) in table {
         assert_eq!(digits(code), expected, "{code}");
     }
+    // XXX is ISO 4217's code for no currency, XAU is gold.
     for code in ["", "usd", "US", "USDX", "XXX", "XAU", "U D", "ＵＳＤ"] {
         assert_eq!(digits(code), None, "{code}");
     }
