@@ -49,6 +49,23 @@
 //! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end: to go back to an
 //! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
+//! ## Compressed segments
+//!
+//! A segment that is not the last one is compressed some time after it was closed: the same bytes as far as its last record's end, cut
+//! into frames, each compressed by itself. The file has the same name and takes the plain one's place by a rename, after it was made
+//! durable, read back and walked along: at any instant there is one of both, whole. Places in rows and in messages of records count in
+//! the plain bytes. The header is that of a plain segment, except for:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `LOYLJNZ\n` |
+//! | 80..88 | plain bytes |
+//! | 88..92 | plain bytes of a frame (131,072), of which the last one has the rest |
+//! | 92..96 | CRC of the index |
+//!
+//! The index follows, for each frame the length in the file (4 bytes) and the CRC of what is there (4 bytes), then the frames, each a frame
+//! of Zstandard. The last segment is plain; if those behind it were given up, it is made plain again at open.
+//!
 //! # Key file
 //!
 //! Slots of 64 bytes. Slot 0: `LKEY`, format 1 (byte 4), 1 if slots are wrapped (byte 5), id of the store (8..24), CRC of bytes 0..24
@@ -97,11 +114,13 @@
 
 mod absent;
 mod check;
+mod compress;
 mod decode;
 mod encode;
 mod journal;
 mod keys;
 mod overlay;
+mod packed;
 mod programs;
 mod reads;
 mod redo;
@@ -132,6 +151,7 @@ use std::{
 pub use self::check::{ProgramTotals, Report, check};
 
 use self::{
+    compress::Compressor,
     journal::{Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
@@ -155,6 +175,8 @@ pub struct Options {
     pub sled_cache_bytes: u64,
     /// Of members' headers that are kept in memory.
     pub header_cache_bytes: usize,
+    /// Compress the journal's files when they are closed.
+    pub compress: bool,
     /// Wraps the members' keys.
     pub operator_key: Option<[u8; 32]>,
 }
@@ -162,12 +184,13 @@ pub struct Options {
 /// All but the key.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, operator_key } = self;
+        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, compress, operator_key } = self;
         f.debug_struct("Options")
             .field("segment_bytes", segment_bytes)
             .field("overlay_bytes", overlay_bytes)
             .field("sled_cache_bytes", sled_cache_bytes)
             .field("header_cache_bytes", header_cache_bytes)
+            .field("compress", compress)
             .field("operator_key", &operator_key.map(|_| "not shown"))
             .finish()
     }
@@ -180,6 +203,7 @@ impl Default for Options {
             overlay_bytes: 512 << 20,
             sled_cache_bytes: 256 << 20,
             header_cache_bytes: 256 << 20,
+            compress: true,
             operator_key: None,
         }
     }
@@ -189,6 +213,7 @@ impl Default for Options {
 pub struct EmbeddedStore {
     engine: Engine,
     writer: Mutex<Writer>,
+    compressor: Compressor,
     /// Its lock goes when it is closed, last of all.
     _lock: File,
 }
@@ -250,11 +275,18 @@ impl EmbeddedStore {
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
         let engine = replay::bring_up(folder, &options, &parts, &appender)?;
         appender.prepare()?;
-        Ok(Self { engine, writer: Mutex::new(Writer { appender, slots, record: Vec::new(), failed: false }), _lock: lock })
+        let compressor = Compressor::start(&engine.journal, options.compress)?;
+        let writer = Mutex::new(Writer { appender, slots, record: Vec::new(), failed: false });
+        Ok(Self { engine, writer, compressor, _lock: lock })
     }
 }
 
 impl EmbeddedStore {
+    /// Compresses the journal's closed files here and now; a thread of the store's does so anyway, sooner or later, if the options say so.
+    pub fn compress_closed(&self) {
+        self.compressor.run();
+    }
+
     /// Forgets a member's key, for good: whatever is personal of the member, here and in copies of the journal, cannot be read any more,
     /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
     pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
