@@ -20,6 +20,9 @@ const FORMAT: u8 = 1;
 /// Of slots the file grows by, so that writing one seldom changes its length.
 const GROWTH: u64 = 16_384;
 
+/// Of a slot whose checksum is wrong, until it is taken as it is.
+const READS: u32 = 3;
+
 const INDEX_KEY_SLOT: u32 = 1;
 const FIRST_MEMBER_SLOT: u32 = 2;
 
@@ -167,6 +170,20 @@ impl KeyFile {
         self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
     }
 
+    /// Bytes of whole slots as they are, for a copy. A slot that is being wiped meanwhile is read again.
+    pub(super) fn read_slots(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; length];
+        for attempt in 1.. {
+            self.file.read_exact_at(&mut bytes, offset).map_err(|source| io_error("reading", &self.path, source))?;
+            let slots = bytes.chunks_exact(SLOT).zip(offset / SLOT as u64..);
+            let mut torn = slots.filter(|(slot, place)| *place > 0 && !is_free_or_whole(number(*place), slot));
+            if attempt == READS || torn.next().is_none() {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Whether any member's key was ever given out.
     pub(super) fn has_members(&self) -> Result<bool, StoreError> {
         Ok(self.first_free(self.slots()?)? > FIRST_MEMBER_SLOT)
@@ -275,6 +292,11 @@ fn slot_nonce(slot: u32) -> Nonce {
 /// Of the slot's number, its kind and what it holds.
 fn slot_crc(slot: u32, bytes: &[u8; SLOT]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), &bytes[..4]), &bytes[8..])
+}
+
+fn is_free_or_whole(number: u32, slot: &[u8]) -> bool {
+    let slot: &[u8; SLOT] = slot.try_into().expect("a slot has the length of a slot");
+    slot[0] == FREE || slot_crc(number, slot).to_le_bytes() == slot[4..8]
 }
 
 /// Only the service's own user reads keys.

@@ -128,6 +128,7 @@ mod replay;
 mod rows;
 mod sealing;
 mod segment;
+mod source;
 mod tables;
 mod trust;
 mod unit;
@@ -161,7 +162,10 @@ use self::{
 };
 use crate::{
     domain::{Fingerprint, MemberKey},
-    store::{Name, Store, StoreError, Unit},
+    store::{
+        Name, Store, StoreError, Unit,
+        backup::{Held, Source},
+    },
 };
 
 /// How the store uses disk and memory.
@@ -360,6 +364,10 @@ impl Store for EmbeddedStore {
         // No commit meanwhile: what is marked as clean must be all there is.
         let _writer = self.writer.lock().map_err(|_| panicked())?;
         self.engine.flush()
+    }
+
+    fn backup(&self, held: Held) -> Result<Box<dyn Source>, StoreError> {
+        Ok(Box::new(source::BackupSource::new(&self.engine.parts, held)?))
     }
 }
 
