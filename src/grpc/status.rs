@@ -161,7 +161,8 @@ impl From<LedgerError> for Refusal {
                 | StoreError::Io { .. }
                 | StoreError::InUse(_)
                 | StoreError::Fold(_)
-                | StoreError::Tables(_)),
+                | StoreError::Tables(_)
+                | StoreError::Refused(_)),
             ) => Self::internal(&error),
         }
     }

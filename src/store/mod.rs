@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The look-up tables failed; they can be rebuilt from the journal.
     #[error("look-up tables: {0}")]
     Tables(String),
+    /// What was asked for cannot be done with what is there; says what to do.
+    #[error("{0}")]
+    Refused(String),
     #[error("the backup is of another store: take a backup of this one into another folder")]
     OtherStore,
     #[error(

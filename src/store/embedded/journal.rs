@@ -438,7 +438,7 @@ pub(super) fn remove_unfinished(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// Puts the plain form of a segment, as far as `end`, in the place of its compressed form.
-fn unpack(segment: &Segment, end: u64, frames: &Arc<FrameCache>) -> Result<Segment, StoreError> {
+pub(super) fn unpack(segment: &Segment, end: u64, frames: &Arc<FrameCache>) -> Result<Segment, StoreError> {
     let unfinished = segment.path.with_extension(UNFINISHED);
     copy_plain(segment, end, &unfinished)?;
     fs::rename(&unfinished, &segment.path).map_err(|source| io_error("renaming", &unfinished, source))?;
@@ -512,7 +512,7 @@ fn allocate(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
     fs4::FileExt::allocate(file, size).map_err(|source| io_error("allocating", path, source))
 }
 
-fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(|source| io_error("syncing", path, source))
 }
 

@@ -113,12 +113,14 @@
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;
+mod backup;
 mod check;
 mod compress;
 mod decode;
 mod encode;
 mod journal;
 mod keys;
+mod marker;
 mod overlay;
 mod packed;
 mod programs;
@@ -149,7 +151,10 @@ use std::{
     thread::JoinHandle,
 };
 
-pub use self::check::{ProgramTotals, Report, check};
+pub use self::{
+    backup::Backup,
+    check::{ProgramTotals, Report, check},
+};
 
 use self::{
     compress::Compressor,
@@ -265,6 +270,10 @@ impl EmbeddedStore {
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         create_folder(folder)?;
         let lock = lock(folder)?;
+        if marker::is_there(folder) {
+            let what = "is a backup and is left as it is: make a data folder of it with `loyaltyd restore`";
+            return Err(StoreError::Refused(format!("{} {what}", folder.display())));
+        }
         create_if_new(folder, &options)?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
