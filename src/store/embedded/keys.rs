@@ -76,7 +76,18 @@ impl KeyFile {
     }
 
     pub(super) fn open(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<(Self, SlotWriter), StoreError> {
-        let file = File::options().read(true).write(true).open(path).map_err(|source| io_error("opening", path, source))?;
+        let (keys, slots, next) = Self::open_slots(path, true, operator_key)?;
+        Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+    }
+
+    /// The same, without changing anything, now or later.
+    pub(super) fn open_to_read(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<Self, StoreError> {
+        Ok(Self::open_slots(path, false, operator_key)?.0)
+    }
+
+    /// With the number of slots that there are, and the next one to give out.
+    fn open_slots(path: &Path, writable: bool, operator_key: Option<&[u8; 32]>) -> Result<(Self, u64, u32), StoreError> {
+        let file = File::options().read(true).write(writable).open(path).map_err(|source| io_error("opening", path, source))?;
         let mut header = [0; SLOT];
         file.read_exact_at(&mut header, 0).map_err(|source| io_error("reading", path, source))?;
         let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
@@ -93,7 +104,7 @@ impl KeyFile {
         let slots = keys.slots()?;
         let next = keys.first_free(slots)?;
         keys.next_slot.store(next, Ordering::Release);
-        Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+        Ok((keys, slots, next))
     }
 
     fn new(path: PathBuf, file: File, store_id: [u8; 16], operator_key: Option<&[u8; 32]>) -> Self {

@@ -134,6 +134,7 @@ mod source;
 mod tables;
 mod trust;
 mod unit;
+mod verify;
 mod warm;
 mod wire;
 
@@ -154,6 +155,7 @@ use std::{
 pub use self::{
     backup::Backup,
     check::{ProgramTotals, Report, check},
+    verify::{BackupPlace, Restored, Until, Verified, restore, verify},
 };
 
 use self::{
