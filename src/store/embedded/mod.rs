@@ -154,7 +154,7 @@ use std::{
 
 pub use self::{
     backup::Backup,
-    check::{ProgramTotals, Report, check},
+    check::{ProgramTotals, Report, check, check_backup, is_backup, repair},
     verify::{BackupPlace, Restored, Until, Verified, restore, verify},
 };
 

@@ -117,6 +117,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         data: folder.join("data"),
         programs,
         operator_key: None,
+        compress: true,
         drain: Duration::from_secs(5),
     }
 }
