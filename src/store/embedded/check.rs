@@ -6,7 +6,7 @@ use super::{
     BackupPlace, EmbeddedStore, Engine, Options, Parts,
     decode::{self, Malformed},
     marker, replay,
-    rows::{Index, RowKey},
+    rows::{self, Generation, Index, RowKey},
     segment::io_error,
     tables::Tables,
     verify::Opened,
@@ -117,7 +117,10 @@ pub fn check(folder: &Path, options: &Options) -> Result<Report, StoreError> {
     let store = EmbeddedStore::open(folder, Options { compress: false, ..options.clone() })?;
     let writer = store.writer.lock().map_err(|_| super::panicked())?;
     room_for_tables(folder)?;
-    in_scratch(&folder.join(FOLDED), |path| fold_and_compare(&store.engine, path, options, writer.appender.last_seq()))
+    in_scratch(&folder.join(FOLDED), |path| {
+        let (last, newest) = (writer.appender.last_seq(), rows::generation(writer.appender.segment_index()));
+        fold_and_compare(&store.engine, path, options, last, newest)
+    })
 }
 
 /// Whether a folder is a backup, and none that a service could use.
@@ -129,11 +132,19 @@ pub fn is_backup(folder: &Path) -> bool {
 /// are no rows to compare.
 pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) -> Result<Report, StoreError> {
     let opened = Opened::open(place)?;
-    let (_, end) = opened.walk(|_, _| Ok(true))?;
+    let (index, end) = opened.walk(|_, _| Ok(true))?;
+    let newest = rows::generation(opened.journal.segments()[index].header.index);
     let index = Arc::new(Index(opened.keys.index_key()?));
     let parts = Parts { journal: Arc::new(opened.journal), keys: Arc::new(opened.keys), index };
+    if scratch.exists() {
+        return Err(StoreError::Refused(format!(
+            "{} is there already: name another folder with --scratch, or remove it",
+            scratch.display()
+        )));
+    }
     in_scratch(scratch, |path| {
-        let (folded, mut report) = fold(&parts, path, options, end.seq - 1)?;
+        let (folded, mut report) = fold(&parts, path, options, end.seq - 1, newest)?;
+        folded.overlay.drain()?;
         report.programs = totals(&folded)?;
         Ok(report)
     })
@@ -183,17 +194,20 @@ fn size(path: &Path) -> Result<u64, StoreError> {
     Ok(sum)
 }
 
-fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64) -> Result<Report, StoreError> {
-    let (folded, mut report) = fold(&stored.parts, path, options, last)?;
+fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64, newest: Generation) -> Result<Report, StoreError> {
+    let (folded, mut report) = fold(&stored.parts, path, options, last, newest)?;
+    // Rows that are written are walked along faster.
+    stored.overlay.drain()?;
+    folded.overlay.drain()?;
     compare(stored, &folded, &mut report)?;
     report.programs = totals(&folded)?;
     Ok(report)
 }
 
 /// Folds the whole journal into tables in a folder of their own.
-fn fold(parts: &Parts, path: &Path, options: &Options, last: u64) -> Result<(Engine, Report), StoreError> {
+fn fold(parts: &Parts, path: &Path, options: &Options, last: u64, newest: Generation) -> Result<(Engine, Report), StoreError> {
     let tables = Tables::open(path, options.sled_cache_bytes).map_err(StoreError::Tables)?;
-    let folded = Engine::start(path, options, parts, tables)?;
+    let folded = Engine::start(path, options, parts, tables, newest)?;
     let entries = folded.replay(0, last)?;
     Ok((folded, Report { commits: last, entries, ..Report::default() }))
 }
