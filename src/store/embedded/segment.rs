@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::packed::{self, FrameCache, Packed};
+use super::{
+    marker,
+    packed::{self, FrameCache, Packed},
+};
 use crate::store::StoreError;
 
 /// Of a whole commit; checked before memory is asked for.
@@ -265,9 +268,16 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 
 /// Damage at a place in a file, with the command to run.
 pub(super) fn damaged(path: &Path, offset: u64, what: &str) -> StoreError {
-    let folder = path.parent().and_then(Path::parent).unwrap_or(path).display();
+    let folder = path.parent().and_then(Path::parent).unwrap_or(path);
+    let (path, shown) = (path.display(), folder.display());
+    if marker::is_there(folder) {
+        return StoreError::Damaged(format!(
+            "{path} at byte {offset}: {what}. Nothing was changed. Remove this file and those behind it in the order of their names, and run \
+             `loyaltyd backup --to {shown}` again: the running service sends them again"
+        ));
+    }
     StoreError::Damaged(format!(
-        "{} at byte {offset}: {what}. Nothing was changed. Run `loyaltyd check --data {folder}` for the whole extent, and restore the file from a backup",
-        path.display()
+        "{path} at byte {offset}: {what}. Nothing was changed. Run `loyaltyd check --data {shown}` for the whole extent, and restore the file \
+         from a backup"
     ))
 }
