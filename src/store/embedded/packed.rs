@@ -47,26 +47,33 @@ struct Frame {
     crc: u32,
 }
 
-/// By segment and number of the frame; the newest behind.
+/// Plain frames; the one that was read last behind.
 #[derive(Debug, Default)]
-pub(super) struct FrameCache(Mutex<VecDeque<(u64, usize, Arc<Vec<u8>>)>>);
+pub(super) struct FrameCache(Mutex<VecDeque<Cached>>);
+
+#[derive(Debug)]
+struct Cached {
+    segment: u64,
+    number: usize,
+    plain: Arc<Vec<u8>>,
+}
 
 impl FrameCache {
     fn get(&self, segment: u64, number: usize) -> Option<Arc<Vec<u8>>> {
         let mut frames = self.0.lock().expect("nobody panics while holding the frames");
-        let place = frames.iter().rposition(|(of, at, _)| (*of, *at) == (segment, number))?;
+        let place = frames.iter().rposition(|frame| (frame.segment, frame.number) == (segment, number))?;
         let found = frames.remove(place)?;
-        let frame = found.2.clone();
+        let plain = found.plain.clone();
         frames.push_back(found);
-        Some(frame)
+        Some(plain)
     }
 
-    fn put(&self, segment: u64, number: usize, frame: &Arc<Vec<u8>>) {
+    fn put(&self, segment: u64, number: usize, plain: &Arc<Vec<u8>>) {
         let mut frames = self.0.lock().expect("nobody panics while holding the frames");
         if frames.len() >= CACHED {
             frames.pop_front();
         }
-        frames.push_back((segment, number, frame.clone()));
+        frames.push_back(Cached { segment, number, plain: plain.clone() });
     }
 }
 
