@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1,
-    domain::{MemberId, Points},
+    domain::{MemberId, Points, Sealed},
     ledger::ManualClock,
     store::{
         CommitSeq, MemberDemand, Read, Store, StoreError,
@@ -133,6 +133,7 @@ fn place(folder: &Path) -> BackupPlace<'_> {
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let items = fs::read_dir(folder.join("journal")).expect("a folder is listed");
     let mut paths: Vec<PathBuf> = items.map(|item| item.expect("a folder is listed").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     paths.sort();
     paths
 }
@@ -549,10 +550,49 @@ fn a_repair_makes_the_tables_again() {
     let Shop { folder: _folder, world, store, .. } = shop;
     drop(store);
     fs::write(data.join("tables/sled/db"), b"rubbish").expect("the tables are spoilt");
-    let report = repair(&data, &options()).expect("the journal is whole");
-    assert!(report.is_sound() && report.rows > 0, "{report:?}");
+    let (report, lost) = repair(&data, false, &options()).expect("the journal is whole");
+    assert!(lost == 0 && report.is_sound() && report.rows > 0, "{report:?}");
     assert!(data.join("tables.broken-1").exists());
     world.check(&open(&data));
+}
+
+#[test]
+fn lost_keys_can_be_given_up_and_the_points_stay() {
+    let mut shop = Shop::open();
+    shop.sell(2);
+    let data = shop.data();
+    let older = fs::read(data.join("keys")).expect("the keys are read");
+    shop.world.enroll(&shop.store, 4);
+    shop.sell(2);
+    let Shop { folder: _folder, mut world, store, .. } = shop;
+    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let shown = |store: &dyn Store, world: &World, number: u8| {
+        let member = store.member(&key(number), demand).expect("a member is read").expect("the member is there");
+        assert_eq!(member.header, world.members[&member_id(number)].header);
+        matches!(member.person, Some(Sealed::Erased))
+    };
+    drop(store);
+    // An older key file lacks the last member; a damaged slot is another one's.
+    let mut damaged = older;
+    damaged[64 * 3 + 30] ^= 1;
+    fs::write(data.join("keys"), &damaged).expect("the keys are written");
+    assert!(message(EmbeddedStore::open(&data, options())).contains("keys"));
+    assert!(message(repair(&data, false, &options())).contains("keys"));
+    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
+    assert!(lost == 2 && report.is_sound(), "{lost} {report:?}");
+    let store = open(&data);
+    assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [false, true, false, true]);
+    drop(store);
+    fs::remove_file(data.join("keys")).expect("the keys are removed");
+    assert!(message(EmbeddedStore::open(&data, options())).contains("--accept-erased"));
+    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
+    assert!(lost == 4 && report.is_sound(), "{lost} {report:?}");
+    let store = open(&data);
+    assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [true; 4]);
+    // Who comes new is somebody.
+    world.enroll(&store, 5);
+    let member = store.member(&key(5), demand).expect("a member is read").expect("the member is there");
+    assert!(matches!(member.person, Some(Sealed::Open(_))));
 }
 
 #[test]
