@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Command as Process, Output, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
-    contract::v1,
+    contract::v1::{self, admin_service_client::AdminServiceClient},
     domain::{MemberId, Points, Sealed},
     ledger::ManualClock,
     store::{
@@ -549,7 +550,6 @@ fn a_repair_makes_the_tables_again() {
     let data = shop.data();
     let Shop { folder: _folder, world, store, .. } = shop;
     drop(store);
-    fs::write(data.join("tables/sled/db"), b"rubbish").expect("the tables are spoilt");
     let (report, lost) = repair(&data, false, &options()).expect("the journal is whole");
     assert!(lost == 0 && report.is_sound() && report.rows > 0, "{report:?}");
     assert!(data.join("tables.broken-1").exists());
@@ -715,15 +715,57 @@ async fn what_cannot_be_backed_up_says_why_and_leaves_nothing() {
     let other = TestServer::start().await;
     let refused = output(loyaltyd(&other, &["backup", "--to", &path("one")])).await;
     assert!(text(&refused.stderr).contains("BACKUP_OF_OTHER_STORE"), "{}", text(&refused.stderr));
-    // Two at a time: streams that nobody reads.
-    let mut admin = v1::admin_service_client::AdminServiceClient::new(server.channel.clone());
-    let mut ask = async || admin.stream_backup(v1::StreamBackupRequest::default()).await;
-    let (_one, _two) = (ask().await.expect("a stream"), ask().await.expect("a stream"));
-    let wrong = v1::StreamBackupRequest { last_commit: -1, ..Default::default() };
-    let mut admin = v1::admin_service_client::AdminServiceClient::new(server.channel.clone());
-    let status = admin.stream_backup(wrong).await.expect_err("it is refused");
-    assert_eq!(support::refused(&status).fields, ["last_commit"]);
-    drop((_one, _two));
+    let mut admin = AdminServiceClient::new(server.channel.clone());
+    let ask = v1::StreamBackupRequest::default;
+    for (wrong, field) in [
+        (v1::StreamBackupRequest { last_commit: -1, ..ask() }, "last_commit"),
+        (v1::StreamBackupRequest { last_commit: 1, ..ask() }, "store_id"),
+        (v1::StreamBackupRequest { store_id: vec![1; 3], ..ask() }, "store_id"),
+        (v1::StreamBackupRequest { store_id: vec![1; 16], last_commit: 1, ..ask() }, "last_commit_hash"),
+        (v1::StreamBackupRequest { key_block_hashes: vec![vec![1; 3]], ..ask() }, "key_block_hashes"),
+        (v1::StreamBackupRequest { key_block_hashes: vec![Vec::new(); 131_073], ..ask() }, "key_block_hashes"),
+    ] {
+        let status = admin.stream_backup(wrong).await.expect_err("it is refused");
+        assert_eq!(support::refused(&status).fields, [field]);
+    }
     other.stop().await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn backups_that_nobody_reads_are_few_and_do_not_hold_up_the_end() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    for number in 0..60 {
+        let mut sale = sale(&member, &format!("o-{number}"), "10000");
+        let purchase = sale.purchase.as_mut().expect("a purchase");
+        let article = |line: usize| support::line(&format!("article-{number}-{line}-{}", "x".repeat(36)), "0");
+        purchase.lines.extend((0..1_500).map(article));
+        server.purchases().record_purchase(sale).await.expect("it is recorded");
+    }
+    let mut admin = AdminServiceClient::new(server.channel.clone());
+    let mut ask = async || admin.stream_backup(v1::StreamBackupRequest::default()).await;
+    let streams = (ask().await.expect("a stream"), ask().await.expect("a stream"));
+    let status = ask().await.expect_err("there are two");
+    assert_eq!(support::refused(&status).reason, "TOO_MANY_BACKUPS");
+    assert!(tonic_types::StatusExt::get_error_details(&status).retry_info().is_some());
+    // One that goes makes room for another.
+    let (one, two) = streams;
+    drop(one);
+    while ask().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let start = Instant::now();
+    let mut two = two.into_inner();
+    let last = tokio::spawn(async move {
+        loop {
+            match two.message().await {
+                Ok(Some(part)) => assert!(!matches!(part.part, Some(v1::stream_backup_response::Part::End(_)))),
+                end => return end,
+            }
+        }
+    });
+    server.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(4), "the open streams did not hold up the end");
+    drop(last);
 }
