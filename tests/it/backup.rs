@@ -739,8 +739,10 @@ async fn backups_that_nobody_reads_are_few_and_do_not_hold_up_the_end() {
     for number in 0..60 {
         let mut sale = sale(&member, &format!("o-{number}"), "10000");
         let purchase = sale.purchase.as_mut().expect("a purchase");
-        let article = |line: usize| support::line(&format!("article-{number}-{line}-{}", "x".repeat(36)), "0");
-        purchase.lines.extend((0..1_500).map(article));
+        // A few MiB in all.
+        let labels: Vec<String> = (0..10).map(|label| format!("label-{label}-{}", "x".repeat(50))).collect();
+        let article = |line: usize| v1::PurchaseLine { labels: labels.clone(), ..support::line(&format!("article-{line}"), "0") };
+        purchase.lines.extend((0..150).map(article));
         server.purchases().record_purchase(sale).await.expect("it is recorded");
     }
     let mut admin = AdminServiceClient::new(server.channel.clone());
