@@ -759,15 +759,17 @@ async fn backups_that_nobody_reads_are_few_and_do_not_hold_up_the_end() {
     }
     let start = Instant::now();
     let mut two = two.into_inner();
+    // On this one thread it is read once the service has been told to stop.
     let last = tokio::spawn(async move {
         loop {
             match two.message().await {
                 Ok(Some(part)) => assert!(!matches!(part.part, Some(v1::stream_backup_response::Part::End(_)))),
-                end => return end,
+                Ok(None) => panic!("it ended as if it were whole"),
+                Err(status) => return status,
             }
         }
     });
     server.stop().await;
     assert!(start.elapsed() < Duration::from_secs(4), "the open streams did not hold up the end");
-    drop(last);
+    assert_eq!(support::refused(&last.await.expect("it ends early")).reason, "STOPPING");
 }
