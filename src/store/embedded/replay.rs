@@ -29,7 +29,7 @@ use crate::{
     store::{MemberChange, Publication, StoreError},
 };
 
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 /// Folders of tables that were moved aside, for whoever wants to know why.
 const KEPT: u32 = 2;
 /// Commits that are decoded before they are folded.
@@ -107,6 +107,11 @@ fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Append
         Ok(_) => Err(format!("their commit {} is not the journal's", row.seq)),
         Err(damage) => Ok(Err(damage)),
     }
+}
+
+/// The tables, if there are any, so that they are made again from the journal.
+pub(super) fn set_tables_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
+    if folder.join(TABLES).exists() { set_aside(folder, why) } else { Ok(()) }
 }
 
 fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
