@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     contract::{program, rule_book, v1},
+    store::embedded::Options,
     telemetry::LogFormat,
 };
 
@@ -51,6 +52,14 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 
+    /// Size of the journal's files; smaller ones are for tests
+    #[arg(long, env = "LOYALTYD_SEGMENT_BYTES", default_value_t = Limits::default().segment_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 32))]
+    pub segment_bytes: u64,
+
+    /// Memory for changes that are durable and wait to be written to the look-up tables; half of it filled starts the writing
+    #[arg(long, env = "LOYALTYD_WAITING_BYTES", default_value_t = Limits::default().waiting_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 36))]
+    pub waiting_bytes: u64,
+
     /// Threads that answer requests; by default as many as there are cores
     #[arg(long, env = "LOYALTYD_THREADS", value_name = "NUMBER")]
     pub threads: Option<NonZeroUsize>,
@@ -72,6 +81,23 @@ pub struct Config {
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
     pub drain: Duration,
+    pub limits: Limits,
+}
+
+/// How much the service takes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of the journal's files.
+    pub segment_bytes: u64,
+    /// Of changes that wait to be written to the look-up tables.
+    pub waiting_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let store = Options::default();
+        Self { segment_bytes: store.segment_bytes, waiting_bytes: store.overlay_bytes as u64 }
+    }
 }
 
 impl fmt::Debug for Config {
@@ -83,6 +109,7 @@ impl fmt::Debug for Config {
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
             .field("drain", &self.drain)
+            .field("limits", &self.limits)
             .finish()
     }
 }
@@ -126,6 +153,7 @@ impl ServeArgs {
             programs: self.rule_books()?,
             operator_key: operator_key(self.operator_key.as_deref())?,
             drain: Duration::from_secs(self.drain_seconds),
+            limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes },
         })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     app::{self, RunningServer},
-    config::Config,
+    config::{Config, Limits},
     contract::v1::{
         self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
@@ -118,6 +118,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         drain: Duration::from_secs(5),
+        limits: Limits::default(),
     }
 }
 
