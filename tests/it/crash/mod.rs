@@ -41,6 +41,8 @@ const SHORT: usize = 26;
 const KILLS_A_FOLDER: usize = 250;
 /// Kills after which all that was ever sent is verified, and `check` runs.
 const KILLS_A_CHECK: usize = 50;
+/// Logs of servers that are kept, for whoever looks for a fault.
+const LOGS: usize = 20;
 /// From so many kills on, a phase that was never hit is a failure.
 const ALL_PHASES: usize = 400;
 
@@ -113,7 +115,18 @@ struct Torture {
     shared: Shared,
     random: Random,
     table: Table,
+    /// How long clients are at work, at most, before something is done to the server.
+    work: Duration,
     starts: usize,
+}
+
+impl Drop for Torture {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            println!("the data folder and the logs of the last servers are kept: {}", self.folder.path().display());
+        }
+    }
 }
 
 fn number_from(variable: &str) -> Option<u64> {
@@ -131,10 +144,11 @@ async fn a_server_that_is_killed_again_and_again_keeps_every_promise() {
     let mut random = Random::new(seed);
     let mut table = Table::default();
     while table.killed() < kills {
-        let mut torture = Torture::new(random.fork(), table);
-        let end = kills.min(torture.table.killed() + KILLS_A_FOLDER);
+        let end = kills.min(table.killed() + KILLS_A_FOLDER);
+        let work = Duration::from_millis(if kills > SHORT { 500 } else { 150 });
+        let mut torture = Torture::new(random.fork(), std::mem::take(&mut table), work);
         torture.run(end).await;
-        table = torture.table;
+        table = std::mem::take(&mut torture.table);
         if kills > SHORT {
             table.print(seed, since);
         }
@@ -145,9 +159,9 @@ async fn a_server_that_is_killed_again_and_again_keeps_every_promise() {
 }
 
 impl Torture {
-    fn new(random: Random, table: Table) -> Self {
+    fn new(random: Random, table: Table, work: Duration) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        Self { folder, shared: Shared::new(Model::default()), random, table, starts: 0 }
+        Self { folder, shared: Shared::new(Model::default()), random, table, work, starts: 0 }
     }
 
     fn data(&self) -> PathBuf {
@@ -191,7 +205,7 @@ impl Torture {
         self.starts += 1;
         let segment_bytes = *self.random.pick(&[64 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20]);
         let knobs = Knobs { segment_bytes, waiting_bytes };
-        Server::spawn(&self.data(), &self.folder.path().join("log"), knobs)
+        Server::spawn(&self.data(), &self.folder.path().join(format!("log-{}", self.starts % LOGS)), knobs)
     }
 
     fn pause(&mut self, up_to: Duration) -> Duration {
@@ -247,7 +261,7 @@ impl Torture {
         let caller = Caller::connect(&server.serving()).await;
         self.table.counts += verify(&self.shared, &caller, &mut self.random, false).await;
         let load = Load::start(&self.shared, &caller, &mut self.random);
-        tokio::time::sleep(self.pause(Duration::from_millis(500))).await;
+        tokio::time::sleep(self.pause(self.work)).await;
         tokio::task::block_in_place(|| self.end(aim, server));
         load.ended().await;
     }
@@ -266,10 +280,11 @@ impl Torture {
             Aim::RowWriting => {
                 let before = server.rows_written();
                 self.look(&server, |server| server.rows_written() != before);
-                self.sleep(shortly);
+                self.sleep(shortly / 6);
             }
             Aim::Drain => {
                 server.terminate();
+                self.look(&server, |server| server.said().contains(": stopping"));
                 self.sleep(shortly);
             }
             Aim::WritingOut => {

@@ -19,6 +19,9 @@ use crate::support::{PROGRAM, by_id, identifier};
 
 /// Calls in flight.
 const AT_ONCE: usize = 48;
+/// Of the requests of a round, so many of the last ones are sent again, and so many of all before.
+const LAST: usize = 150;
+const SAMPLE: usize = 50;
 
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counts {
@@ -43,7 +46,7 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// What was sent since the last time; `whole`: all that was ever sent.
+/// What changed since the last time; `whole`: all that was ever sent.
 pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole: bool) -> Counts {
     let mut counts = Counts::default();
     settle_unknown(shared, caller, random, &mut counts).await;
@@ -64,14 +67,14 @@ pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole
     counts
 }
 
-/// What is new, and some of what is old.
+/// The ledgers that may have changed, wholly; of the requests those that were sent last, and some of the others.
 fn to_verify(shared: &Shared, random: &mut Random, whole: bool) -> (Vec<OpId>, Vec<MemberNo>) {
     let model = shared.model();
-    let from = if whole { 0 } else { model.verified_ops };
-    let mut ops: Vec<OpId> = (from..model.ops.len()).collect();
-    let old = model.verified_ops.min(from);
-    ops.extend((0..50.min(old)).map(|_| random.below(old)));
     let members = (0..model.members.len()).filter(|member| whole || model.members[*member].is_dirty).collect();
+    let count = model.ops.len();
+    let last = if whole { 0 } else { model.verified_ops.max(count.saturating_sub(LAST)) };
+    let mut ops: Vec<OpId> = (last..count).collect();
+    ops.extend((0..SAMPLE.min(last)).map(|_| random.below(last)));
     (ops, members)
 }
 
@@ -109,7 +112,10 @@ async fn settle_unknown(shared: &Shared, caller: &Caller, random: &mut Random, c
     }
     let mut ledgers: HashMap<MemberNo, HashSet<String>> = HashMap::new();
     for op in look {
-        let (call, member) = (shared.model().ops[op].call.clone(), shared.model().ops[op].member);
+        let (call, member) = {
+            let model = shared.model();
+            (model.ops[op].call.clone(), model.ops[op].member)
+        };
         let is_there = match (&call, member) {
             (Call::Enroll(request), _) => is_enrolled(caller, request).await,
             (_, Some(member)) => {
