@@ -362,10 +362,10 @@ impl Client {
             let requests: Vec<_> = sales.into_iter().map(|(_, sale)| v1::StreamPurchasesRequest { purchase: Some(sale) }).collect();
             let opened = self.caller.purchases().stream_purchases(self.caller.request(tokio_stream::iter(requests))).await;
             let Ok(mut answers) = opened.map(tonic::Response::into_inner) else { return };
-            for op in ops {
+            for op in &ops {
                 let Ok(Some(answer)) = answers.message().await else { return };
                 let result = answer.result.expect("an answer has a result");
-                self.item(op, result);
+                self.item(*op, &ops, result);
             }
         }
     }
@@ -383,16 +383,19 @@ impl Client {
             let Ok(answer) = self.caller.purchases().batch_record_purchases(request).await else { return };
             let results = answer.into_inner().results;
             assert_eq!(results.len(), ops.len(), "one result for each purchase");
-            for (op, result) in ops.into_iter().zip(results) {
-                self.item(op, result);
+            for (op, result) in ops.iter().zip(results) {
+                self.item(*op, &ops, result);
             }
         }
     }
 
-    fn item(&self, op: OpId, result: v1::PurchaseResult) {
+    /// What became of one of the purchases that were sent together.
+    fn item(&self, op: OpId, all: &[OpId], result: v1::PurchaseResult) {
         let mut model = self.shared.model();
         assert_eq!(result.request_id, model.ops[op].call.request_id(), "results are in the order of the requests");
-        model.settle(op, concluded_item(result));
+        let outcome = concluded_item(result);
+        let is_sent_once = all.iter().filter(|other| **other == op).count() == 1;
+        if is_sent_once { model.settle_only(op, outcome) } else { model.settle(op, outcome) }
     }
 
     /// Publishes rule books that differ in what they pay.
