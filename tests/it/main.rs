@@ -5,6 +5,7 @@ mod support;
 
 mod accrual;
 mod backup;
+mod crash;
 mod discretion;
 mod domain_properties;
 mod health;
