@@ -267,6 +267,21 @@ impl Disk {
         }
     }
 
+    /// All that a reader sees, by path.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![ROOT];
+        while let Some(folder) = folders.pop() {
+            for number in self.folder(folder).expect("it is a folder").names.values() {
+                match &self.nodes[number].kind {
+                    Kind::Folder(_) => folders.push(*number),
+                    Kind::File(file) => drop(files.insert(self.path(*number), file.read(0, file.len))),
+                }
+            }
+        }
+        files
+    }
+
     /// What is found when power is back.
     pub fn after_cut(&self, left: Left, dice: &mut Dice) -> Self {
         let moment = match left {

@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -215,7 +215,7 @@ struct Adapter {
 
 impl Adapter {
     fn drive(&self) -> MutexGuard<'_, Drive> {
-        self.drive.lock().unwrap()
+        self.drive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -467,7 +467,7 @@ impl Mounted {
     }
 
     pub fn drive(&self) -> MutexGuard<'_, Drive> {
-        self.drive.lock().unwrap()
+        self.drive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nothing is read or written from now on.

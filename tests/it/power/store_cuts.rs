@@ -21,7 +21,7 @@ use crate::support::histories::{World, adjustment, hours, program_id, purchase};
 
 /// Small segments and a small bound: segments change and rows are written out all the time.
 pub fn options() -> Options {
-    Options { segment_bytes: 6 << 10, overlay_bytes: 24 << 10, sled_cache_bytes: 1 << 20, ..Options::default() }
+    Options { segment_bytes: 6 << 10, overlay_bytes: 4 << 10, sled_cache_bytes: 1 << 20, ..Options::default() }
 }
 
 /// From the environment, so that a run can be repeated, or by the clock.
@@ -194,7 +194,23 @@ impl Drop for Told {
     }
 }
 
-fn cut_at(moment: Option<Moment>, seed: u64, left: Left) -> u64 {
+/// Tables that are marked as clean are those that readers saw, at any moment. True: they were so marked.
+fn clean_tables_are_durable(disk: &Disk, dice: &mut Dice) -> bool {
+    let is_table = |path: &String| path.contains("/tables/") && !path.contains("CHECKPOINT");
+    let mut durable = disk.after_cut(Left::Nothing, dice).files();
+    let is_clean = durable.get("data/tables/CHECKPOINT").is_some_and(|mark| mark.starts_with(b"clean"));
+    if is_clean {
+        let mut seen = disk.files();
+        seen.retain(|path, _| is_table(path));
+        durable.retain(|path, _| is_table(path));
+        let differ: Vec<&String> = seen.keys().filter(|path| durable.get(*path) != seen.get(*path)).collect();
+        assert!(durable == seen, "the tables are marked as clean, but {differ:?} would not be what they are after a cut");
+    }
+    is_clean
+}
+
+/// Gives the number of fsyncs, and whether the tables were clean at the cut.
+fn cut_at(moment: Option<Moment>, seed: u64, left: Left) -> (u64, bool) {
     let mut dice = Dice(seed);
     let mut story = Story::new();
     let mounted = Mounted::new(Drive { plan: Plan { cut: moment, ..Plan::default() }, ..Drive::default() });
@@ -202,11 +218,12 @@ fn cut_at(moment: Option<Moment>, seed: u64, left: Left) -> u64 {
     let drive = mounted.drive();
     let _told = Told(format!("seed {seed}, cut at {moment:?}, left {left:?}; before it:\n{}", drive.told()));
     let syncs = drive.syncs;
+    let was_clean = clean_tables_are_durable(&drive.disk, &mut dice);
     let disk = drive.disk.after_cut(left, &mut dice);
     drop(drive);
     drop(mounted);
     recover(&mut story, disk, &mut dice);
-    syncs
+    (syncs, was_clean)
 }
 
 const WHAT: &str = "that nothing acknowledged is lost when the power is cut";
@@ -218,19 +235,20 @@ fn power_is_cut_at_every_fsync() {
     }
     let (seed, long) = (seed(), is_long());
     println!("LOYALTYD_TEST_SEED={seed}");
-    let syncs = cut_at(None, seed, Left::Everything);
+    let (syncs, _) = cut_at(None, seed, Left::Everything);
     assert!(syncs > 60, "{syncs}");
     let mut dice = Dice::child(seed, 0);
-    let mut cuts = 0;
+    let (mut cuts, mut clean) = (0, 0);
     for number in 0..syncs {
         for moment in [Moment::BeforeSync(number), Moment::AfterSync(number)] {
             if long || dice.below(5) == 0 {
-                cut_at(Some(moment), seed, dice.one_of(&Left::ALL));
+                let (_, was_clean) = cut_at(Some(moment), seed, dice.one_of(&Left::ALL));
                 cuts += 1;
+                clean += u64::from(was_clean);
             }
         }
     }
-    println!("{cuts} cuts at {syncs} fsyncs: nothing lost");
+    println!("{cuts} cuts at {syncs} fsyncs, {clean} of them with clean tables: nothing lost");
 }
 
 #[test]
@@ -255,6 +273,7 @@ fn power_is_cut_again_and_again() {
             mounted.switch_off();
             let drive = mounted.drive();
             let _told = Told(format!("seed {seed}, story {number}, cut at {cut:?}, left {left:?}; before it:\n{}", drive.told()));
+            clean_tables_are_durable(&drive.disk, &mut dice);
             early += u64::from(drive.syncs < 10);
             disk = drive.disk.after_cut(left, &mut dice);
             drop(drive);
