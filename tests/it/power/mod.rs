@@ -3,4 +3,7 @@
 mod dice;
 mod disk;
 mod mount;
+mod server;
+mod server_cuts;
 mod store_cuts;
+mod till;

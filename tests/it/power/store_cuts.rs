@@ -183,7 +183,7 @@ fn recover(story: &mut Story, disk: Disk, dice: &mut Dice) -> Mounted {
     mounted
 }
 
-struct Told(String);
+pub struct Told(pub String);
 
 /// Says what led to a failure.
 impl Drop for Told {
@@ -263,6 +263,7 @@ fn power_is_cut_again_and_again() {
     for number in 0..stories {
         let mut dice = Dice::child(seed, number);
         let mut story = Story::new();
+        let mut told = Told(format!("seed {seed}, story {number}"));
         let mut disk = Disk::default();
         for _ in 0..cuts {
             let bound = dice.one_of(&[60, 600, 600]);
@@ -272,7 +273,7 @@ fn power_is_cut_again_and_again() {
             live_through(&mut story, &mounted, 60, &mut dice);
             mounted.switch_off();
             let drive = mounted.drive();
-            let _told = Told(format!("seed {seed}, story {number}, cut at {cut:?}, left {left:?}; before it:\n{}", drive.told()));
+            told.0 = format!("seed {seed}, story {number}, cut at {cut:?}, left {left:?}; before it:\n{}", drive.told());
             clean_tables_are_durable(&drive.disk, &mut dice);
             early += u64::from(drive.syncs < 10);
             disk = drive.disk.after_cut(left, &mut dice);
