@@ -143,6 +143,10 @@ impl From<LedgerError> for Refusal {
                 let refusal = Self::new(Code::ResourceExhausted, "QUEUE_FULL", message);
                 Self { retry_delay: Some(retry_delay), ..refusal }
             }
+            LedgerError::NoSpace { retry_delay } => {
+                let refusal = Self::new(Code::ResourceExhausted, "DISK_FULL", message);
+                Self { retry_delay: Some(retry_delay), ..refusal }
+            }
             LedgerError::Closing => Self::stopping(),
             LedgerError::Store(error) => Self::internal(&error),
         }
