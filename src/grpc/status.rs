@@ -150,6 +150,10 @@ impl From<LedgerError> for Refusal {
                 let refusal = Self::new(Code::ResourceExhausted, "QUEUE_FULL", message);
                 Self { retry_delay: Some(retry_delay), ..refusal }
             }
+            LedgerError::NoSpace { retry_delay } => {
+                let refusal = Self::new(Code::ResourceExhausted, "DISK_FULL", message);
+                Self { retry_delay: Some(retry_delay), ..refusal }
+            }
             LedgerError::Closing => Self::stopping(),
             LedgerError::Store(StoreError::OtherStore) => Self::new(Code::FailedPrecondition, "BACKUP_OF_OTHER_STORE", message),
             LedgerError::Store(StoreError::OtherHistory { commit }) => {
@@ -159,6 +163,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::Store(
                 error @ (StoreError::Damaged(_)
                 | StoreError::Io { .. }
+                | StoreError::NoSpace { .. }
                 | StoreError::InUse(_)
                 | StoreError::Fold(_)
                 | StoreError::Tables(_)

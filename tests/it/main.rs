@@ -14,6 +14,7 @@ mod late_sales;
 mod ledger;
 mod member;
 mod points;
+mod power;
 mod purchase;
 mod races;
 mod refused_input;
