@@ -291,6 +291,18 @@ fn a_backup_taken_again_fetches_only_what_is_missing() {
     assert!(paths[..paths.len() - 1].iter().all(|path| is_compressed(path)));
     restore(&place(&backup), &shop.path("restored"), Until::End).expect("it is restored");
     shop.world.check(&open(&shop.path("restored")));
+    // A closed segment that is damaged can be taken from there, compressed or not.
+    let data = shop.data();
+    let Shop { folder: _folder, world, store, .. } = shop;
+    drop(store);
+    for place in [1, paths.len() - 2] {
+        let victim = data.join("journal").join(paths[place].file_name().expect("a name"));
+        fs::write(&victim, fs::read(&victim).expect("a segment is read").split_at(150).0).expect("a segment is written");
+        let _ = fs::remove_dir_all(data.join("tables"));
+        assert!(message(EmbeddedStore::open(&data, options())).contains("restore"));
+        fs::copy(&paths[place], &victim).expect("a segment is copied");
+    }
+    world.check(&open(&data));
 }
 
 #[test]
