@@ -4,13 +4,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::StreamExt;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     config::Config,
     contract::v1,
     domain::{Fingerprint, Request, RequestId},
-    grpc::{self, Gate, Health},
+    grpc::{self, Gate, Gathering, Health},
     ledger::{Clock, Ledger, LedgerError},
     store::{
         StoreError,
@@ -65,6 +66,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let gate = Arc::new(Gate::default());
     let health = Health::starting().await;
     let (stop, stopped) = oneshot::channel::<()>();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(|connection| connection.map(Gathering::new));
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
@@ -73,7 +75,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_routes(grpc::routes(&gate, &health))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(incoming, async {
             // A dropped sender means the same: stop.
             let _ = stopped.await;
         });

@@ -4,6 +4,7 @@
 mod convert;
 mod explain;
 mod gate;
+mod gathering;
 mod health;
 mod member;
 mod observe;
@@ -31,6 +32,7 @@ use convert::{Mistakes, Path};
 use status::Refusal;
 
 pub use gate::Gate;
+pub use gathering::Gathering;
 pub use health::Health;
 
 /// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
