@@ -294,15 +294,42 @@ fn a_missing_newest_segment_refuses() {
     assert!(refusal(folder.path()).contains("commit 41"));
 }
 
-/// Overwrites values in the look-up tables, which nobody has open.
+/// Overwrites values of rows in the look-up tables, which nobody has open.
 fn spoil(folder: &Path, which: impl Fn(&[u8]) -> bool) {
     let db = sled::open(folder.join("tables/sled")).expect("sled opens");
-    let keys: Vec<_> = db.iter().keys().map(|key| key.expect("a key is read")).filter(|key| which(key)).collect();
-    assert!(!keys.is_empty());
-    for key in keys {
-        db.insert(key, &b"\xffrubbish"[..]).expect("a row is written");
+    let mut spoiled = 0;
+    for leaf in db.iter().map(|leaf| leaf.expect("a leaf is read")).filter(|(key, _)| &**key != b"a") {
+        let mut rows = rows(&leaf.1);
+        for (_, value) in rows.iter_mut().filter(|(key, _)| which(key)) {
+            *value = b"\xffrubbish".to_vec();
+            spoiled += 1;
+        }
+        let mut bytes = Vec::new();
+        for (key, value) in rows {
+            bytes.extend([0, key.len() as u8]);
+            bytes.extend(key);
+            prost::encoding::encode_varint(value.len() as u64, &mut bytes);
+            bytes.extend(value);
+        }
+        db.insert(leaf.0, bytes).expect("a leaf is written");
     }
-    db.flush().expect("rows are written");
+    assert!(spoiled > 0);
+    db.flush().expect("leaves are written");
+}
+
+/// Keys and values of a leaf, as `leaves.rs` packs them.
+fn rows(mut leaf: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let number = |leaf: &mut &[u8]| prost::encoding::decode_varint(leaf).expect("a number") as usize;
+    while !leaf.is_empty() {
+        let (shared, own) = (number(&mut leaf), number(&mut leaf));
+        let key = [&rows.last().map_or(&[][..], |(key, _)| key)[..shared], &leaf[..own]].concat();
+        leaf = &leaf[own..];
+        let length = number(&mut leaf);
+        rows.push((key, leaf[..length].to_vec()));
+        leaf = &leaf[length..];
+    }
+    rows
 }
 
 #[test]

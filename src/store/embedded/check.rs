@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{
     EmbeddedStore, Engine, Options,
     decode::{self, Malformed},
-    rows::RowKey,
+    journal::Appender,
+    rows::{self, RowKey},
     segment::io_error,
     tables::Tables,
 };
@@ -116,15 +117,19 @@ pub fn check(folder: &Path, options: &Options) -> Result<Report, StoreError> {
     let writer = store.writer.lock().map_err(|_| super::panicked())?;
     let path = folder.join(FOLDED);
     remove(&path)?;
-    let report = fold_and_compare(&store.engine, &path, options, writer.appender.last_seq());
+    let report = fold_and_compare(&store.engine, &path, options, &writer.appender);
     remove(&path)?;
     report
 }
 
-fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64) -> Result<Report, StoreError> {
+fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, appender: &Appender) -> Result<Report, StoreError> {
+    let (last, newest) = (appender.last_seq(), rows::generation(appender.segment_index()));
     let tables = Tables::open(path, options.sled_cache_bytes).map_err(StoreError::Tables)?;
-    let folded = Engine::start(path, options, &stored.parts, tables)?;
+    let folded = Engine::start(path, options, &stored.parts, tables, newest)?;
     let entries = folded.replay(0, last)?;
+    // Rows that are written are walked along faster.
+    stored.overlay.drain()?;
+    folded.overlay.drain()?;
     let mut report = Report { commits: last, entries, ..Report::default() };
     compare(stored, &folded, &mut report)?;
     report.programs = totals(&folded)?;

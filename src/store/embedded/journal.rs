@@ -60,6 +60,8 @@ pub(super) struct Appended {
     pub(super) seq: u64,
     pub(super) hash: Hash,
     pub(super) segment: u64,
+    /// Number of the segment, from 1.
+    pub(super) segment_index: u64,
     /// Of the payload in the segment.
     pub(super) payload_offset: u64,
 }
@@ -246,6 +248,11 @@ impl Appender {
         self.next_seq - 1
     }
 
+    /// Number of the segment that is written to, from 1.
+    pub(super) fn segment_index(&self) -> u64 {
+        self.segment.header.index
+    }
+
     pub(super) fn last_hash(&self) -> Hash {
         self.last_hash
     }
@@ -302,6 +309,7 @@ impl Appender {
             seq: self.next_seq,
             hash,
             segment: self.segment.header.first_seq,
+            segment_index: self.segment.header.index,
             payload_offset: self.offset + RECORD_HEADER as u64,
         };
         self.offset += record.len() as u64;

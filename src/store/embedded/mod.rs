@@ -72,23 +72,25 @@
 //!
 //! # Rows
 //!
-//! All in sled's default tree. P is the programme's number (4 bytes), M the member's id (16 bytes). Hashes are BLAKE3 keyed with the
-//! index key, 32 bytes, the first 16 of them in the key; what is found by one is compared with what was asked for. Messages are those of
-//! `tables.proto`. A place is: CRC of the bytes there (4 bytes), then as varints the number of the segment's first commit, the offset in
-//! the segment, the length.
+//! P is the programme's number (4 bytes), M the member's id (16 bytes), G the generation of the index (4 bytes): number of the segment
+//! that the commit is in, divided by 64. Hashes are BLAKE3 keyed with the index key, 32 bytes, the first 16 of them in the key; what is
+//! found by one is compared with what was asked for. Messages are those of `tables.proto`. A place is: CRC of the bytes there (4 bytes),
+//! then as varints the number of the segment's first commit, the offset in the segment, the length.
 //!
 //! | key | value |
 //! |---|---|
-//! | `a` | `AppliedRow`: the last commit whose rows are all there |
 //! | `g` P | id of the programme; numbers are given in the order in which the journal first names the programmes |
 //! | `i` P hash of `i`, programme id, 0, kind (1 byte), value | M, the rest of the hash |
 //! | `m` P M 0 | `HeaderRow` |
-//! | `m` P M 1 | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
-//! | `m` P M 2, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never), lot (8 bytes) | `LotRow` |
-//! | `m` P M 3, sequence (8 bytes) | place of the `Entry` |
-//! | `o` P hash of `o`, store id, 0, order id | `PurchaseRow` |
-//! | `r` P hash of `r`, request id | `RequestRow` |
+//! | `m` P M 1, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never), lot (8 bytes) | `LotRow` |
+//! | `m` P M 2, sequence (8 bytes) | place of the `Entry` |
+//! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
+//! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
+//! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
+//!
+//! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
+//! `AppliedRow`, the last commit whose rows are all there.
 //!
 //! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
 //! the group in `REDO` again before anything is read. So a
@@ -101,6 +103,8 @@ mod decode;
 mod encode;
 mod journal;
 mod keys;
+mod layer;
+mod leaves;
 mod overlay;
 mod programs;
 mod reads;
@@ -112,6 +116,7 @@ mod segment;
 mod tables;
 mod trust;
 mod unit;
+mod view;
 mod warm;
 mod wire;
 
@@ -177,9 +182,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            overlay_bytes: 512 << 20,
+            overlay_bytes: 1 << 30,
             sled_cache_bytes: 256 << 20,
-            header_cache_bytes: 256 << 20,
+            header_cache_bytes: 2 << 30,
             operator_key: None,
         }
     }

@@ -5,25 +5,23 @@
 //! tables' until all of them are written, so nobody sees them half written.
 
 use std::{
-    collections::BTreeMap,
-    iter::Peekable,
-    ops::Bound,
-    sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use super::{
     absent::Absent,
-    rows::{Change, RowKey},
+    layer::Layer,
+    rows::{self, Change, Generation, RowKey},
     tables::Tables,
+    view::View,
     warm::Warm,
 };
 use crate::store::StoreError;
 
-type Rows = BTreeMap<RowKey, Option<Box<[u8]>>>;
-
-/// What a row costs in memory beside its value.
-const ROW_COST: usize = 96;
 /// Rows are written when nothing was committed for so long, or when they fill half of the bound.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,12 +37,14 @@ pub(super) struct Overlay {
     bound: usize,
     warm: Warm,
     absent: Absent,
+    /// The newest one that any row of the index is in.
+    generation: AtomicU32,
 }
 
 #[derive(Default)]
-struct Layers {
-    upper: Rows,
-    lower: Arc<Rows>,
+pub(super) struct Layers {
+    pub(super) upper: Layer,
+    pub(super) lower: Arc<Layer>,
     /// The tables' own row after the upper layer is written.
     applied: Box<[u8]>,
 }
@@ -62,10 +62,19 @@ struct Progress {
 }
 
 impl Overlay {
-    pub(super) fn new(tables: Tables, bound: usize, warm_bytes: usize) -> Self {
-        let (layers, progress) = (RwLock::default(), Mutex::default());
-        let warm = Warm::new(warm_bytes);
-        Self { tables, layers, progress, wake: Condvar::new(), written: Condvar::new(), bound, warm, absent: Absent::default() }
+    /// `newest`: generation of the index that the tables may have rows in.
+    pub(super) fn new(tables: Tables, newest: Generation, bound: usize, warm_bytes: usize) -> Self {
+        Self {
+            tables,
+            layers: RwLock::default(),
+            progress: Mutex::default(),
+            wake: Condvar::new(),
+            written: Condvar::new(),
+            bound,
+            warm: Warm::new(warm_bytes),
+            absent: Absent::default(),
+            generation: AtomicU32::new(newest),
+        }
     }
 
     pub(super) fn tables(&self) -> &Tables {
@@ -88,14 +97,14 @@ impl Overlay {
     }
 
     /// Lets readers see a durable commit. `applied` is what the tables' own row must say once its rows are written.
-    pub(super) fn publish(&self, changes: Vec<Change>, applied: Box<[u8]>) {
-        let bytes = changes.iter().map(|(_, value)| ROW_COST + value.as_ref().map_or(0, |value| value.len())).sum::<usize>();
+    pub(super) fn publish(&self, generation: Generation, changes: Vec<Change>, applied: Box<[u8]>) {
         changes.iter().filter_map(|(key, _)| key.looked_up_hash()).for_each(|hash| self.absent.insert(&hash));
         // Both locks, always in this order: what waits is counted exactly.
         let mut progress = self.progress();
         let mut layers = self.layers.write().expect("nobody panics while holding the layers");
-        layers.upper.extend(changes);
+        let bytes = changes.into_iter().map(|change| layers.upper.put(change)).sum::<usize>();
         layers.applied = applied;
+        self.generation.fetch_max(generation, Ordering::Release);
         drop(layers);
         progress.waiting_bytes += bytes;
         progress.published += 1;
@@ -117,21 +126,44 @@ impl Overlay {
         Ok(())
     }
 
-    /// Puts the requests and orders of the tables into the filter; what is published meanwhile comes by itself.
-    pub(super) fn fill_filter(&self) {
+    /// Reads the tables once: the requests and orders for the filter, and as many headers as are kept in memory. What is published
+    /// meanwhile comes by itself.
+    pub(super) fn warm_up(&self) {
+        // Without it all is looked up in the tables, and who looks sees the fault.
+        let _ = self.fill_filter().and_then(|()| self.fill_warm());
+    }
+
+    fn fill_filter(&self) -> Result<(), StoreError> {
         for range in RowKey::looked_up_ranges() {
             for (count, row) in self.tables.scan(&range.start, &range.end).enumerate() {
-                match row {
-                    Ok((key, _)) => key.looked_up_hash().iter().for_each(|hash| self.absent.insert(hash)),
-                    // Without the filter all is looked up in the tables, and who looks sees the fault.
-                    Err(_) => return,
-                }
+                row?.0.looked_up_hash().iter().for_each(|hash| self.absent.insert(hash));
                 if count % 4_096 == 0 && self.progress().stop {
-                    return;
+                    return Ok(());
                 }
             }
         }
         self.absent.set_filled();
+        Ok(())
+    }
+
+    fn fill_warm(&self) -> Result<(), StoreError> {
+        let members = RowKey::all_members();
+        let mut from = Some(members.start);
+        while let Some(first) = from.take()
+            && !self.warm.is_full()
+            && !self.progress().stop
+        {
+            // As long as the view holds the layers, what is in neither of them cannot be written: what is read here is not old.
+            let view = self.view();
+            for row in self.tables.scan(&first, &members.end).take(256) {
+                let (key, value) = row?;
+                from = Some(key.next());
+                if let rows::Space::Member { owner, own: [rows::HEADER] } = key.space() {
+                    view.keep_warm(owner, &value);
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn stop(&self) {
@@ -179,10 +211,9 @@ impl Overlay {
             layers.lower = Arc::new(std::mem::take(&mut layers.upper));
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
-        self.tables.write(rows.iter().map(|(key, value)| (key, value.as_deref())), &applied)?;
-        let headers = rows.iter().filter(|(key, _)| key.is_header());
+        self.tables.write(&rows.sorted(), &applied)?;
         // Before readers look behind the lower layer, so that none of them finds a header from before it there.
-        self.warm.put_all(headers.filter_map(|(key, value)| Some((key, value.as_deref()?))));
+        rows.headers().for_each(|(owner, header)| self.warm.put(*owner, header.into()));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
         let mut progress = self.progress();
         progress.waiting_bytes -= bytes;
@@ -199,6 +230,7 @@ impl Overlay {
             tables: &self.tables,
             warm: &self.warm,
             absent: &self.absent,
+            newest: self.generation.load(Ordering::Acquire),
         }
     }
 }
@@ -207,91 +239,5 @@ fn check(progress: &Progress) -> Result<(), StoreError> {
     match &progress.failure {
         Some(failure) => Err(StoreError::Tables(failure.clone())),
         None => Ok(()),
-    }
-}
-
-pub(super) struct View<'a> {
-    layers: RwLockReadGuard<'a, Layers>,
-    tables: &'a Tables,
-    warm: &'a Warm,
-    absent: &'a Absent,
-}
-
-impl View<'_> {
-    pub(super) fn get(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
-        if key.looked_up_hash().is_some_and(|hash| self.absent.says_absent(&hash)) {
-            return Ok(None);
-        }
-        match self.layers.upper.get(key).or_else(|| self.layers.lower.get(key)) {
-            Some(value) => Ok(value.clone()),
-            None if key.is_header() => self.header(key),
-            None => self.tables.get(key.as_bytes()),
-        }
-    }
-
-    /// What neither layer has is not being written, and cannot be as long as this view holds the layers: so what is put here is not old.
-    fn header(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
-        if let Some(value) = self.warm.get(key) {
-            return Ok(Some(value));
-        }
-        let stored = self.tables.get(key.as_bytes())?;
-        if let Some(value) = &stored {
-            self.warm.put(*key, value.clone());
-        }
-        Ok(stored)
-    }
-
-    /// Rows from `from` inclusive to `to` exclusive, in their order.
-    pub(super) fn scan(&self, from: RowKey, to: RowKey) -> impl Iterator<Item = Result<(RowKey, Box<[u8]>), StoreError>> {
-        let layers = &*self.layers;
-        Merged {
-            upper: range(&layers.upper, from, to).map(|(key, value)| (*key, value.clone())).peekable(),
-            lower: range(&layers.lower, from, to).map(|(key, value)| (*key, value.clone())).peekable(),
-            tables: self.tables.scan(&from, &to).peekable(),
-        }
-    }
-}
-
-fn range(rows: &Rows, from: RowKey, to: RowKey) -> impl Iterator<Item = (&RowKey, &Option<Box<[u8]>>)> {
-    // An empty range is no panic here.
-    let to = to.max(from);
-    rows.range((Bound::Included(from), Bound::Excluded(to)))
-}
-
-/// Three sorted sources; of rows with the same key the uppermost counts.
-struct Merged<A: Iterator, B: Iterator, C: Iterator> {
-    upper: Peekable<A>,
-    lower: Peekable<B>,
-    tables: Peekable<C>,
-}
-
-impl<A, B, C> Iterator for Merged<A, B, C>
-where
-    A: Iterator<Item = Change>,
-    B: Iterator<Item = Change>,
-    C: Iterator<Item = Result<(RowKey, Box<[u8]>), StoreError>>,
-{
-    type Item = Result<(RowKey, Box<[u8]>), StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let stored = match self.tables.peek() {
-                Some(Err(_)) => return self.tables.next(),
-                Some(Ok((key, _))) => Some(*key),
-                None => None,
-            };
-            let upper = self.upper.peek().map(|(key, _)| *key);
-            let lower = self.lower.peek().map(|(key, _)| *key);
-            let key = [upper, lower, stored].into_iter().flatten().min()?;
-            // Each source that has the key moves on; the uppermost gives the value.
-            let stored = self.tables.next_if(|row| row.as_ref().is_ok_and(|(found, _)| *found == key));
-            let lower = self.lower.next_if(|(found, _)| *found == key);
-            let upper = self.upper.next_if(|(found, _)| *found == key);
-            match upper.or(lower) {
-                Some((_, Some(value))) => return Some(Ok((key, value))),
-                Some((_, None)) => {}
-                None => return stored,
-            }
-        }
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::RwLock};
 
 use super::{
-    overlay::View,
     rows::{Change, ProgramNumber, RowKey},
+    view::View,
 };
 use crate::{
     domain::ProgramId,

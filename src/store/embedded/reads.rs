@@ -6,9 +6,9 @@ use super::{
     EmbeddedStore, Engine, decode,
     decode::{Malformed, Unreadable, Unseal as _},
     journal::Position,
-    overlay::View,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored,
+    view::View,
 };
 use crate::{
     domain::{
@@ -29,7 +29,7 @@ impl Engine {
 
     /// The header alone.
     pub(super) fn bare_member(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Option<Member>, StoreError> {
-        let Some(row) = view.get(&RowKey::header(number, &key.member))? else { return Ok(None) };
+        let Some(row) = view.header(number, &key.member)? else { return Ok(None) };
         Ok(Some(Member { key: key.clone(), header: decode::header(&row)?, person: None, lots: Default::default() }))
     }
 
@@ -106,7 +106,7 @@ impl Engine {
     fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(None) };
         let view = self.overlay.view();
-        let Some(row) = view.get(&RowKey::request(number, &self.index.request(request)))? else { return Ok(None) };
+        let Some(row) = view.looked_up(&rows::looked_up_request(number, &self.index.request(request)))? else { return Ok(None) };
         let row = stored::RequestRow::decode(&*row).map_err(|_| Malformed("a request's row"))?;
         // What was stored is asked whether it is this request: two ids can have the same hash, however unlikely.
         if row.published_version != 0 {
@@ -128,7 +128,7 @@ impl Engine {
     fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(None) };
         let view = self.overlay.view();
-        let Some(row) = view.get(&RowKey::order(number, &self.index.order(order)))? else { return Ok(None) };
+        let Some(row) = view.looked_up(&rows::looked_up_order(number, &self.index.order(order)))? else { return Ok(None) };
         let row = stored::PurchaseRow::decode(&*row).map_err(|_| Malformed("a purchase's row"))?;
         let member = decode::member_id(&row.member_id)?;
         let position = position(view.get(&RowKey::entry(number, &member, row.entry_sequence))?)?;
@@ -158,17 +158,7 @@ impl Engine {
 
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(Vec::new()) };
-        let mut from = after.map_or(RowKey::before_members(number), |after| RowKey::behind_member(number, &after));
-        let view = self.overlay.view();
-        let mut members = Vec::new();
-        while members.len() < limit {
-            // The first row of each member is its header; the rest of its rows is skipped over.
-            let Some(row) = view.scan(from, RowKey::behind_members(number)).next() else { break };
-            let member = row?.0.header_member().ok_or(Malformed("a member without a header's row"))?;
-            from = RowKey::behind_member(number, &member);
-            members.push(member);
-        }
-        Ok(members)
+        self.overlay.view().members(number, after, limit)
     }
 
     fn publications(&self) -> Result<Vec<Publication>, StoreError> {

@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write as _},
+    io::{self, Write as _},
     path::Path,
 };
 
@@ -15,34 +15,39 @@ use super::{rows::RowKey, segment::io_error};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 8] = b"LOYREDO\n";
-/// Magic, length of the rows, length of the tables' own row.
-const HEADER: usize = 8 + 8 + 4;
+/// Behind the rows and the tables' own row: length of the rows, CRC of all before it.
+const LENGTH: usize = 8;
 const CRC: usize = 4;
+/// Bytes that are written at a time.
+const PART: usize = 1 << 20;
 
-/// Rows in their order, and the tables' own row.
+/// Rows, and the tables' own row.
 pub(super) struct Redo {
     bytes: Vec<u8>,
     rows: std::ops::Range<usize>,
 }
 
 /// Writes the file anew.
-pub(super) fn write<'a>(path: &Path, rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
-    let mut bytes = vec![0; HEADER];
-    for (key, value) in rows {
-        put(&mut bytes, Some(key.as_bytes()));
-        put(&mut bytes, value);
-    }
-    let length = (bytes.len() - HEADER) as u64;
-    bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..16].copy_from_slice(&length.to_le_bytes());
-    bytes[16..20].copy_from_slice(&(applied.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(applied);
-    let crc = crc32c::crc32c(&bytes);
+pub(super) fn write<'a>(path: &Path, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
     let write = || {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&bytes)?;
-        file.write_all(&crc.to_le_bytes())?;
-        file.flush()
+        let mut file = File::create(path)?;
+        let (mut bytes, mut crc, mut length) = (MAGIC.to_vec(), 0, 0);
+        for (key, value) in rows {
+            put(&mut bytes, Some(key.as_bytes()));
+            put(&mut bytes, value);
+            if bytes.len() >= PART {
+                crc = crc32c::crc32c_append(crc, &bytes);
+                length += bytes.len();
+                file.write_all(&bytes)?;
+                bytes.clear();
+            }
+        }
+        length = length + bytes.len() - MAGIC.len();
+        bytes.extend_from_slice(applied);
+        bytes.extend_from_slice(&(length as u64).to_le_bytes());
+        crc = crc32c::crc32c_append(crc, &bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        file.write_all(&bytes)
     };
     write().map_err(|source| io_error("writing", path, source))
 }
@@ -67,23 +72,24 @@ pub(super) fn read(path: &Path) -> Result<Option<Redo>, StoreError> {
 impl Redo {
     fn of(mut bytes: Vec<u8>) -> Option<Self> {
         let crc = bytes.split_off(bytes.len().checked_sub(CRC)?);
-        if bytes.len() < HEADER || !bytes.starts_with(MAGIC) || crc != crc32c::crc32c(&bytes).to_le_bytes() {
+        if !bytes.starts_with(MAGIC) || crc != crc32c::crc32c(&bytes).to_le_bytes() {
             return None;
         }
-        let length = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
-        let end = HEADER.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= bytes.len())?;
-        Some(Self { bytes, rows: HEADER..end })
+        let length = bytes.split_off(bytes.len().checked_sub(LENGTH)?);
+        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
+        let end = MAGIC.len().checked_add(length).filter(|end| *end <= bytes.len())?;
+        Some(Self { bytes, rows: MAGIC.len()..end })
     }
 
     pub(super) fn applied(&self) -> &[u8] {
         &self.bytes[self.rows.end..]
     }
 
-    /// Keys and values in their order; no value: the row goes.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// As they were written; no value: the row goes.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&[u8]>)> {
         let mut rest = &self.bytes[self.rows.clone()];
         std::iter::from_fn(move || {
-            let key = take(&mut rest)??;
+            let key = RowKey::from_bytes(take(&mut rest)??)?;
             let value = take(&mut rest)?;
             Some((key, value))
         })
@@ -113,10 +119,10 @@ mod tests {
         let path = folder.path().join("redo");
         assert!(read(&path).expect("a read").is_none());
         let keys = [RowKey::program(1), RowKey::program(2), RowKey::program(3)];
-        let rows = [(&keys[0], Some(&b"one"[..])), (&keys[1], None), (&keys[2], Some(&b""[..]))];
+        let rows = [(keys[0], Some(&b"one"[..])), (keys[1], None), (keys[2], Some(&b""[..]))];
         write(&path, rows.into_iter(), b"applied").expect("a write");
         let redo = read(&path).expect("a read").expect("it is whole");
-        assert_eq!(redo.rows().collect::<Vec<_>>(), rows.map(|(key, value)| (key.as_bytes(), value)));
+        assert_eq!(redo.rows().collect::<Vec<_>>(), rows);
         assert_eq!(redo.applied(), b"applied");
         let whole = fs::read(&path).expect("a read");
         for length in 0..whole.len() {

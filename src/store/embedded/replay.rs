@@ -17,7 +17,7 @@ use super::{
     keys::KeyFile,
     overlay::Overlay,
     programs::Programs,
-    rows::{self, Change, ProgramNumber, RowKey},
+    rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
     segment::{Record, Segment, io_error},
     stored,
@@ -47,7 +47,7 @@ pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender
 
 fn try_to_bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
     let (tables, applied) = open_tables(folder, options, &parts.journal, &parts.keys, appender)?;
-    let engine = Engine::start(folder, options, parts, tables)?;
+    let engine = Engine::start(folder, options, parts, tables, rows::generation(appender.segment_index()))?;
     engine.replay(applied, appender.last_seq())?;
     Ok(engine)
 }
@@ -85,7 +85,7 @@ fn open_and_compare(path: &Path, options: &Options, journal: &Journal, keys: &Ke
 
 /// Outer error: the tables are no good. Inner: the journal is not.
 fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Appender) -> Result<Result<u64, StoreError>, String> {
-    let row = tables.get(rows::APPLIED).map_err(|fault| fault.to_string())?;
+    let row = tables.applied().map_err(|fault| fault.to_string())?;
     let Some(row) = row else { return Ok(Ok(0)) };
     let row = stored::AppliedRow::decode(&*row).map_err(|fault| fault.to_string())?;
     if row.store_id != keys.store_id() {
@@ -122,15 +122,16 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 }
 
 impl Engine {
-    pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables) -> Result<Self, StoreError> {
-        let overlay = Arc::new(Overlay::new(tables, options.overlay_bytes, options.header_cache_bytes));
+    /// `newest`: generation of the index that rows of the journal's last commits are in.
+    pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables, newest: Generation) -> Result<Self, StoreError> {
+        let overlay = Arc::new(Overlay::new(tables, newest, options.overlay_bytes, options.header_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
         let start = |name: &str, work: fn(&Overlay)| {
             let shared = overlay.clone();
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
             thread.map_err(|source| io_error("starting a thread for", folder, source))
         };
-        let threads = vec![start("row-writer", Overlay::write_out)?, start("filter", Overlay::fill_filter)?];
+        let threads = vec![start("row-writer", Overlay::write_out)?, start("warm-up", Overlay::warm_up)?];
         Ok(Self { parts: parts.clone(), programs, overlay, threads })
     }
 
@@ -169,20 +170,21 @@ impl Engine {
             length: u32::try_from(span.len()).expect("a part of a record is not longer than a record may be"),
             crc: crc32c::crc32c(&record.payload[span.clone()]),
         };
+        let generation = rows::generation(segment.header.index);
         let mut changes = Vec::new();
         for (place, span) in (0..).zip(&layout.publications) {
             let publication = read_publication(&record.payload[span.clone()]).map_err(|fault| damage(fault.into()))?;
             let number = self.programs.number_or_new(&publication.program, &mut changes);
-            rows::publication(&self.index, number, (record.seq, place), &publication, &position(span), &mut changes);
+            rows::publication(&self.index, generation, number, (record.seq, place), &publication, &position(span), &mut changes);
         }
         let mut count = 0;
         for change in &layout.members {
             let read = self.read_change(&record.payload, &layout, change).map_err(damage)?;
             count += read.entries.len() as u64;
             let positions = change.entries.iter().map(position).collect::<Vec<_>>();
-            self.replay_member(read, &positions, &mut changes)?;
+            self.replay_member(generation, read, &positions, &mut changes)?;
         }
-        self.overlay.publish(changes, self.applied(record.seq, &record.hash));
+        self.overlay.publish(generation, changes, self.applied(record.seq, &record.hash));
         Ok(count)
     }
 
@@ -202,13 +204,19 @@ impl Engine {
         if read.entries.is_empty() { Err(Malformed("a member's change without entries").into()) } else { Ok(read) }
     }
 
-    fn replay_member(&self, read: ReadChange, positions: &[Position], changes: &mut Vec<Change>) -> Result<(), StoreError> {
+    fn replay_member(
+        &self,
+        generation: Generation,
+        read: ReadChange,
+        positions: &[Position],
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StoreError> {
         let ReadChange { key, entries, slot } = read;
         let number = self.programs.number_or_new(&key.program, changes);
         match self.fold(number, &key, &entries)? {
-            Some(after) => self.member_rows(number, &MemberChange { entries, after }, slot, positions, changes),
+            Some(after) => self.member_rows(generation, number, &MemberChange { entries, after }, slot, positions, changes),
             None => {
-                rows::look_ups(&self.index, number, &key.member, &entries, positions, changes);
+                rows::look_ups(&self.index, generation, number, &key.member, &entries, positions, changes);
                 Ok(())
             }
         }

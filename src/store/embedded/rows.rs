@@ -18,12 +18,13 @@ use crate::{
     store::{Publication, StoreError},
 };
 
+/// Of a key; one byte is left for [`RowKey::next`].
 const LONGEST: usize = 38;
 
 /// A row's key, in the order of its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct RowKey {
-    bytes: [u8; LONGEST],
+    bytes: [u8; LONGEST + 1],
     length: u8,
 }
 
@@ -34,25 +35,39 @@ pub(super) type Change = (RowKey, Option<Box<[u8]>>);
 pub(super) type ProgramNumber = u32;
 
 /// Of the rows as a whole. Tables with another one are made again.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 pub(super) const APPLIED: &[u8] = b"a";
 const PROGRAM: u8 = b'g';
 const IDENTIFIER: u8 = b'i';
 const MEMBER: u8 = b'm';
 const ORDER: u8 = b'o';
+const PERSON: u8 = b'p';
 const REQUEST: u8 = b'r';
 const PUBLICATION: u8 = b'v';
 
-const HEADER: u8 = 0;
-const PERSON: u8 = 1;
-const LOT: u8 = 2;
-const ENTRY: u8 = 3;
+pub(super) const HEADER: u8 = 0;
+pub(super) const LOT: u8 = 1;
+const ENTRY: u8 = 2;
 /// Length of what all rows of a member have in common.
 const MEMBER_PREFIX: usize = 21;
 
+/// Which part of the index of requests and orders a row is in. Their keys are random, so a group of new ones touches the index
+/// everywhere: with parts that are each written for some time and then only read, it costs the same however long the history is.
+pub(super) type Generation = u32;
+
+/// Segments of the journal in a generation: with the usual ones some 15 million purchases.
+const GENERATION_SEGMENTS: u64 = 64;
+
+/// The one that rows of a segment's commits are in. It follows from the journal, so that a replay gives the same.
+pub(super) fn generation(segment_index: u64) -> Generation {
+    Generation::try_from(segment_index / GENERATION_SEGMENTS).expect("a journal has less than 2^32 segments")
+}
+
 impl RowKey {
+    pub(super) const EMPTY: Self = Self { bytes: [0; LONGEST + 1], length: 0 };
+
     fn new(parts: &[&[u8]]) -> Self {
-        let mut key = Self { bytes: [0; LONGEST], length: 0 };
+        let mut key = Self { bytes: [0; LONGEST + 1], length: 0 };
         for part in parts {
             let from = usize::from(key.length);
             key.bytes[from..from + part.len()].copy_from_slice(part);
@@ -64,6 +79,21 @@ impl RowKey {
     /// `None`: no row of ours has such a key.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (bytes.len() <= LONGEST).then(|| Self::new(&[bytes]))
+    }
+
+    /// The key that has the first bytes in common with this one, and then others.
+    pub(super) fn with_end(&self, shared: usize, end: &[u8]) -> Option<Self> {
+        if shared > usize::from(self.length) || shared + end.len() > LONGEST {
+            return None;
+        }
+        let mut key = Self { bytes: self.bytes, length: (shared + end.len()) as u8 };
+        key.bytes[shared..shared + end.len()].copy_from_slice(end);
+        Some(key)
+    }
+
+    /// How many bytes it has in common with another one, from the first on.
+    pub(super) fn shared(&self, other: &Self) -> usize {
+        self.as_bytes().iter().zip(other.as_bytes()).take_while(|(a, b)| a == b).count()
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -78,14 +108,6 @@ impl RowKey {
         Self::new(&[&[IDENTIFIER], &number.to_be_bytes(), &hash[..16]])
     }
 
-    pub(super) fn order(number: ProgramNumber, hash: &[u8; 32]) -> Self {
-        Self::new(&[&[ORDER], &number.to_be_bytes(), &hash[..16]])
-    }
-
-    pub(super) fn request(number: ProgramNumber, hash: &[u8; 32]) -> Self {
-        Self::new(&[&[REQUEST], &number.to_be_bytes(), &hash[..16]])
-    }
-
     pub(super) fn publication(commit: u64, place: u32) -> Self {
         Self::new(&[&[PUBLICATION], &commit.to_be_bytes(), &place.to_be_bytes()])
     }
@@ -95,7 +117,7 @@ impl RowKey {
     }
 
     pub(super) fn person(number: ProgramNumber, member: &MemberId) -> Self {
-        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[PERSON]])
+        Self::new(&[&[PERSON], &number.to_be_bytes(), &member.0])
     }
 
     pub(super) fn lot(number: ProgramNumber, member: &MemberId, lot: &LotKey) -> Self {
@@ -149,7 +171,10 @@ impl RowKey {
 
     /// Whose row it is, if a member's.
     pub(super) fn member(&self) -> Option<MemberId> {
-        let bytes = self.as_bytes().strip_prefix(&[MEMBER])?.get(4..20)?;
+        let bytes = match self.bytes[0] {
+            MEMBER | PERSON => self.as_bytes().get(5..MEMBER_PREFIX)?,
+            _ => return None,
+        };
         Some(MemberId(bytes.try_into().expect("the slice has the id's length")))
     }
 
@@ -161,8 +186,8 @@ impl RowKey {
             (ORDER, _) => "purchase",
             (REQUEST, _) => "request",
             (PUBLICATION, _) => "publication",
+            (PERSON, _) => "person",
             (MEMBER, Some(&HEADER)) => "header",
-            (MEMBER, Some(&PERSON)) => "person",
             (MEMBER, Some(&LOT)) => "lot",
             (MEMBER, Some(&ENTRY)) => "place of an entry",
             _ => "unknown row",
@@ -182,7 +207,7 @@ impl RowKey {
 
     /// The row's kind is the sealed person.
     pub(super) fn is_person(&self) -> bool {
-        self.bytes[0] == MEMBER && self.as_bytes().get(MEMBER_PREFIX) == Some(&PERSON)
+        self.bytes[0] == PERSON
     }
 
     pub(super) fn lot_key(&self) -> Option<LotKey> {
@@ -203,7 +228,7 @@ impl RowKey {
             .then(|| MemberId(rest[4..20].try_into().expect("the slice has the id's length")))
     }
 
-    /// The programme's number in the key of a row that has one.
+    /// The programme's number in the key of a row of a programme or member.
     pub(super) fn program_number(&self) -> Option<ProgramNumber> {
         let number = self.as_bytes().get(1..5)?;
         Some(u32::from_be_bytes(number.try_into().expect("the slice has the number's length")))
@@ -211,20 +236,95 @@ impl RowKey {
 
     /// Of a request or an order, which are looked up by hash, mostly in vain.
     pub(super) fn looked_up_hash(&self) -> Option<[u8; 16]> {
-        match self.bytes[0] {
-            ORDER | REQUEST => self.as_bytes()[5..].try_into().ok(),
-            _ => None,
+        match self.space() {
+            Space::LookedUp { key, .. } => Some(*key.last_chunk().expect("the hash is its end")),
+            Space::Member { .. } | Space::Other => None,
         }
+    }
+
+    /// How the layers keep it.
+    pub(super) fn space(&self) -> Space<'_> {
+        match self.as_bytes() {
+            [MEMBER, rest @ ..] if rest.len() > OWNER => {
+                let (owner, own) = rest.split_first_chunk().expect("it is longer");
+                Space::Member { owner, own }
+            }
+            [kind @ (ORDER | REQUEST), rest @ ..] if rest.len() == 4 + LOOKED_UP - 1 => {
+                let (generation, rest) = rest.split_first_chunk().expect("it is longer");
+                let mut key = [*kind; LOOKED_UP];
+                key[1..].copy_from_slice(rest);
+                Space::LookedUp { generation: Generation::from_be_bytes(*generation), key }
+            }
+            _ => Space::Other,
+        }
+    }
+
+    /// Of the entry that every member has first.
+    pub(super) fn is_first_entry(&self) -> bool {
+        self.entry_sequence() == Some(1)
+    }
+
+    pub(super) fn of_member(owner: &Owner, own: &[u8]) -> Self {
+        Self::new(&[&[MEMBER], owner, own])
+    }
+
+    pub(super) fn looked_up(generation: Generation, key: &LookedUp) -> Self {
+        Self::new(&[&key[..1], &generation.to_be_bytes(), &key[1..]])
+    }
+
+    /// The first key behind it.
+    pub(super) fn next(&self) -> Self {
+        let mut next = *self;
+        next.length += 1;
+        next
+    }
+
+    /// Where the rows of all members stand.
+    pub(super) fn all_members() -> std::ops::Range<Self> {
+        Self::new(&[&[MEMBER]])..Self::new(&[&[MEMBER + 1]])
     }
 
     /// Where the rows with a [`RowKey::looked_up_hash`] stand.
     pub(super) fn looked_up_ranges() -> [std::ops::Range<Self>; 2] {
         [ORDER, REQUEST].map(|kind| Self::new(&[&[kind]])..Self::new(&[&[kind + 1]]))
     }
+}
 
-    pub(super) fn is_header(&self) -> bool {
-        self.bytes[0] == MEMBER && usize::from(self.length) == MEMBER_PREFIX + 1 && self.bytes[MEMBER_PREFIX] == HEADER
-    }
+/// Number of the programme and id of the member.
+pub(super) type Owner = [u8; OWNER];
+const OWNER: usize = 20;
+
+/// What a request or an order is looked up by: its letter, number of the programme, hash.
+pub(super) type LookedUp = [u8; LOOKED_UP];
+const LOOKED_UP: usize = 21;
+
+pub(super) fn owner(number: ProgramNumber, member: &MemberId) -> Owner {
+    let mut owner = [0; OWNER];
+    owner[..4].copy_from_slice(&number.to_be_bytes());
+    owner[4..].copy_from_slice(&member.0);
+    owner
+}
+
+pub(super) fn looked_up_order(number: ProgramNumber, hash: &[u8; 32]) -> LookedUp {
+    looked_up(ORDER, number, hash)
+}
+
+pub(super) fn looked_up_request(number: ProgramNumber, hash: &[u8; 32]) -> LookedUp {
+    looked_up(REQUEST, number, hash)
+}
+
+fn looked_up(kind: u8, number: ProgramNumber, hash: &[u8; 32]) -> LookedUp {
+    let mut key = [kind; LOOKED_UP];
+    key[1..5].copy_from_slice(&number.to_be_bytes());
+    key[5..].copy_from_slice(&hash[..16]);
+    key
+}
+
+/// What a row's key is made of.
+pub(super) enum Space<'a> {
+    Member { owner: &'a Owner, own: &'a [u8] },
+    LookedUp { generation: Generation, key: LookedUp },
+    Other,
 }
 
 impl std::hash::Hash for RowKey {
@@ -240,6 +340,13 @@ impl PartialEq for RowKey {
 }
 
 impl Eq for RowKey {}
+
+/// In words: keys are bytes.
+impl std::fmt::Debug for RowKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.describe())
+    }
+}
 
 impl Ord for RowKey {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -304,6 +411,7 @@ pub(super) fn read_position(bytes: &[u8]) -> Result<Position, Malformed> {
 /// The look-ups that a member's new entries lead to: where they are, by request, by order, by identifier.
 pub(super) fn look_ups(
     index: &Index,
+    generation: Generation,
     number: ProgramNumber,
     member: &MemberId,
     entries: &[Entry],
@@ -312,7 +420,7 @@ pub(super) fn look_ups(
 ) {
     for (entry, position) in entries.iter().zip(positions) {
         changes.push((RowKey::entry(number, member, entry.sequence), Some(position_bytes(position))));
-        kind_look_ups(index, number, member, entry, changes);
+        kind_look_ups(index, generation, number, member, entry, changes);
     }
     for same in entries.chunk_by(|a, b| a.request.is_some() && a.request.as_ref().map(|r| &r.id) == b.request.as_ref().map(|r| &r.id)) {
         if let (Some(request), [first, ..]) = (&same[0].request, same) {
@@ -320,12 +428,20 @@ pub(super) fn look_ups(
             w.bytes(1, &member.0);
             w.uint(2, first.sequence);
             w.uint(3, same.len() as u64 - 1);
-            changes.push((RowKey::request(number, &index.request(&request.id)), Some(w.bytes.into())));
+            let key = looked_up_request(number, &index.request(&request.id));
+            changes.push((RowKey::looked_up(generation, &key), Some(w.bytes.into())));
         }
     }
 }
 
-fn kind_look_ups(index: &Index, number: ProgramNumber, member: &MemberId, entry: &Entry, changes: &mut Vec<Change>) {
+fn kind_look_ups(
+    index: &Index,
+    generation: Generation,
+    number: ProgramNumber,
+    member: &MemberId,
+    entry: &Entry,
+    changes: &mut Vec<Change>,
+) {
     let program = &entry.key.program;
     let held = |identifier: &Identifier| {
         let hash = index.identifier(program, identifier);
@@ -342,7 +458,8 @@ fn kind_look_ups(index: &Index, number: ProgramNumber, member: &MemberId, entry:
                 let mut w = Writer::default();
                 w.bytes(1, &member.0);
                 w.uint(2, entry.sequence);
-                changes.push((RowKey::order(number, &index.order(order)), Some(w.bytes.into())));
+                let key = looked_up_order(number, &index.order(order));
+                changes.push((RowKey::looked_up(generation, &key), Some(w.bytes.into())));
             }
         }
         EntryKind::ProfileUpdated { .. }
@@ -380,6 +497,7 @@ fn lot_bytes(lot: &Lot) -> Box<[u8]> {
 /// A publication's own row, and the one of its request.
 pub(super) fn publication(
     index: &Index,
+    generation: Generation,
     number: ProgramNumber,
     (commit, place): (u64, u32),
     publication: &Publication,
@@ -388,7 +506,8 @@ pub(super) fn publication(
 ) {
     changes.push((RowKey::publication(commit, place), Some(position_bytes(position))));
     let row = stored::RequestRow { published_version: publication.version, commit_seq: commit, place, ..Default::default() };
-    changes.push((RowKey::request(number, &index.request(&publication.request.id)), Some(row.encode_to_vec().into())));
+    let key = looked_up_request(number, &index.request(&publication.request.id));
+    changes.push((RowKey::looked_up(generation, &key), Some(row.encode_to_vec().into())));
 }
 
 /// The member that has an identifier, if the row is really the identifier's.

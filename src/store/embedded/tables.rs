@@ -2,6 +2,7 @@
 //! made again from it.
 
 use std::{
+    cmp::Ordering,
     fs::{self, File},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -11,7 +12,8 @@ use std::{
 };
 
 use super::{
-    redo,
+    layer::Sorted,
+    leaves, redo,
     rows::{APPLIED, RowKey},
     segment::io_error,
     trust,
@@ -20,6 +22,8 @@ use crate::store::StoreError;
 
 /// Opening takes milliseconds for each gigabyte; one that takes longer than this hangs.
 const OPENING: Duration = Duration::from_secs(120);
+/// Rows that are merged into a leaf at a time: new ones, of which any number can belong into the last leaf.
+const MAX_MERGED: usize = 4_096;
 const SLED: &str = "sled";
 const LOG: &str = "db";
 const REDO: &str = "REDO";
@@ -82,29 +86,57 @@ impl Tables {
         Ok(tables)
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
-        Ok(contained("reading", || self.db.get(key))?.map(|value| value.as_ref().into()))
+    /// How far they have come, as [`Tables::write`] was told.
+    pub(super) fn applied(&self) -> Result<Option<Box<[u8]>>, StoreError> {
+        Ok(contained("reading", || self.db.get(APPLIED))?.map(|value| value.as_ref().into()))
+    }
+
+    pub(super) fn get(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
+        let Some((_, leaf)) = self.leaf_of(key)? else { return Ok(None) };
+        for row in leaves::Rows::of(&leaf) {
+            let (found, value) = row?;
+            match found.cmp(key) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(Some(value.into())),
+                Ordering::Greater => break,
+            }
+        }
+        Ok(None)
     }
 
     /// Rows from `from` inclusive to `to` exclusive, in their order.
     pub(super) fn scan(&self, from: &RowKey, to: &RowKey) -> impl Iterator<Item = Result<(RowKey, Box<[u8]>), StoreError>> + use<> {
-        let mut rows = self.db.range(from.as_bytes()..to.as_bytes());
-        std::iter::from_fn(move || {
-            let row = contained("reading", || rows.next().transpose()).transpose()?;
-            Some(row.and_then(|(key, value)| {
-                let key = RowKey::from_bytes(&key).ok_or_else(|| StoreError::Tables("a key has no known form".to_owned()))?;
-                Ok((key, value.as_ref().into()))
-            }))
-        })
+        let mut scan = match self.leaf_of(from) {
+            Ok(leaf) => {
+                let first = leaf.map_or(*from, |(key, _)| key);
+                let leaves = self.db.range(first.as_bytes()..to.as_bytes().max(first.as_bytes()));
+                Scan { leaves, next: None, leaf: None, fault: None, from: *from, to: *to }
+            }
+            Err(fault) => Scan { leaves: self.db.range([0; 0]..), next: None, leaf: None, fault: Some(fault), from: *from, to: *from },
+        };
+        scan.start();
+        scan
     }
 
-    /// Writes rows, which come in their order, and last how far the tables have come. When the process ends in between, the next start
-    /// ends it ([`Tables::redo`]). Not in batches of sled's: those keep all readers waiting.
-    pub(super) fn write<'a>(
-        &self,
-        rows: impl Iterator<Item = (&'a RowKey, Option<&'a [u8]>)> + Clone,
-        applied: &[u8],
-    ) -> Result<(), StoreError> {
+    /// The leaf that a row is in, if it is there at all.
+    fn leaf_of(&self, key: &RowKey) -> Result<Option<(RowKey, sled::IVec)>, StoreError> {
+        let leaf = contained("reading", || self.db.range(..=key.as_bytes()).next_back().transpose())?;
+        match leaf {
+            Some((key, _)) if key == APPLIED => Ok(None),
+            Some((key, leaf)) => Ok(Some((leaf_key(&key)?, leaf))),
+            None => Ok(None),
+        }
+    }
+
+    /// Key of the leaf behind a key.
+    fn leaf_behind(&self, key: &RowKey) -> Result<Option<RowKey>, StoreError> {
+        let leaf = contained("reading", || self.db.get_gt(key.as_bytes()))?;
+        leaf.map(|(key, _)| leaf_key(&key)).transpose()
+    }
+
+    /// Writes rows, and last how far the tables have come. When the process ends in between, the next start ends it ([`Tables::redo`]).
+    /// Not in batches of sled's: those keep all readers waiting.
+    pub(super) fn write(&self, rows: &Sorted<'_>, applied: &[u8]) -> Result<(), StoreError> {
         {
             let mut mark = self.mark();
             if *mark == Mark::Clean {
@@ -114,8 +146,8 @@ impl Tables {
         }
         // sled keeps what was last written to it in memory: the redo file is all that is left of that when the process is killed.
         contained("flushing", || self.db.flush())?;
-        redo::write(&self.folder.join(REDO), rows.clone(), applied)?;
-        self.put(rows.map(|(key, value)| (key.as_bytes(), value)), applied)
+        redo::write(&self.folder.join(REDO), rows.rows(), applied)?;
+        self.put(rows.rows(), applied)
     }
 
     /// Ends a write that the end of the process cut short. Writing rows a second time changes nothing.
@@ -126,16 +158,26 @@ impl Tables {
         }
     }
 
-    fn put<'a>(&self, rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
-        contained("writing", || {
-            for (key, value) in rows {
-                match value {
-                    Some(value) => self.db.insert(key, value)?,
-                    None => self.db.remove(key)?,
-                };
+    /// Rows come in runs that each are in order. A leaf that is split gets its new neighbours first: a reader finds each row at any time,
+    /// and so does a redo of a write that was cut short in between.
+    fn put<'a>(&self, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        let mut rows = rows.peekable();
+        while let Some((first, _)) = rows.peek() {
+            let (key, leaf) = self.leaf_of(first)?.unwrap_or((*first, sled::IVec::default()));
+            let end = self.leaf_behind(&key)?;
+            let (mut last, mut left) = (key, MAX_MERGED);
+            let own = std::iter::from_fn(|| {
+                left = left.checked_sub(1)?;
+                let row = rows.next_if(|(row, _)| *row >= last && end.is_none_or(|end| *row < end))?;
+                last = row.0;
+                Some(row)
+            });
+            let merged = leaves::merge(key, &leaf, end.as_ref(), own)?;
+            for (key, leaf) in merged.into_iter().rev() {
+                contained("writing", || self.db.insert(key.as_bytes(), leaf))?;
             }
-            self.db.insert(APPLIED, applied).map(drop)
-        })
+        }
+        contained("writing", || self.db.insert(APPLIED, applied).map(drop))
     }
 
     /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
@@ -168,6 +210,88 @@ impl Tables {
     fn mark(&self) -> MutexGuard<'_, Mark> {
         self.mark.lock().expect("nobody panics while holding the mark")
     }
+}
+
+/// Walks along leaves.
+struct Scan {
+    leaves: sled::Iter,
+    /// The leaf behind the one that is read: where that ends is known by its key.
+    next: Option<(RowKey, sled::IVec)>,
+    leaf: Option<Reading>,
+    fault: Option<StoreError>,
+    from: RowKey,
+    to: RowKey,
+}
+
+struct Reading {
+    leaf: sled::IVec,
+    /// Bytes that are not read yet, and the key before them.
+    rest: usize,
+    key: RowKey,
+}
+
+impl Scan {
+    fn start(&mut self) {
+        self.next = self.take_leaf();
+        self.next_leaf();
+    }
+
+    fn take_leaf(&mut self) -> Option<(RowKey, sled::IVec)> {
+        loop {
+            match contained("reading", || self.leaves.next().transpose()) {
+                Ok(Some((key, _))) if key == APPLIED => {}
+                Ok(Some((key, leaf))) => match leaf_key(&key) {
+                    Ok(key) => return Some((key, leaf)),
+                    Err(fault) => self.fault = Some(fault),
+                },
+                Ok(None) => return None,
+                Err(fault) => self.fault = Some(fault),
+            }
+            if self.fault.is_some() {
+                return None;
+            }
+        }
+    }
+
+    fn next_leaf(&mut self) {
+        self.leaf = self.next.take().map(|(_, leaf)| Reading { rest: leaf.len(), leaf, key: RowKey::EMPTY });
+        if self.leaf.is_some() {
+            self.next = self.take_leaf();
+        }
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<(RowKey, Box<[u8]>), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.fault.is_none() {
+            let end = self.next.as_ref().map(|(key, _)| *key);
+            let reading = self.leaf.as_mut()?;
+            let mut rows = leaves::Rows::resume(&reading.leaf, reading.rest, reading.key);
+            match rows.next() {
+                Some(Ok((key, value))) if end.is_none_or(|end| key < end) => {
+                    let rest = rows.rest();
+                    let row = (key >= self.from && key < self.to).then(|| (key, value.into()));
+                    (reading.rest, reading.key) = (rest, key);
+                    if key >= self.to {
+                        self.leaf = None;
+                    }
+                    if row.is_some() {
+                        return row.map(Ok);
+                    }
+                }
+                Some(Err(fault)) => self.fault = Some(fault),
+                Some(Ok(_)) | None => self.next_leaf(),
+            }
+        }
+        self.leaf = None;
+        self.fault.take().map(Err)
+    }
+}
+
+fn leaf_key(key: &[u8]) -> Result<RowKey, StoreError> {
+    RowKey::from_bytes(key).ok_or_else(|| StoreError::Tables("a key has no known form".to_owned()))
 }
 
 /// sled's errors, and its panics, as errors of the tables.
@@ -231,16 +355,24 @@ fn sync_file(path: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::layer::Layer, *};
 
     type Row = (RowKey, Option<&'static [u8]>);
 
     fn write(tables: &Tables, rows: &[Row], applied: &[u8]) {
-        tables.write(rows.iter().map(|(key, value)| (key, *value)), applied).expect("rows are written");
+        let mut layer = Layer::default();
+        for (key, value) in rows {
+            layer.put((*key, value.map(Into::into)));
+        }
+        tables.write(&layer.sorted(), applied).expect("rows are written");
     }
 
-    fn value(tables: &Tables, key: &[u8]) -> Option<Box<[u8]>> {
+    fn value(tables: &Tables, key: &RowKey) -> Option<Box<[u8]>> {
         tables.get(key).expect("a row is read")
+    }
+
+    fn applied(tables: &Tables) -> Option<Box<[u8]>> {
+        tables.applied().expect("a row is read")
     }
 
     fn open(folder: &Path) -> Tables {
@@ -270,14 +402,14 @@ mod tests {
         write(&tables, &[(keys[0], Some(b"old")), (keys[1], Some(b"old")), (keys[2], Some(b"old"))], b"1");
         // The next group reaches the redo file, and one of its rows reaches the tables.
         let group: [Row; 3] = [(keys[0], Some(b"new")), (keys[1], None), (keys[3], Some(b"new"))];
-        redo::write(&folder.path().join(REDO), group.iter().map(|(key, value)| (key, *value)), b"2").expect("a write");
-        tables.db.insert(keys[0].as_bytes(), b"new").expect("a row is written");
-        assert_eq!(value(&tables, APPLIED).as_deref(), Some(&b"1"[..]));
+        redo::write(&folder.path().join(REDO), group.into_iter(), b"2").expect("a write");
+        tables.put(group.into_iter().take(1), b"1").expect("a row is written");
+        assert_eq!(applied(&tables).as_deref(), Some(&b"1"[..]));
         drop(tables);
         let tables = open(folder.path());
-        let found = keys.iter().map(|key| value(&tables, key.as_bytes())).collect::<Vec<_>>();
+        let found = keys.iter().map(|key| value(&tables, key)).collect::<Vec<_>>();
         assert_eq!(found, [Some(b"new"[..].into()), None, Some(b"old"[..].into()), Some(b"new"[..].into())]);
-        assert_eq!(value(&tables, APPLIED).as_deref(), Some(&b"2"[..]));
+        assert_eq!(applied(&tables).as_deref(), Some(&b"2"[..]));
     }
 
     #[test]
@@ -290,9 +422,72 @@ mod tests {
         }
         let copy = killed(folder.path());
         let left = open(copy.path());
-        assert_eq!(value(&left, APPLIED).as_deref(), Some(&[4][..]));
+        assert_eq!(applied(&left).as_deref(), Some(&[4][..]));
         for (place, key) in keys.iter().enumerate() {
-            assert!(value(&left, key.as_bytes()).is_some(), "group {place}");
+            assert!(value(&left, key).is_some(), "group {place}");
         }
+    }
+
+    fn all(tables: &Tables) -> Vec<(RowKey, Box<[u8]>)> {
+        let (from, to) = RowKey::all();
+        tables.scan(&from, &to).map(|row| row.expect("a row is read")).collect()
+    }
+
+    /// Keys and values of many rows, more than a leaf holds.
+    fn many(step: usize, value: u8) -> Vec<(RowKey, Option<Vec<u8>>)> {
+        (0..600).step_by(step).map(|number| (RowKey::publication(number as u64, 7), Some(vec![value; 100]))).collect()
+    }
+
+    #[test]
+    fn a_split_that_was_cut_short_is_made_good() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tables = open(folder.path());
+        let given = |rows: &[(RowKey, Option<Vec<u8>>)]| rows.to_vec();
+        let (old, new) = (given(&many(10, 1)), given(&many(1, 2)));
+        fn rows(rows: &[(RowKey, Option<Vec<u8>>)]) -> impl Iterator<Item = (RowKey, Option<&[u8]>)> {
+            rows.iter().map(|(key, value)| (*key, value.as_deref()))
+        }
+        tables.put(rows(&old), b"1").expect("rows are written");
+        let (key, leaf) = tables.leaf_of(&old[0].0).expect("a read").expect("there is a leaf");
+        let split = leaves::merge(key, &leaf, None, rows(&new)).expect("a leaf is merged");
+        assert!(split.len() > 3);
+        // As many of the new leaves as there may be when the process ends, from the last one on.
+        for written in (1..split.len()).rev() {
+            let (key, leaf) = &split[written];
+            tables.db.insert(key.as_bytes(), leaf.as_slice()).expect("a leaf is written");
+            let found = all(&tables);
+            assert!(found.is_sorted_by(|(a, _), (b, _)| a < b), "no row is found twice");
+            assert!(old.iter().all(|(key, _)| value(&tables, key).is_some()), "no row is lost");
+            if written == 2 {
+                tables.put(rows(&new), b"2").expect("rows are written");
+                assert_eq!(all(&tables), new.iter().map(|(key, value)| (*key, value.clone().expect("a value").into())).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn readers_find_every_row_while_leaves_are_split() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tables = open(folder.path());
+        let key = |number: u64| RowKey::publication(number, 7);
+        let steady: Vec<_> = (0..200).map(|number| (key(number * 100), Some(&[0; 50][..]))).collect();
+        tables.put(steady.iter().copied(), b"1").expect("rows are written");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (tables, done, steady) = (&tables, &done, &steady);
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert!(steady.iter().all(|(key, _)| value(tables, key).is_some()));
+                    let found = all(tables);
+                    assert!(found.is_sorted_by(|(a, _), (b, _)| a < b));
+                    assert!(steady.iter().all(|(key, _)| found.binary_search_by_key(key, |(found, _)| *found).is_ok()));
+                }
+            });
+            for round in 1..100 {
+                let rows: Vec<_> = (0..200).map(|number| (key(number * 100 + round), Some(&[1; 50][..]))).collect();
+                tables.put(rows.into_iter(), b"1").expect("rows are written");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }

@@ -9,7 +9,7 @@ use super::{
     decode::Malformed,
     encode,
     journal::{Appended, Appender, Position},
-    rows::{self, Change, ProgramNumber, RowKey},
+    rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
     segment::{Hash, MAX_PAYLOAD, RECORD_HEADER},
     stored,
@@ -62,7 +62,7 @@ impl Unit for EmbeddedUnit<'_> {
         writer.slots.write(&engine.keys)?;
         let appended = writer.appender.append(&mut writer.record)?;
         let changes = engine.watched(engine.rows(&commit, &spans, &writer.record, &appended))?;
-        engine.overlay.publish(changes, engine.applied(appended.seq, &appended.hash));
+        engine.overlay.publish(rows::generation(appended.segment_index), changes, engine.applied(appended.seq, &appended.hash));
         writer.failed = false;
         Ok(CommitSeq(appended.seq))
     }
@@ -153,10 +153,11 @@ impl Engine {
             length: u32::try_from(span.len()).expect("a part of a record is not longer than a record may be"),
             crc: crc32c::crc32c(&record[span.clone()]),
         };
+        let generation = rows::generation(appended.segment_index);
         let mut changes = Vec::with_capacity(6 * commit.members.len() + 4);
         for (place, (publication, span)) in (0..).zip(commit.publications.iter().zip(&spans.publications)) {
             let number = self.programs.number_or_new(&publication.program, &mut changes);
-            rows::publication(&self.index, number, (appended.seq, place), publication, &position(span), &mut changes);
+            rows::publication(&self.index, generation, number, (appended.seq, place), publication, &position(span), &mut changes);
         }
         let mut entry_spans = spans.entries.as_slice();
         for (change, slot) in commit.members.iter().zip(&spans.slots) {
@@ -164,7 +165,7 @@ impl Engine {
             entry_spans = rest;
             let positions = own.iter().map(position).collect::<Vec<_>>();
             let number = self.programs.number_or_new(&change.after.key.program, &mut changes);
-            self.member_rows(number, change, *slot, &positions, &mut changes)?;
+            self.member_rows(generation, number, change, *slot, &positions, &mut changes)?;
         }
         Ok(changes)
     }
@@ -172,6 +173,7 @@ impl Engine {
     /// `slot`: of the member's key, if what is personal changes.
     pub(super) fn member_rows(
         &self,
+        generation: Generation,
         number: ProgramNumber,
         change: &MemberChange,
         slot: Option<u32>,
@@ -180,7 +182,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let key = &change.after.key;
         rows::state(number, &change.entries, &change.after, changes);
-        rows::look_ups(&self.index, number, &key.member, &change.entries, positions, changes);
+        rows::look_ups(&self.index, generation, number, &key.member, &change.entries, positions, changes);
         if let (Some(slot), Some(person)) = (slot, &change.after.person) {
             let row = sealing::seal_person(&self.keys, slot, key, person)?;
             changes.push((RowKey::person(number, &key.member), Some(row.into())));
@@ -203,7 +205,7 @@ impl Engine {
             changes.push((RowKey::identifier(number, &self.index.identifier(&key.program, identifier)), None));
         }
         let seq = appender.last_seq();
-        self.overlay.publish(changes, self.applied(seq, &appender.last_hash()));
+        self.overlay.publish(0, changes, self.applied(seq, &appender.last_hash()));
         // The rows first, and durably: once the key is gone it is not known any more which ones there were.
         self.flush()?;
         self.keys.wipe(slot)?;

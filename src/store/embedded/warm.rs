@@ -1,72 +1,49 @@
-//! Headers of members that were read or written lately, as they are in the tables: a header is read with every command, and sled takes
-//! many times longer.
+//! Headers of members, as they are in the tables: a header is read with every command, and sled takes many times longer.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard},
-};
+use foldhash::fast::RandomState;
+use quick_cache::{Weighter, sync::Cache};
 
-use super::rows::RowKey;
+use super::rows::Owner;
 
-/// What a row costs in memory beside its value.
-const ROW_COST: usize = 80;
+/// What a header costs in memory beside its bytes, by measurement of the process.
+const HEADER_COST: usize = 96;
+const USUAL_HEADER: usize = 128;
 
-/// Two generations: when the younger one is half of the bound, it becomes the older one, and what was not read since is let go.
 pub(super) struct Warm {
-    generations: Mutex<Generations>,
-    /// Of bytes.
-    bound: usize,
+    headers: Cache<Owner, Box<[u8]>, ByBytes, RandomState>,
 }
 
-#[derive(Default)]
-struct Generations {
-    young: HashMap<RowKey, Box<[u8]>>,
-    old: HashMap<RowKey, Box<[u8]>>,
-    young_bytes: usize,
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Owner, Box<[u8]>> for ByBytes {
+    fn weight(&self, _: &Owner, header: &Box<[u8]>) -> u64 {
+        (HEADER_COST + header.len()) as u64
+    }
 }
 
 impl Warm {
+    /// `bound`: of bytes.
     pub(super) fn new(bound: usize) -> Self {
-        Self { generations: Mutex::default(), bound }
+        let items = bound / (HEADER_COST + USUAL_HEADER);
+        Self { headers: Cache::with(items, bound as u64, ByBytes, RandomState::default(), Default::default()) }
     }
 
-    fn generations(&self) -> MutexGuard<'_, Generations> {
-        self.generations.lock().expect("nobody panics while holding the warm rows")
+    pub(super) fn get(&self, owner: &Owner) -> Option<Box<[u8]>> {
+        self.headers.get(owner)
     }
 
-    pub(super) fn get(&self, key: &RowKey) -> Option<Box<[u8]>> {
-        let mut generations = self.generations();
-        if let Some(value) = generations.young.get(key) {
-            return Some(value.clone());
-        }
-        let value = generations.old.remove(key)?;
-        generations.put(*key, value.clone(), self.bound);
-        Some(value)
+    pub(super) fn has(&self, owner: &Owner) -> bool {
+        self.headers.contains_key(owner)
     }
 
-    pub(super) fn put(&self, key: RowKey, value: Box<[u8]>) {
-        self.generations().put(key, value, self.bound);
+    pub(super) fn put(&self, owner: Owner, header: Box<[u8]>) {
+        self.headers.insert(owner, header);
     }
 
-    pub(super) fn put_all<'a>(&self, rows: impl Iterator<Item = (&'a RowKey, &'a [u8])>) {
-        let mut generations = self.generations();
-        for (key, value) in rows {
-            generations.put(*key, value.into(), self.bound);
-        }
-    }
-}
-
-impl Generations {
-    fn put(&mut self, key: RowKey, value: Box<[u8]>, bound: usize) {
-        self.young_bytes += ROW_COST + value.len();
-        self.old.remove(&key);
-        if let Some(replaced) = self.young.insert(key, value) {
-            self.young_bytes -= ROW_COST + replaced.len();
-        }
-        if self.young_bytes > bound / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
-        }
+    /// No more can be put without another one going.
+    pub(super) fn is_full(&self) -> bool {
+        self.headers.weight() + (1 << 20) > self.headers.capacity()
     }
 }
 
@@ -74,25 +51,28 @@ impl Generations {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_read_stays_and_the_bound_holds() {
-        let warm = Warm::new(20 * (ROW_COST + 1));
-        let key = RowKey::program;
-        for number in 0..1_000 {
-            warm.put(key(number), Box::new([1]));
-            assert_eq!(warm.get(&key(0)).as_deref(), Some(&[1][..]), "row 0 after {number}");
-        }
-        assert_eq!(warm.get(&key(500)), None);
-        let generations = warm.generations();
-        assert!(generations.young.len() + generations.old.len() <= 21);
+    fn owner(number: u32) -> Owner {
+        let mut owner = Owner::default();
+        owner[..4].copy_from_slice(&number.to_be_bytes());
+        owner
     }
 
     #[test]
-    fn a_row_that_is_put_again_replaces_the_old_one() {
-        let warm = Warm::new(2 * (ROW_COST + 1));
-        warm.put(RowKey::program(1), Box::new([1]));
-        warm.put(RowKey::program(2), Box::new([1]));
-        warm.put(RowKey::program(1), Box::new([2]));
-        assert_eq!(warm.get(&RowKey::program(1)).as_deref(), Some(&[2][..]));
+    fn what_is_put_is_found_until_the_bound() {
+        let warm = Warm::new(1 << 20);
+        for number in 0..100_000 {
+            warm.put(owner(number), number.to_be_bytes().into());
+            assert_eq!(warm.get(&owner(number)).as_deref(), Some(&number.to_be_bytes()[..]), "header {number}");
+        }
+        let kept = (0..100_000).filter(|number| warm.has(&owner(*number))).count();
+        assert!((2_000..=10_486).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn a_header_that_is_put_again_replaces_the_old_one() {
+        let warm = Warm::new(1 << 20);
+        warm.put(owner(1), Box::new([1]));
+        warm.put(owner(1), Box::new([2]));
+        assert_eq!(warm.get(&owner(1)).as_deref(), Some(&[2][..]));
     }
 }

@@ -1,0 +1,205 @@
+//! Rows in memory, kept so that a commit adds its own in the shortest time: by member, and by hash. They are put in order when they are
+//! written to the tables.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
+
+use foldhash::fast::RandomState;
+
+use super::rows::{Change, Generation, HEADER, LOT, LookedUp, Owner, RowKey, Space};
+
+/// What rows cost in memory beside their values, by measurement of the process.
+const ROW_COST: usize = 64;
+const LOOKED_UP_COST: usize = 80;
+const MEMBER_COST: usize = 200;
+
+#[derive(Default)]
+pub(super) struct Layer {
+    members: HashMap<Owner, MemberRows, RandomState>,
+    /// Those of `members` that had no rows before.
+    new_members: BTreeSet<Owner>,
+    looked_up: HashMap<LookedUp, (Generation, Box<[u8]>), RandomState>,
+    others: BTreeMap<RowKey, Option<Box<[u8]>>>,
+}
+
+/// What a row's key says behind its owner, and its value; none: the row goes.
+type OwnRow = ([u8; OWN], Option<Box<[u8]>>);
+/// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros.
+const OWN: usize = 17;
+const ENTRY_OWN: usize = 9;
+
+#[derive(Default)]
+struct MemberRows {
+    header: Option<Box<[u8]>>,
+    lots: Vec<OwnRow>,
+    entries: Vec<OwnRow>,
+}
+
+impl Layer {
+    /// Gives the bytes that it takes.
+    pub(super) fn put(&mut self, (key, value): Change) -> usize {
+        let length = value.as_ref().map_or(0, |value| value.len());
+        match key.space() {
+            Space::Member { owner, own } => {
+                let mut taken = length;
+                let rows = self.members.entry(*owner).or_insert_with(|| {
+                    taken += MEMBER_COST;
+                    MemberRows::default()
+                });
+                taken += rows.put(own, value);
+                if key.is_first_entry() {
+                    self.new_members.insert(*owner);
+                }
+                taken
+            }
+            Space::LookedUp { generation, key } => {
+                let value = value.expect("what was recorded under an id stays");
+                self.looked_up.insert(key, (generation, value));
+                length + LOOKED_UP_COST
+            }
+            Space::Other => {
+                self.others.insert(key, value);
+                length + 2 * ROW_COST
+            }
+        }
+    }
+
+    /// Outer `None`: nothing is known of the row here. Inner: it is gone.
+    pub(super) fn get(&self, key: &RowKey) -> Option<Option<&[u8]>> {
+        match key.space() {
+            Space::Member { owner, own } => self.members.get(owner)?.get(own),
+            Space::LookedUp { key, .. } => self.looked_up(&key).map(Some),
+            Space::Other => self.others.get(key).map(Option::as_deref),
+        }
+    }
+
+    pub(super) fn header(&self, owner: &Owner) -> Option<&[u8]> {
+        self.members.get(owner)?.header.as_deref()
+    }
+
+    pub(super) fn looked_up(&self, key: &LookedUp) -> Option<&[u8]> {
+        self.looked_up.get(key).map(|(_, value)| &**value)
+    }
+
+    /// New members from `from` inclusive to `to` exclusive.
+    pub(super) fn new_members(&self, from: Owner, to: Owner) -> impl Iterator<Item = Owner> {
+        self.new_members.range((Bound::Included(from), Bound::Excluded(to.max(from)))).copied()
+    }
+
+    /// Rows from `from` inclusive to `to` exclusive, in their order. Those of one member are found quickly; beyond, the layer is searched.
+    pub(super) fn range(&self, from: RowKey, to: RowKey) -> Box<dyn Iterator<Item = (RowKey, Option<&[u8]>)> + '_> {
+        if let (Space::Member { owner, own: from }, Space::Member { owner: same, own: to }) = (from.space(), to.space())
+            && owner == same
+        {
+            return match self.members.get(owner) {
+                Some(rows) => Box::new(rows.range(*owner, from, to)),
+                None => Box::new(std::iter::empty()),
+            };
+        }
+        let mut rows: Vec<_> = self.sorted().rows().filter(|(key, _)| *key >= from && *key < to).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        Box::new(rows.into_iter())
+    }
+
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&Owner, &[u8])> {
+        self.members.iter().filter_map(|(owner, rows)| Some((owner, rows.header.as_deref()?)))
+    }
+
+    pub(super) fn sorted(&self) -> Sorted<'_> {
+        let mut members: Vec<_> = self.members.iter().collect();
+        members.sort_unstable_by_key(|(owner, _)| **owner);
+        let mut looked_up: Vec<_> = self.looked_up.iter().map(|(key, (generation, value))| (key, *generation, &**value)).collect();
+        looked_up.sort_unstable_by_key(|(key, generation, _)| (key[0], *generation, **key));
+        Sorted { others: &self.others, members, looked_up }
+    }
+}
+
+fn padded(own: &[u8]) -> [u8; OWN] {
+    let mut padded = [0; OWN];
+    padded[..own.len()].copy_from_slice(own);
+    padded
+}
+
+fn unpadded(own: &[u8; OWN]) -> &[u8] {
+    match own {
+        [LOT, ..] => own,
+        _ => &own[..ENTRY_OWN],
+    }
+}
+
+/// All rows of a layer, ready to be walked along.
+pub(super) struct Sorted<'a> {
+    others: &'a BTreeMap<RowKey, Option<Box<[u8]>>>,
+    members: Vec<(&'a Owner, &'a MemberRows)>,
+    looked_up: Vec<(&'a LookedUp, Generation, &'a [u8])>,
+}
+
+impl<'a> Sorted<'a> {
+    /// Three runs of rows, each in the order of its keys.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
+        let others = self.others.iter().map(|(key, value)| (*key, value.as_deref()));
+        let members = self.members.iter().flat_map(|(owner, rows)| rows.all(owner));
+        let looked_up = self.looked_up.iter().map(|(key, generation, value)| (RowKey::looked_up(*generation, key), Some(*value)));
+        others.chain(members).chain(looked_up)
+    }
+}
+
+impl MemberRows {
+    /// Gives what it takes beside the value.
+    fn put(&mut self, own: &[u8], value: Option<Box<[u8]>>) -> usize {
+        let rows = match own {
+            [kind] if *kind == HEADER => {
+                self.header = Some(value.expect("a member stays"));
+                return 0;
+            }
+            [kind, ..] if *kind == LOT => &mut self.lots,
+            _ => &mut self.entries,
+        };
+        let own = padded(own);
+        // Nearly always it is the last one.
+        let place = match rows.last() {
+            Some((last, _)) if *last >= own => rows.partition_point(|(found, _)| *found < own),
+            Some(_) | None => rows.len(),
+        };
+        if let Some((_, replaced)) = rows.get_mut(place).filter(|(found, _)| *found == own) {
+            *replaced = value;
+            return 0;
+        }
+        if rows.is_empty() {
+            // Most members have one new row of a kind at a time.
+            rows.reserve_exact(1);
+        }
+        rows.insert(place, (own, value));
+        ROW_COST
+    }
+
+    fn get(&self, own: &[u8]) -> Option<Option<&[u8]>> {
+        let rows = match own {
+            [kind] if *kind == HEADER => return self.header.as_deref().map(Some),
+            [kind, ..] if *kind == LOT => &self.lots,
+            _ => &self.entries,
+        };
+        let place = rows.binary_search_by_key(&padded(own), |(found, _)| *found).ok()?;
+        Some(rows[place].1.as_deref())
+    }
+
+    fn all<'a>(&'a self, owner: &'a Owner) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
+        let header = self.header.iter().map(|header| (RowKey::of_member(owner, &[HEADER]), Some(&**header)));
+        let row = |(own, value): &'a OwnRow| (RowKey::of_member(owner, unpadded(own)), value.as_deref());
+        header.chain(self.lots.iter().chain(&self.entries).map(row))
+    }
+
+    /// `from` and `to` are what keys say behind their owner.
+    fn range<'a>(&'a self, owner: Owner, from: &[u8], to: &[u8]) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> + use<'a> {
+        let header = self.header.as_deref().filter(|_| from <= &[HEADER][..] && &[HEADER][..] < to);
+        let part = |rows: &'a [OwnRow]| {
+            let first = rows.partition_point(|(own, _)| own[..] < *from);
+            let behind = rows.partition_point(|(own, _)| own[..] < *to);
+            rows[first..behind.max(first)].iter().map(move |(own, value)| (RowKey::of_member(&owner, unpadded(own)), value.as_deref()))
+        };
+        let header = header.map(|header| (RowKey::of_member(&owner, &[HEADER]), Some(header)));
+        header.into_iter().chain(part(&self.lots)).chain(part(&self.entries))
+    }
+}
