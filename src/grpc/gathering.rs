@@ -3,13 +3,20 @@
 //! it, and sends them together.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+};
 use tonic::transport::server::Connected;
+
+use super::valve::{MUCH, Valve};
 
 /// Bytes that wait at most; who writes more waits until they are sent.
 const ROOM: usize = 64 << 10;
@@ -23,11 +30,46 @@ pub struct Gathering<T> {
     sent: usize,
     /// Since something waits, others had their turn.
     stepped_back: bool,
+    reading: Reading,
+}
+
+/// How a connection is read while the service has too much to do.
+#[derive(Default)]
+struct Reading {
+    /// None: always at once.
+    valve: Option<Arc<Valve>>,
+    turn: Option<oneshot::Receiver<()>>,
+    /// The last time there was much to read.
+    sends_much: bool,
 }
 
 impl<T> Gathering<T> {
     pub fn new(connection: T) -> Self {
-        Self { connection, waiting: Vec::new(), sent: 0, stepped_back: false }
+        Self { connection, waiting: Vec::new(), sent: 0, stepped_back: false, reading: Reading::default() }
+    }
+
+    /// Read in turn with others while the service has too much to do.
+    pub fn with_valve(self, valve: &Arc<Valve>) -> Self {
+        Self { reading: Reading { valve: Some(Arc::clone(valve)), ..Reading::default() }, ..self }
+    }
+}
+
+impl Reading {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.sends_much
+            && self.turn.is_none()
+            && let Some(valve) = &self.valve
+        {
+            self.turn = valve.turn();
+        }
+        if let Some(turn) = &mut self.turn {
+            // Where nobody gives turns any more, none is waited for.
+            let _ = ready!(Pin::new(turn).poll(cx));
+            self.turn = None;
+        }
+        // Until it is known how much comes now.
+        self.sends_much = false;
+        Poll::Ready(())
     }
 }
 
@@ -83,7 +125,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_read(cx, buffer)
+        ready!(self.reading.poll_turn(cx));
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        self.reading.sends_much = buffer.filled().len() - before >= MUCH;
+        read
     }
 }
 

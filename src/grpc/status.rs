@@ -10,7 +10,7 @@ use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
     domain::{IdentifierKind, Rejection},
-    ledger::LedgerError,
+    ledger::{LedgerError, RETRY_DELAY},
 };
 
 /// The `domain` of every ErrorInfo.
@@ -47,6 +47,11 @@ impl Refusal {
     pub fn stopping() -> Self {
         let refusal = Self::new(Code::Unavailable, "STOPPING", "the service is stopping; try again with the same request_id");
         Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    /// The queue is full.
+    pub fn full() -> Self {
+        Self::from(LedgerError::QueueFull { retry_delay: RETRY_DELAY })
     }
 
     /// A fault of the service. What it was goes to the log, under an id that the text repeats.
