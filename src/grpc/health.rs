@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use tokio_stream::StreamExt;
     use tonic::Request;
-    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told};
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told, health_server::Health as _};
 
     #[tokio::test]
     async fn while_it_stops_watches_end_and_checks_are_answered() {
