@@ -92,9 +92,10 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
         operator_key: config.operator_key,
         ..Options::default()
     };
+    let queue = config.limits.queue;
     let opened = tokio::task::spawn_blocking(move || {
         let store = EmbeddedStore::open(&config.data, options)?;
-        Ok::<_, AppError>(Ledger::open(Arc::new(store), clock)?)
+        Ok::<_, AppError>(Ledger::open_bounded(Arc::new(store), clock, queue)?)
     });
     let ledger = opened.await??;
     for document in config.programs {

@@ -32,7 +32,10 @@ use writer::{Answer, Job, Writer};
 
 /// Commands that may wait for the writer; a purchase with many lines counts as several. More are refused with
 /// [`LedgerError::QueueFull`].
-pub const QUEUE_BOUND: usize = 8_192;
+pub const QUEUE_BOUND: u32 = 8_192;
+
+/// A queue must take the heaviest command and the largest chunk.
+pub const MIN_QUEUE: u32 = 2 * MAX_CHUNK_WEIGHT;
 
 /// Lines that a purchase may have to count as one command more.
 const LINES_PER_WEIGHT: usize = 32;
@@ -54,6 +57,7 @@ struct Inner {
     /// Unbounded by itself: `room` bounds it, counted in commands.
     queue: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
+    queue_bound: u32,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -146,11 +150,22 @@ pub enum LedgerError {
 impl Ledger {
     /// Reads the programmes and starts the writer.
     pub fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        Self::open_bounded(store, clock, QUEUE_BOUND)
+    }
+
+    /// With another bound than [`QUEUE_BOUND`]; below [`MIN_QUEUE`] it is that.
+    pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
         let programs = Arc::new(Programs::load(store.publications()?)?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
-        let room = Arc::new(Semaphore::new(QUEUE_BOUND));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, writer: Mutex::new(Some(writer)) })))
+        let queue_bound = queue_bound.max(MIN_QUEUE);
+        let room = Arc::new(Semaphore::new(queue_bound as usize));
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, writer: Mutex::new(Some(writer)) })))
+    }
+
+    /// What is in the queue or being decided, counted as the bound counts it.
+    pub fn waiting(&self) -> usize {
+        self.0.queue_bound as usize - self.0.room.available_permits()
     }
 
     pub fn now(&self) -> Timestamp {

@@ -175,6 +175,8 @@ impl Writer {
             store.begin(&names)
         };
         let unit = unit.unwrap_or_else(|error| end(&error));
+        // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
+        self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let commit = self.decide_group(&*unit, now);
         if !commit.is_empty() {
             commit_or_end(unit, commit);

@@ -12,6 +12,7 @@ mod import;
 mod late_sales;
 mod ledger;
 mod member;
+mod overload;
 mod points;
 mod purchase;
 mod races;

@@ -47,7 +47,12 @@ impl TestServer {
     }
 
     pub async fn start_in(folder: TempDir, clock: Arc<ManualClock>, programs: Vec<v1::Program>) -> Self {
-        let mut server = app::start(config(folder.path(), programs), Arc::clone(&clock) as Arc<dyn Clock>).await.expect("it starts");
+        let config = config(folder.path(), programs);
+        Self::start_with(folder, clock, config).await
+    }
+
+    pub async fn start_with(folder: TempDir, clock: Arc<ManualClock>, config: Config) -> Self {
+        let mut server = app::start(config, Arc::clone(&clock) as Arc<dyn Clock>).await.expect("it starts");
         server.ready().await.expect("it reads its ledger");
         let channel = connect(&server).await;
         Self { server, clock, channel, folder }
@@ -69,6 +74,11 @@ impl TestServer {
     pub async fn stop(self) {
         drop(self.channel);
         self.server.shutdown().await.expect("it stops in order");
+    }
+
+    /// Another connection than [`TestServer::channel`].
+    pub async fn connect(&self) -> Channel {
+        connect(&self.server).await
     }
 
     pub fn programs(&self) -> ProgramServiceClient<Channel> {
