@@ -29,6 +29,8 @@ use crate::support::{self, PROGRAM, Refused, TestServer, noon, refused, sale};
 
 const MEMBERS: usize = 40;
 const CONNECTIONS: usize = 4;
+/// Clients who send batches.
+const BATCHES: usize = 3;
 /// In flight at once, on all connections: twice what may wait.
 const CALLS: usize = 2 * MIN_QUEUE as usize;
 /// Of calls, until some of them met a full queue.
@@ -62,7 +64,7 @@ impl Busy {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let mut busy = Self { server, channels, members, batches: JoinSet::new(), recorded: 0, stop };
-        for client in 0..CONNECTIONS {
+        for client in 0..BATCHES {
             let (channel, member, stop) = (busy.server.connect().await, busy.members[0].clone(), Arc::clone(&busy.stop));
             busy.batches.spawn(send_batches(channel, client, member, stop));
         }
@@ -70,12 +72,16 @@ impl Busy {
     }
 
     /// One sale for each, all at once.
-    async fn wave(&self, orders: &[String], limit: Option<Duration>) -> Vec<(String, Result<v1::RecordPurchaseResponse, Status>)> {
+    async fn wave(
+        &self,
+        orders: &[String],
+        limit: impl Fn(usize) -> Option<Duration>,
+    ) -> Vec<(String, Result<v1::RecordPurchaseResponse, Status>)> {
         let mut calls = JoinSet::new();
         for (n, order) in orders.iter().enumerate() {
             let mut till = PurchaseServiceClient::new(self.channels[n % CONNECTIONS].clone());
             let mut request = tonic::Request::new(self.sale(order));
-            limit.into_iter().for_each(|limit| request.set_timeout(limit));
+            limit(n).into_iter().for_each(|limit| request.set_timeout(limit));
             let order = order.clone();
             calls.spawn(async move { (order, till.record_purchase(request).await.map(tonic::Response::into_inner)) });
         }
@@ -167,7 +173,7 @@ async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_
     let (mut acknowledged, mut turned_away) = (0, Vec::new());
     for wave in 0..WAVES {
         let orders: Vec<String> = (0..CALLS).map(|n| format!("wave-{wave}-{n}")).collect();
-        let (answers, is_serving) = tokio::join!(busy.wave(&orders, None), busy.is_serving());
+        let (answers, is_serving) = tokio::join!(busy.wave(&orders, |_| None), busy.is_serving());
         assert!(is_serving, "it serves, though not everybody");
         for (order, answer) in answers {
             let Err(status) = answer else {
@@ -191,7 +197,7 @@ async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_
     // Those who come back are served in the end, with the request that they had.
     busy.stop.store(true, Ordering::Relaxed);
     while !turned_away.is_empty() {
-        let again = busy.wave(&turned_away[..turned_away.len().min(200)], None).await;
+        let again = busy.wave(&turned_away[..turned_away.len().min(200)], |_| None).await;
         let served: Vec<String> = again.into_iter().filter_map(|(order, answer)| answer.ok().map(|_| order)).collect();
         acknowledged += served.len();
         turned_away.retain(|order| !served.contains(order));
@@ -205,7 +211,7 @@ async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out()
     let (mut acknowledged, mut late) = (0, Vec::new());
     for wave in 0..WAVES {
         let orders: Vec<String> = (0..200).map(|n| format!("hurry-{wave}-{n}")).collect();
-        for (order, answer) in busy.wave(&orders, Some(Duration::from_millis(5))).await {
+        for (order, answer) in busy.wave(&orders, |n| Some(Duration::from_millis(2 << (n % 8)))).await {
             match answer.as_ref().map_err(Status::code) {
                 Ok(_) => acknowledged += 1,
                 Err(Code::ResourceExhausted) => {}
@@ -276,8 +282,8 @@ async fn a_command_whose_caller_gives_up_before_it_is_decided_is_dropped() {
             _ => assert!(matches!(found, Err(LedgerError::Rejected(_))), "c-{n} is not enrolled, but {found:?}"),
         }
     }
-    assert_eq!(ledger.waiting(), 0);
     ledger.close().unwrap();
+    assert_eq!(ledger.waiting(), 0, "what was dropped takes no room");
 }
 
 fn request(id: &str) -> Request {
