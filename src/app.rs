@@ -93,6 +93,7 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
         segment_bytes: config.limits.segment_bytes,
         overlay_bytes: usize::try_from(config.limits.waiting_bytes).unwrap_or(usize::MAX),
         operator_key: config.operator_key,
+        compress: config.compress,
         ..Options::default()
     };
     let queue = config.limits.queue;

@@ -49,6 +49,10 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
     pub operator_key: Option<PathBuf>,
 
+    /// Leave the journal's files uncompressed when they are closed
+    #[arg(long, env = "LOYALTYD_NO_COMPRESSION", value_parser = switch)]
+    pub no_compression: bool,
+
     /// Seconds that calls under way have to end when the service stops
     #[arg(long, env = "LOYALTYD_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
@@ -85,6 +89,8 @@ pub struct Config {
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
+    /// Of the journal's closed files.
+    pub compress: bool,
     pub drain: Duration,
     pub limits: Limits,
 }
@@ -115,6 +121,7 @@ impl fmt::Debug for Config {
             .field("data", &self.data)
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
+            .field("compress", &self.compress)
             .field("drain", &self.drain)
             .field("limits", &self.limits)
             .finish()
@@ -159,6 +166,7 @@ impl ServeArgs {
             data: self.data.clone(),
             programs: self.rule_books()?,
             operator_key: operator_key(self.operator_key.as_deref())?,
+            compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),
             limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes, queue: self.queue },
         })

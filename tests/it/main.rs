@@ -4,6 +4,7 @@
 mod support;
 
 mod accrual;
+mod backup;
 mod crash;
 mod discretion;
 mod domain_properties;

@@ -66,6 +66,10 @@ impl TestServer {
         Self::start_in(folder, clock, vec![rule_book()]).await
     }
 
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address
+    }
+
     /// Of the store.
     pub fn data(&self) -> PathBuf {
         config(self.folder.path(), Vec::new()).data
@@ -127,6 +131,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         data: folder.join("data"),
         programs,
         operator_key: None,
+        compress: true,
         drain: Duration::from_secs(5),
         limits: Limits::default(),
     }
