@@ -4,13 +4,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::StreamExt;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     config::Config,
     contract::v1,
     domain::{Fingerprint, Request, RequestId},
-    grpc::{self, Gate, Health},
+    grpc::{self, Gate, Gathering, Health, Valve},
     ledger::{Clock, Ledger, LedgerError},
     store::{
         StoreError,
@@ -65,6 +66,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let gate = Arc::new(Gate::default());
     let health = Health::starting().await;
     let (stop, stopped) = oneshot::channel::<()>();
+    let valve = Valve::new(&gate);
+    let turns = tokio::spawn(Arc::clone(&valve).run());
+    let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
+    let services = grpc::services(&gate, &health);
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
@@ -75,12 +81,15 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .add_routes(grpc::routes(&gate, &health))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(services, incoming, async {
             // A dropped sender means the same: stop.
             let _ = stopped.await;
         });
-    let server = tokio::spawn(server);
+    let server = tokio::spawn(async move {
+        let served = server.await;
+        turns.abort();
+        served
+    });
     tracing::info!("listening on {address}");
     let drain = config.drain;
     let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));

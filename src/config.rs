@@ -65,7 +65,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_WAITING_BYTES", default_value_t = Limits::default().waiting_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 36))]
     pub waiting_bytes: u64,
 
-    /// Commands that may wait to be decided; more are refused with RESOURCE_EXHAUSTED
+    /// Commands sent one by one that may wait to be decided; more are refused with RESOURCE_EXHAUSTED
     #[arg(long, env = "LOYALTYD_QUEUE", default_value_t = Limits::default().queue, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(i64::from(MIN_QUEUE)..=1_000_000))]
     pub queue: u32,
 

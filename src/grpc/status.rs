@@ -10,7 +10,7 @@ use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
     domain::{IdentifierKind, Rejection},
-    ledger::LedgerError,
+    ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
 
@@ -54,6 +54,11 @@ impl Refusal {
         let refusal =
             Self::new(Code::ResourceExhausted, "TOO_MANY_BACKUPS", "two backups are being streamed; try again when one has ended");
         Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    /// The queue is full.
+    pub fn full() -> Self {
+        Self::from(LedgerError::QueueFull { retry_delay: RETRY_DELAY })
     }
 
     /// A fault of the service. What it was goes to the log, under an id that the text repeats.
@@ -150,6 +155,10 @@ impl From<LedgerError> for Refusal {
                 let refusal = Self::new(Code::ResourceExhausted, "QUEUE_FULL", message);
                 Self { retry_delay: Some(retry_delay), ..refusal }
             }
+            LedgerError::NoSpace { retry_delay } => {
+                let refusal = Self::new(Code::ResourceExhausted, "DISK_FULL", message);
+                Self { retry_delay: Some(retry_delay), ..refusal }
+            }
             LedgerError::Closing => Self::stopping(),
             LedgerError::Store(StoreError::OtherStore) => Self::new(Code::FailedPrecondition, "BACKUP_OF_OTHER_STORE", message),
             LedgerError::Store(StoreError::OtherHistory { commit }) => {
@@ -159,6 +168,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::Store(
                 error @ (StoreError::Damaged(_)
                 | StoreError::Io { .. }
+                | StoreError::NoSpace { .. }
                 | StoreError::InUse(_)
                 | StoreError::Fold(_)
                 | StoreError::Tables(_)

@@ -30,12 +30,16 @@ pub use clock::{Clock, ManualClock, SystemClock};
 use programs::Programs;
 use writer::{Answer, Job, Writer};
 
-/// Commands that may wait for the writer; a purchase with many lines counts as several. More are refused with
-/// [`LedgerError::QueueFull`].
-pub const QUEUE_BOUND: u32 = 8_192;
+/// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with
+/// [`LedgerError::QueueFull`]. So many wait for a tenth of a second or less on a machine of two processors: who is refused knows soon, and
+/// who is not is answered before giving up.
+pub const QUEUE_BOUND: u32 = 2_048;
 
-/// A queue must take the heaviest command and the largest chunk.
-pub const MIN_QUEUE: u32 = 2 * MAX_CHUNK_WEIGHT;
+/// A queue must take the heaviest command, with 10,000 lines.
+pub const MIN_QUEUE: u32 = 512;
+
+/// The same of commands that are submitted together, which wait for room instead. Apart, so that an import does not keep tills out.
+const BULK_BOUND: usize = 4_096;
 
 /// Lines that a purchase may have to count as one command more.
 const LINES_PER_WEIGHT: usize = 32;
@@ -44,7 +48,10 @@ const LINES_PER_WEIGHT: usize = 32;
 const MAX_CHUNK_WEIGHT: u32 = 512;
 
 /// How long a caller should wait before it tries a full queue again.
-const RETRY_DELAY: Duration = Duration::from_millis(250);
+pub const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// How long a caller should wait while the disk is full.
+const NO_SPACE_DELAY: Duration = Duration::from_secs(5);
 
 /// Handle to the ledger; clones share it.
 #[derive(Clone)]
@@ -54,10 +61,11 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     programs: Arc<Programs>,
-    /// Unbounded by itself: `room` bounds it, counted in commands.
+    /// Unbounded by itself: `room` and `bulk` bound it, counted in commands.
     queue: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
     queue_bound: u32,
+    bulk: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -72,7 +80,7 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Its part of [`QUEUE_BOUND`].
+    /// Its part of [`QUEUE_BOUND`] or [`BULK_BOUND`].
     fn weight(&self) -> u32 {
         let lines = match &self.command {
             Command::RecordPurchase(purchase) => purchase.lines.len(),
@@ -141,6 +149,8 @@ pub enum LedgerError {
     PurchaseNotFound { order: OrderKey },
     #[error("more commands wait than the service takes; try again in {} ms", retry_delay.as_millis())]
     QueueFull { retry_delay: Duration },
+    #[error("the service's disk is full: nothing was changed; try again with the same request_id in {} s", retry_delay.as_secs())]
+    NoSpace { retry_delay: Duration },
     #[error("the service is stopping; try again")]
     Closing,
     #[error(transparent)]
@@ -160,16 +170,27 @@ impl Ledger {
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
         let queue_bound = queue_bound.max(MIN_QUEUE);
         let room = Arc::new(Semaphore::new(queue_bound as usize));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, writer: Mutex::new(Some(writer)) })))
+        let bulk = Arc::new(Semaphore::new(BULK_BOUND));
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, writer: Mutex::new(Some(writer)) })))
     }
 
-    /// What is in the queue or being decided, counted as the bound counts it.
+    /// What is in the queue or being decided, counted as the bounds count it.
     pub fn waiting(&self) -> usize {
-        self.0.queue_bound as usize - self.0.room.available_permits()
+        self.0.queue_bound as usize - self.0.room.available_permits() + BULK_BOUND - self.0.bulk.available_permits()
     }
 
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// A command would be refused now.
+    pub fn is_full(&self) -> bool {
+        self.0.room.available_permits() == 0
+    }
+
+    /// Half of the queue is taken.
+    pub fn is_crowded(&self) -> bool {
+        self.0.room.available_permits() < self.0.queue_bound as usize / 2
     }
 
     /// Decides and commits one command. Refused at once when the queue is full.
@@ -211,7 +232,7 @@ impl Ledger {
     }
 
     async fn submit_chunk(&self, chunk: Vec<Submission>, weight: u32) -> Result<Vec<Result<Answer, LedgerError>>, ()> {
-        let permit = Arc::clone(&self.0.room).acquire_many_owned(weight).await.map_err(|_| ())?;
+        let permit = Arc::clone(&self.0.bulk).acquire_many_owned(weight).await.map_err(|_| ())?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Commands { submissions: chunk, permit, reply }).map_err(|_| ())?;
         answer.await.map_err(|_| ())
@@ -233,7 +254,7 @@ impl Ledger {
 
     /// Publishes a rule book as the newest version, unless the newest version says the same.
     pub async fn publish(&self, request: Request, document: v1::Program) -> Result<Published, LedgerError> {
-        let permit = Arc::clone(&self.0.room).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Publish { request, document: Box::new(document), permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
@@ -253,6 +274,7 @@ impl Ledger {
     /// Takes no more commands, answers those that wait, and writes the store out. Blocks until that is done.
     pub fn close(&self) -> Result<(), LedgerError> {
         self.0.room.close();
+        self.0.bulk.close();
         // The writer is gone if this was called before.
         let _ = self.0.queue.send(Job::Stop);
         let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -8,7 +8,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+};
 
 use crate::{
     contract::v1,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Clock, LedgerError, MemberTarget, Outcome, Published, Submission,
+    Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     idempotency::Repeat,
     programs::{Draft, Programs},
     staging::{Staging, Verdict},
@@ -64,6 +67,10 @@ pub(super) struct Writer {
     /// Of the last group.
     last_now: Timestamp,
     ids: uuid::ContextV7,
+    /// The last commit was refused for want of space.
+    is_full: bool,
+    /// Gives answers from within the runtime, if there was one at the start.
+    replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
     stopping: bool,
 }
 
@@ -91,6 +98,8 @@ impl Writer {
             taken: VecDeque::new(),
             last_now: Timestamp::MIN,
             ids: uuid::ContextV7::new(),
+            is_full: false,
+            replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime)),
             stopping: false,
         };
         let run = move || {
@@ -177,11 +186,44 @@ impl Writer {
         let unit = unit.unwrap_or_else(|error| end(&error));
         // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
         self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
+        let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
         let commit = self.decide_group(&*unit, now);
-        if !commit.is_empty() {
-            commit_or_end(unit, commit);
+        if !commit.is_empty() && self.commit(unit, commit).is_err() {
+            self.take_back(&before);
         }
         self.reply();
+    }
+
+    /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
+    /// One that there is no space for leaves it as it was, and the service goes on answering.
+    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit) -> Result<(), LedgerError> {
+        match unit.commit(commit) {
+            Ok(_) => {
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("there is space on the disk again; changes are taken");
+                }
+                Ok(())
+            }
+            Err(error @ StoreError::NoSpace { .. }) => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!(%error, "the disk is full: changes are refused until there is space, reads are answered");
+                }
+                Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY })
+            }
+            Err(error) => end(&error),
+        }
+    }
+
+    /// What was decided since then was not committed, and refusals may have been for what other commands of the group did. The first
+    /// answers of repeated requests stand.
+    fn take_back(&mut self, before: &[usize]) {
+        for (taken, before) in self.taken.iter_mut().zip(before) {
+            for result in &mut taken.results[*before..] {
+                if !matches!(result, Ok(Answer::Repeat(_))) {
+                    *result = Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY });
+                }
+            }
+        }
     }
 
     fn decide_group(&mut self, unit: &dyn Unit, now: Timestamp) -> Commit {
@@ -208,10 +250,18 @@ impl Writer {
         staging.into_commit()
     }
 
+    /// Those who wait are woken together: each by itself would cost this thread a lock of the runtime's and often a system call.
     fn reply(&mut self) {
-        while let Some(done) = self.taken.pop_front_if(|taken| taken.undecided() == 0) {
-            // The caller may have gone away; what is committed stays so.
-            let _ = done.reply.send(done.results);
+        let decided = self.taken.iter().take_while(|taken| taken.undecided() == 0).count();
+        let done: Vec<Taken> = self.taken.drain(..decided).collect();
+        match &self.replies {
+            Some(replies) if done.len() > 1 => {
+                // A runtime that ends while the ledger is still open leaves it to this thread.
+                if let Err(mpsc::error::SendError(done)) = replies.send(done) {
+                    done.into_iter().for_each(Taken::reply);
+                }
+            }
+            Some(_) | None => done.into_iter().for_each(Taken::reply),
         }
     }
 
@@ -234,7 +284,7 @@ impl Writer {
         let draft = self.programs.draft(document, now)?;
         let published = draft.published();
         let publication = draft.publication(request);
-        commit_or_end(unit, Commit { publications: vec![publication.clone()], members: Vec::new() });
+        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() })?;
         tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
         if let Draft::Next { parsed, document } = draft {
             self.programs.add(*parsed, document, publication.request.id);
@@ -247,6 +297,23 @@ impl Taken {
     fn undecided(&self) -> usize {
         self.submissions.len() - self.results.len()
     }
+
+    fn reply(self) {
+        // The caller may have gone away; what is committed stays so.
+        let _ = self.reply.send(self.results);
+    }
+}
+
+/// A task that gives the answers of one group after the other.
+fn reply_within(runtime: &Handle) -> mpsc::UnboundedSender<Vec<Taken>> {
+    // Bounded by the queue: what is in it still has its place there.
+    let (replies, mut groups) = mpsc::unbounded_channel::<Vec<Taken>>();
+    runtime.spawn(async move {
+        while let Some(group) = groups.recv().await {
+            group.into_iter().for_each(Taken::reply);
+        }
+    });
+    replies
 }
 
 fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
@@ -266,11 +333,6 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
         }
     }
     names
-}
-
-/// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
-fn commit_or_end(unit: Box<dyn Unit + '_>, commit: Commit) {
-    unit.commit(commit).map(drop).unwrap_or_else(|error| end(&error));
 }
 
 /// A store that takes no units of work serves nobody.

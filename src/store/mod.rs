@@ -22,6 +22,9 @@ pub enum StoreError {
     Damaged(String),
     #[error("{action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },
+    /// The disk is full. Nothing was changed, and the same may be tried again.
+    #[error("{action} {path}: no space is left on the disk; nothing was changed, and it goes on when there is space again")]
+    NoSpace { action: &'static str, path: String },
     /// Another process has the data folder open.
     #[error("{0} is in use by another process")]
     InUse(String),
@@ -75,7 +78,8 @@ pub trait Store: Read + Send + Sync + 'static {
 
 /// A unit of work: reads what was named, and ends with a commit or, when dropped, with nothing.
 pub trait Unit: Read {
-    /// All or nothing, durable when this returns. An error means that the process must end: what is on disk is not known.
+    /// All or nothing, durable when this returns. [`StoreError::NoSpace`] means nothing. Any other error means that the process must end:
+    /// what is on disk is not known.
     fn commit(self: Box<Self>, commit: Commit) -> Result<CommitSeq, StoreError>;
 }
 

@@ -15,6 +15,7 @@ mod ledger;
 mod member;
 mod overload;
 mod points;
+mod power;
 mod purchase;
 mod races;
 mod refused_input;

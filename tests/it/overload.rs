@@ -31,13 +31,15 @@ const MEMBERS: usize = 40;
 const CONNECTIONS: usize = 4;
 /// Clients who send batches.
 const BATCHES: usize = 3;
-/// In flight at once, on all connections: twice what may wait.
-const CALLS: usize = 2 * MIN_QUEUE as usize;
+/// In flight at once, on all connections: four times what may wait.
+const CALLS: usize = 4 * MIN_QUEUE as usize;
+/// Purchases in a batch: the most there may be.
+const BATCH: usize = 1_000;
 /// Of calls, until some of them met a full queue.
 const WAVES: usize = 20;
 
-/// A server with the shortest queue, connections to it, and clients who send large batches as long as it lives, so that the queue is full
-/// more often than not.
+/// A server with the shortest queue, connections to it, and clients who send large batches as long as it lives, so that the writer has
+/// always something else to do.
 struct Busy {
     server: TestServer,
     channels: Vec<Channel>,
@@ -156,7 +158,7 @@ async fn send_batches(channel: Channel, client: usize, member: String, stop: Arc
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let purchases = (0..MIN_QUEUE as usize - 24).map(|n| sale(&member, &format!("batch-{client}-{batch}-{n}"), "10000")).collect();
+        let purchases = (0..BATCH).map(|n| sale(&member, &format!("batch-{client}-{batch}-{n}"), "10000")).collect();
         let results = till.batch_record_purchases(v1::BatchRecordPurchasesRequest { purchases }).await.unwrap().into_inner().results;
         for result in results {
             // Batches wait for room, and are not refused.

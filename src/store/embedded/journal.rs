@@ -15,7 +15,8 @@ use super::{
     compress::gap,
     packed::FrameCache,
     segment::{
-        Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, seal_record,
+        Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, refusable,
+        seal_record,
     },
 };
 use crate::store::StoreError;
@@ -366,14 +367,17 @@ impl Appender {
         sync(&self.segment.file, path)
     }
 
-    /// Appends a record and makes it durable. After an error nothing may be appended: what is on disk is not known. The first [`RECORD_HEADER`] bytes are kept free for its header.
+    /// Appends a record and makes it durable. [`StoreError::NoSpace`]: the record is not there, and the next goes to its place. After any
+    /// other error nothing may be appended: what is on disk is not known. The first [`RECORD_HEADER`] bytes are kept free for its header.
     pub(super) fn append(&mut self, record: &mut [u8]) -> Result<Appended, StoreError> {
         if self.offset + record.len() as u64 > self.segment_bytes && self.offset > SEGMENT_HEADER as u64 {
             self.start_segment(record.len() as u64)?;
         }
         let hash = seal_record(record, self.next_seq, &self.last_hash);
         let path = &self.segment.path;
-        self.segment.file.write_all_at(record, self.offset).map_err(|source| io_error("appending to", path, source))?;
+        // A part of it that was written is as good as nothing: it is no whole record.
+        let written = self.segment.file.write_all_at(record, self.offset);
+        written.map_err(|source| refusable(io_error("appending to", path, source)))?;
         self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))?;
         let appended = Appended {
             seq: self.next_seq,
@@ -396,9 +400,12 @@ impl Appender {
         let path = self.journal.folder.join(SPARE);
         let size = self.segment_bytes;
         let work = move || {
-            let file = create_file(&path)?;
-            write_zeros(&file, &path, size)?;
-            Ok(file)
+            let made = create_file(&path).and_then(|file| write_zeros(&file, &path, size).map(|()| file));
+            if made.is_err() {
+                // Half a segment only takes space away from the one that will be made when it is needed.
+                let _ = fs::remove_file(&path);
+            }
+            made
         };
         let thread = thread::Builder::new().name("segment-maker".to_owned()).spawn(work);
         self.spare = Some(thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?);
@@ -482,18 +489,26 @@ impl Drop for Appender {
 /// Makes a segment under another name, and renames it when it is durable: what has a segment's name has a whole header.
 fn create_segment(folder: &Path, header: SegmentHeader, size: u64, spare: Option<File>) -> Result<Segment, StoreError> {
     let path = segment_path(folder, header.first_seq);
-    let (file, unfinished) = match spare {
-        Some(file) => (file, folder.join(SPARE)),
-        None => {
-            let unfinished = path.with_extension(UNFINISHED);
-            let file = create_file(&unfinished)?;
-            allocate(&file, &unfinished, size)?;
-            (file, unfinished)
-        }
+    let unfinished = if spare.is_some() { folder.join(SPARE) } else { path.with_extension(UNFINISHED) };
+    let make = || {
+        let file = match spare {
+            Some(file) => file,
+            None => {
+                let file = create_file(&unfinished)?;
+                allocate(&file, &unfinished, size)?;
+                file
+            }
+        };
+        file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
+        sync(&file, &unfinished)?;
+        fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
+        Ok(file)
     };
-    file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
-    sync(&file, &unfinished)?;
-    fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
+    let file = make().map_err(|error| {
+        // Whatever it was, nothing that counts was touched yet.
+        let _ = fs::remove_file(&unfinished);
+        refusable(error)
+    })?;
     sync_folder(folder)?;
     Ok(Segment { path, file, header, packed: None })
 }

@@ -11,7 +11,10 @@ use std::{
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
 use zeroize::Zeroizing;
 
-use super::{journal::sync_folder, segment::io_error};
+use super::{
+    journal::sync_folder,
+    segment::{io_error, refusable},
+};
 use crate::store::StoreError;
 
 pub(super) const SLOT: usize = 64;
@@ -252,18 +255,26 @@ impl SlotWriter {
         Ok((slot, key))
     }
 
-    /// Makes the new slots durable.
+    /// Makes the new slots durable. If there is no space for them they are given up, and the next keys take their place: no commit names
+    /// them.
     pub(super) fn write(&mut self, keys: &KeyFile) -> Result<(), StoreError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let buffer = Zeroizing::new(std::mem::take(&mut self.buffer));
         let error = |action| move |source| io_error(action, &keys.path, source);
-        if u64::from(self.next) > self.slots {
-            self.slots = (u64::from(self.next) / GROWTH + 1) * GROWTH;
-            fs4::FileExt::allocate(&keys.file, self.slots * SLOT as u64).map_err(error("allocating"))?;
+        let write = |slots: &mut u64| {
+            if u64::from(self.next) > *slots {
+                let more = (u64::from(self.next) / GROWTH + 1) * GROWTH;
+                fs4::FileExt::allocate(&keys.file, more * SLOT as u64).map_err(error("allocating"))?;
+                *slots = more;
+            }
+            keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))
+        };
+        if let Err(failed) = write(&mut self.slots) {
+            self.next = self.first;
+            return Err(refusable(failed));
         }
-        keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))?;
         keys.file.sync_data().map_err(error("syncing"))?;
         self.first = self.next;
         keys.next_slot.store(self.next, Ordering::Release);

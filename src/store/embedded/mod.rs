@@ -165,7 +165,7 @@ pub use self::{
 
 use self::{
     compress::Compressor,
-    journal::{Appender, Journal, segment_paths, sync_folder},
+    journal::{Appended, Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
     programs::Programs,
@@ -364,6 +364,16 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
         )));
     }
     Journal::create(&journal, file.store_id(), options.segment_bytes)
+}
+
+impl Writer {
+    /// Makes the record durable, with the keys that it names. When there is no space for it, nothing was done, and others may follow.
+    fn store(&mut self, keys: &KeyFile) -> Result<Appended, StoreError> {
+        // Keys first: a journal that names a key has it.
+        let stored = self.slots.write(keys).and_then(|()| self.appender.append(&mut self.record));
+        self.failed = !matches!(stored, Ok(_) | Err(StoreError::NoSpace { .. }));
+        stored
+    }
 }
 
 impl Store for EmbeddedStore {

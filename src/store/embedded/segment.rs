@@ -266,6 +266,17 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     StoreError::Io { action, path: path.display().to_string(), source }
 }
 
+/// For what may fail for want of space without having changed anything that counts: then it is an error of its own, after which writing
+/// can go on. Never for an fsync of what was acknowledged or is about to be: after one that failed nobody knows what is on disk.
+pub(super) fn refusable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Io { action, path, source } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            StoreError::NoSpace { action, path }
+        }
+        other => other,
+    }
+}
+
 /// Damage at a place in a file, with the command to run.
 pub(super) fn damaged(path: &Path, offset: u64, what: &str) -> StoreError {
     let folder = path.parent().and_then(Path::parent).unwrap_or(path);
