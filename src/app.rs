@@ -74,6 +74,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        // Calls that were given up before they were looked at: with the usual bound of 20 a burst of deadlines that pass under load ends the
+        // connection, and with it the calls of everybody else on it.
+        .http2_max_pending_accept_reset_streams(Some(MAX_CALLS_PER_CONNECTION as usize))
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -102,9 +105,10 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
         compress: config.compress,
         ..Options::default()
     };
+    let queue = config.limits.queue;
     let opened = tokio::task::spawn_blocking(move || {
         let store = EmbeddedStore::open(&config.data, options)?;
-        Ok::<_, AppError>(Ledger::open(Arc::new(store), clock)?)
+        Ok::<_, AppError>(Ledger::open_bounded(Arc::new(store), clock, queue)?)
     });
     let ledger = opened.await??;
     for document in config.programs {

@@ -33,7 +33,10 @@ use writer::{Answer, Job, Writer};
 /// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with
 /// [`LedgerError::QueueFull`]. So many wait for a tenth of a second or less on a machine of two processors: who is refused knows soon, and
 /// who is not is answered before giving up.
-pub const QUEUE_BOUND: usize = 2_048;
+pub const QUEUE_BOUND: u32 = 2_048;
+
+/// A queue must take the heaviest command, with 10,000 lines.
+pub const MIN_QUEUE: u32 = 512;
 
 /// The same of commands that are submitted together, which wait for room instead. Apart, so that an import does not keep tills out.
 const BULK_BOUND: usize = 4_096;
@@ -61,6 +64,7 @@ struct Inner {
     /// Unbounded by itself: `room` and `bulk` bound it, counted in commands.
     queue: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
+    queue_bound: u32,
     bulk: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -156,12 +160,23 @@ pub enum LedgerError {
 impl Ledger {
     /// Reads the programmes and starts the writer.
     pub fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        Self::open_bounded(store, clock, QUEUE_BOUND)
+    }
+
+    /// With another bound than [`QUEUE_BOUND`]; below [`MIN_QUEUE`] it is that.
+    pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
         let programs = Arc::new(Programs::load(store.publications()?)?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
-        let room = Arc::new(Semaphore::new(QUEUE_BOUND));
+        let queue_bound = queue_bound.max(MIN_QUEUE);
+        let room = Arc::new(Semaphore::new(queue_bound as usize));
         let bulk = Arc::new(Semaphore::new(BULK_BOUND));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, bulk, writer: Mutex::new(Some(writer)) })))
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, writer: Mutex::new(Some(writer)) })))
+    }
+
+    /// What is in the queue or being decided, counted as the bounds count it.
+    pub fn waiting(&self) -> usize {
+        self.0.queue_bound as usize - self.0.room.available_permits() + BULK_BOUND - self.0.bulk.available_permits()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -175,7 +190,7 @@ impl Ledger {
 
     /// Half of the queue is taken.
     pub fn is_crowded(&self) -> bool {
-        self.0.room.available_permits() < QUEUE_BOUND / 2
+        self.0.room.available_permits() < self.0.queue_bound as usize / 2
     }
 
     /// Decides and commits one command. Refused at once when the queue is full.

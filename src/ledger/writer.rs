@@ -184,6 +184,8 @@ impl Writer {
             store.begin(&names)
         };
         let unit = unit.unwrap_or_else(|error| end(&error));
+        // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
+        self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
         let commit = self.decide_group(&*unit, now);
         if !commit.is_empty() && self.commit(unit, commit).is_err() {

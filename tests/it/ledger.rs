@@ -334,7 +334,7 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
     let member = shop.enroll("m").await;
     // All are sent before any is awaited, so most find the queue full.
     let mut waiting = Vec::new();
-    for n in 0..3 * QUEUE_BOUND {
+    for n in 0..3 * QUEUE_BOUND as usize {
         let (ledger, submission) = (shop.ledger.clone(), shop.buy(member, &format!("r{n}"), &format!("o{n}"), 1));
         waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
     }
@@ -346,8 +346,8 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
             Err(other) => panic!("{other}"),
         }
     }
-    assert_eq!(recorded + refused, 3 * QUEUE_BOUND);
-    assert!(recorded >= QUEUE_BOUND, "{recorded} recorded");
+    assert_eq!(recorded + refused, 3 * QUEUE_BOUND as usize);
+    assert!(recorded >= QUEUE_BOUND as usize, "{recorded} recorded");
     assert_eq!(shop.available(member), i64::try_from(recorded).expect("a small number"));
 }
 
