@@ -113,6 +113,7 @@ mod replay;
 mod rows;
 mod sealing;
 mod segment;
+mod space;
 mod tables;
 mod trust;
 mod unit;
@@ -242,6 +243,9 @@ impl EmbeddedStore {
         create_folder(folder)?;
         let lock = lock(folder)?;
         create_if_new(folder, &options)?;
+        // A process may have ended between making a name and making it durable; what is written from here on needs the names.
+        sync_folder(folder)?;
+        sync_folder(&folder.join(JOURNAL))?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
         if journal.store_id() != keys.store_id() {
@@ -276,7 +280,13 @@ fn panicked() -> StoreError {
 fn create_folder(folder: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
-    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)
+    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)?;
+    // The process that made it may have ended before it was durable. Whoever may not open the folder around it did not make this one.
+    match folder.parent().map(sync_folder) {
+        Some(Err(StoreError::Io { source, .. })) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Some(synced) => synced,
+        None => Ok(()),
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {

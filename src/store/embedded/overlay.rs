@@ -22,6 +22,8 @@ use super::{
 };
 use crate::store::StoreError;
 
+/// While the disk is full; who frees space does not tell.
+const SPACE_ASKED_EVERY: Duration = Duration::from_millis(500);
 /// Rows are written when nothing was committed for so long, or when they fill half of the bound.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -58,6 +60,8 @@ struct Progress {
     /// Somebody waits for all that was published.
     urgent: bool,
     stop: bool,
+    /// Rows wait until there is space on the disk.
+    is_full: bool,
     failure: Option<String>,
 }
 
@@ -89,11 +93,23 @@ impl Overlay {
     pub(super) fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();
         while progress.waiting_bytes > self.bound {
-            check(&progress)?;
+            self.check(&progress)?;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
         }
-        check(&progress)
+        match &progress.failure {
+            Some(failure) => Err(StoreError::Tables(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it makes sense to wait for rows to be written.
+    fn check(&self, progress: &Progress) -> Result<(), StoreError> {
+        match &progress.failure {
+            Some(failure) => Err(StoreError::Tables(failure.clone())),
+            None if progress.is_full => Err(self.tables.no_space()),
+            None => Ok(()),
+        }
     }
 
     /// Lets readers see a durable commit. `applied` is what the tables' own row must say once its rows are written.
@@ -118,7 +134,7 @@ impl Overlay {
         let mut progress = self.progress();
         let target = progress.published;
         while progress.written < target {
-            check(&progress)?;
+            self.check(&progress)?;
             progress.urgent = true;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
@@ -174,6 +190,9 @@ impl Overlay {
     /// Writes rows out until it is told to stop or the tables fail.
     pub(super) fn write_out(&self) {
         while self.wait_for_work() {
+            if self.waits_for_space() {
+                continue;
+            }
             if let Err(error) = self.write_once() {
                 self.tables.distrust(&error);
                 self.progress().failure = Some(error.to_string());
@@ -181,6 +200,25 @@ impl Overlay {
                 return;
             }
         }
+    }
+
+    /// True: there was none, and some time has passed.
+    fn waits_for_space(&self) -> bool {
+        let mut progress = self.progress();
+        let is_full = !self.tables.has_space_for(progress.waiting_bytes);
+        if is_full != std::mem::replace(&mut progress.is_full, is_full) {
+            let waiting = progress.waiting_bytes;
+            match is_full {
+                true => tracing::error!(waiting, error = %self.tables.no_space(), "the disk is nearly full: rows wait in memory"),
+                false => tracing::info!(waiting, "there is space on the disk again; rows are written"),
+            }
+        }
+        if is_full {
+            // Those who wait for rows to be written are told.
+            self.written.notify_all();
+            drop(self.wake.wait_timeout(progress, SPACE_ASKED_EVERY).expect("nobody panics while holding the progress"));
+        }
+        is_full
     }
 
     /// False: stop.
@@ -232,12 +270,5 @@ impl Overlay {
             absent: &self.absent,
             newest: self.generation.load(Ordering::Acquire),
         }
-    }
-}
-
-fn check(progress: &Progress) -> Result<(), StoreError> {
-    match &progress.failure {
-        Some(failure) => Err(StoreError::Tables(failure.clone())),
-        None => Ok(()),
     }
 }

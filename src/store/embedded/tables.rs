@@ -16,7 +16,7 @@ use super::{
     leaves, redo,
     rows::{APPLIED, RowKey},
     segment::io_error,
-    trust,
+    space, trust,
 };
 use crate::store::StoreError;
 
@@ -132,6 +132,15 @@ impl Tables {
     fn leaf_behind(&self, key: &RowKey) -> Result<Option<RowKey>, StoreError> {
         let leaf = contained("reading", || self.db.get_gt(key.as_bytes()))?;
         leaf.map(|(key, _)| leaf_key(&key)).transpose()
+    }
+
+    /// Asked before rows are written, so that a full disk leaves the tables as they are.
+    pub(super) fn has_space_for(&self, rows: usize) -> bool {
+        space::is_left_for(rows, &self.folder)
+    }
+
+    pub(super) fn no_space(&self) -> StoreError {
+        StoreError::NoSpace { action: "writing rows to", path: self.folder.display().to_string() }
     }
 
     /// Writes rows, and last how far the tables have come. When the process ends in between, the next start ends it ([`Tables::redo`]).

@@ -2,6 +2,7 @@
 
 mod dice;
 mod disk;
+mod faults;
 mod mount;
 mod server;
 mod server_cuts;
