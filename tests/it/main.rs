@@ -4,6 +4,7 @@
 mod support;
 
 mod accrual;
+mod damage;
 mod discretion;
 mod domain_properties;
 mod health;

@@ -193,19 +193,33 @@ impl Overlay {
             if self.waits_for_space() {
                 continue;
             }
-            if let Err(error) = self.write_once() {
-                self.tables.distrust(&error);
-                self.progress().failure = Some(error.to_string());
-                self.written.notify_all();
-                return;
+            match self.write_once() {
+                Ok(()) => {}
+                // It was told to stop meanwhile. The journal has what the tables lack.
+                Err(StoreError::NoSpace { .. }) => return,
+                Err(error) => {
+                    self.tables.distrust(&error);
+                    self.progress().failure = Some(error.to_string());
+                    self.written.notify_all();
+                    return;
+                }
             }
         }
     }
 
     /// True: there was none, and some time has passed.
     fn waits_for_space(&self) -> bool {
+        let waiting = self.progress().waiting_bytes;
+        let is_full = !self.tables.has_space_for(waiting);
+        self.set_full(is_full);
+        if is_full {
+            self.pause();
+        }
+        is_full
+    }
+
+    fn set_full(&self, is_full: bool) {
         let mut progress = self.progress();
-        let is_full = !self.tables.has_space_for(progress.waiting_bytes);
         if is_full != std::mem::replace(&mut progress.is_full, is_full) {
             let waiting = progress.waiting_bytes;
             match is_full {
@@ -213,12 +227,13 @@ impl Overlay {
                 false => tracing::info!(waiting, "there is space on the disk again; rows are written"),
             }
         }
-        if is_full {
-            // Those who wait for rows to be written are told.
-            self.written.notify_all();
-            drop(self.wake.wait_timeout(progress, SPACE_ASKED_EVERY).expect("nobody panics while holding the progress"));
-        }
-        is_full
+        drop(progress);
+        // Those who wait for rows to be written are told.
+        self.written.notify_all();
+    }
+
+    fn pause(&self) {
+        drop(self.wake.wait_timeout(self.progress(), SPACE_ASKED_EVERY).expect("nobody panics while holding the progress"));
     }
 
     /// False: stop.
@@ -249,7 +264,14 @@ impl Overlay {
             layers.lower = Arc::new(std::mem::take(&mut layers.upper));
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
-        self.tables.write(&rows.sorted(), &applied)?;
+        while let Err(error) = self.tables.write(&rows.sorted(), &applied) {
+            let goes_on = matches!(error, StoreError::NoSpace { .. }) && !self.progress().stop;
+            if !goes_on {
+                return Err(error);
+            }
+            self.set_full(true);
+            self.pause();
+        }
         // Before readers look behind the lower layer, so that none of them finds a header from before it there.
         rows.headers().for_each(|(owner, header)| self.warm.put(*owner, header.into()));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();

@@ -15,7 +15,7 @@ use super::{
     layer::Sorted,
     leaves, redo,
     rows::{APPLIED, RowKey},
-    segment::io_error,
+    segment::{io_error, refusable},
     space, trust,
 };
 use crate::store::StoreError;
@@ -144,7 +144,7 @@ impl Tables {
     }
 
     /// Writes rows, and last how far the tables have come. When the process ends in between, the next start ends it ([`Tables::redo`]).
-    /// Not in batches of sled's: those keep all readers waiting.
+    /// Not in batches of sled's: those keep all readers waiting. [`StoreError::NoSpace`]: nothing was written, and it can be tried again.
     pub(super) fn write(&self, rows: &Sorted<'_>, applied: &[u8]) -> Result<(), StoreError> {
         {
             let mut mark = self.mark();
@@ -155,7 +155,8 @@ impl Tables {
         }
         // sled keeps what was last written to it in memory: the redo file is all that is left of that when the process is killed.
         contained("flushing", || self.db.flush())?;
-        redo::write(&self.folder.join(REDO), rows.rows(), applied)?;
+        // Until here nothing of these rows is in sled.
+        redo::write(&self.folder.join(REDO), rows.rows(), applied).map_err(refusable)?;
         self.put(rows.rows(), applied)
     }
 
