@@ -1,6 +1,7 @@
 //! The contract's services: one file a service. `convert` is where the wire's types become the domain's and back, `status` the only place
 //! that knows the codes of gRPC.
 
+mod admin;
 mod convert;
 mod explain;
 mod gate;
@@ -20,7 +21,7 @@ use tonic::service::Routes;
 
 use crate::{
     contract::v1::{
-        member_service_server::MemberServiceServer, points_service_server::PointsServiceServer,
+        admin_service_server::AdminServiceServer, member_service_server::MemberServiceServer, points_service_server::PointsServiceServer,
         program_service_server::ProgramServiceServer, purchase_service_server::PurchaseServiceServer,
     },
     domain::{ProgramHistory, ProgramId},
@@ -43,7 +44,8 @@ pub fn routes(gate: &Arc<Gate>, health: &Health) -> Routes {
         .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(MemberServiceServer::new(member::Members(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(PurchaseServiceServer::new(purchase::Purchases(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(PointsServiceServer::new(points::PointsRoom(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+        .add_service(PointsServiceServer::new(points::PointsRoom(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(AdminServiceServer::new(admin::Admin::new(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
     health::add_to(&mut routes, health);
     routes.routes()
 }

@@ -4,6 +4,8 @@
 mod support;
 
 mod accrual;
+mod backup;
+mod crash;
 mod damage;
 mod discretion;
 mod domain_properties;

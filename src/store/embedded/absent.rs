@@ -1,5 +1,5 @@
-//! Which requests and orders were certainly never seen: nearly all that are asked for, since each purchase is asked for once before it is
-//! there. A blocked Bloom filter in memory answers without looking at the tables.
+//! Which requests, orders and identifiers were certainly never seen: nearly all requests and orders that are asked for, since each is
+//! asked for once before it is there. A blocked Bloom filter in memory answers without looking at the tables.
 //!
 //! It is filled from the tables beside the service after a start, and says nothing until that is done. What is published later is
 //! put into it before readers can see it.

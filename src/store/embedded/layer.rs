@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::rows::{Change, Generation, HEADER, LOT, LookedUp, Owner, RowKey, Space};
+use super::rows::{Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, RowKey, Space};
 
 /// What rows cost in memory beside their values, by measurement of the process.
 const ROW_COST: usize = 64;
@@ -21,6 +21,7 @@ pub(super) struct Layer {
     /// Those of `members` that had no rows before.
     new_members: BTreeSet<Owner>,
     looked_up: HashMap<LookedUp, (Generation, Box<[u8]>), RandomState>,
+    identifiers: HashMap<Hashed, Option<Box<[u8]>>, RandomState>,
     others: BTreeMap<RowKey, Option<Box<[u8]>>>,
 }
 
@@ -59,6 +60,10 @@ impl Layer {
                 self.looked_up.insert(key, (generation, value));
                 length + LOOKED_UP_COST
             }
+            Space::Identifier(key) => {
+                self.identifiers.insert(*key, value);
+                length + LOOKED_UP_COST
+            }
             Space::Other => {
                 self.others.insert(key, value);
                 length + 2 * ROW_COST
@@ -71,6 +76,7 @@ impl Layer {
         match key.space() {
             Space::Member { owner, own } => self.members.get(owner)?.get(own),
             Space::LookedUp { key, .. } => self.looked_up(&key).map(Some),
+            Space::Identifier(key) => self.identifier(key),
             Space::Other => self.others.get(key).map(Option::as_deref),
         }
     }
@@ -81,6 +87,14 @@ impl Layer {
 
     pub(super) fn looked_up(&self, key: &LookedUp) -> Option<&[u8]> {
         self.looked_up.get(key).map(|(_, value)| &**value)
+    }
+
+    pub(super) fn identifier(&self, key: &Hashed) -> Option<Option<&[u8]>> {
+        self.identifiers.get(key).map(Option::as_deref)
+    }
+
+    pub(super) fn identifiers(&self) -> impl Iterator<Item = (&Hashed, Option<&[u8]>)> {
+        self.identifiers.iter().map(|(key, value)| (key, value.as_deref()))
     }
 
     /// New members from `from` inclusive to `to` exclusive.
@@ -112,7 +126,9 @@ impl Layer {
         members.sort_unstable_by_key(|(owner, _)| **owner);
         let mut looked_up: Vec<_> = self.looked_up.iter().map(|(key, (generation, value))| (key, *generation, &**value)).collect();
         looked_up.sort_unstable_by_key(|(key, generation, _)| (key[0], *generation, **key));
-        Sorted { others: &self.others, members, looked_up }
+        let mut identifiers: Vec<_> = self.identifiers().collect();
+        identifiers.sort_unstable_by_key(|(key, _)| **key);
+        Sorted { others: &self.others, identifiers, members, looked_up }
     }
 }
 
@@ -132,17 +148,19 @@ fn unpadded(own: &[u8; OWN]) -> &[u8] {
 /// All rows of a layer, ready to be walked along.
 pub(super) struct Sorted<'a> {
     others: &'a BTreeMap<RowKey, Option<Box<[u8]>>>,
+    identifiers: Vec<(&'a Hashed, Option<&'a [u8]>)>,
     members: Vec<(&'a Owner, &'a MemberRows)>,
     looked_up: Vec<(&'a LookedUp, Generation, &'a [u8])>,
 }
 
 impl<'a> Sorted<'a> {
-    /// Three runs of rows, each in the order of its keys.
+    /// Runs of rows, each in the order of its keys.
     pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
         let others = self.others.iter().map(|(key, value)| (*key, value.as_deref()));
+        let identifiers = self.identifiers.iter().map(|(key, value)| (RowKey::of_identifier(key), *value));
         let members = self.members.iter().flat_map(|(owner, rows)| rows.all(owner));
         let looked_up = self.looked_up.iter().map(|(key, generation, value)| (RowKey::looked_up(*generation, key), Some(*value)));
-        others.chain(members).chain(looked_up)
+        others.chain(identifiers).chain(members).chain(looked_up)
     }
 }
 

@@ -5,6 +5,7 @@
 //! tables' until all of them are written, so nobody sees them half written.
 
 use std::{
+    ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, RwLock,
         atomic::{AtomicU32, Ordering},
@@ -15,7 +16,7 @@ use std::{
 use super::{
     absent::Absent,
     layer::Layer,
-    rows::{self, Change, Generation, RowKey},
+    rows::{Change, Generation, RowKey},
     tables::Tables,
     view::View,
     warm::Warm,
@@ -142,7 +143,7 @@ impl Overlay {
         Ok(())
     }
 
-    /// Reads the tables once: the requests and orders for the filter, and as many headers as are kept in memory. What is published
+    /// Reads the tables once: what is looked up by hash for the filter, and as many headers and identifiers as are kept in memory. What is published
     /// meanwhile comes by itself.
     pub(super) fn warm_up(&self) {
         // Without it all is looked up in the tables, and who looks sees the fault.
@@ -163,20 +164,22 @@ impl Overlay {
     }
 
     fn fill_warm(&self) -> Result<(), StoreError> {
-        let members = RowKey::all_members();
-        let mut from = Some(members.start);
+        self.fill(RowKey::all_identifiers(), Warm::is_full_of_identifiers)?;
+        self.fill(RowKey::all_members(), Warm::is_full_of_headers)
+    }
+
+    fn fill(&self, rows: Range<RowKey>, is_full: fn(&Warm) -> bool) -> Result<(), StoreError> {
+        let mut from = Some(rows.start);
         while let Some(first) = from.take()
-            && !self.warm.is_full()
+            && !is_full(&self.warm)
             && !self.progress().stop
         {
             // As long as the view holds the layers, what is in neither of them cannot be written: what is read here is not old.
             let view = self.view();
-            for row in self.tables.scan(&first, &members.end).take(256) {
+            for row in self.tables.scan(&first, &rows.end).take(256) {
                 let (key, value) = row?;
                 from = Some(key.next());
-                if let rows::Space::Member { owner, own: [rows::HEADER] } = key.space() {
-                    view.keep_warm(owner, &value);
-                }
+                view.keep_warm(&key, &value);
             }
         }
         Ok(())
@@ -272,8 +275,9 @@ impl Overlay {
             self.set_full(true);
             self.pause();
         }
-        // Before readers look behind the lower layer, so that none of them finds a header from before it there.
-        rows.headers().for_each(|(owner, header)| self.warm.put(*owner, header.into()));
+        // Before readers look behind the lower layer, so that none of them finds a row from before it there.
+        rows.headers().for_each(|(owner, header)| self.warm.put_header(*owner, header.into()));
+        rows.identifiers().for_each(|(key, row)| self.warm.put_identifier(*key, row));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
         let mut progress = self.progress();
         progress.waiting_bytes -= bytes;

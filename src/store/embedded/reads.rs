@@ -99,8 +99,8 @@ impl Engine {
     fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(None) };
         let hash = self.index.identifier(program, identifier);
-        let row = self.overlay.view().get(&RowKey::identifier(number, &hash))?;
-        row.map_or(Ok(None), |row| rows::identifier_member(&row, &hash))
+        let row = self.overlay.view().identifier(&rows::hashed(number, &hash))?;
+        Ok(row.and_then(|row| rows::identifier_member(&row, &hash)))
     }
 
     fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {

@@ -5,17 +5,10 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::{
-    decode::{self, Malformed},
-    encode,
-    journal::Position,
-    keys::Key,
-    stored,
-    wire::Writer,
-};
+use super::{decode::Malformed, encode, journal::Position, keys::Key, stored, wire::Writer};
 use crate::{
     domain::{Entry, EntryKind, Fingerprint, Identifier, Lot, LotId, LotKey, Member, MemberId, OrderKey, ProgramId, RequestId},
-    store::{Publication, StoreError},
+    store::Publication,
 };
 
 /// Of a key; one byte is left for [`RowKey::next`].
@@ -102,10 +95,6 @@ impl RowKey {
 
     pub(super) fn program(number: ProgramNumber) -> Self {
         Self::new(&[&[PROGRAM], &number.to_be_bytes()])
-    }
-
-    pub(super) fn identifier(number: ProgramNumber, hash: &[u8; 32]) -> Self {
-        Self::new(&[&[IDENTIFIER], &number.to_be_bytes(), &hash[..16]])
     }
 
     pub(super) fn publication(commit: u64, place: u32) -> Self {
@@ -234,10 +223,11 @@ impl RowKey {
         Some(u32::from_be_bytes(number.try_into().expect("the slice has the number's length")))
     }
 
-    /// Of a request or an order, which are looked up by hash, mostly in vain.
+    /// Of a request, an order or an identifier, which are looked up by hash; requests and orders mostly in vain.
     pub(super) fn looked_up_hash(&self) -> Option<[u8; 16]> {
         match self.space() {
             Space::LookedUp { key, .. } => Some(*key.last_chunk().expect("the hash is its end")),
+            Space::Identifier(key) => key.last_chunk().copied(),
             Space::Member { .. } | Space::Other => None,
         }
     }
@@ -255,8 +245,13 @@ impl RowKey {
                 key[1..].copy_from_slice(rest);
                 Space::LookedUp { generation: Generation::from_be_bytes(*generation), key }
             }
+            [IDENTIFIER, key @ ..] if key.len() == HASHED => Space::Identifier(key.first_chunk().expect("it is as long")),
             _ => Space::Other,
         }
+    }
+
+    pub(super) fn of_identifier(key: &Hashed) -> Self {
+        Self::new(&[&[IDENTIFIER], key])
     }
 
     /// Of the entry that every member has first.
@@ -284,9 +279,14 @@ impl RowKey {
         Self::new(&[&[MEMBER]])..Self::new(&[&[MEMBER + 1]])
     }
 
+    /// Where the rows of all identifiers stand.
+    pub(super) fn all_identifiers() -> std::ops::Range<Self> {
+        Self::new(&[&[IDENTIFIER]])..Self::new(&[&[IDENTIFIER + 1]])
+    }
+
     /// Where the rows with a [`RowKey::looked_up_hash`] stand.
-    pub(super) fn looked_up_ranges() -> [std::ops::Range<Self>; 2] {
-        [ORDER, REQUEST].map(|kind| Self::new(&[&[kind]])..Self::new(&[&[kind + 1]]))
+    pub(super) fn looked_up_ranges() -> [std::ops::Range<Self>; 3] {
+        [ORDER, REQUEST, IDENTIFIER].map(|kind| Self::new(&[&[kind]])..Self::new(&[&[kind + 1]]))
     }
 }
 
@@ -313,6 +313,17 @@ pub(super) fn looked_up_request(number: ProgramNumber, hash: &[u8; 32]) -> Looke
     looked_up(REQUEST, number, hash)
 }
 
+/// What an identifier is looked up by: number of the programme, hash.
+pub(super) type Hashed = [u8; HASHED];
+const HASHED: usize = 20;
+
+pub(super) fn hashed(number: ProgramNumber, hash: &[u8; 32]) -> Hashed {
+    let mut key = [0; HASHED];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    key[4..].copy_from_slice(&hash[..16]);
+    key
+}
+
 fn looked_up(kind: u8, number: ProgramNumber, hash: &[u8; 32]) -> LookedUp {
     let mut key = [kind; LOOKED_UP];
     key[1..5].copy_from_slice(&number.to_be_bytes());
@@ -324,6 +335,7 @@ fn looked_up(kind: u8, number: ProgramNumber, hash: &[u8; 32]) -> LookedUp {
 pub(super) enum Space<'a> {
     Member { owner: &'a Owner, own: &'a [u8] },
     LookedUp { generation: Generation, key: LookedUp },
+    Identifier(&'a Hashed),
     Other,
 }
 
@@ -445,7 +457,7 @@ fn kind_look_ups(
     let program = &entry.key.program;
     let held = |identifier: &Identifier| {
         let hash = index.identifier(program, identifier);
-        (RowKey::identifier(number, &hash), Some([&member.0, &hash[16..]].concat().into()))
+        (RowKey::of_identifier(&hashed(number, &hash)), Some([&member.0, &hash[16..]].concat().into()))
     };
     match &entry.kind {
         EntryKind::MemberEnrolled { person } => {
@@ -511,7 +523,7 @@ pub(super) fn publication(
 }
 
 /// The member that has an identifier, if the row is really the identifier's.
-pub(super) fn identifier_member(row: &[u8], hash: &[u8; 32]) -> Result<Option<MemberId>, StoreError> {
-    let (member, rest) = row.split_at_checked(16).ok_or(Malformed("an identifier's row"))?;
-    Ok(if rest == &hash[16..] { Some(decode::member_id(member)?) } else { None })
+pub(super) fn identifier_member(row: &[u8; 32], hash: &[u8; 32]) -> Option<MemberId> {
+    let (member, rest) = row.split_at(16);
+    (rest == &hash[16..]).then(|| MemberId(member.try_into().expect("it is half of the row")))
 }

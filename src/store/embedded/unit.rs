@@ -200,7 +200,7 @@ impl Engine {
         };
         let mut changes = vec![(RowKey::person(number, &key.member), Some(slot.to_le_bytes().into()))];
         for identifier in person.open().into_iter().flat_map(|person| &person.identifiers) {
-            changes.push((RowKey::identifier(number, &self.index.identifier(&key.program, identifier)), None));
+            changes.push((RowKey::of_identifier(&rows::hashed(number, &self.index.identifier(&key.program, identifier))), None));
         }
         let seq = appender.last_seq();
         self.overlay.publish(0, changes, self.applied(seq, &appender.last_hash()));

@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, iter::Peekable, sync::RwLockReadGuard};
 
 use super::{
     absent::Absent,
+    decode::Malformed,
     overlay::Layers,
-    rows::{self, Generation, LookedUp, Owner, ProgramNumber, RowKey},
+    rows::{self, Generation, Hashed, LookedUp, ProgramNumber, RowKey, Space},
     tables::Tables,
-    warm::Warm,
+    warm::{IdentifierRow, Warm},
 };
 use crate::{domain::MemberId, store::StoreError};
 
@@ -37,21 +38,46 @@ impl View<'_> {
         if let Some(header) = self.layers.upper.header(&owner).or_else(|| self.layers.lower.header(&owner)) {
             return Ok(Some(header.into()));
         }
-        if let Some(header) = self.warm.get(&owner) {
+        if let Some(header) = self.warm.header(&owner) {
             return Ok(Some(header));
         }
         let stored = self.tables.get(&RowKey::header(number, member))?;
         // What neither layer has is not being written, and cannot be as long as this view holds the layers: it is not old.
         if let Some(header) = &stored {
-            self.warm.put(owner, header.clone());
+            self.warm.put_header(owner, header.clone());
         }
         Ok(stored)
     }
 
-    /// Keeps a header that the tables have, unless a newer one is there.
-    pub(super) fn keep_warm(&self, owner: &Owner, header: &[u8]) {
-        if self.layers.upper.header(owner).is_none() && self.layers.lower.header(owner).is_none() && !self.warm.has(owner) {
-            self.warm.put(*owner, header.into());
+    /// The row of an identifier that somebody has.
+    pub(super) fn identifier(&self, key: &Hashed) -> Result<Option<IdentifierRow>, StoreError> {
+        if self.absent.says_absent(key.last_chunk().expect("the hash is its end")) {
+            return Ok(None);
+        }
+        let row = match self.layers.upper.identifier(key).or_else(|| self.layers.lower.identifier(key)) {
+            Some(row) => row.map(Into::into),
+            None => {
+                if let Some(row) = self.warm.identifier(key) {
+                    return Ok(Some(row));
+                }
+                let stored = self.tables.get(&RowKey::of_identifier(key))?;
+                // It is not old, for the same reason.
+                self.warm.put_identifier(*key, stored.as_deref());
+                stored
+            }
+        };
+        row.map(|row: Box<[u8]>| (*row).try_into().map_err(|_| Malformed("an identifier's row").into())).transpose()
+    }
+
+    /// Keeps a row that the tables have, if it is of the kind that is kept, unless a newer one is there.
+    pub(super) fn keep_warm(&self, key: &RowKey, value: &[u8]) {
+        if self.layers.upper.get(key).is_some() || self.layers.lower.get(key).is_some() {
+            return;
+        }
+        match key.space() {
+            Space::Member { owner, own: [rows::HEADER] } if !self.warm.has_header(owner) => self.warm.put_header(*owner, value.into()),
+            Space::Identifier(key) => self.warm.put_identifier(*key, Some(value)),
+            Space::Member { .. } | Space::LookedUp { .. } | Space::Other => {}
         }
     }
 
