@@ -110,8 +110,8 @@
 //! `AppliedRow`, the last commit whose rows are all there.
 //!
 //! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
-//! the group in `REDO` again before anything is read. So a
-//! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
+//! the group in `REDO` again before anything is read. `REDO` is there as long as the tables are, with no rows after a stop in order: when
+//! the tables are neither as they were before its rows nor as they were after them, they have lost some. So a header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;

@@ -30,7 +30,7 @@ use crate::{
 use table::{Kind, Outcome, State, expected};
 
 fn options() -> Options {
-    Options { segment_bytes: 24 << 10, overlay_bytes: 16 << 10, sled_cache_bytes: 1 << 20, ..Options::default() }
+    Options { segment_bytes: 12 << 10, overlay_bytes: 12 << 10, sled_cache_bytes: 1 << 20, ..Options::default() }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,8 @@ enum Damage {
 struct Fixture {
     folder: TempDir,
     world: World,
-    /// Before the last commit.
-    before: World,
+    /// As it was after each of the commits before.
+    before: Vec<World>,
     state: State,
 }
 
@@ -57,26 +57,27 @@ impl Fixture {
     fn new(state: State, dice: &mut Dice) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = EmbeddedStore::open(folder.path(), options()).expect("the store opens");
-        let mut world = World::new();
+        let (mut world, mut before) = (World::new(), Vec::new());
         world.publish(&store, 1);
-        for number in 1..=30 {
+        for number in 1..=12 {
             let person = person("Somebody", &[phone(u32::from(number))]);
             world.decide(number, &loyaltyd::domain::Command::Enroll { person }).expect("a new member enrols");
             world.commit(&store);
         }
-        for order in 0..300 {
-            let member = 1 + dice.below(30) as u8;
+        for order in 0..150 {
+            let member = 1 + dice.below(12) as u8;
             world.now += hours(i64::from(dice.below(10) == 0));
             world.decide(member, &purchase(order, 100 + dice.below(4_000) as i64, None)).expect("a purchase");
             if order % 3 == 0 {
                 world.commit(&store);
+                before.push(world.clone());
             }
-            if order % 100 == 70 {
+            if order % 50 == 30 {
                 store.flush().expect("rows are written out");
             }
         }
         world.commit(&store);
-        let before = world.clone();
+        before.push(world.clone());
         world.decide(1, &adjustment(3)).expect("an adjustment");
         world.commit(&store);
         if state == State::Stopped {
@@ -203,10 +204,14 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
             return Outcome::Refused;
         }
     };
-    // The last commit alone may be what was cut off, and is missing wholly then.
-    let last = fixture.world.requests.last().expect("there are requests");
-    let has_last = !matches!(store.request(&program_id(), &last.0), Ok(None));
-    let world = if has_last { &fixture.world } else { &fixture.before };
+    // Commits at the end may be what was cut off, and are missing wholly then.
+    let has_last = |world: &&World| {
+        let last = world.requests.last().expect("there are requests");
+        !matches!(store.request(&program_id(), &last.0), Ok(None))
+    };
+    let mut worlds = fixture.before.iter().chain([&fixture.world]).rev();
+    let world = worlds.find(has_last).expect("not all is gone");
+    let has_last = std::ptr::eq(world, &fixture.world);
     let refused = refused_answers(world, &store);
     // sled panics when it is closed after it failed.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(store)));
@@ -223,6 +228,10 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
     world.commit(&store);
     world.check(&store);
     drop(store);
+    if !is_long() && fixture.state == State::Killed && refused.is_empty() && has_last && name != "journal" {
+        // The rest takes long, and is the same after a stop in order.
+        return Outcome::Healed;
+    }
     match check(data, &options()) {
         Ok(report) => assert!(report.is_sound(), "{:?}", report.differences),
         Err(error) => {
@@ -231,7 +240,7 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
         }
     }
     match (has_last, refused.is_empty()) {
-        (false, _) => Outcome::LastCommitGone,
+        (false, _) => Outcome::EndGone,
         (true, true) => Outcome::Healed,
         (true, false) => Outcome::HealedAtNextStart,
     }
@@ -272,8 +281,8 @@ fn damage_is_healed_or_refused_and_never_answered_wrongly() {
             for how in [Damage::Flip, Damage::Block, Damage::Cut, Damage::Delete] {
                 let times = match (how, long) {
                     (Damage::Delete, _) => 1,
-                    (Damage::Flip, false) => 4,
-                    (_, false) => 2,
+                    (Damage::Flip, false) => 2,
+                    (_, false) => 1,
                     (_, true) => 40,
                 };
                 for _ in 0..times {

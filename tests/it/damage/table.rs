@@ -35,8 +35,9 @@ pub enum Outcome {
     AnswersRefused,
     /// Nothing reads the damaged place to serve; `loyaltyd check` names it.
     FoundByCheck,
-    /// The last commit before a kill cannot be told from one that was being written, and is cut off.
-    LastCommitGone,
+    /// Commits at the journal's end that the tables do not know yet, because the process was killed: when they cannot be read any more they
+    /// cannot be told from one that was being written, and are cut off.
+    EndGone,
 }
 
 pub fn expected(kind: Kind, state: State) -> &'static [Outcome] {
@@ -44,8 +45,9 @@ pub fn expected(kind: Kind, state: State) -> &'static [Outcome] {
         (Kind::Lock | Kind::Redo | Kind::Checkpoint, _) => &[Outcome::Healed],
         (Kind::Sled, _) => &[Outcome::Healed, Outcome::HealedAtNextStart],
         (Kind::LastSegment, State::Stopped) => &[Outcome::Healed, Outcome::Refused],
-        (Kind::LastSegment, State::Killed) => &[Outcome::Healed, Outcome::Refused, Outcome::LastCommitGone],
-        (Kind::ClosedSegment, _) => &[Outcome::Refused, Outcome::AnswersRefused, Outcome::FoundByCheck],
+        (Kind::LastSegment, State::Killed) => &[Outcome::Healed, Outcome::Refused, Outcome::EndGone],
+        // What lies behind its last record is read by nobody.
+        (Kind::ClosedSegment, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused, Outcome::FoundByCheck],
         (Kind::Keys, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused],
     }
 }
