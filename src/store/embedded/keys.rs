@@ -92,7 +92,10 @@ impl KeyFile {
     fn open_slots(path: &Path, writable: bool, operator_key: Option<&[u8; 32]>) -> Result<(Self, u64, u32), StoreError> {
         let file = File::options().read(true).write(writable).open(path).map_err(|source| io_error("opening", path, source))?;
         let mut header = [0; SLOT];
-        file.read_exact_at(&mut header, 0).map_err(|source| io_error("reading", path, source))?;
+        file.read_exact_at(&mut header, 0).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(path, "it is shorter than its header; restore it from a backup"),
+            _ => io_error("reading", path, source),
+        })?;
         let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
         if &header[..4] != MAGIC || header[4] != FORMAT || crc != crc32c::crc32c(&header[..24]) {
             return Err(damaged(path, "it is no key file of this version; restore it from a backup"));
