@@ -95,7 +95,13 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
 
 /// Reads the ledger, publishes the rule books that were given, and opens the gate.
 async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: Health) -> Result<Ledger, AppError> {
-    let options = Options { operator_key: config.operator_key, ..Options::default() };
+    let options = Options {
+        segment_bytes: config.limits.segment_bytes,
+        overlay_bytes: usize::try_from(config.limits.waiting_bytes).unwrap_or(usize::MAX),
+        operator_key: config.operator_key,
+        compress: config.compress,
+        ..Options::default()
+    };
     let opened = tokio::task::spawn_blocking(move || {
         let store = EmbeddedStore::open(&config.data, options)?;
         Ok::<_, AppError>(Ledger::open(Arc::new(store), clock)?)

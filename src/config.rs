@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     contract::{program, rule_book, v1},
+    store::embedded::Options,
     telemetry::LogFormat,
 };
 
@@ -47,9 +48,21 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
     pub operator_key: Option<PathBuf>,
 
+    /// Leave the journal's files uncompressed when they are closed
+    #[arg(long, env = "LOYALTYD_NO_COMPRESSION", value_parser = switch)]
+    pub no_compression: bool,
+
     /// Seconds that calls under way have to end when the service stops
     #[arg(long, env = "LOYALTYD_DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
+
+    /// Size of the journal's files; smaller ones are for tests
+    #[arg(long, env = "LOYALTYD_SEGMENT_BYTES", default_value_t = Limits::default().segment_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 32))]
+    pub segment_bytes: u64,
+
+    /// Memory for changes that are durable and wait to be written to the look-up tables; half of it filled starts the writing
+    #[arg(long, env = "LOYALTYD_WAITING_BYTES", default_value_t = Limits::default().waiting_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 36))]
+    pub waiting_bytes: u64,
 
     /// Threads that answer requests; by default as many as there are cores
     #[arg(long, env = "LOYALTYD_THREADS", value_name = "NUMBER")]
@@ -71,7 +84,26 @@ pub struct Config {
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
+    /// Of the journal's closed files.
+    pub compress: bool,
     pub drain: Duration,
+    pub limits: Limits,
+}
+
+/// How much the service takes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Size of the journal's files.
+    pub segment_bytes: u64,
+    /// Of changes that wait to be written to the look-up tables.
+    pub waiting_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let store = Options::default();
+        Self { segment_bytes: store.segment_bytes, waiting_bytes: store.overlay_bytes as u64 }
+    }
 }
 
 impl fmt::Debug for Config {
@@ -82,7 +114,9 @@ impl fmt::Debug for Config {
             .field("data", &self.data)
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
+            .field("compress", &self.compress)
             .field("drain", &self.drain)
+            .field("limits", &self.limits)
             .finish()
     }
 }
@@ -125,7 +159,9 @@ impl ServeArgs {
             data: self.data.clone(),
             programs: self.rule_books()?,
             operator_key: operator_key(self.operator_key.as_deref())?,
+            compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),
+            limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes },
         })
     }
 }

@@ -2,20 +2,24 @@
 
 use std::path::PathBuf;
 
-use super::CliError;
-use crate::{
-    config,
-    store::embedded::{self, Options, ProgramTotals},
+use super::{
+    CliError,
+    backup::{KeyArgs, failed},
 };
+use crate::store::embedded::{self, Options, ProgramTotals};
 
 const EXAMPLES: &str = "\
 Examples:
   loyaltyd check --data /var/lib/loyaltyd
   loyaltyd check --data ./data --operator-key /run/secrets/operator.key
 
-The service that uses the folder must be stopped. Needs as much free space as the look-up tables take.";
+  loyaltyd check --data ./data --repair
+  loyaltyd check --data /backup/loyalty --keys /safe/loyalty.keys --scratch /var/tmp/check
 
-/// Check a data folder: the journal's chain, every member folded again and compared, the totals of each programme
+The service that uses the folder must be stopped. Needs as much free space as the look-up tables take, which it makes a second time. A \
+backup is left as it is; its tables are made in a scratch folder, which is removed.";
+
+/// Check a data folder or a backup: the journal's chain, every member folded again and compared, the totals of each programme
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -23,15 +27,31 @@ pub struct Args {
     #[arg(long, env = "LOYALTYD_DATA", default_value = "./data", value_name = "FOLDER")]
     data: PathBuf,
 
-    /// File of 32 bytes that wraps the members' keys, if the service has one
-    #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = config::path())]
-    operator_key: Option<PathBuf>,
+    /// First move the look-up tables aside and make them again from the journal
+    #[arg(long)]
+    repair: bool,
+
+    /// Of a backup: a folder to be made for the time of the check [default: tables.check in the backup's folder]
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let operator_key = config::operator_key(args.operator_key.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
+    let operator_key = args.keys.operator_key()?;
     let options = Options { operator_key, ..Options::default() };
-    let report = embedded::check(&args.data, &options).map_err(|error| CliError::Failed(error.to_string()))?;
+    let report = match embedded::is_backup(&args.data) {
+        true if args.repair => return Err(CliError::Usage("a backup has no tables to repair: leave --repair out".to_owned())),
+        true => {
+            let scratch = args.scratch.clone().unwrap_or_else(|| args.data.join("tables.check"));
+            embedded::check_backup(&args.keys.place(&args.data, operator_key.as_ref()), &scratch, &options)
+        }
+        false if args.repair => embedded::repair(&args.data, &options),
+        false => embedded::check(&args.data, &options),
+    };
+    let report = report.map_err(failed)?;
     println!("commits                  {:>16}", report.commits);
     println!("entries                  {:>16}", report.entries);
     println!("rows compared            {:>16}", report.rows);
@@ -46,7 +66,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         (0, []) => Ok(()),
         (0, programs) => Err(CliError::Failed(format!("points are not conserved in {}", programs.join(", ")))),
         (count, _) => Err(CliError::Failed(format!(
-            "{count} rows differ from the journal, which is whole: move the folder `tables` in {} aside and start the service, which makes it again",
+            "{count} rows differ from the journal, which is whole: run `loyaltyd check --data {} --repair`, which makes them again",
             args.data.display()
         ))),
     }

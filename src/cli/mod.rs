@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand.
 
+mod backup;
 pub mod bench;
 mod check;
 pub mod client;
 mod error;
 pub mod import;
 pub mod program;
+mod restore;
 mod serve;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ enum Command {
     Program(program::Args),
     Import(import::Args),
     Bench(bench::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Check(check::Args),
 }
 
@@ -41,6 +45,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Program(args) => as_client(program::run(args)),
         Command::Import(args) => as_client(import::run(args)),
+        Command::Backup(args) => as_client(backup::run(args)),
+        Command::Restore(args) => restore::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => as_client(bench::run(args)),
     };

@@ -11,8 +11,14 @@ use tonic_health::{
 use tonic_reflection::server::Builder;
 
 /// All that health knows by name; the empty name is the service as a whole.
-const SERVICES: [&str; 5] =
-    ["", "loyalty.v1.ProgramService", "loyalty.v1.MemberService", "loyalty.v1.PurchaseService", "loyalty.v1.PointsService"];
+const SERVICES: [&str; 6] = [
+    "",
+    "loyalty.v1.ProgramService",
+    "loyalty.v1.MemberService",
+    "loyalty.v1.PurchaseService",
+    "loyalty.v1.PointsService",
+    "loyalty.v1.AdminService",
+];
 
 /// The contract's descriptors, from which reflection answers.
 const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));

@@ -1,6 +1,7 @@
 //! The contract's services: one file a service. `convert` is where the wire's types become the domain's and back, `status` the only place
 //! that knows the codes of gRPC.
 
+mod admin;
 mod convert;
 mod explain;
 mod gate;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    contract::v1::program_service_server::ProgramServiceServer,
+    contract::v1::{admin_service_server::AdminServiceServer, program_service_server::ProgramServiceServer},
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget},
 };
@@ -42,7 +43,9 @@ pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// All services, behind the gate.
 pub fn services(gate: &Arc<Gate>, health: &Health) -> Services {
     let mut others = Routes::builder();
-    others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    others
+        .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(AdminServiceServer::new(admin::Admin::new(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
     health::add_reflection(&mut others);
     Services::new(gate, health.server(), others.routes())
 }

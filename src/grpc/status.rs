@@ -11,6 +11,7 @@ use crate::{
     contract::{Violation, v1},
     domain::{IdentifierKind, Rejection},
     ledger::{LedgerError, RETRY_DELAY},
+    store::StoreError,
 };
 
 /// The `domain` of every ErrorInfo.
@@ -46,6 +47,12 @@ impl Refusal {
 
     pub fn stopping() -> Self {
         let refusal = Self::new(Code::Unavailable, "STOPPING", "the service is stopping; try again with the same request_id");
+        Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    pub fn too_many_backups() -> Self {
+        let refusal =
+            Self::new(Code::ResourceExhausted, "TOO_MANY_BACKUPS", "two backups are being streamed; try again when one has ended");
         Self { retry_delay: Some(COME_BACK), ..refusal }
     }
 
@@ -148,8 +155,25 @@ impl From<LedgerError> for Refusal {
                 let refusal = Self::new(Code::ResourceExhausted, "QUEUE_FULL", message);
                 Self { retry_delay: Some(retry_delay), ..refusal }
             }
+            LedgerError::NoSpace { retry_delay } => {
+                let refusal = Self::new(Code::ResourceExhausted, "DISK_FULL", message);
+                Self { retry_delay: Some(retry_delay), ..refusal }
+            }
             LedgerError::Closing => Self::stopping(),
-            LedgerError::Store(error) => Self::internal(&error),
+            LedgerError::Store(StoreError::OtherStore) => Self::new(Code::FailedPrecondition, "BACKUP_OF_OTHER_STORE", message),
+            LedgerError::Store(StoreError::OtherHistory { commit }) => {
+                let refusal = Self::new(Code::FailedPrecondition, "BACKUP_OF_OTHER_HISTORY", message);
+                Self { metadata: vec![("commit", commit.0.to_string())], ..refusal }
+            }
+            LedgerError::Store(
+                error @ (StoreError::Damaged(_)
+                | StoreError::Io { .. }
+                | StoreError::NoSpace { .. }
+                | StoreError::InUse(_)
+                | StoreError::Fold(_)
+                | StoreError::Tables(_)
+                | StoreError::Refused(_)),
+            ) => Self::internal(&error),
         }
     }
 }
@@ -234,6 +258,7 @@ fn row(rejection: &Rejection) -> Row {
 fn subject(reason: &str) -> &'static str {
     match reason {
         "ADJUSTMENT_TOO_LARGE" | "PURCHASE_TOO_COMPLEX" => "program",
+        "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
         _ => "member",
     }
 }
@@ -281,7 +306,6 @@ impl From<Refusal> for v1::PurchaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoreError;
 
     #[test]
     fn a_full_queue_says_when_to_come_back() {

@@ -47,6 +47,9 @@ const MAX_CHUNK_WEIGHT: u32 = 512;
 /// How long a caller should wait before it tries a full queue again.
 pub const RETRY_DELAY: Duration = Duration::from_millis(250);
 
+/// How long a caller should wait while the disk is full.
+const NO_SPACE_DELAY: Duration = Duration::from_secs(5);
+
 /// Handle to the ledger; clones share it.
 #[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
@@ -142,6 +145,8 @@ pub enum LedgerError {
     PurchaseNotFound { order: OrderKey },
     #[error("more commands wait than the service takes; try again in {} ms", retry_delay.as_millis())]
     QueueFull { retry_delay: Duration },
+    #[error("the service's disk is full: nothing was changed; try again with the same request_id in {} s", retry_delay.as_secs())]
+    NoSpace { retry_delay: Duration },
     #[error("the service is stopping; try again")]
     Closing,
     #[error(transparent)]

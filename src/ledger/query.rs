@@ -9,7 +9,10 @@ use crate::{
         self, Command, Context, Decision, Entry, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase,
         Rejection,
     },
-    store::MemberDemand,
+    store::{
+        MemberDemand,
+        backup::{Held, Source},
+    },
 };
 
 use super::{Ledger, LedgerError, Listed, MemberTarget};
@@ -88,6 +91,11 @@ impl Ledger {
         let lapsed = LotKey::behind(now);
         let after = after.map_or(lapsed, |after| after.max(lapsed));
         Ok(self.0.store.lots(key, Some(after), limit)?)
+    }
+
+    /// What a backup lacks of all that is durable now.
+    pub fn backup(&self, held: Held) -> Result<Box<dyn Source>, LedgerError> {
+        Ok(self.0.store.backup(held)?)
     }
 
     /// The entry that recorded a purchase.

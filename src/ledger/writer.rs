@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Clock, LedgerError, MemberTarget, Outcome, Published, Submission,
+    Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     idempotency::Repeat,
     programs::{Draft, Programs},
     staging::{Staging, Verdict},
@@ -67,6 +67,8 @@ pub(super) struct Writer {
     /// Of the last group.
     last_now: Timestamp,
     ids: uuid::ContextV7,
+    /// The last commit was refused for want of space.
+    is_full: bool,
     /// Gives answers from within the runtime, if there was one at the start.
     replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
     stopping: bool,
@@ -96,6 +98,7 @@ impl Writer {
             taken: VecDeque::new(),
             last_now: Timestamp::MIN,
             ids: uuid::ContextV7::new(),
+            is_full: false,
             replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime)),
             stopping: false,
         };
@@ -181,11 +184,44 @@ impl Writer {
             store.begin(&names)
         };
         let unit = unit.unwrap_or_else(|error| end(&error));
+        let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
         let commit = self.decide_group(&*unit, now);
-        if !commit.is_empty() {
-            commit_or_end(unit, commit);
+        if !commit.is_empty() && self.commit(unit, commit).is_err() {
+            self.take_back(&before);
         }
         self.reply();
+    }
+
+    /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
+    /// One that there is no space for leaves it as it was, and the service goes on answering.
+    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit) -> Result<(), LedgerError> {
+        match unit.commit(commit) {
+            Ok(_) => {
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("there is space on the disk again; changes are taken");
+                }
+                Ok(())
+            }
+            Err(error @ StoreError::NoSpace { .. }) => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!(%error, "the disk is full: changes are refused until there is space, reads are answered");
+                }
+                Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY })
+            }
+            Err(error) => end(&error),
+        }
+    }
+
+    /// What was decided since then was not committed, and refusals may have been for what other commands of the group did. The first
+    /// answers of repeated requests stand.
+    fn take_back(&mut self, before: &[usize]) {
+        for (taken, before) in self.taken.iter_mut().zip(before) {
+            for result in &mut taken.results[*before..] {
+                if !matches!(result, Ok(Answer::Repeat(_))) {
+                    *result = Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY });
+                }
+            }
+        }
     }
 
     fn decide_group(&mut self, unit: &dyn Unit, now: Timestamp) -> Commit {
@@ -246,7 +282,7 @@ impl Writer {
         let draft = self.programs.draft(document, now)?;
         let published = draft.published();
         let publication = draft.publication(request);
-        commit_or_end(unit, Commit { publications: vec![publication.clone()], members: Vec::new() });
+        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() })?;
         tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
         if let Draft::Next { parsed, document } = draft {
             self.programs.add(*parsed, document, publication.request.id);
@@ -295,11 +331,6 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
         }
     }
     names
-}
-
-/// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
-fn commit_or_end(unit: Box<dyn Unit + '_>, commit: Commit) {
-    unit.commit(commit).map(drop).unwrap_or_else(|error| end(&error));
 }
 
 /// A store that takes no units of work serves nobody.

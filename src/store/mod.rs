@@ -2,6 +2,7 @@
 //! nothing, durable when it returns. Nothing in here speaks of sled or SQL, and nothing above assumes that this process is the only
 //! writer. The contract tests in `tests/it/store_contract.rs` run the same for every store.
 
+pub mod backup;
 pub mod embedded;
 
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ pub enum StoreError {
     Damaged(String),
     #[error("{action} {path}: {source}")]
     Io { action: &'static str, path: String, source: std::io::Error },
+    /// The disk is full. Nothing was changed, and the same may be tried again.
+    #[error("{action} {path}: no space is left on the disk; nothing was changed, and it goes on when there is space again")]
+    NoSpace { action: &'static str, path: String },
     /// Another process has the data folder open.
     #[error("{0} is in use by another process")]
     InUse(String),
@@ -29,6 +33,17 @@ pub enum StoreError {
     /// The look-up tables failed; they can be rebuilt from the journal.
     #[error("look-up tables: {0}")]
     Tables(String),
+    /// What was asked for cannot be done with what is there; says what to do.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the backup is of another store: take a backup of this one into another folder")]
+    OtherStore,
+    #[error(
+        "the backup ends with a commit {} that this store does not have: one of both was taken back to an earlier point, and what happened \
+         since is another history. Keep the backup, and take one of this store into another folder",
+        commit.0
+    )]
+    OtherHistory { commit: CommitSeq },
 }
 
 /// Look-ups. Each call sees whole commits only, and only durable ones.
@@ -57,11 +72,14 @@ pub trait Store: Read + Send + Sync + 'static {
     fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint;
     /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
     fn flush(&self) -> Result<(), StoreError>;
+    /// What a backup lacks of all that is durable now. Commits go on meanwhile.
+    fn backup(&self, held: backup::Held) -> Result<Box<dyn backup::Source>, StoreError>;
 }
 
 /// A unit of work: reads what was named, and ends with a commit or, when dropped, with nothing.
 pub trait Unit: Read {
-    /// All or nothing, durable when this returns. An error means that the process must end: what is on disk is not known.
+    /// All or nothing, durable when this returns. [`StoreError::NoSpace`] means nothing. Any other error means that the process must end:
+    /// what is on disk is not known.
     fn commit(self: Box<Self>, commit: Commit) -> Result<CommitSeq, StoreError>;
 }
 

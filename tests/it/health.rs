@@ -9,8 +9,14 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::support::{self, PROGRAM, Refused, TestServer, by_card, noon, refused};
 
-const SERVICES: [&str; 5] =
-    ["", "loyalty.v1.MemberService", "loyalty.v1.PointsService", "loyalty.v1.ProgramService", "loyalty.v1.PurchaseService"];
+const SERVICES: [&str; 6] = [
+    "",
+    "loyalty.v1.AdminService",
+    "loyalty.v1.MemberService",
+    "loyalty.v1.PointsService",
+    "loyalty.v1.ProgramService",
+    "loyalty.v1.PurchaseService",
+];
 
 #[tokio::test]
 async fn each_service_serves_once_the_ledger_is_read_and_says_when_it_stops() {
@@ -89,8 +95,9 @@ async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
     assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "{seen:?}");
 }
 
-const LISTED: [&str; 5] = [
+const LISTED: [&str; 6] = [
     "grpc.health.v1.Health",
+    "loyalty.v1.AdminService",
     "loyalty.v1.MemberService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",

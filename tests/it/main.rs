@@ -4,6 +4,8 @@
 mod support;
 
 mod accrual;
+mod backup;
+mod crash;
 mod discretion;
 mod domain_properties;
 mod health;
@@ -12,6 +14,7 @@ mod late_sales;
 mod ledger;
 mod member;
 mod points;
+mod power;
 mod purchase;
 mod races;
 mod refused_input;

@@ -270,6 +270,7 @@ impl Embedded {
             overlay_bytes: 4 << 10,
             sled_cache_bytes: 1 << 20,
             header_cache_bytes: 1 << 10,
+            compress: true,
             operator_key: Some([7; 32]),
         })
     }

@@ -1,14 +1,15 @@
 //! Checking a store as a whole: every record of the journal, every member folded again, every row compared, every point counted.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use super::{
-    EmbeddedStore, Engine, Options,
+    BackupPlace, EmbeddedStore, Engine, Options, Parts,
     decode::{self, Malformed},
-    journal::Appender,
-    rows::{self, RowKey},
+    marker, replay,
+    rows::{self, Generation, Index, RowKey},
     segment::io_error,
     tables::Tables,
+    verify::Opened,
 };
 use crate::{
     domain::{Balance, MemberKey, ProgramId},
@@ -113,27 +114,102 @@ pub fn check(folder: &Path, options: &Options) -> Result<Report, StoreError> {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(io_error("opening", folder, missing));
     }
-    let store = EmbeddedStore::open(folder, options.clone())?;
+    let store = EmbeddedStore::open(folder, Options { compress: false, ..options.clone() })?;
     let writer = store.writer.lock().map_err(|_| super::panicked())?;
-    let path = folder.join(FOLDED);
-    remove(&path)?;
-    let report = fold_and_compare(&store.engine, &path, options, &writer.appender);
-    remove(&path)?;
+    room_for_tables(folder)?;
+    in_scratch(&folder.join(FOLDED), |path| {
+        let (last, newest) = (writer.appender.last_seq(), rows::generation(writer.appender.segment_index()));
+        fold_and_compare(&store.engine, path, options, last, newest)
+    })
+}
+
+/// Whether a folder is a backup, and none that a service could use.
+pub fn is_backup(folder: &Path) -> bool {
+    marker::is_there(folder)
+}
+
+/// Checks a backup, which is left as it is: its journal is read and folded into tables in a folder that is made for that and removed. There
+/// are no rows to compare.
+pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) -> Result<Report, StoreError> {
+    let opened = Opened::open(place)?;
+    let (index, end) = opened.walk(|_, _| Ok(true))?;
+    let newest = rows::generation(opened.journal.segments()[index].header.index);
+    let index = Arc::new(Index(opened.keys.index_key()?));
+    let parts = Parts { journal: Arc::new(opened.journal), keys: Arc::new(opened.keys), index };
+    if scratch.exists() {
+        return Err(StoreError::Refused(format!(
+            "{} is there already: name another folder with --scratch, or remove it",
+            scratch.display()
+        )));
+    }
+    in_scratch(scratch, |path| {
+        let (folded, mut report) = fold(&parts, path, options, end.seq - 1, newest)?;
+        folded.overlay.drain()?;
+        report.programs = totals(&folded)?;
+        Ok(report)
+    })
+}
+
+/// Moves the look-up tables aside, makes them again from the journal, and checks.
+pub fn repair(folder: &Path, options: &Options) -> Result<Report, StoreError> {
+    if folder.is_dir() {
+        room_for_tables(folder)?;
+        let _lock = super::lock(folder)?;
+        replay::set_tables_aside(folder, "that was asked for")?;
+    }
+    check(folder, options)
+}
+
+fn in_scratch(path: &Path, work: impl FnOnce(&Path) -> Result<Report, StoreError>) -> Result<Report, StoreError> {
+    remove(path)?;
+    let report = work(path);
+    remove(path)?;
     report
 }
 
-fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, appender: &Appender) -> Result<Report, StoreError> {
-    let (last, newest) = (appender.last_seq(), rows::generation(appender.segment_index()));
-    let tables = Tables::open(path, options.sled_cache_bytes).map_err(StoreError::Tables)?;
-    let folded = Engine::start(path, options, &stored.parts, tables, newest)?;
-    let entries = folded.replay(0, last)?;
+/// The tables are made a second time: refused at once rather than at the end of the disk.
+fn room_for_tables(folder: &Path) -> Result<(), StoreError> {
+    let needed = size(&folder.join(replay::TABLES))?;
+    let free = fs4::available_space(folder).map_err(|source| io_error("measuring", folder, source))?;
+    if free < needed {
+        return Err(StoreError::Refused(format!(
+            "{} has {} MiB free, and the check makes the look-up tables, which have {} MiB, a second time: make room first",
+            folder.display(),
+            free >> 20,
+            needed >> 20
+        )));
+    }
+    Ok(())
+}
+
+fn size(path: &Path) -> Result<u64, StoreError> {
+    let failed = |source| io_error("measuring", path, source);
+    let Ok(items) = fs::read_dir(path) else { return Ok(0) };
+    let mut sum = 0;
+    for item in items {
+        let item = item.map_err(failed)?;
+        let about = item.metadata().map_err(failed)?;
+        sum += if about.is_dir() { size(&item.path())? } else { about.len() };
+    }
+    Ok(sum)
+}
+
+fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64, newest: Generation) -> Result<Report, StoreError> {
+    let (folded, mut report) = fold(&stored.parts, path, options, last, newest)?;
     // Rows that are written are walked along faster.
     stored.overlay.drain()?;
     folded.overlay.drain()?;
-    let mut report = Report { commits: last, entries, ..Report::default() };
     compare(stored, &folded, &mut report)?;
     report.programs = totals(&folded)?;
     Ok(report)
+}
+
+/// Folds the whole journal into tables in a folder of their own.
+fn fold(parts: &Parts, path: &Path, options: &Options, last: u64, newest: Generation) -> Result<(Engine, Report), StoreError> {
+    let tables = Tables::open(path, options.sled_cache_bytes).map_err(StoreError::Tables)?;
+    let folded = Engine::start(path, options, parts, tables, newest)?;
+    let entries = folded.replay(0, last)?;
+    Ok((folded, Report { commits: last, entries, ..Report::default() }))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

@@ -4,18 +4,26 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, Condvar, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
-use super::segment::{
-    Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, seal_record,
+use super::{
+    compress::gap,
+    packed::FrameCache,
+    segment::{
+        Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, refusable,
+        seal_record,
+    },
 };
 use crate::store::StoreError;
 
 const EXTENSION: &str = "seg";
 /// A segment that is being made; it becomes one when it is renamed.
-const UNFINISHED: &str = "new";
+pub(super) const UNFINISHED: &str = "new";
 const SPARE: &str = "spare.new";
 
 /// Where some bytes lie in the journal, and their checksum.
@@ -34,6 +42,31 @@ pub(super) struct Journal {
     folder: PathBuf,
     /// In their order; never empty.
     segments: RwLock<Vec<Arc<Segment>>>,
+    pub(super) frames: Arc<FrameCache>,
+    /// Number of the last commit that is known to be on disk.
+    durable: AtomicU64,
+    /// Told whenever a segment is closed.
+    pub(super) closed: Signal,
+}
+
+/// Lets a thread sleep until there is something to do.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    given: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    pub(super) fn give(&self) {
+        *self.given.lock().expect("nobody panics while holding the signal") = true;
+        self.changed.notify_all();
+    }
+
+    /// Until it is given the next time.
+    pub(super) fn wait(&self) {
+        let given = self.given.lock().expect("nobody panics while holding the signal");
+        *self.changed.wait_while(given, |given| !*given).expect("nobody panics while holding the signal") = false;
+    }
 }
 
 /// Writing: one of a kind.
@@ -93,15 +126,20 @@ impl Journal {
 
     /// Opens the segments that there are; at least one.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
-            let path = item.map_err(|source| io_error("listing", folder, source))?.path();
-            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-                fs::remove_file(&path).map_err(|source| io_error("removing", &path, source))?;
-            }
-        }
+        remove_unfinished(folder)?;
+        Self::open_segments(folder, true)
+    }
+
+    /// The same, without changing anything, now or later.
+    pub(super) fn open_to_read(folder: &Path) -> Result<Self, StoreError> {
+        Self::open_segments(folder, false)
+    }
+
+    fn open_segments(folder: &Path, writable: bool) -> Result<Self, StoreError> {
+        let frames = Arc::new(FrameCache::default());
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         for path in segment_paths(folder)? {
-            let segment = Segment::open(&path, true)?;
+            let segment = Segment::open(&path, writable, &frames)?;
             let header = &segment.header;
             if path.file_stem().and_then(|stem| stem.to_str()) != Some(&file_stem(header.first_seq)) {
                 return Err(damaged(&path, 0, "the file's name is not that of its first commit"));
@@ -121,15 +159,31 @@ impl Journal {
         if segments.is_empty() {
             return Err(StoreError::Damaged(format!("{} has no segments", folder.display())));
         }
-        Ok(Self { folder: folder.to_owned(), segments: RwLock::new(segments) })
+        let (segments, durable, closed) = (RwLock::new(segments), AtomicU64::new(0), Signal::default());
+        Ok(Self { folder: folder.to_owned(), segments, frames, durable, closed })
     }
 
     pub(super) fn store_id(&self) -> [u8; 16] {
         self.segments()[0].header.store_id
     }
 
-    fn segments(&self) -> Vec<Arc<Segment>> {
+    /// All of them as of now, in their order.
+    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().expect("no reader of the list panics").clone()
+    }
+
+    /// Number of the last commit that is on disk: a copy may go that far and no further.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Puts another form of the same segment in its place; readers that have the old one go on with it.
+    pub(super) fn replace(&self, segment: Segment) -> Arc<Segment> {
+        let segment = Arc::new(segment);
+        let mut segments = self.segments.write().expect("no reader of the list panics");
+        let place = segments.binary_search_by_key(&segment.header.first_seq, |segment| segment.header.first_seq);
+        segments[place.expect("a journal loses no segment")] = segment.clone();
+        segment
     }
 
     /// Finds the end. Changes nothing yet.
@@ -168,9 +222,7 @@ impl Journal {
             }
             match segments.get(index + 1).map(|next| &next.header) {
                 Some(next) if next.first_seq != cursor.seq || next.previous != cursor.previous => {
-                    let what =
-                        format!("the record cannot be read; commits {} to {} are missing", cursor.seq, next.first_seq.saturating_sub(1));
-                    return Err(damaged(&segment.path, cursor.offset, &what));
+                    return Err(gap(segment, &cursor, next));
                 }
                 Some(_) | None => {}
             }
@@ -185,14 +237,8 @@ impl Journal {
             return Ok(Some(next.header.previous));
         }
         let Some(segment) = segments.iter().rfind(|segment| segment.header.first_seq <= seq) else { return Ok(None) };
-        let mut cursor = Cursor::at_start(segment);
-        while let Some(record) = cursor.next(segment)? {
-            cursor.pass(&record);
-            if record.seq == seq {
-                return Ok(Some(record.hash));
-            }
-        }
-        Ok(None)
+        let cursor = Cursor::behind(segment, seq)?;
+        Ok((cursor.seq == seq + 1).then_some(cursor.previous))
     }
 
     /// Reads what lies at a position and verifies it.
@@ -214,23 +260,36 @@ impl Journal {
 
     /// The file that a position is in.
     pub(super) fn path_of(&self, position: &Position) -> PathBuf {
-        self.folder.join(file_stem(position.segment)).with_extension(EXTENSION)
+        segment_path(&self.folder, position.segment)
     }
 }
 
 /// Walks along the records of a segment.
-struct Cursor {
-    offset: u64,
-    seq: u64,
-    previous: Hash,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor {
+    pub(super) offset: u64,
+    /// Of the record that comes next.
+    pub(super) seq: u64,
+    pub(super) previous: Hash,
 }
 
 impl Cursor {
-    fn at_start(segment: &Segment) -> Self {
+    /// Behind record number `last`, or behind the last one that is whole.
+    pub(super) fn behind(segment: &Segment, last: u64) -> Result<Self, StoreError> {
+        let mut cursor = Self::at_start(segment);
+        while cursor.seq <= last
+            && let Some(record) = cursor.next(segment)?
+        {
+            cursor.pass(&record);
+        }
+        Ok(cursor)
+    }
+
+    pub(super) fn at_start(segment: &Segment) -> Self {
         Self { offset: SEGMENT_HEADER as u64, seq: segment.header.first_seq, previous: segment.header.previous }
     }
 
-    fn next(&self, segment: &Segment) -> Result<Option<Record>, StoreError> {
+    pub(super) fn next(&self, segment: &Segment) -> Result<Option<Record>, StoreError> {
         match segment.record(self.offset, self.seq, &self.previous)? {
             Found::Record(record) => Ok(Some(record)),
             Found::Nothing => Ok(None),
@@ -238,7 +297,7 @@ impl Cursor {
         }
     }
 
-    fn pass(&mut self, record: &Record) {
+    pub(super) fn pass(&mut self, record: &Record) {
         *self = Self { offset: record.end(), seq: record.seq + 1, previous: record.hash };
     }
 }
@@ -274,14 +333,26 @@ impl Appender {
     /// ended the process before this one, Linux takes the pages as written all the same, and another sync would write nothing. Each
     /// record before it was synced before the next was written.
     pub(super) fn secure(&mut self) -> Result<(), StoreError> {
-        let Some((offset, record)) = self.unsure.take() else { return Ok(()) };
+        let unsure = self.unsure.take();
+        let durable = self.last_seq();
+        // A compressed segment was synced before it was given its name.
+        let Some((offset, record)) = unsure.filter(|_| self.segment.packed.is_none()) else {
+            self.journal.durable.store(durable, Ordering::Release);
+            return Ok(());
+        };
         let path = &self.segment.path;
         self.segment.file.write_all_at(&record, offset).map_err(|source| io_error("writing", path, source))?;
-        self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))
+        self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))?;
+        self.journal.durable.store(durable, Ordering::Release);
+        Ok(())
     }
 
     /// Cuts a torn tail off, and makes room for what comes.
     pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
+        if self.segment.packed.is_some() {
+            // Those behind it were given up.
+            self.segment = self.journal.replace(unpack(&self.segment, self.offset, &self.journal.frames)?);
+        }
         let path = &self.segment.path;
         if let Some(torn) = self.torn.take() {
             tracing::warn!(
@@ -296,14 +367,17 @@ impl Appender {
         sync(&self.segment.file, path)
     }
 
-    /// Appends a record and makes it durable. After an error nothing may be appended: what is on disk is not known. The first [`RECORD_HEADER`] bytes are kept free for its header.
+    /// Appends a record and makes it durable. [`StoreError::NoSpace`]: the record is not there, and the next goes to its place. After any
+    /// other error nothing may be appended: what is on disk is not known. The first [`RECORD_HEADER`] bytes are kept free for its header.
     pub(super) fn append(&mut self, record: &mut [u8]) -> Result<Appended, StoreError> {
         if self.offset + record.len() as u64 > self.segment_bytes && self.offset > SEGMENT_HEADER as u64 {
             self.start_segment(record.len() as u64)?;
         }
         let hash = seal_record(record, self.next_seq, &self.last_hash);
         let path = &self.segment.path;
-        self.segment.file.write_all_at(record, self.offset).map_err(|source| io_error("appending to", path, source))?;
+        // A part of it that was written is as good as nothing: it is no whole record.
+        let written = self.segment.file.write_all_at(record, self.offset);
+        written.map_err(|source| refusable(io_error("appending to", path, source)))?;
         self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))?;
         let appended = Appended {
             seq: self.next_seq,
@@ -312,6 +386,7 @@ impl Appender {
             segment_index: self.segment.header.index,
             payload_offset: self.offset + RECORD_HEADER as u64,
         };
+        self.journal.durable.store(self.next_seq, Ordering::Release);
         self.offset += record.len() as u64;
         self.next_seq += 1;
         self.last_hash = hash;
@@ -325,9 +400,12 @@ impl Appender {
         let path = self.journal.folder.join(SPARE);
         let size = self.segment_bytes;
         let work = move || {
-            let file = create_file(&path)?;
-            write_zeros(&file, &path, size)?;
-            Ok(file)
+            let made = create_file(&path).and_then(|file| write_zeros(&file, &path, size).map(|()| file));
+            if made.is_err() {
+                // Half a segment only takes space away from the one that will be made when it is needed.
+                let _ = fs::remove_file(&path);
+            }
+            made
         };
         let thread = thread::Builder::new().name("segment-maker".to_owned()).spawn(work);
         self.spare = Some(thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?);
@@ -351,12 +429,52 @@ impl Appender {
         self.journal.segments.write().expect("no reader of the list panics").push(segment.clone());
         self.segment = segment;
         self.offset = SEGMENT_HEADER as u64;
+        self.journal.closed.give();
         Ok(())
     }
 }
 
 fn file_stem(first_seq: u64) -> String {
     format!("{first_seq:020}")
+}
+
+pub(super) fn segment_path(folder: &Path, first_seq: u64) -> PathBuf {
+    folder.join(file_stem(first_seq)).with_extension(EXTENSION)
+}
+
+pub(super) fn remove_unfinished(folder: &Path) -> Result<(), StoreError> {
+    for item in fs::read_dir(folder).map_err(|source| io_error("listing", folder, source))? {
+        let path = item.map_err(|source| io_error("listing", folder, source))?.path();
+        if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+            fs::remove_file(&path).map_err(|source| io_error("removing", &path, source))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the plain form of a segment, as far as `end`, in the place of its compressed form.
+pub(super) fn unpack(segment: &Segment, end: u64, frames: &Arc<FrameCache>) -> Result<Segment, StoreError> {
+    let unfinished = segment.path.with_extension(UNFINISHED);
+    copy_plain(segment, end, &unfinished)?;
+    fs::rename(&unfinished, &segment.path).map_err(|source| io_error("renaming", &unfinished, source))?;
+    sync_folder(segment.path.parent().unwrap_or(&segment.path))?;
+    Segment::open(&segment.path, true, frames)
+}
+
+/// Writes the plain form of a segment, as far as `end`, to a file, durably.
+pub(super) fn copy_plain(segment: &Segment, end: u64, target: &Path) -> Result<(), StoreError> {
+    let file = create_file(target)?;
+    let mut part = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < end {
+        let length = part.len().min(usize::try_from(end - offset).unwrap_or(part.len()));
+        if !segment.read(&mut part[..length], offset)? {
+            return Err(damaged(&segment.path, offset, "the segment changed while it was read"));
+        }
+        file.write_all_at(&part[..length], offset).map_err(|source| io_error("writing", target, source))?;
+        offset += length as u64;
+    }
+    sync(&file, target)
 }
 
 impl Drop for Appender {
@@ -370,24 +488,32 @@ impl Drop for Appender {
 
 /// Makes a segment under another name, and renames it when it is durable: what has a segment's name has a whole header.
 fn create_segment(folder: &Path, header: SegmentHeader, size: u64, spare: Option<File>) -> Result<Segment, StoreError> {
-    let path = folder.join(file_stem(header.first_seq)).with_extension(EXTENSION);
-    let (file, unfinished) = match spare {
-        Some(file) => (file, folder.join(SPARE)),
-        None => {
-            let unfinished = path.with_extension(UNFINISHED);
-            let file = create_file(&unfinished)?;
-            allocate(&file, &unfinished, size)?;
-            (file, unfinished)
-        }
+    let path = segment_path(folder, header.first_seq);
+    let unfinished = if spare.is_some() { folder.join(SPARE) } else { path.with_extension(UNFINISHED) };
+    let make = || {
+        let file = match spare {
+            Some(file) => file,
+            None => {
+                let file = create_file(&unfinished)?;
+                allocate(&file, &unfinished, size)?;
+                file
+            }
+        };
+        file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
+        sync(&file, &unfinished)?;
+        fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
+        Ok(file)
     };
-    file.write_all_at(&header.to_bytes(), 0).map_err(|source| io_error("writing", &unfinished, source))?;
-    sync(&file, &unfinished)?;
-    fs::rename(&unfinished, &path).map_err(|source| io_error("renaming", &unfinished, source))?;
+    let file = make().map_err(|error| {
+        // Whatever it was, nothing that counts was touched yet.
+        let _ = fs::remove_file(&unfinished);
+        refusable(error)
+    })?;
     sync_folder(folder)?;
-    Ok(Segment { path, file, header })
+    Ok(Segment { path, file, header, packed: None })
 }
 
-fn create_file(path: &Path) -> Result<File, StoreError> {
+pub(super) fn create_file(path: &Path) -> Result<File, StoreError> {
     let opened = File::options().read(true).write(true).create(true).truncate(true).open(path);
     opened.map_err(|source| io_error("creating", path, source))
 }
@@ -409,7 +535,7 @@ fn allocate(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
     fs4::FileExt::allocate(file, size).map_err(|source| io_error("allocating", path, source))
 }
 
-fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
     file.sync_all().map_err(|source| io_error("syncing", path, source))
 }
 

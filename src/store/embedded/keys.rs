@@ -11,7 +11,10 @@ use std::{
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, aead::Payload};
 use zeroize::Zeroizing;
 
-use super::{journal::sync_folder, segment::io_error};
+use super::{
+    journal::sync_folder,
+    segment::{io_error, refusable},
+};
 use crate::store::StoreError;
 
 pub(super) const SLOT: usize = 64;
@@ -19,6 +22,9 @@ const MAGIC: &[u8; 4] = b"LKEY";
 const FORMAT: u8 = 1;
 /// Of slots the file grows by, so that writing one seldom changes its length.
 const GROWTH: u64 = 16_384;
+
+/// Of a slot whose checksum is wrong, until it is taken as it is.
+const READS: u32 = 3;
 
 const INDEX_KEY_SLOT: u32 = 1;
 const FIRST_MEMBER_SLOT: u32 = 2;
@@ -73,7 +79,18 @@ impl KeyFile {
     }
 
     pub(super) fn open(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<(Self, SlotWriter), StoreError> {
-        let file = File::options().read(true).write(true).open(path).map_err(|source| io_error("opening", path, source))?;
+        let (keys, slots, next) = Self::open_slots(path, true, operator_key)?;
+        Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+    }
+
+    /// The same, without changing anything, now or later.
+    pub(super) fn open_to_read(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<Self, StoreError> {
+        Ok(Self::open_slots(path, false, operator_key)?.0)
+    }
+
+    /// With the number of slots that there are, and the next one to give out.
+    fn open_slots(path: &Path, writable: bool, operator_key: Option<&[u8; 32]>) -> Result<(Self, u64, u32), StoreError> {
+        let file = File::options().read(true).write(writable).open(path).map_err(|source| io_error("opening", path, source))?;
         let mut header = [0; SLOT];
         file.read_exact_at(&mut header, 0).map_err(|source| io_error("reading", path, source))?;
         let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
@@ -90,7 +107,7 @@ impl KeyFile {
         let slots = keys.slots()?;
         let next = keys.first_free(slots)?;
         keys.next_slot.store(next, Ordering::Release);
-        Ok((keys, SlotWriter { next, slots, buffer: Vec::new(), first: next }))
+        Ok((keys, slots, next))
     }
 
     fn new(path: PathBuf, file: File, store_id: [u8; 16], operator_key: Option<&[u8; 32]>) -> Self {
@@ -167,6 +184,20 @@ impl KeyFile {
         self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
     }
 
+    /// Bytes of whole slots as they are, for a copy. A slot that is being wiped meanwhile is read again.
+    pub(super) fn read_slots(&self, offset: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; length];
+        for attempt in 1.. {
+            self.file.read_exact_at(&mut bytes, offset).map_err(|source| io_error("reading", &self.path, source))?;
+            let slots = bytes.chunks_exact(SLOT).zip(offset / SLOT as u64..);
+            let mut torn = slots.filter(|(slot, place)| *place > 0 && !is_free_or_whole(number(*place), slot));
+            if attempt == READS || torn.next().is_none() {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Whether any member's key was ever given out.
     pub(super) fn has_members(&self) -> Result<bool, StoreError> {
         Ok(self.first_free(self.slots()?)? > FIRST_MEMBER_SLOT)
@@ -224,18 +255,26 @@ impl SlotWriter {
         Ok((slot, key))
     }
 
-    /// Makes the new slots durable.
+    /// Makes the new slots durable. If there is no space for them they are given up, and the next keys take their place: no commit names
+    /// them.
     pub(super) fn write(&mut self, keys: &KeyFile) -> Result<(), StoreError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let buffer = Zeroizing::new(std::mem::take(&mut self.buffer));
         let error = |action| move |source| io_error(action, &keys.path, source);
-        if u64::from(self.next) > self.slots {
-            self.slots = (u64::from(self.next) / GROWTH + 1) * GROWTH;
-            fs4::FileExt::allocate(&keys.file, self.slots * SLOT as u64).map_err(error("allocating"))?;
+        let write = |slots: &mut u64| {
+            if u64::from(self.next) > *slots {
+                let more = (u64::from(self.next) / GROWTH + 1) * GROWTH;
+                fs4::FileExt::allocate(&keys.file, more * SLOT as u64).map_err(error("allocating"))?;
+                *slots = more;
+            }
+            keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))
+        };
+        if let Err(failed) = write(&mut self.slots) {
+            self.next = self.first;
+            return Err(refusable(failed));
         }
-        keys.file.write_all_at(&buffer, u64::from(self.first) * SLOT as u64).map_err(error("writing"))?;
         keys.file.sync_data().map_err(error("syncing"))?;
         self.first = self.next;
         keys.next_slot.store(self.next, Ordering::Release);
@@ -275,6 +314,11 @@ fn slot_nonce(slot: u32) -> Nonce {
 /// Of the slot's number, its kind and what it holds.
 fn slot_crc(slot: u32, bytes: &[u8; SLOT]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), &bytes[..4]), &bytes[8..])
+}
+
+fn is_free_or_whole(number: u32, slot: &[u8]) -> bool {
+    let slot: &[u8; SLOT] = slot.try_into().expect("a slot has the length of a slot");
+    slot[0] == FREE || slot_crc(number, slot).to_le_bytes() == slot[4..8]
 }
 
 /// Only the service's own user reads keys.

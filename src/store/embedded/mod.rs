@@ -49,6 +49,23 @@
 //! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end: to go back to an
 //! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
+//! ## Compressed segments
+//!
+//! A segment that is not the last one is compressed some time after it was closed: the same bytes as far as its last record's end, cut
+//! into frames, each compressed by itself. The file has the same name and takes the plain one's place by a rename, after it was made
+//! durable, read back and walked along: at any instant there is one of both, whole. Places in rows and in messages of records count in
+//! the plain bytes. The header is that of a plain segment, except for:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..8 | `LOYLJNZ\n` |
+//! | 80..88 | plain bytes |
+//! | 88..92 | plain bytes of a frame (131,072), of which the last one has the rest |
+//! | 92..96 | CRC of the index |
+//!
+//! The index follows, for each frame the length in the file (4 bytes) and the CRC of what is there (4 bytes), then the frames, each a frame
+//! of Zstandard. The last segment is plain; if those behind it were given up, it is made plain again at open.
+//!
 //! # Key file
 //!
 //! Slots of 64 bytes. Slot 0: `LKEY`, format 1 (byte 4), 1 if slots are wrapped (byte 5), id of the store (8..24), CRC of bytes 0..24
@@ -98,14 +115,18 @@
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;
+mod backup;
 mod check;
+mod compress;
 mod decode;
 mod encode;
 mod journal;
 mod keys;
 mod layer;
 mod leaves;
+mod marker;
 mod overlay;
+mod packed;
 mod programs;
 mod reads;
 mod redo;
@@ -113,9 +134,11 @@ mod replay;
 mod rows;
 mod sealing;
 mod segment;
+mod source;
 mod tables;
 mod trust;
 mod unit;
+mod verify;
 mod view;
 mod warm;
 mod wire;
@@ -134,10 +157,15 @@ use std::{
     thread::JoinHandle,
 };
 
-pub use self::check::{ProgramTotals, Report, check};
+pub use self::{
+    backup::Backup,
+    check::{ProgramTotals, Report, check, check_backup, is_backup, repair},
+    verify::{BackupPlace, Restored, Until, Verified, restore, verify},
+};
 
 use self::{
-    journal::{Appender, Journal, segment_paths, sync_folder},
+    compress::Compressor,
+    journal::{Appended, Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
     programs::Programs,
@@ -146,7 +174,10 @@ use self::{
 };
 use crate::{
     domain::{Fingerprint, MemberKey},
-    store::{Name, Store, StoreError, Unit},
+    store::{
+        Name, Store, StoreError, Unit,
+        backup::{Held, Source},
+    },
 };
 
 /// How the store uses disk and memory.
@@ -160,6 +191,8 @@ pub struct Options {
     pub sled_cache_bytes: u64,
     /// Of members' headers that are kept in memory.
     pub header_cache_bytes: usize,
+    /// Compress the journal's files when they are closed.
+    pub compress: bool,
     /// Wraps the members' keys.
     pub operator_key: Option<[u8; 32]>,
 }
@@ -167,12 +200,13 @@ pub struct Options {
 /// All but the key.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, operator_key } = self;
+        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, compress, operator_key } = self;
         f.debug_struct("Options")
             .field("segment_bytes", segment_bytes)
             .field("overlay_bytes", overlay_bytes)
             .field("sled_cache_bytes", sled_cache_bytes)
             .field("header_cache_bytes", header_cache_bytes)
+            .field("compress", compress)
             .field("operator_key", &operator_key.map(|_| "not shown"))
             .finish()
     }
@@ -185,6 +219,7 @@ impl Default for Options {
             overlay_bytes: 1 << 30,
             sled_cache_bytes: 256 << 20,
             header_cache_bytes: 2 << 30,
+            compress: true,
             operator_key: None,
         }
     }
@@ -194,6 +229,7 @@ impl Default for Options {
 pub struct EmbeddedStore {
     engine: Engine,
     writer: Mutex<Writer>,
+    compressor: Compressor,
     /// Its lock goes when it is closed, last of all.
     _lock: File,
 }
@@ -241,6 +277,10 @@ impl EmbeddedStore {
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
         create_folder(folder)?;
         let lock = lock(folder)?;
+        if marker::is_there(folder) {
+            let what = "is a backup and is left as it is: make a data folder of it with `loyaltyd restore`";
+            return Err(StoreError::Refused(format!("{} {what}", folder.display())));
+        }
         create_if_new(folder, &options)?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
@@ -255,11 +295,18 @@ impl EmbeddedStore {
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
         let engine = replay::bring_up(folder, &options, &parts, &appender)?;
         appender.prepare()?;
-        Ok(Self { engine, writer: Mutex::new(Writer { appender, slots, record: Vec::new(), failed: false }), _lock: lock })
+        let compressor = Compressor::start(&engine.journal, options.compress)?;
+        let writer = Mutex::new(Writer { appender, slots, record: Vec::new(), failed: false });
+        Ok(Self { engine, writer, compressor, _lock: lock })
     }
 }
 
 impl EmbeddedStore {
+    /// Compresses the journal's closed files here and now; a thread of the store's does so anyway, sooner or later, if the options say so.
+    pub fn compress_closed(&self) {
+        self.compressor.run();
+    }
+
     /// Forgets a member's key, for good: whatever is personal of the member, here and in copies of the journal, cannot be read any more,
     /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
     pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
@@ -319,6 +366,16 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
     Journal::create(&journal, file.store_id(), options.segment_bytes)
 }
 
+impl Writer {
+    /// Makes the record durable, with the keys that it names. When there is no space for it, nothing was done, and others may follow.
+    fn store(&mut self, keys: &KeyFile) -> Result<Appended, StoreError> {
+        // Keys first: a journal that names a key has it.
+        let stored = self.slots.write(keys).and_then(|()| self.appender.append(&mut self.record));
+        self.failed = !matches!(stored, Ok(_) | Err(StoreError::NoSpace { .. }));
+        stored
+    }
+}
+
 impl Store for EmbeddedStore {
     fn begin<'a>(&'a self, _names: &[Name<'_>]) -> Result<Box<dyn Unit + 'a>, StoreError> {
         let writer = self.writer.lock().map_err(|_| panicked())?;
@@ -333,6 +390,10 @@ impl Store for EmbeddedStore {
         // No commit meanwhile: what is marked as clean must be all there is.
         let _writer = self.writer.lock().map_err(|_| panicked())?;
         self.engine.flush()
+    }
+
+    fn backup(&self, held: Held) -> Result<Box<dyn Source>, StoreError> {
+        Ok(Box::new(source::BackupSource::new(&self.engine.parts, held)?))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use super::{
     programs::Programs,
     rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
-    segment::{Record, Segment, io_error},
+    segment::{Hash, Record, Segment, io_error},
     stored,
     tables::{self, Tables},
     wire::{Value, fields},
@@ -29,9 +29,11 @@ use crate::{
     store::{MemberChange, Publication, StoreError},
 };
 
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 /// Folders of tables that were moved aside, for whoever wants to know why.
 const KEPT: u32 = 2;
+/// Commits that are decoded before they are folded.
+const READ_AHEAD: usize = 64;
 /// Between two lines of the log that say how far a replay is.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -107,6 +109,11 @@ fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Append
     }
 }
 
+/// The tables, if there are any, so that they are made again from the journal.
+pub(super) fn set_tables_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
+    if folder.join(TABLES).exists() { set_aside(folder, why) } else { Ok(()) }
+}
+
 fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
     let tables = folder.join(TABLES);
     let aside = |number: u32| -> PathBuf { folder.join(format!("{TABLES}.broken-{number}")) };
@@ -136,22 +143,25 @@ impl Engine {
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
-    /// Gives the number of entries.
+    /// Gives the number of entries. One thread reads and decodes while another folds.
     pub(super) fn replay(&self, applied: u64, last: u64) -> Result<u64, StoreError> {
         let started = Instant::now();
         let mut reported = started;
         let mut entries = 0;
-        let journal = self.journal.clone();
-        journal.replay(applied + 1, |segment, record| {
-            self.overlay.wait_for_room()?;
-            let seq = record.seq;
-            entries += self.replay_record(segment, &record)?;
-            if reported.elapsed() >= REPORT {
-                reported = Instant::now();
-                let percent = (seq - applied) * 100 / (last - applied).max(1);
-                tracing::info!(commit = seq, of = last, percent, entries, "replaying the journal");
+        thread::scope(|scope| {
+            let (decoded, waiting) = mpsc::sync_channel(READ_AHEAD);
+            let reader = scope.spawn(move || self.read_commits(applied + 1, &decoded));
+            for commit in waiting {
+                self.overlay.wait_for_room()?;
+                let seq = commit.seq;
+                entries += self.replay_commit(commit)?;
+                if reported.elapsed() >= REPORT {
+                    reported = Instant::now();
+                    let percent = (seq - applied) * 100 / (last - applied).max(1);
+                    tracing::info!(commit = seq, of = last, percent, entries, "replaying the journal");
+                }
             }
-            Ok(())
+            reader.join().expect("reading a journal does not panic")
         })?;
         if last > applied {
             let milliseconds = started.elapsed().as_millis() as u64;
@@ -160,31 +170,50 @@ impl Engine {
         Ok(entries)
     }
 
-    /// Gives the number of entries.
-    fn replay_record(&self, segment: &Segment, record: &Record) -> Result<u64, StoreError> {
-        let damage = |fault: Unreadable| fault.in_journal(&segment.path, record.offset);
-        let layout = Layout::of(&record.payload).map_err(|fault| damage(fault.into()))?;
+    fn read_commits(&self, first: u64, decoded: &mpsc::SyncSender<ReadCommit>) -> Result<(), StoreError> {
+        self.journal.replay(first, |segment, record| {
+            let commit = self.read_commit(segment, &record).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
+            // Whoever folds has failed and says why.
+            decoded.send(commit).map_err(|_| StoreError::Tables("folding what was read has ended".to_owned()))
+        })
+    }
+
+    fn read_commit(&self, segment: &Segment, record: &Record) -> Result<ReadCommit, Unreadable> {
+        let layout = Layout::of(&record.payload)?;
         let position = |span: &Span| Position {
             segment: segment.header.first_seq,
             offset: record.payload_offset() + span.start as u64,
             length: u32::try_from(span.len()).expect("a part of a record is not longer than a record may be"),
             crc: crc32c::crc32c(&record.payload[span.clone()]),
         };
-        let generation = rows::generation(segment.header.index);
+        let publication = |span: &Span| Ok::<_, Malformed>((read_publication(&record.payload[span.clone()])?, position(span)));
+        let change = |change: &ChangeLayout| {
+            let positions = change.entries.iter().map(position).collect();
+            Ok::<_, Unreadable>((self.read_change(&record.payload, &layout, change)?, positions))
+        };
+        Ok(ReadCommit {
+            seq: record.seq,
+            hash: record.hash,
+            generation: rows::generation(segment.header.index),
+            publications: layout.publications.iter().map(publication).collect::<Result<_, _>>()?,
+            members: layout.members.iter().map(change).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Gives the number of entries.
+    fn replay_commit(&self, commit: ReadCommit) -> Result<u64, StoreError> {
+        let ReadCommit { seq, hash, generation, publications, members } = commit;
         let mut changes = Vec::new();
-        for (place, span) in (0..).zip(&layout.publications) {
-            let publication = read_publication(&record.payload[span.clone()]).map_err(|fault| damage(fault.into()))?;
+        for (place, (publication, position)) in (0..).zip(&publications) {
             let number = self.programs.number_or_new(&publication.program, &mut changes);
-            rows::publication(&self.index, generation, number, (record.seq, place), &publication, &position(span), &mut changes);
+            rows::publication(&self.index, generation, number, (seq, place), publication, position, &mut changes);
         }
         let mut count = 0;
-        for change in &layout.members {
-            let read = self.read_change(&record.payload, &layout, change).map_err(damage)?;
+        for (read, positions) in members {
             count += read.entries.len() as u64;
-            let positions = change.entries.iter().map(position).collect::<Vec<_>>();
             self.replay_member(generation, read, &positions, &mut changes)?;
         }
-        self.overlay.publish(generation, changes, self.applied(record.seq, &record.hash));
+        self.overlay.publish(generation, changes, self.applied(seq, &hash));
         Ok(count)
     }
 
@@ -227,7 +256,11 @@ impl Engine {
         let view = self.overlay.view();
         let Some(first) = entries.first() else { return Ok(None) };
         let new_member = || Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() };
-        let mut member = self.bare_member(&view, number, key)?.unwrap_or_else(new_member);
+        let mut member = match first.sequence {
+            // Whether or not the tables have it already: the rest of it follows.
+            1 => new_member(),
+            _ => self.bare_member(&view, number, key)?.unwrap_or_else(new_member),
+        };
         let new = entries.iter().filter(|entry| entry.sequence > member.header.last_sequence).count();
         if new == 0 {
             return Ok(None);
@@ -238,7 +271,8 @@ impl Engine {
                 None => None,
             };
         }
-        for lot in entries.iter().flat_map(Entry::touched_lots) {
+        let last_lot = member.header.last_lot;
+        for lot in entries.iter().flat_map(Entry::touched_lots).filter(|lot| lot.id() <= last_lot) {
             if let Some(row) = view.get(&RowKey::lot(number, &key.member, &lot))? {
                 member.lots.insert(lot, decode::lot(lot, &row)?);
             }
@@ -253,6 +287,15 @@ impl Engine {
 
 fn read_publication(bytes: &[u8]) -> Result<Publication, Malformed> {
     decode::publication(stored::Publication::decode(bytes).map_err(|_| Malformed("a publication"))?)
+}
+
+/// A commit, as the journal has it.
+struct ReadCommit {
+    seq: u64,
+    hash: Hash,
+    generation: Generation,
+    publications: Vec<(Publication, Position)>,
+    members: Vec<(ReadChange, Vec<Position>)>,
 }
 
 /// A member's change, as the journal has it.

@@ -5,8 +5,13 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use super::{
+    marker,
+    packed::{self, FrameCache, Packed},
+};
 use crate::store::StoreError;
 
 /// Of a whole commit; checked before memory is asked for.
@@ -36,6 +41,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) file: File,
     pub(super) header: SegmentHeader,
+    /// It is compressed: places in it count as if it were not.
+    pub(super) packed: Option<Packed>,
 }
 
 /// A record that is whole.
@@ -91,8 +98,9 @@ impl SegmentHeader {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; SEGMENT_HEADER]) -> Result<Self, &'static str> {
-        if &bytes[..8] != SEGMENT_MAGIC {
+    /// Of a plain segment or a compressed one.
+    pub(super) fn from_bytes(bytes: &[u8; SEGMENT_HEADER]) -> Result<Self, &'static str> {
+        if &bytes[..8] != SEGMENT_MAGIC && &bytes[..8] != packed::MAGIC {
             return Err("this is no journal segment");
         }
         if u16_at(bytes, 8) != FORMAT {
@@ -147,7 +155,7 @@ fn payload_length(header: &[u8]) -> Option<usize> {
 }
 
 impl Segment {
-    pub(super) fn open(path: &Path, writable: bool) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, writable: bool, cache: &Arc<FrameCache>) -> Result<Self, StoreError> {
         let file = File::options().read(true).write(writable).open(path).map_err(|source| io_error("opening", path, source))?;
         let mut bytes = [0; SEGMENT_HEADER];
         file.read_exact_at(&mut bytes, 0).map_err(|source| match source.kind() {
@@ -155,10 +163,17 @@ impl Segment {
             _ => io_error("reading", path, source),
         })?;
         let header = SegmentHeader::from_bytes(&bytes).map_err(|what| damaged(path, 0, what))?;
-        Ok(Self { path: path.to_owned(), file, header })
+        let packed = match &bytes[..8] == packed::MAGIC {
+            true => Some(Packed::open(path, &file, &header, &bytes, cache)?),
+            false => None,
+        };
+        Ok(Self { path: path.to_owned(), file, header, packed })
     }
 
     pub(super) fn length(&self) -> Result<u64, StoreError> {
+        if let Some(packed) = &self.packed {
+            return Ok(packed.plain_bytes());
+        }
         Ok(self.file.metadata().map_err(|source| io_error("measuring", &self.path, source))?.len())
     }
 
@@ -197,6 +212,9 @@ impl Segment {
 
     /// False: the file ends before.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<bool, StoreError> {
+        if let Some(packed) = &self.packed {
+            return packed.read(&self.path, &self.file, buffer, offset);
+        }
         match self.file.read_exact_at(buffer, offset) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
@@ -248,11 +266,29 @@ pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     StoreError::Io { action, path: path.display().to_string(), source }
 }
 
+/// For what may fail for want of space without having changed anything that counts: then it is an error of its own, after which writing
+/// can go on. Never for an fsync of what was acknowledged or is about to be: after one that failed nobody knows what is on disk.
+pub(super) fn refusable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Io { action, path, source } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            StoreError::NoSpace { action, path }
+        }
+        other => other,
+    }
+}
+
 /// Damage at a place in a file, with the command to run.
 pub(super) fn damaged(path: &Path, offset: u64, what: &str) -> StoreError {
-    let folder = path.parent().and_then(Path::parent).unwrap_or(path).display();
+    let folder = path.parent().and_then(Path::parent).unwrap_or(path);
+    let (path, shown) = (path.display(), folder.display());
+    if marker::is_there(folder) {
+        return StoreError::Damaged(format!(
+            "{path} at byte {offset}: {what}. Nothing was changed. Remove this file and those behind it in the order of their names, and run \
+             `loyaltyd backup --to {shown}` again: the running service sends them again"
+        ));
+    }
     StoreError::Damaged(format!(
-        "{} at byte {offset}: {what}. Nothing was changed. Run `loyaltyd check --data {folder}` for the whole extent, and restore the file from a backup",
-        path.display()
+        "{path} at byte {offset}: {what}. Nothing was changed. Run `loyaltyd check --data {shown}` for the whole extent, and restore the file \
+         from a backup"
     ))
 }

@@ -57,10 +57,8 @@ impl Unit for EmbeddedUnit<'_> {
         }
         engine.overlay.wait_for_room()?;
         let spans = engine.watched(engine.encode(writer, &commit))?;
+        let appended = writer.store(&engine.keys)?;
         writer.failed = true;
-        // Keys first: a journal that names a key has it.
-        writer.slots.write(&engine.keys)?;
-        let appended = writer.appender.append(&mut writer.record)?;
         let changes = engine.watched(engine.rows(&commit, &spans, &writer.record, &appended))?;
         engine.overlay.publish(rows::generation(appended.segment_index), changes, engine.applied(appended.seq, &appended.hash));
         writer.failed = false;

@@ -109,6 +109,7 @@ pub fn adjustment(points: i64) -> Command {
 }
 
 /// What a store must answer, as remembered by the test; and the clock.
+#[derive(Clone)]
 pub struct World {
     pub now: Timestamp,
     pub programs: ProgramHistory,
@@ -154,13 +155,19 @@ impl World {
 
     /// Publishes a rule book that nobody reads.
     pub fn publish(&mut self, store: &dyn Store, version: u32) -> CommitSeq {
+        let publication = self.publication(version);
+        commit(store, publication)
+    }
+
+    /// What publishes a rule book.
+    pub fn publication(&mut self, version: u32) -> Commit {
         let request = self.next_request();
         let outcome = RequestOutcome::Publication { version };
         self.requests.push((request.id.clone(), RequestRow { fingerprint: request.fingerprint, outcome }));
         let document = format!("rule book {version}").into_bytes();
         let publication = Publication { program: program_id(), version, publish_time: self.now, request, document };
         self.publications.push(publication.clone());
-        commit(store, Commit { publications: vec![publication], members: Vec::new() })
+        Commit { publications: vec![publication], members: Vec::new() }
     }
 
     /// Decides a command; it is committed with the next [`World::commit`].

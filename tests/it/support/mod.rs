@@ -12,7 +12,7 @@ use std::{
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     app::{self, RunningServer},
-    config::Config,
+    config::{Config, Limits},
     contract::v1::{
         self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
@@ -47,7 +47,12 @@ impl TestServer {
     }
 
     pub async fn start_in(folder: TempDir, clock: Arc<ManualClock>, programs: Vec<v1::Program>) -> Self {
-        let mut server = app::start(config(folder.path(), programs), Arc::clone(&clock) as Arc<dyn Clock>).await.expect("it starts");
+        let config = config(folder.path(), programs);
+        Self::start_with(folder, clock, config).await
+    }
+
+    pub async fn start_with(folder: TempDir, clock: Arc<ManualClock>, config: Config) -> Self {
+        let mut server = app::start(config, Arc::clone(&clock) as Arc<dyn Clock>).await.expect("it starts");
         server.ready().await.expect("it reads its ledger");
         let channel = connect(&server).await;
         Self { server, clock, channel, folder }
@@ -59,6 +64,10 @@ impl TestServer {
         drop(channel);
         server.shutdown().await.expect("it stops in order");
         Self::start_in(folder, clock, vec![rule_book()]).await
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.address
     }
 
     /// Of the store.
@@ -117,7 +126,9 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         data: folder.join("data"),
         programs,
         operator_key: None,
+        compress: true,
         drain: Duration::from_secs(5),
+        limits: Limits::default(),
     }
 }
 

@@ -1,0 +1,205 @@
+//! A member's ledger, added up again by arithmetic of the test's own, entry by entry, and each entry held against the request that it
+//! carries and the answer that was given to it.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use loyaltyd::contract::v1::{self, entry::Kind};
+use prost::Message;
+
+use super::{
+    call::{Answer, Call},
+    model::{Fate, MemberNo, Model, OpId},
+};
+
+/// Names, thresholds and tenths of the multiplier of `support::rule_book`.
+const TIERS: [(&str, i64, i64); 4] = [("member", 0, 10), ("silver", 500, 12), ("gold", 1_000, 15), ("diamond", 4_000, 20)];
+const BLOCK: i64 = 10_000;
+
+/// What all entries so far add up to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verified {
+    pub sequence: i64,
+    pub available: i64,
+    pub issued: i64,
+    pub clawed_back: i64,
+    pub qualifying: i64,
+    pub spend: i64,
+    pub visits: i64,
+    pub tier: usize,
+    pub name: String,
+    pub identifiers: BTreeSet<(i32, String)>,
+    /// The entry before raised the member into another tier: the next one must say so.
+    promised: Option<OpId>,
+    /// When the latest of the requests so far was sent.
+    sent: u64,
+    /// Of all entries.
+    digest: u64,
+}
+
+impl Verified {
+    pub fn tier_id(&self) -> &'static str {
+        TIERS[self.tier].0
+    }
+
+    /// Adds an entry, which must be the next one and what the model expects of its request. `Err`: what is wrong.
+    pub fn add(&mut self, model: &mut Model, member: MemberNo, entry: &v1::Entry) -> Result<(), String> {
+        ensure(entry.sequence == self.sequence + 1, || format!("entry {} follows entry {}", entry.sequence, self.sequence))?;
+        self.sequence = entry.sequence;
+        let mut hasher = DefaultHasher::new();
+        (self.digest, entry.encode_to_vec()).hash(&mut hasher);
+        self.digest = hasher.finish();
+        let op = *model.by_request.get(&entry.request_id).ok_or_else(|| "an entry of a request that nobody sent".to_owned())?;
+        ensure(entry.record_time.is_some(), || "the entry is not recorded".to_owned())?;
+        match self.promised.take() {
+            Some(promised) => self.raise(model, promised, op, entry)?,
+            None => self.first_of(model, member, op, entry)?,
+        }
+        let balance = v1::Balance { available: self.available, issued: self.issued, clawed_back: self.clawed_back, ..Default::default() };
+        ensure(entry.balance == Some(balance), || format!("the balance must be {balance:?}"))?;
+        if TIERS[(self.tier + 1).min(TIERS.len() - 1)].1 <= self.qualifying && self.tier + 1 < TIERS.len() {
+            self.promised = Some(op);
+        }
+        Ok(())
+    }
+
+    /// After the last entry: nothing is half there.
+    pub fn ends(&self) -> Result<(), String> {
+        ensure(self.promised.is_none(), || "the last entry raised the tier, and the entry that says so is missing".to_owned())
+    }
+
+    fn raise(&mut self, model: &Model, promised: OpId, op: OpId, entry: &v1::Entry) -> Result<(), String> {
+        let tier = TIERS.iter().rposition(|tier| tier.1 <= self.qualifying).expect("the lowest tier has no threshold");
+        let Some(Kind::TierChanged(change)) = &entry.kind else { return Err("the change of the tier is missing before it".to_owned()) };
+        ensure(promised == op, || "the tier is changed by another request".to_owned())?;
+        let is_right = change.from_tier_id == TIERS[self.tier].0 && change.to_tier_id == TIERS[tier].0 && entry.points == 0;
+        ensure(is_right, || format!("the tier must change from {} to {}", TIERS[self.tier].0, TIERS[tier].0))?;
+        self.tier = tier;
+        let told = match &model.ops[op].fate {
+            Fate::Answered(Answer::Recorded(answer)) => answer.tier_change.as_ref(),
+            Fate::Answered(Answer::Adjusted(answer)) => answer.tier_change.as_ref(),
+            Fate::Answered(_) | Fate::Unknown | Fate::Absent(_) => None,
+        };
+        ensure(told == Some(change), || "the answer told of another change of the tier".to_owned())
+    }
+
+    /// The first entry of a request: it must be the only first one, and in the order in which the clients saw things happen.
+    fn first_of(&mut self, model: &mut Model, member: MemberNo, op: OpId, entry: &v1::Entry) -> Result<(), String> {
+        let seen = model.op_sequences.insert(op, entry.sequence);
+        ensure(seen.is_none_or(|seen| seen == entry.sequence), || format!("the request is in entry {seen:?} already"))?;
+        let (rates, op) = (&model.rates, &model.ops[op]);
+        ensure(op.member == Some(member), || "the request was for another member".to_owned())?;
+        ensure(op.answered > self.sent, || "it was answered before an earlier entry was asked for".to_owned())?;
+        self.sent = self.sent.max(op.sent);
+        let Fate::Answered(answer) = &op.fate else { return Err(format!("the request counts as {:?}", op.fate)) };
+        match (&op.call, answer, entry.kind.as_ref().ok_or("the entry has no kind")?) {
+            (Call::Enroll(request), Answer::Enrolled(answer), Kind::MemberEnrolled(enrolled)) => {
+                ensure(entry.sequence == 1 && enrolled.identifiers == request.identifiers, || "another enrolment".to_owned())?;
+                ensure(enrolled.profile.clone().unwrap_or_default() == request.profile.clone().unwrap_or_default(), || {
+                    "another profile".to_owned()
+                })?;
+                self.name = enrolled.profile.as_ref().map(|profile| profile.display_name.clone()).unwrap_or_default();
+                self.identifiers.extend(enrolled.identifiers.iter().map(|it| (it.kind, it.value.clone())));
+                self.is_shown(entry, answer.member.as_ref())
+            }
+            (Call::Record(request), Answer::Recorded(answer), Kind::PurchaseAccrued(accrued)) => {
+                let version = accrued.accrual.as_ref().map_or(0, |accrual| accrual.program_version);
+                let rate = *rates.get(&version).ok_or("it was decided by a rule book that nobody published")?;
+                self.purchase(entry, request, accrued, rate)?;
+                let told = (answer.entry_sequence, &answer.record_time, &answer.accrual, answer.balance);
+                ensure(told == (entry.sequence, &entry.record_time, &accrued.accrual, entry.balance), || {
+                    format!("the answer was {answer:?}")
+                })
+            }
+            (Call::Adjust(request), Answer::Adjusted(answer), Kind::PointsAdjusted(adjusted)) => {
+                self.adjustment(entry, request, adjusted)?;
+                ensure(answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
+            }
+            (Call::Update(request), Answer::Updated(answer), Kind::ProfileUpdated(updated)) => {
+                ensure(updated.profile == request.profile, || format!("the request was {request:?}"))?;
+                self.name = updated.profile.as_ref().map(|profile| profile.display_name.clone()).unwrap_or_default();
+                self.is_shown(entry, answer.member.as_ref())
+            }
+            (Call::AddIdentifier(request), Answer::IdentifierAdded(answer), Kind::IdentifierAdded(added)) => {
+                ensure(added.identifier == request.identifier, || format!("the request was {request:?}"))?;
+                self.identifiers.extend(added.identifier.iter().map(|it| (it.kind, it.value.clone())));
+                self.is_shown(entry, answer.member.as_ref())
+            }
+            (Call::RemoveIdentifier(request), Answer::IdentifierRemoved(answer), Kind::IdentifierRemoved(removed)) => {
+                ensure(removed.identifier == request.identifier, || format!("the request was {request:?}"))?;
+                let held = removed.identifier.iter().all(|it| self.identifiers.remove(&(it.kind, it.value.clone())));
+                ensure(held, || "the member did not have the identifier".to_owned())?;
+                self.is_shown(entry, answer.member.as_ref())
+            }
+            (call, answer, _) => Err(format!("an entry of another kind than the request {call:?} and its answer {answer:?}")),
+        }
+    }
+
+    fn purchase(
+        &mut self,
+        entry: &v1::Entry,
+        request: &v1::RecordPurchaseRequest,
+        accrued: &v1::PurchaseAccrued,
+        rate: i64,
+    ) -> Result<(), String> {
+        let (Some(sent), Some(stored)) = (&request.purchase, &accrued.purchase) else { return Err("there is no purchase".to_owned()) };
+        let stored = v1::Purchase { occurred_time: None, ..stored.clone() };
+        let of = |purchase: &v1::Purchase| {
+            let lines = purchase.lines.iter().map(|line| (line.sku.clone(), line.amount.clone())).collect::<Vec<_>>();
+            (purchase.store_id.clone(), purchase.order_id.clone(), purchase.channel.clone(), purchase.total.clone(), lines)
+        };
+        ensure(of(sent) == of(&stored), || format!("the purchase was {sent:?}"))?;
+        let total: i64 = sent.total.as_ref().and_then(|total| total.amount.parse().ok()).ok_or("the test sends whole amounts")?;
+        let points = total / BLOCK * rate * TIERS[self.tier].2 / 10;
+        ensure(entry.points == points, || format!("the purchase earns {points} points"))?;
+        self.available += points;
+        self.issued += points;
+        self.qualifying += points;
+        self.spend += total;
+        self.visits += 1;
+        Ok(())
+    }
+
+    fn adjustment(&mut self, entry: &v1::Entry, request: &v1::AdjustPointsRequest, adjusted: &v1::PointsAdjusted) -> Result<(), String> {
+        let is_right = entry.points == request.points && adjusted.points == request.points && adjusted.reason == request.reason;
+        ensure(is_right, || format!("the request was {request:?}"))?;
+        self.available += request.points;
+        ensure(self.available >= 0, || "more points were taken than there were".to_owned())?;
+        self.issued += request.points.max(0);
+        self.clawed_back += (-request.points).max(0);
+        if request.qualifying {
+            self.qualifying = (self.qualifying + request.points).max(0);
+        }
+        Ok(())
+    }
+
+    /// The member in an answer is the one right after the entry.
+    fn is_shown(&self, entry: &v1::Entry, member: Option<&v1::Member>) -> Result<(), String> {
+        let member = member.ok_or("the answer has no member")?;
+        ensure(member.last_sequence == entry.sequence, || "the answer named another entry".to_owned())?;
+        self.is_member(member)
+    }
+
+    /// A member as the service shows it, when all entries are added.
+    pub fn is_member(&self, member: &v1::Member) -> Result<(), String> {
+        let balance = v1::Balance { available: self.available, issued: self.issued, clawed_back: self.clawed_back, ..Default::default() };
+        let lifetime = member.lifetime.clone().unwrap_or_default();
+        let spend = lifetime.spend.as_ref().map_or("0", |spend| &spend.amount);
+        let identifiers: BTreeSet<_> = member.identifiers.iter().map(|it| (it.kind, it.value.clone())).collect();
+        let name = member.profile.as_ref().map_or("", |profile| &profile.display_name);
+        let tier = member.tier.as_ref().map_or("", |tier| &tier.tier_id);
+        let is_right = member.last_sequence == self.sequence
+            && member.balance == Some(balance)
+            && (lifetime.qualifying_points, lifetime.visits, spend) == (self.qualifying, self.visits, &self.spend.to_string())
+            && (name, tier) == (&self.name, self.tier_id())
+            && identifiers == self.identifiers
+            && member.identifiers.len() == identifiers.len();
+        ensure(is_right, || format!("the member is shown as {member:?}\nand adds up to {self:?}"))
+    }
+}
+
+fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(fault()) }
+}

@@ -1,0 +1,346 @@
+//! Torture: a server in a process of its own is killed again and again, at random times and in the middle of everything that it does, under
+//! clients that write down every answer. After each kill it is started over the same data folder, and all that was answered must be there,
+//! whole, once, and with the very answer that was given; what was not answered is there wholly or not at all; and `loyaltyd check` finds
+//! nothing.
+//!
+//! The short form runs with the other tests. The long one is the same with more kills:
+//!
+//! ```sh
+//! LOYALTYD_TORTURE_KILLS=1000 cargo test --release --test it crash:: -- --nocapture
+//! ```
+//!
+//! `LOYALTYD_TORTURE_SEED` gives the seed, which is printed. It makes the plan and the requests the same again, not the kills: when a
+//! signal arrives, and what the kernel and the threads have done until then, no seed decides.
+
+mod call;
+mod fold;
+mod load;
+mod model;
+mod process;
+mod random;
+mod verify;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use call::{Caller, Outcome};
+use load::{Load, Shared};
+use model::{Model, NOTHING};
+use process::{Knobs, PATIENCE, Phase, Server, loyaltyd};
+use random::Random;
+use tempfile::TempDir;
+use verify::{Counts, verify};
+
+const SHORT: usize = 26;
+/// Of kills over one data folder; then another one is begun, so that a long run does not become slower and slower.
+const KILLS_A_FOLDER: usize = 250;
+/// Kills after which all that was ever sent is verified, and `check` runs.
+const KILLS_A_CHECK: usize = 50;
+/// Logs of servers that are kept, for whoever looks for a fault.
+const LOGS: usize = 20;
+/// From so many kills on, a phase that was never hit is a failure.
+const ALL_PHASES: usize = 400;
+
+/// What a round aims at. What it hits is counted by what the server was seen doing ([`Phase`]).
+#[derive(Debug, Clone, Copy)]
+enum Aim {
+    Start,
+    TablesOpen,
+    Replay,
+    Rebuild,
+    Serving,
+    SegmentMade,
+    SegmentChange,
+    RowWriting,
+    Drain,
+    WritingOut,
+    Stop,
+    Check,
+}
+
+/// As often as they stand here.
+const AIMS: [Aim; 16] = [
+    Aim::Start,
+    Aim::TablesOpen,
+    Aim::Replay,
+    Aim::Replay,
+    Aim::Rebuild,
+    Aim::Rebuild,
+    Aim::Serving,
+    Aim::Serving,
+    Aim::SegmentMade,
+    Aim::SegmentChange,
+    Aim::RowWriting,
+    Aim::RowWriting,
+    Aim::Drain,
+    Aim::WritingOut,
+    Aim::Stop,
+    Aim::Check,
+];
+
+#[derive(Default)]
+struct Table {
+    kills: BTreeMap<Phase, usize>,
+    stops: usize,
+    checks: usize,
+    counts: Counts,
+}
+
+impl Table {
+    fn killed(&self) -> usize {
+        self.kills.values().sum()
+    }
+
+    fn print(&self, seed: u64, since: Instant) {
+        println!("torture, seed {seed}: {} kills in {:.0} s", self.killed(), since.elapsed().as_secs_f64());
+        for phase in Phase::ALL {
+            println!("  {:<16}{:>8}", format!("{phase:?}"), self.kills.get(&phase).copied().unwrap_or(0));
+        }
+        println!("  stopped in order, without a kill: {}; checks that found nothing: {}", self.stops, self.checks);
+        let Counts { repeated, carried_out, absent, members, entries, purchases } = self.counts;
+        println!("  answers asked for again and found the same: {repeated}; purchases found by their order: {purchases}");
+        println!("  ledgers added up: {members}, with {entries} entries");
+        println!("  without an answer, and looked for: {carried_out} carried out wholly, {absent} not at all");
+    }
+}
+
+/// One data folder with its model.
+struct Torture {
+    folder: TempDir,
+    shared: Shared,
+    random: Random,
+    table: Table,
+    /// How long clients are at work, at most, before something is done to the server.
+    work: Duration,
+    starts: usize,
+}
+
+impl Drop for Torture {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            println!("the data folder and the logs of the last servers are kept: {}", self.folder.path().display());
+        }
+    }
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_again_and_again_keeps_every_promise() {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let seed = number_from("LOYALTYD_TORTURE_SEED").unwrap_or(since_epoch.as_nanos() as u64 % 1_000_000_000);
+    let kills = number_from("LOYALTYD_TORTURE_KILLS").map_or(SHORT, |kills| kills as usize);
+    println!("torture: {kills} kills, LOYALTYD_TORTURE_SEED={seed}");
+    let since = Instant::now();
+    let mut random = Random::new(seed);
+    let mut table = Table::default();
+    while table.killed() < kills {
+        let end = kills.min(table.killed() + KILLS_A_FOLDER);
+        let work = Duration::from_millis(if kills > SHORT { 500 } else { 150 });
+        let mut torture = Torture::new(random.fork(), std::mem::take(&mut table), work);
+        torture.run(end).await;
+        table = std::mem::take(&mut torture.table);
+        if kills > SHORT {
+            table.print(seed, since);
+        }
+    }
+    table.print(seed, since);
+    let missed: Vec<_> = Phase::ALL.into_iter().filter(|phase| !table.kills.contains_key(phase)).collect();
+    assert!(kills < ALL_PHASES || missed.is_empty(), "no kill hit {missed:?}");
+}
+
+impl Torture {
+    fn new(random: Random, table: Table, work: Duration) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self { folder, shared: Shared::new(Model::default()), random, table, work, starts: 0 }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    async fn run(&mut self, end: usize) {
+        self.begin().await;
+        let mut checked = self.table.killed();
+        while self.table.killed() < end {
+            let mut aims = AIMS;
+            self.random.shuffle(&mut aims);
+            for aim in aims {
+                if self.table.killed() >= end {
+                    break;
+                }
+                self.round(aim).await;
+            }
+            if self.table.killed() >= checked + KILLS_A_CHECK {
+                checked = self.table.killed();
+                self.verify_whole().await;
+            }
+        }
+        self.verify_whole().await;
+    }
+
+    /// The rule book must be there before anything else.
+    async fn begin(&mut self) {
+        let mut server = self.spawn(usize::MAX as u64 >> 40);
+        let caller = Caller::connect(&server.serving()).await;
+        let call = load::publication(self.shared.model().fresh());
+        let op = self.shared.model().send(call.clone(), None, NOTHING);
+        let outcome = caller.call(call).await;
+        assert!(matches!(outcome, Outcome::Answered(_)), "the first rule book is published: {outcome:?}");
+        self.shared.model().settle(op, outcome);
+        server.terminate();
+        server.ended();
+    }
+
+    fn spawn(&mut self, waiting_bytes: u64) -> Server {
+        self.starts += 1;
+        let segment_bytes = *self.random.pick(&[64 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20]);
+        let knobs = Knobs { segment_bytes, waiting_bytes };
+        Server::spawn(&self.data(), &self.folder.path().join(format!("log-{}", self.starts % LOGS)), knobs)
+    }
+
+    fn pause(&mut self, up_to: Duration) -> Duration {
+        Duration::from_micros(self.random.within(0..=up_to.as_micros() as u64))
+    }
+
+    fn sleep(&mut self, up_to: Duration) {
+        std::thread::sleep(self.pause(up_to));
+    }
+
+    fn kill(&mut self, server: Server) {
+        match server.kill() {
+            Some(phase) => *self.table.kills.entry(phase).or_default() += 1,
+            None => self.table.stops += 1,
+        }
+    }
+
+    async fn round(&mut self, aim: Aim) {
+        match aim {
+            Aim::Start => self.at_start(Duration::from_millis(15), |_| Some(())),
+            Aim::TablesOpen => self.at_start(Duration::from_millis(2), |server| server.has_thread("tables-open").then_some(())),
+            Aim::Replay => self.at_start(Duration::from_millis(12), |server| server.has_thread("row-writer").then_some(())),
+            Aim::Rebuild => {
+                // As after tables that were found broken.
+                match fs::remove_dir_all(self.data().join("tables")) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("the tables cannot be removed: {error}"),
+                    Ok(()) | Err(_) => {}
+                }
+                self.at_start(Duration::from_millis(60), |server| server.has_thread("row-writer").then_some(()));
+            }
+            Aim::Check => self.kill_check(),
+            Aim::Serving => self.under_load(aim, 1 << 29).await,
+            Aim::SegmentMade | Aim::SegmentChange | Aim::RowWriting | Aim::Drain | Aim::WritingOut | Aim::Stop => {
+                let waiting_bytes = *self.random.pick(&[128 << 10, 1 << 20, 1 << 29]);
+                let waiting_bytes = if matches!(aim, Aim::RowWriting) { 128 << 10 } else { waiting_bytes };
+                self.under_load(aim, waiting_bytes).await;
+            }
+        }
+    }
+
+    /// Kills it before it serves, if it does not come to serve before.
+    fn at_start(&mut self, up_to: Duration, look: impl Fn(&Server) -> Option<()>) {
+        let waiting_bytes = *self.random.pick(&[128 << 10, 1 << 29]);
+        let mut server = self.spawn(waiting_bytes);
+        server.wait_for("starting", |server| look(server).or_else(|| server.said().contains(": serving").then_some(())));
+        self.sleep(up_to);
+        self.kill(server);
+    }
+
+    /// Starts it, verifies what the kills before left, and kills it while clients are at work.
+    async fn under_load(&mut self, aim: Aim, waiting_bytes: u64) {
+        let mut server = self.spawn(waiting_bytes);
+        let caller = Caller::connect(&server.serving()).await;
+        self.table.counts += verify(&self.shared, &caller, &mut self.random, false).await;
+        let load = Load::start(&self.shared, &caller, &mut self.random);
+        tokio::time::sleep(self.pause(self.work)).await;
+        tokio::task::block_in_place(|| self.end(aim, server));
+        load.ended().await;
+    }
+
+    fn end(&mut self, aim: Aim, mut server: Server) {
+        let shortly = Duration::from_millis(3);
+        match aim {
+            Aim::SegmentMade => {
+                self.look(&server, |server| server.has_thread("segment-maker"));
+                self.sleep(shortly / 6);
+            }
+            Aim::SegmentChange => {
+                let before = server.newest_segment();
+                self.look(&server, |server| server.newest_segment().map(|newest| newest.0) != before.as_ref().map(|it| it.0.clone()));
+            }
+            Aim::RowWriting => {
+                let before = server.rows_written();
+                self.look(&server, |server| server.rows_written() != before);
+                self.sleep(shortly / 6);
+            }
+            Aim::Drain => {
+                server.terminate();
+                self.look(&server, |server| server.said().contains(": stopping"));
+                self.sleep(shortly);
+            }
+            Aim::WritingOut => {
+                server.terminate();
+                self.look(&server, |server| !server.has_thread("writer"));
+                self.sleep(shortly * 4);
+            }
+            Aim::Stop => {
+                server.terminate();
+                server.ended();
+                self.table.stops += 1;
+                return;
+            }
+            Aim::Serving | Aim::Start | Aim::TablesOpen | Aim::Replay | Aim::Rebuild | Aim::Check => {}
+        }
+        self.kill(server);
+    }
+
+    /// Busily, and not for ever: what does not come under this load is not waited for.
+    fn look(&self, server: &Server, seen: impl Fn(&Server) -> bool) {
+        let since = Instant::now();
+        while !seen(server) && since.elapsed() < Duration::from_millis(700) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn kill_check(&mut self) {
+        let mut check = loyaltyd().arg("check").arg("--data").arg(self.data()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let check = check.as_mut().expect("a check starts");
+        self.sleep(Duration::from_millis(150));
+        if check.try_wait().expect("a child can be asked").is_none() {
+            check.kill().expect("a child can be killed");
+            *self.table.kills.entry(Phase::Check).or_default() += 1;
+        }
+        check.wait().expect("a child ends");
+    }
+
+    /// Everything that was ever sent, then a stop in order, then `check`.
+    async fn verify_whole(&mut self) {
+        let mut server = self.spawn(1 << 29);
+        let caller = Caller::connect(&server.serving()).await;
+        self.table.counts += verify(&self.shared, &caller, &mut self.random, true).await;
+        drop(caller);
+        server.terminate();
+        server.ended();
+        check(&self.data());
+        self.table.checks += 1;
+    }
+}
+
+fn check(data: &Path) {
+    let since = Instant::now();
+    let output = loyaltyd().arg("check").arg("--data").arg(data).output().expect("a check runs");
+    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "check failed: {failed}\n{said}");
+    let differences = said.lines().find_map(|line| line.strip_prefix("differences")).expect("a check counts differences");
+    assert_eq!(differences.trim(), "0", "{said}\n{failed}");
+    assert!(since.elapsed() < PATIENCE * 5, "a check takes too long");
+}

@@ -1,0 +1,243 @@
+//! The server in a process of its own, and how to see what it is doing the instant before it is killed: it is stopped (SIGSTOP), looked at
+//! from outside (its log, its threads, its files), and killed without having gone on.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// No step of a server's life takes longer here, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a server was doing when it was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Before it listened, or while the journal was opened.
+    Start,
+    /// While sled opened.
+    TablesOpen,
+    /// While the tables were brought up from the journal.
+    Replay,
+    /// While the tables were made again from nothing.
+    Rebuild,
+    /// Answering, and none of the following.
+    Serving,
+    /// While the file of the next segment was made.
+    SegmentMade,
+    /// Between the first sight of a new segment and its first record.
+    SegmentChange,
+    /// While rows were written to the tables.
+    RowWriting,
+    /// After SIGTERM, with calls under way.
+    Drain,
+    /// After SIGTERM, while the store was written out.
+    WritingOut,
+    /// Of `loyaltyd check`.
+    Check,
+}
+
+impl Phase {
+    pub const ALL: [Self; 11] = [
+        Self::Start,
+        Self::TablesOpen,
+        Self::Replay,
+        Self::Rebuild,
+        Self::Serving,
+        Self::SegmentMade,
+        Self::SegmentChange,
+        Self::RowWriting,
+        Self::Drain,
+        Self::WritingOut,
+        Self::Check,
+    ];
+}
+
+/// What is made small, so that it happens often.
+#[derive(Debug, Clone, Copy)]
+pub struct Knobs {
+    pub segment_bytes: u64,
+    pub waiting_bytes: u64,
+}
+
+pub struct Server {
+    process: Child,
+    data: PathBuf,
+    log: PathBuf,
+    /// There were no tables when it was started.
+    from_nothing: bool,
+    told_to_stop: bool,
+}
+
+/// The binary, with no settings but those that are given here.
+pub fn loyaltyd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Server {
+    pub fn spawn(data: &Path, log: &Path, knobs: Knobs) -> Self {
+        let from_nothing = !data.join("tables").exists();
+        let said = fs::File::create(log).expect("a log is made");
+        let process = loyaltyd()
+            .args(["serve", "--listen", "127.0.0.1:0", "--drain-seconds", "5", "--data"])
+            .arg(data)
+            .env("LOYALTYD_SEGMENT_BYTES", knobs.segment_bytes.to_string())
+            .env("LOYALTYD_WAITING_BYTES", knobs.waiting_bytes.to_string())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn()
+            .expect("the server starts");
+        Self { process, data: data.to_owned(), log: log.to_owned(), from_nothing, told_to_stop: false }
+    }
+
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).expect("the log is read")
+    }
+
+    /// Where it listens, once it says that it serves.
+    pub fn serving(&mut self) -> String {
+        self.wait_for("to serve", |server| {
+            let said = server.said();
+            let address = said.split_once("listening on ")?.1.lines().next()?.to_owned();
+            said.contains(": serving").then_some(address)
+        })
+    }
+
+    /// Looks often; a server that ends by itself meanwhile is a failure.
+    pub fn wait_for<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let since = Instant::now();
+        loop {
+            if let Some(seen) = look(self) {
+                return seen;
+            }
+            if let Some(status) = self.process.try_wait().expect("a child can be asked") {
+                panic!("the server ended by itself ({status}) where it was {what}; its log:\n{}", self.said());
+            }
+            assert!(since.elapsed() < PATIENCE, "the server took too long {what}; its log:\n{}", self.said());
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    pub fn terminate(&mut self) {
+        self.told_to_stop = true;
+        self.signal(Signal::TERM);
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("a child can be asked").is_some()
+    }
+
+    /// After [`Server::terminate`]: in order, with 0.
+    pub fn ended(mut self) {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.process.try_wait().expect("a child can be asked") {
+                break status;
+            }
+            assert!(since.elapsed() < PATIENCE, "the server does not end; its log:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_in_order(status, &self.said());
+    }
+
+    /// Kills it. `None`: it had ended before, in order, because it was told to.
+    pub fn kill(mut self) -> Option<Phase> {
+        // Who sleeps now is not at work; a stopped thread does not tell any more.
+        let writing = self.threads().iter().any(|(name, state)| name == "row-writer" && *state != 'S');
+        if self.has_ended() {
+            assert!(self.told_to_stop, "the server ended by itself; its log:\n{}", self.said());
+            self.ended();
+            return None;
+        }
+        self.signal(Signal::STOP);
+        let phase = self.phase(writing);
+        self.process.kill().expect("a child can be killed");
+        let status = self.process.wait().expect("a child ends");
+        if status.signal() != Some(9) {
+            // It was just ending when it was stopped.
+            assert_in_order(status, &self.said());
+            return None;
+        }
+        Some(phase)
+    }
+
+    fn phase(&self, writing: bool) -> Phase {
+        let said = self.said();
+        let threads = self.threads();
+        let has = |name: &str| threads.iter().any(|(thread, _)| thread == name);
+        if said.contains(": stopping") {
+            return if has("writer") { Phase::Drain } else { Phase::WritingOut };
+        }
+        if said.contains(": serving") {
+            return match self.newest_segment() {
+                _ if writing => Phase::RowWriting,
+                Some((_, false)) => Phase::SegmentChange,
+                _ if has("segment-maker") => Phase::SegmentMade,
+                Some((_, true)) | None => Phase::Serving,
+            };
+        }
+        match (has("tables-open"), has("row-writer")) {
+            (true, _) => Phase::TablesOpen,
+            (false, true) if self.from_nothing || said.contains("made again from the journal") => Phase::Rebuild,
+            (false, true) => Phase::Replay,
+            (false, false) => Phase::Start,
+        }
+    }
+
+    /// Names and states, as the kernel has them.
+    pub fn threads(&self) -> Vec<(String, char)> {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return Vec::new() };
+        let stat = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        stat.filter_map(|stat| {
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            Some((name.to_owned(), rest.trim_start().chars().next()?))
+        })
+        .collect()
+    }
+
+    pub fn has_thread(&self, name: &str) -> bool {
+        self.threads().iter().any(|(thread, _)| thread == name)
+    }
+
+    /// Its name, and whether it has a record.
+    pub fn newest_segment(&self) -> Option<(PathBuf, bool)> {
+        use std::os::unix::fs::FileExt;
+        let segments = fs::read_dir(self.data.join("journal")).ok()?.flatten().map(|item| item.path());
+        let newest = segments.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).max()?;
+        let mut magic = [0; 4];
+        let read = fs::File::open(&newest).and_then(|file| file.read_exact_at(&mut magic, 128));
+        Some((newest, read.is_ok() && &magic == b"LREC"))
+    }
+
+    /// When rows were last about to be written to the tables.
+    pub fn rows_written(&self) -> Option<std::time::SystemTime> {
+        fs::metadata(self.data.join("tables/REDO")).and_then(|redo| redo.modified()).ok()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).expect("a process has a small number")).expect("a child has a number");
+        // It may have ended; who waits for it sees how.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn assert_in_order(status: ExitStatus, said: &str) {
+    assert!(status.success(), "the server was told to stop and ended with {status}; its log:\n{said}");
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only after a failure is it still there.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
