@@ -4,13 +4,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::StreamExt;
 use tonic::transport::{Server, server::TcpIncoming};
 
 use crate::{
     config::Config,
     contract::v1,
     domain::{Fingerprint, Request, RequestId},
-    grpc::{self, Gate, Health},
+    grpc::{self, Gate, Gathering, Health, Valve},
     ledger::{Clock, Ledger, LedgerError},
     store::{
         StoreError,
@@ -65,19 +66,30 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let gate = Arc::new(Gate::default());
     let health = Health::starting().await;
     let (stop, stopped) = oneshot::channel::<()>();
+    let valve = Valve::new(&gate);
+    let turns = tokio::spawn(Arc::clone(&valve).run());
+    let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
+    let services = grpc::services(&gate, &health);
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
+        // Calls that were given up before they were looked at: with the usual bound of 20 a burst of deadlines that pass under load ends the
+        // connection, and with it the calls of everybody else on it.
+        .http2_max_pending_accept_reset_streams(Some(MAX_CALLS_PER_CONNECTION as usize))
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .add_routes(grpc::routes(&gate, &health))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(services, incoming, async {
             // A dropped sender means the same: stop.
             let _ = stopped.await;
         });
-    let server = tokio::spawn(server);
+    let server = tokio::spawn(async move {
+        let served = server.await;
+        turns.abort();
+        served
+    });
     tracing::info!("listening on {address}");
     let drain = config.drain;
     let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));
@@ -93,9 +105,10 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
         compress: config.compress,
         ..Options::default()
     };
+    let queue = config.limits.queue;
     let opened = tokio::task::spawn_blocking(move || {
         let store = EmbeddedStore::open(&config.data, options)?;
-        Ok::<_, AppError>(Ledger::open(Arc::new(store), clock)?)
+        Ok::<_, AppError>(Ledger::open_bounded(Arc::new(store), clock, queue)?)
     });
     let ledger = opened.await??;
     for document in config.programs {

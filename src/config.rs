@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     contract::{program, rule_book, v1},
+    ledger::{MIN_QUEUE, QUEUE_BOUND},
     store::embedded::Options,
     telemetry::LogFormat,
 };
@@ -64,6 +65,10 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_WAITING_BYTES", default_value_t = Limits::default().waiting_bytes, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(65_536..=1 << 36))]
     pub waiting_bytes: u64,
 
+    /// Commands sent one by one that may wait to be decided; more are refused with RESOURCE_EXHAUSTED
+    #[arg(long, env = "LOYALTYD_QUEUE", default_value_t = Limits::default().queue, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(i64::from(MIN_QUEUE)..=1_000_000))]
+    pub queue: u32,
+
     /// Threads that answer requests; by default as many as there are cores
     #[arg(long, env = "LOYALTYD_THREADS", value_name = "NUMBER")]
     pub threads: Option<NonZeroUsize>,
@@ -97,12 +102,14 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Of changes that wait to be written to the look-up tables.
     pub waiting_bytes: u64,
+    /// Of commands that wait to be decided, from [`MIN_QUEUE`] on.
+    pub queue: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let store = Options::default();
-        Self { segment_bytes: store.segment_bytes, waiting_bytes: store.overlay_bytes as u64 }
+        Self { segment_bytes: store.segment_bytes, waiting_bytes: store.overlay_bytes as u64, queue: QUEUE_BOUND }
     }
 }
 
@@ -161,7 +168,7 @@ impl ServeArgs {
             operator_key: operator_key(self.operator_key.as_deref())?,
             compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),
-            limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes },
+            limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes, queue: self.queue },
         })
     }
 }

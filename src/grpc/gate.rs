@@ -43,6 +43,16 @@ impl Gate {
         self.ledger.get().ok_or_else(Refusal::starting)
     }
 
+    /// The ledger's queue takes no more purchases now.
+    pub(super) fn is_full(&self) -> bool {
+        self.ledger.get().is_some_and(Ledger::is_full)
+    }
+
+    /// It takes some, but not many.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.ledger.get().is_some_and(Ledger::is_crowded)
+    }
+
     /// Returns when the service stops: a stream ends then.
     pub(super) async fn closed(&self) {
         // The sender lives in this gate, so that waiting cannot fail.

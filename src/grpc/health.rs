@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::service::RoutesBuilder;
 use tonic_health::{
     ServingStatus,
-    pb::health_server::{Health as HealthApi, HealthServer},
+    pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
 use tonic_reflection::server::Builder;
@@ -59,12 +59,12 @@ impl Health {
         }
     }
 
-    fn server(&self) -> HealthServer<impl HealthApi> {
+    pub(super) fn server(&self) -> HealthServer<HealthService> {
         HealthServer::new(HealthService::from_health_reporter((*self.0).clone()))
     }
 }
 
-pub(super) fn add_to(routes: &mut RoutesBuilder, health: &Health) {
+pub(super) fn add_reflection(routes: &mut RoutesBuilder) {
     let describe = || {
         Builder::configure()
             .register_encoded_file_descriptor_set(CONTRACT)
@@ -73,10 +73,7 @@ pub(super) fn add_to(routes: &mut RoutesBuilder, health: &Health) {
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let invariant = "the descriptors are those that the build made";
-    routes
-        .add_service(health.server())
-        .add_service(describe().build_v1().expect(invariant))
-        .add_service(describe().build_v1alpha().expect(invariant));
+    routes.add_service(describe().build_v1().expect(invariant)).add_service(describe().build_v1alpha().expect(invariant));
 }
 
 #[cfg(test)]
@@ -84,7 +81,7 @@ mod tests {
     use super::*;
     use tokio_stream::StreamExt;
     use tonic::Request;
-    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told};
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Told, health_server::Health as _};
 
     #[tokio::test]
     async fn while_it_stops_watches_end_and_checks_are_answered() {

@@ -5,6 +5,7 @@ mod admin;
 mod convert;
 mod explain;
 mod gate;
+mod gathering;
 mod health;
 mod member;
 mod observe;
@@ -12,18 +13,17 @@ mod page;
 mod points;
 mod program;
 mod purchase;
+mod services;
 mod status;
 mod stream;
+mod valve;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
 use crate::{
-    contract::v1::{
-        admin_service_server::AdminServiceServer, member_service_server::MemberServiceServer, points_service_server::PointsServiceServer,
-        program_service_server::ProgramServiceServer, purchase_service_server::PurchaseServiceServer,
-    },
+    contract::v1::{admin_service_server::AdminServiceServer, program_service_server::ProgramServiceServer},
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget},
 };
@@ -32,22 +32,22 @@ use convert::{Mistakes, Path};
 use status::Refusal;
 
 pub use gate::Gate;
+pub use gathering::Gathering;
 pub use health::Health;
+pub use services::Services;
+pub use valve::Valve;
 
 /// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// All services, behind the gate.
-pub fn routes(gate: &Arc<Gate>, health: &Health) -> Routes {
-    let mut routes = Routes::builder();
-    routes
+pub fn services(gate: &Arc<Gate>, health: &Health) -> Services {
+    let mut others = Routes::builder();
+    others
         .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(MemberServiceServer::new(member::Members(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(PurchaseServiceServer::new(purchase::Purchases(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(PointsServiceServer::new(points::PointsRoom(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(AdminServiceServer::new(admin::Admin::new(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
-    health::add_to(&mut routes, health);
-    routes.routes()
+    health::add_reflection(&mut others);
+    Services::new(gate, health.server(), others.routes())
 }
 
 /// The programme that a call names. Nothing else of a call can be judged without it, so that what was found so far is said at once.

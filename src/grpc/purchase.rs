@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -29,7 +28,7 @@ const MAX_ECHO_CHARS: usize = 64;
 
 #[tonic::async_trait]
 impl PurchaseService for Purchases {
-    type StreamPurchasesStream = ReceiverStream<Result<v1::StreamPurchasesResponse, Status>>;
+    type StreamPurchasesStream = stream::Answers;
 
     async fn quote_purchase(&self, request: Request<v1::QuotePurchaseRequest>) -> Result<Response<v1::QuotePurchaseResponse>, Status> {
         let request = request.into_inner();

@@ -10,7 +10,7 @@ use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
     domain::{IdentifierKind, Rejection},
-    ledger::LedgerError,
+    ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
 
@@ -54,6 +54,11 @@ impl Refusal {
         let refusal =
             Self::new(Code::ResourceExhausted, "TOO_MANY_BACKUPS", "two backups are being streamed; try again when one has ended");
         Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    /// The queue is full.
+    pub fn full() -> Self {
+        Self::from(LedgerError::QueueFull { retry_delay: RETRY_DELAY })
     }
 
     /// A fault of the service. What it was goes to the log, under an id that the text repeats.

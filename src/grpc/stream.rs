@@ -1,10 +1,14 @@
 //! StreamPurchases: reads and parses ahead, submits together what is ready, and answers in the order of the requests.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::{
@@ -22,32 +26,36 @@ const LINES_PER_PLACE: usize = 32;
 const BYTES_PER_PLACE: usize = 2_048;
 /// Submitted together at most: half of those in flight, so that the other half is read and parsed while these are committed.
 const MAX_CHUNK: usize = MAX_IN_FLIGHT / 2;
-/// Answers that wait for the connection.
-const ANSWERS: usize = 64;
 
 type Answer = Result<v1::StreamPurchasesResponse, Status>;
 
 /// A request with its place among those in flight, or how the stream ended, with the word for it in the log.
 type Read = Result<(Item, OwnedSemaphorePermit), (Status, &'static str)>;
 
+/// Answers that wait for the connection. Each has its place among those in flight until then, which bounds them.
+pub struct Answers(mpsc::Receiver<(Answer, Option<OwnedSemaphorePermit>)>);
+
+impl Stream for Answers {
+    type Item = Answer;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+        self.0.poll_recv(cx).map(|next| next.map(|(answer, _place)| answer))
+    }
+}
+
 /// The caller broke the stream off, or sent what is no request.
 const BROKEN_OFF: &str = "BROKEN_OFF";
 
-pub fn answers(
-    gate: Arc<Gate>,
-    ledger: Ledger,
-    requests: Streaming<v1::StreamPurchasesRequest>,
-    observed: Observed,
-) -> ReceiverStream<Answer> {
+pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, observed: Observed) -> Answers {
     let (ready, waiting) = mpsc::channel(MAX_IN_FLIGHT);
-    let (answer, answers) = mpsc::channel(ANSWERS);
+    let (answer, answers) = mpsc::channel(MAX_IN_FLIGHT);
     tokio::spawn(read(gate, ledger.clone(), requests, ready));
     tokio::spawn(async move {
         let mut tally = Tally::default();
         let reason = judge(ledger, waiting, answer, &mut tally).await;
         observed.ended(tally, reason);
     });
-    ReceiverStream::new(answers)
+    Answers(answers)
 }
 
 /// Reads until the caller ends, the service stops, or nobody takes answers any more.
@@ -86,7 +94,12 @@ fn places(request: &v1::RecordPurchaseRequest) -> u32 {
 }
 
 /// Says why the stream ended before its caller wished, if it did.
-async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::Sender<Answer>, tally: &mut Tally) -> Option<&'static str> {
+async fn judge(
+    ledger: Ledger,
+    mut waiting: mpsc::Receiver<Read>,
+    answer: mpsc::Sender<(Answer, Option<OwnedSemaphorePermit>)>,
+    tally: &mut Tally,
+) -> Option<&'static str> {
     let mut chunk = Vec::with_capacity(MAX_CHUNK);
     while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
         let mut items = Vec::with_capacity(chunk.len());
@@ -104,13 +117,13 @@ async fn judge(ledger: Ledger, mut waiting: mpsc::Receiver<Read>, answer: mpsc::
         let results = record_all(&ledger, items).await;
         results.iter().for_each(|result| tally.add(result));
         for (result, place) in results.into_iter().zip(places) {
-            if answer.send(Ok(v1::StreamPurchasesResponse { result: Some(result) })).await.is_err() {
+            let response = v1::StreamPurchasesResponse { result: Some(result) };
+            if answer.send((Ok(response), Some(place))).await.is_err() {
                 return Some(BROKEN_OFF);
             }
-            drop(place);
         }
         if let Some((status, reason)) = end {
-            let _ = answer.send(Err(status)).await;
+            let _ = answer.send((Err(status), None)).await;
             return Some(reason);
         }
     }

@@ -30,9 +30,16 @@ pub use clock::{Clock, ManualClock, SystemClock};
 use programs::Programs;
 use writer::{Answer, Job, Writer};
 
-/// Commands that may wait for the writer; a purchase with many lines counts as several. More are refused with
-/// [`LedgerError::QueueFull`].
-pub const QUEUE_BOUND: usize = 8_192;
+/// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with
+/// [`LedgerError::QueueFull`]. So many wait for a tenth of a second or less on a machine of two processors: who is refused knows soon, and
+/// who is not is answered before giving up.
+pub const QUEUE_BOUND: u32 = 2_048;
+
+/// A queue must take the heaviest command, with 10,000 lines.
+pub const MIN_QUEUE: u32 = 512;
+
+/// The same of commands that are submitted together, which wait for room instead. Apart, so that an import does not keep tills out.
+const BULK_BOUND: usize = 4_096;
 
 /// Lines that a purchase may have to count as one command more.
 const LINES_PER_WEIGHT: usize = 32;
@@ -41,7 +48,7 @@ const LINES_PER_WEIGHT: usize = 32;
 const MAX_CHUNK_WEIGHT: u32 = 512;
 
 /// How long a caller should wait before it tries a full queue again.
-const RETRY_DELAY: Duration = Duration::from_millis(250);
+pub const RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// How long a caller should wait while the disk is full.
 const NO_SPACE_DELAY: Duration = Duration::from_secs(5);
@@ -54,9 +61,11 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     programs: Arc<Programs>,
-    /// Unbounded by itself: `room` bounds it, counted in commands.
+    /// Unbounded by itself: `room` and `bulk` bound it, counted in commands.
     queue: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
+    queue_bound: u32,
+    bulk: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -71,7 +80,7 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// Its part of [`QUEUE_BOUND`].
+    /// Its part of [`QUEUE_BOUND`] or [`BULK_BOUND`].
     fn weight(&self) -> u32 {
         let lines = match &self.command {
             Command::RecordPurchase(purchase) => purchase.lines.len(),
@@ -151,15 +160,37 @@ pub enum LedgerError {
 impl Ledger {
     /// Reads the programmes and starts the writer.
     pub fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
+        Self::open_bounded(store, clock, QUEUE_BOUND)
+    }
+
+    /// With another bound than [`QUEUE_BOUND`]; below [`MIN_QUEUE`] it is that.
+    pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
         let programs = Arc::new(Programs::load(store.publications()?)?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
-        let room = Arc::new(Semaphore::new(QUEUE_BOUND));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, writer: Mutex::new(Some(writer)) })))
+        let queue_bound = queue_bound.max(MIN_QUEUE);
+        let room = Arc::new(Semaphore::new(queue_bound as usize));
+        let bulk = Arc::new(Semaphore::new(BULK_BOUND));
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, writer: Mutex::new(Some(writer)) })))
+    }
+
+    /// What is in the queue or being decided, counted as the bounds count it.
+    pub fn waiting(&self) -> usize {
+        self.0.queue_bound as usize - self.0.room.available_permits() + BULK_BOUND - self.0.bulk.available_permits()
     }
 
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// A command would be refused now.
+    pub fn is_full(&self) -> bool {
+        self.0.room.available_permits() == 0
+    }
+
+    /// Half of the queue is taken.
+    pub fn is_crowded(&self) -> bool {
+        self.0.room.available_permits() < self.0.queue_bound as usize / 2
     }
 
     /// Decides and commits one command. Refused at once when the queue is full.
@@ -201,7 +232,7 @@ impl Ledger {
     }
 
     async fn submit_chunk(&self, chunk: Vec<Submission>, weight: u32) -> Result<Vec<Result<Answer, LedgerError>>, ()> {
-        let permit = Arc::clone(&self.0.room).acquire_many_owned(weight).await.map_err(|_| ())?;
+        let permit = Arc::clone(&self.0.bulk).acquire_many_owned(weight).await.map_err(|_| ())?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Commands { submissions: chunk, permit, reply }).map_err(|_| ())?;
         answer.await.map_err(|_| ())
@@ -223,7 +254,7 @@ impl Ledger {
 
     /// Publishes a rule book as the newest version, unless the newest version says the same.
     pub async fn publish(&self, request: Request, document: v1::Program) -> Result<Published, LedgerError> {
-        let permit = Arc::clone(&self.0.room).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Publish { request, document: Box::new(document), permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
@@ -243,6 +274,7 @@ impl Ledger {
     /// Takes no more commands, answers those that wait, and writes the store out. Blocks until that is done.
     pub fn close(&self) -> Result<(), LedgerError> {
         self.0.room.close();
+        self.0.bulk.close();
         // The writer is gone if this was called before.
         let _ = self.0.queue.send(Job::Stop);
         let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

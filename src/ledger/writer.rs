@@ -8,7 +8,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+};
 
 use crate::{
     contract::v1,
@@ -66,6 +69,8 @@ pub(super) struct Writer {
     ids: uuid::ContextV7,
     /// The last commit was refused for want of space.
     is_full: bool,
+    /// Gives answers from within the runtime, if there was one at the start.
+    replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
     stopping: bool,
 }
 
@@ -94,6 +99,7 @@ impl Writer {
             last_now: Timestamp::MIN,
             ids: uuid::ContextV7::new(),
             is_full: false,
+            replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime)),
             stopping: false,
         };
         let run = move || {
@@ -178,6 +184,8 @@ impl Writer {
             store.begin(&names)
         };
         let unit = unit.unwrap_or_else(|error| end(&error));
+        // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
+        self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
         let commit = self.decide_group(&*unit, now);
         if !commit.is_empty() && self.commit(unit, commit).is_err() {
@@ -242,10 +250,18 @@ impl Writer {
         staging.into_commit()
     }
 
+    /// Those who wait are woken together: each by itself would cost this thread a lock of the runtime's and often a system call.
     fn reply(&mut self) {
-        while let Some(done) = self.taken.pop_front_if(|taken| taken.undecided() == 0) {
-            // The caller may have gone away; what is committed stays so.
-            let _ = done.reply.send(done.results);
+        let decided = self.taken.iter().take_while(|taken| taken.undecided() == 0).count();
+        let done: Vec<Taken> = self.taken.drain(..decided).collect();
+        match &self.replies {
+            Some(replies) if done.len() > 1 => {
+                // A runtime that ends while the ledger is still open leaves it to this thread.
+                if let Err(mpsc::error::SendError(done)) = replies.send(done) {
+                    done.into_iter().for_each(Taken::reply);
+                }
+            }
+            Some(_) | None => done.into_iter().for_each(Taken::reply),
         }
     }
 
@@ -281,6 +297,23 @@ impl Taken {
     fn undecided(&self) -> usize {
         self.submissions.len() - self.results.len()
     }
+
+    fn reply(self) {
+        // The caller may have gone away; what is committed stays so.
+        let _ = self.reply.send(self.results);
+    }
+}
+
+/// A task that gives the answers of one group after the other.
+fn reply_within(runtime: &Handle) -> mpsc::UnboundedSender<Vec<Taken>> {
+    // Bounded by the queue: what is in it still has its place there.
+    let (replies, mut groups) = mpsc::unbounded_channel::<Vec<Taken>>();
+    runtime.spawn(async move {
+        while let Some(group) = groups.recv().await {
+            group.into_iter().for_each(Taken::reply);
+        }
+    });
+    replies
 }
 
 fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {

@@ -241,10 +241,10 @@ async fn large_purchases_that_wait_together_are_committed_apart() {
     };
     let one = shop.ledger.submit(large(0)).await.expect("it is recorded").entries[0].stored_size_estimate();
     let count = 160 * (1 << 20) / one;
-    // All wait before the writer takes the first: more than a commit can hold.
+    // All wait before the writer takes the first: more than a commit can hold, and more than the queue takes of single ones.
     let send = |submission| {
         let ledger = shop.ledger.clone();
-        tokio::spawn(async move { ledger.submit(submission).await })
+        tokio::spawn(async move { ledger.submit_all(vec![submission]).await.remove(0) })
     };
     for task in (1..=count).map(large).map(send).collect::<Vec<_>>() {
         task.await.expect("the task ends").expect("it is recorded");
@@ -334,7 +334,7 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
     let member = shop.enroll("m").await;
     // All are sent before any is awaited, so most find the queue full.
     let mut waiting = Vec::new();
-    for n in 0..3 * QUEUE_BOUND {
+    for n in 0..3 * QUEUE_BOUND as usize {
         let (ledger, submission) = (shop.ledger.clone(), shop.buy(member, &format!("r{n}"), &format!("o{n}"), 1));
         waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
     }
@@ -346,8 +346,8 @@ async fn a_full_queue_refuses_at_once_and_loses_nothing() {
             Err(other) => panic!("{other}"),
         }
     }
-    assert_eq!(recorded + refused, 3 * QUEUE_BOUND);
-    assert!(recorded >= QUEUE_BOUND, "{recorded} recorded");
+    assert_eq!(recorded + refused, 3 * QUEUE_BOUND as usize);
+    assert!(recorded >= QUEUE_BOUND as usize, "{recorded} recorded");
     assert_eq!(shop.available(member), i64::try_from(recorded).expect("a small number"));
 }
 

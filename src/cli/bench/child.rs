@@ -4,18 +4,21 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use tokio::time::Instant;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::storage::Storage;
+use super::{machine::Process, storage::Storage};
 use crate::cli::{CliError, client::ServerArgs};
 
-/// How long the server may take to start.
+/// How long the server may take to start in an empty folder.
 const START: Duration = Duration::from_secs(30);
+/// How long it may take to start from what it wrote, and to stop.
+pub const LONG: Duration = Duration::from_secs(900);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub struct OwnServer {
     process: Child,
@@ -30,31 +33,25 @@ impl OwnServer {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start a server of its own: {error}"));
         let folder = parent.join(format!("loyaltyd-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(failed)?;
-        let mut started = Self::spawn(&folder).map_err(|error| {
+        let mut started = Self::first(&folder).map_err(|error| {
             // The folder is of no use without the process; that starting failed is what the user needs to know.
             let _ = fs::remove_dir_all(&folder);
             failed(error)
         })?;
-        started.ready().await?;
+        started.ready(START).await?;
         Ok(started)
     }
 
-    fn spawn(folder: &Path) -> std::io::Result<Self> {
+    fn first(folder: &Path) -> std::io::Result<Self> {
         let storage = Storage::measure(folder)?;
         let port = free_port()?;
-        let log = File::create(folder.join("server.log"))?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data"));
-        // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
-            command.env_remove(name);
-        }
-        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let process = spawn(folder, port)?;
         Ok(Self { process, folder: folder.to_owned(), address: ServerArgs { server: format!("127.0.0.1:{port}") }, storage })
     }
 
-    async fn ready(&mut self) -> Result<(), CliError> {
-        let deadline = Instant::now() + START;
+    /// Waits until it serves.
+    async fn ready(&mut self, within: Duration) -> Result<(), CliError> {
+        let deadline = Instant::now() + within;
         loop {
             let stopped = self.process.try_wait().is_ok_and(|status| status.is_some());
             if stopped || Instant::now() >= deadline {
@@ -64,16 +61,60 @@ impl OwnServer {
             if self.serving().await {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
 
-impl OwnServer {
     async fn serving(&self) -> bool {
         let Ok(channel) = self.address.connect().await else { return false };
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+    }
+
+    pub fn process(&self) -> Process {
+        Process(self.process.id())
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Asks it to stop in order, and says how long that took.
+    pub async fn stop(&mut self) -> Result<Duration, CliError> {
+        let begun = Instant::now();
+        let told = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        told.map_err(|error| CliError::Failed(format!("cannot tell the server to stop: {error}")))?;
+        let status = self.ended().await?;
+        if status.success() { Ok(begun.elapsed()) } else { Err(CliError::Failed(format!("the server stopped with {status}"))) }
+    }
+
+    /// Takes it away without a warning, as a cut of power does to a process.
+    pub async fn kill(&mut self) -> Result<(), CliError> {
+        self.process.kill().map_err(|error| CliError::Failed(format!("cannot kill the server: {error}")))?;
+        self.ended().await.map(drop)
+    }
+
+    async fn ended(&mut self) -> Result<ExitStatus, CliError> {
+        let deadline = Instant::now() + LONG;
+        while Instant::now() < deadline {
+            match self.process.try_wait() {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(CliError::Failed(format!("cannot wait for the server: {error}"))),
+            }
+        }
+        Err(CliError::Failed(format!("the server did not end within {} s", LONG.as_secs())))
+    }
+
+    /// Starts it from what it wrote, and says how long it took until it served.
+    pub async fn start_again(&mut self) -> Result<Duration, CliError> {
+        let failed = |error: std::io::Error| CliError::Failed(format!("cannot start the server again: {error}"));
+        let begun = Instant::now();
+        let port = free_port().map_err(failed)?;
+        self.process = spawn(&self.folder, port).map_err(failed)?;
+        self.address = ServerArgs { server: format!("127.0.0.1:{port}") };
+        self.ready(LONG).await?;
+        Ok(begun.elapsed())
     }
 }
 
@@ -84,6 +125,17 @@ impl Drop for OwnServer {
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+fn spawn(folder: &Path, port: u16) -> std::io::Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data"));
+    // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
 }
 
 /// One that was free a moment ago.

@@ -1,61 +1,7 @@
-//! Messages for the load generator: requests are patched copies of a template, answers are only looked at as far as needed,
-//! so that the generator leaves the processors to the server.
+//! Messages for the load generator: requests are patched copies of a template, answers are only looked at as far as needed, so that the
+//! generator leaves the processors to the server.
 
-use std::marker::PhantomData;
-
-use prost::{Message, bytes::BufMut};
-use tonic::{
-    Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
-
-/// Sends bytes that are a message already, and decodes `D`.
-#[derive(Debug)]
-pub struct RawCodec<D>(PhantomData<fn() -> D>);
-
-impl<D> Default for RawCodec<D> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<D: Message + Default + 'static> Codec for RawCodec<D> {
-    type Encode = Vec<u8>;
-    type Decode = D;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self::default()
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self::default()
-    }
-}
-
-impl<D> Encoder for RawCodec<D> {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl<D: Message + Default> Decoder for RawCodec<D> {
-    type Item = D;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
-        D::decode(buffer).map(Some).map_err(|error| Status::internal(format!("the answer cannot be read: {error}")))
-    }
-}
-
-/// An answer to a single call: any message, its fields skipped.
-#[derive(Clone, PartialEq, Message)]
-pub struct Skipped {}
+use prost::Message;
 
 /// `StreamPurchasesResponse`, of which only errors are looked at.
 #[derive(Clone, PartialEq, Message)]
@@ -107,15 +53,21 @@ impl Template {
         Self { bytes, members, sequences }
     }
 
-    pub fn fill(&self, member: u64, sequence: u64) -> Vec<u8> {
-        let mut bytes = self.bytes.clone();
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends the message with its places filled in.
+    pub fn fill(&self, member: u64, sequence: u64, to: &mut Vec<u8>) {
+        let start = to.len();
+        to.extend_from_slice(&self.bytes);
+        let bytes = &mut to[start..];
         for place in &self.members {
             digits(&mut bytes[*place..place + MEMBER.len()], member, 10);
         }
         for place in &self.sequences {
             digits(&mut bytes[*place..place + SEQUENCE.len()], sequence, 16);
         }
-        bytes
     }
 }
 
@@ -135,7 +87,8 @@ mod tests {
     #[test]
     fn templates_are_filled() {
         let message = v1::GetPurchaseRequest { program_id: "p".into(), store_id: format!("s{MEMBER}"), order_id: format!("o{SEQUENCE}x") };
-        let filled = Template::new(&message).fill(42, 0xbeef);
+        let mut filled = Vec::new();
+        Template::new(&message).fill(42, 0xbeef, &mut filled);
         let read = v1::GetPurchaseRequest::decode(filled.as_slice()).expect("it is still a message");
         assert_eq!((read.store_id.as_str(), read.order_id.as_str()), ("s0000000042", "o000000000000beefx"));
     }

@@ -55,6 +55,11 @@ impl Storage {
         }
     }
 
+    /// The median.
+    pub fn fdatasync_milliseconds(&self) -> f64 {
+        self.fdatasync_p50_microseconds as f64 / 1000.0
+    }
+
     pub fn as_json(&self) -> Value {
         json!({
             "folder": self.folder.to_string_lossy(),
@@ -66,7 +71,7 @@ impl Storage {
 
 impl fmt::Display for Storage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let milliseconds = self.fdatasync_p50_microseconds as f64 / 1000.0;
+        let milliseconds = self.fdatasync_milliseconds();
         write!(formatter, "storage: {} ({}), fdatasync p50 {milliseconds:.3} ms", self.folder.display(), self.file_system)
     }
 }

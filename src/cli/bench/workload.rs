@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::uri::PathAndQuery;
+use prost::bytes::Bytes;
 use tonic_health::pb::HealthCheckRequest;
 
 use super::{
     codec::{MEMBER, SEQUENCE, Template},
     random::{Random, Skew},
+    wire::{Head, PREFIX, close_frame},
 };
 use crate::contract::v1::{self, identifier::Kind, member_ref::Ref};
 
@@ -63,8 +65,10 @@ impl Scenario {
 /// The requests of one run, without end; each purchase and each enrolment is a new one.
 pub struct Workload {
     pub scenario: Scenario,
-    pub path: PathAndQuery,
+    pub head: Head,
     templates: Vec<Template>,
+    /// The number of the first of them.
+    first: u64,
     members: u64,
     skew: Skew,
     /// Purchases in a batch.
@@ -77,40 +81,53 @@ impl Workload {
     pub fn new(scenario: Scenario, run: &str, members: u64, skew: Skew, batch: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let templates = (0..BASKETS).map(|_| template(scenario, run, &mut random)).collect();
-        let path = PathAndQuery::from_static(scenario.path());
-        Self { scenario, path, templates, members, skew, batch, sequence: AtomicU64::new(0) }
+        let head = Head::new(&PathAndQuery::from_static(scenario.path()));
+        Self { scenario, head, templates, first: 0, members, skew, batch, sequence: AtomicU64::new(0) }
     }
 
     /// Enrols the members that the other scenarios use; the same requests in every run.
     pub fn preload(members: u64) -> Self {
         let templates = vec![Template::new(&enrolment(format!("preload-{MEMBER}"), format!("m{MEMBER}")))];
-        let path = PathAndQuery::from_static(Scenario::Enroll.path());
-        Self { scenario: Scenario::Enroll, path, templates, members, skew: Skew::Uniform, batch: 1, sequence: AtomicU64::new(0) }
+        let head = Head::new(&PathAndQuery::from_static(Scenario::Enroll.path()));
+        let (scenario, skew, sequence) = (Scenario::Enroll, Skew::Uniform, AtomicU64::new(0));
+        Self { scenario, head, templates, first: 0, members, skew, batch: 1, sequence }
+    }
+
+    /// For so many members.
+    pub fn of(mut self, members: u64) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// For members whose numbers begin here.
+    pub fn among(mut self, first: u64) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// With calls that say after what time nobody waits for their answers any more.
+    pub fn with_timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.head = self.head.with_timeout(timeout);
+        self
     }
 
     /// The request for each member in turn, `None` after the last one.
-    pub fn next_member(&self) -> Option<Vec<u8>> {
+    pub fn next_member(&self) -> Option<Bytes> {
         let member = self.sequence.fetch_add(1, Ordering::Relaxed);
-        (member < self.members).then(|| self.templates[0].fill(member, 0))
+        (member < self.members).then(|| frame(|bytes| self.templates[0].fill(self.first + member, 0, bytes)))
     }
 
-    pub fn next(&self, random: &mut Random) -> Vec<u8> {
-        match self.scenario {
-            Scenario::Batch => {
-                let mut batch = Vec::new();
-                for _ in 0..self.batch {
-                    // Field 1 of the batch, length-delimited.
-                    batch.push(0x0a);
-                    let purchase = self.single(random);
-                    prost::encode_length_delimiter(purchase.len(), &mut batch).expect("a vector grows");
-                    batch.extend(purchase);
-                }
-                batch
-            }
-            Scenario::Empty | Scenario::Record | Scenario::Stream | Scenario::GetMember | Scenario::Quote | Scenario::Enroll => {
-                self.single(random)
-            }
-        }
+    /// A request as it goes onto the wire.
+    pub fn next(&self, random: &mut Random) -> Bytes {
+        frame(|bytes| self.append(random, bytes))
+    }
+
+    /// Appends the frame of the next request: several may be sent together on a stream.
+    pub fn next_framed(&self, random: &mut Random, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; PREFIX]);
+        self.append(random, bytes);
+        close_frame(&mut bytes[start..]);
     }
 
     /// Purchases, members or calls in one request.
@@ -118,11 +135,39 @@ impl Workload {
         if self.scenario == Scenario::Batch { self.batch as u64 } else { 1 }
     }
 
-    fn single(&self, random: &mut Random) -> Vec<u8> {
-        let template = &self.templates[usize::try_from(random.below(self.templates.len() as u64)).expect("a small number")];
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        template.fill(self.skew.pick(random, self.members), sequence)
+    fn append(&self, random: &mut Random, bytes: &mut Vec<u8>) {
+        match self.scenario {
+            Scenario::Batch => {
+                for _ in 0..self.batch {
+                    let template = self.template(random);
+                    // Field 1 of the batch, length-delimited.
+                    bytes.push(0x0a);
+                    prost::encode_length_delimiter(template.len(), bytes).expect("a vector grows");
+                    self.fill(template, random, bytes);
+                }
+            }
+            Scenario::Empty | Scenario::Record | Scenario::Stream | Scenario::GetMember | Scenario::Quote | Scenario::Enroll => {
+                self.fill(self.template(random), random, bytes);
+            }
+        }
     }
+
+    fn template(&self, random: &mut Random) -> &Template {
+        &self.templates[usize::try_from(random.below(self.templates.len() as u64)).expect("a small number")]
+    }
+
+    fn fill(&self, template: &Template, random: &mut Random, bytes: &mut Vec<u8>) {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        template.fill(self.first + self.skew.pick(random, self.members), sequence, bytes);
+    }
+}
+
+fn frame(append: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend_from_slice(&[0; PREFIX]);
+    append(&mut bytes);
+    close_frame(&mut bytes);
+    bytes.into()
 }
 
 fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {

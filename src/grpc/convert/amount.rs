@@ -52,12 +52,43 @@ pub fn money(amount: Decimal, currency: &Currency) -> v1::Money {
     let mut amount = amount;
     // An amount of the ledger has no digits beyond those of its currency, so this adds zeros and rounds nothing.
     amount.rescale(currency.digits());
-    v1::Money { currency_code: currency.code().to_string(), amount: amount.to_string() }
+    v1::Money { currency_code: currency.code().to_string(), amount: text(amount, false) }
 }
 
 /// A number without trailing zeros.
 pub fn decimal(number: Decimal) -> String {
-    number.normalize().to_string()
+    text(number, true)
+}
+
+/// Digits of a number that fits 64 bits, with a zero before the point and the point.
+const SHORT: usize = 24;
+
+/// An answer to a purchase has a dozen numbers and more: those of usual size are written here, others by their own type.
+fn text(number: Decimal, shortest: bool) -> String {
+    let scale = number.scale();
+    let (Ok(mut rest), 0..=18) = (u64::try_from(number.mantissa()), scale) else {
+        return if shortest { number.normalize().to_string() } else { number.to_string() };
+    };
+    let mut places = scale;
+    while shortest && places > 0 && rest % 10 == 0 {
+        rest /= 10;
+        places -= 1;
+    }
+    let mut bytes = [b'0'; SHORT];
+    let mut at = SHORT;
+    for place in 0_u32.. {
+        if place == places && place > 0 {
+            at -= 1;
+            bytes[at] = b'.';
+        }
+        at -= 1;
+        bytes[at] = b'0' + u8::try_from(rest % 10).expect("a digit is small");
+        rest /= 10;
+        if rest == 0 && place >= places {
+            break;
+        }
+    }
+    String::from_utf8(bytes[at..].to_vec()).expect("digits and a point")
 }
 
 /// Points of the smallest unit, in whole points as a person writes them: 150 with a precision of 2 is `1.50`.
@@ -73,5 +104,21 @@ pub fn whole_points(number: Decimal, program: &Program) -> Decimal {
     match whole.set_scale(scale) {
         Ok(()) => whole,
         Err(_) => number,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_their_own_type_writes_them() {
+        let mantissas =
+            [0, 1, 9, 10, 100, 101, 1_234_500, 99_999_999_999_999_999, i128::from(u64::MAX), i128::from(u64::MAX) + 1, -5, -1_500];
+        for (mantissa, scale) in mantissas.iter().flat_map(|mantissa| (0..=28).map(move |scale| (*mantissa, scale))) {
+            let number = Decimal::from_i128_with_scale(mantissa, scale);
+            assert_eq!(text(number, false), number.to_string());
+            assert_eq!(decimal(number), number.normalize().to_string());
+        }
     }
 }

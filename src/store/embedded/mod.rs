@@ -124,6 +124,7 @@ mod journal;
 mod keys;
 mod layer;
 mod leaves;
+mod lost_keys;
 mod marker;
 mod overlay;
 mod packed;
@@ -355,8 +356,10 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
         (true, true) => return Ok(()),
         (false, true) => {
             return Err(StoreError::Damaged(format!(
-                "{}: the key file is missing, without which nothing personal in the journal can be read; restore it from a backup of this store",
-                keys.display()
+                "{}: the key file is missing, without which nothing personal in the journal can be read; restore it from a backup of this \
+                 store. If there is none, {}",
+                keys.display(),
+                keys::LOST
             )));
         }
         (false, false) => {

@@ -352,7 +352,7 @@ impl Client {
 
     async fn streams(mut self) {
         while self.goes_on() {
-            let count = self.random.within(1..=120) as usize;
+            let count = self.random.within(1..=60) as usize;
             let sales = self.sales(count);
             if sales.is_empty() {
                 tokio::task::yield_now().await;
@@ -372,7 +372,7 @@ impl Client {
 
     async fn batches(mut self) {
         while self.goes_on() {
-            let count = self.random.within(1..=60) as usize;
+            let count = self.random.within(1..=40) as usize;
             let sales = self.sales(count);
             if sales.is_empty() {
                 tokio::task::yield_now().await;

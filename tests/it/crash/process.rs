@@ -11,8 +11,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// No step of a server's life takes longer here, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// No step of a server's life takes longer here, not even to make all tables again in a debug build on a busy machine, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a server was doing when it was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +31,12 @@ pub enum Phase {
     SegmentMade,
     /// Between the first sight of a new segment and its first record.
     SegmentChange,
+    /// While a closed segment was compressed.
+    Compression,
     /// While rows were written to the tables.
     RowWriting,
+    /// While a backup was taken.
+    Backup,
     /// After SIGTERM, with calls under way.
     Drain,
     /// After SIGTERM, while the store was written out.
@@ -42,7 +46,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Start,
         Self::TablesOpen,
         Self::Replay,
@@ -50,7 +54,9 @@ impl Phase {
         Self::Serving,
         Self::SegmentMade,
         Self::SegmentChange,
+        Self::Compression,
         Self::RowWriting,
+        Self::Backup,
         Self::Drain,
         Self::WritingOut,
         Self::Check,
@@ -71,6 +77,8 @@ pub struct Server {
     /// There were no tables when it was started.
     from_nothing: bool,
     told_to_stop: bool,
+    /// A process that takes a backup of it.
+    backup: Option<Child>,
 }
 
 /// The binary, with no settings but those that are given here.
@@ -81,6 +89,23 @@ pub fn loyaltyd() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+pub fn backup(address: &str, to: &Path) -> Command {
+    let mut command = loyaltyd();
+    command.args(["backup", "--server", address, "--to"]).arg(to);
+    command
+}
+
+fn wait(child: &mut Child, what: &str) -> ExitStatus {
+    let since = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            return status;
+        }
+        assert!(since.elapsed() < PATIENCE, "{what} does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 impl Server {
@@ -96,7 +121,7 @@ impl Server {
             .stderr(said)
             .spawn()
             .expect("the server starts");
-        Self { process, data: data.to_owned(), log: log.to_owned(), from_nothing, told_to_stop: false }
+        Self { process, data: data.to_owned(), log: log.to_owned(), from_nothing, told_to_stop: false, backup: None }
     }
 
     pub fn said(&self) -> String {
@@ -138,14 +163,7 @@ impl Server {
 
     /// After [`Server::terminate`]: in order, with 0.
     pub fn ended(mut self) {
-        let since = Instant::now();
-        let status = loop {
-            if let Some(status) = self.process.try_wait().expect("a child can be asked") {
-                break status;
-            }
-            assert!(since.elapsed() < PATIENCE, "the server does not end; its log:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let status = wait(&mut self.process, "the server");
         assert_in_order(status, &self.said());
     }
 
@@ -159,9 +177,14 @@ impl Server {
             return None;
         }
         self.signal(Signal::STOP);
-        let phase = self.phase(writing);
+        let backing_up = self.backup.as_mut().is_some_and(|backup| backup.try_wait().expect("a child can be asked").is_none());
+        let phase = if backing_up { Phase::Backup } else { self.phase(writing) };
         self.process.kill().expect("a child can be killed");
         let status = self.process.wait().expect("a child ends");
+        if let Some(backup) = &mut self.backup {
+            // Whole, or told what is wrong: the next one goes on where it ended.
+            wait(backup, "a backup");
+        }
         if status.signal() != Some(9) {
             // It was just ending when it was stopped.
             assert_in_order(status, &self.said());
@@ -179,9 +202,10 @@ impl Server {
         }
         if said.contains(": serving") {
             return match self.newest_segment() {
-                _ if writing => Phase::RowWriting,
                 Some((_, false)) => Phase::SegmentChange,
                 _ if has("segment-maker") => Phase::SegmentMade,
+                _ if self.is_compressing() => Phase::Compression,
+                _ if writing => Phase::RowWriting,
                 Some((_, true)) | None => Phase::Serving,
             };
         }
@@ -218,6 +242,22 @@ impl Server {
         Some((newest, read.is_ok() && &magic == b"LREC"))
     }
 
+    /// Tells one file that is to be the next segment from another.
+    pub fn next_segment(&self) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(self.data.join("journal/spare.new")).map(|made| made.ino()).ok()
+    }
+
+    pub fn is_compressing(&self) -> bool {
+        let Ok(files) = fs::read_dir(self.data.join("journal")) else { return false };
+        files.flatten().any(|item| item.file_name().to_string_lossy().ends_with(".packed.new"))
+    }
+
+    /// Begins to take a backup.
+    pub fn back_up(&mut self, address: &str, to: &Path) {
+        self.backup = Some(backup(address, to).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a backup starts"));
+    }
+
     /// When rows were last about to be written to the tables.
     pub fn rows_written(&self) -> Option<std::time::SystemTime> {
         fs::metadata(self.data.join("tables/REDO")).and_then(|redo| redo.modified()).ok()
@@ -239,5 +279,9 @@ impl Drop for Server {
         // Only after a failure is it still there.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if let Some(backup) = &mut self.backup {
+            let _ = backup.kill();
+            let _ = backup.wait();
+        }
     }
 }

@@ -1,0 +1,182 @@
+//! A connection that gathers what is written before it hands it to the system. Every answer wakes the task of its connection, which would
+//! send each one by itself: a system call and a packet an answer. Here that task steps back once, behind the answers that are ready beside
+//! it, and sends them together.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+};
+use tonic::transport::server::Connected;
+
+use super::valve::{MUCH, Valve};
+
+/// Bytes that wait at most; who writes more waits until they are sent.
+const ROOM: usize = 64 << 10;
+/// So many are sent without stepping back: there is enough to make the system call worth while.
+const ENOUGH: usize = 8 << 10;
+
+pub struct Gathering<T> {
+    connection: T,
+    waiting: Vec<u8>,
+    /// Of those that wait: handed to the system already.
+    sent: usize,
+    /// Since something waits, others had their turn.
+    stepped_back: bool,
+    reading: Reading,
+}
+
+/// How a connection is read while the service has too much to do.
+#[derive(Default)]
+struct Reading {
+    /// None: always at once.
+    valve: Option<Arc<Valve>>,
+    turn: Option<oneshot::Receiver<()>>,
+    /// The last time there was much to read.
+    sends_much: bool,
+}
+
+impl<T> Gathering<T> {
+    pub fn new(connection: T) -> Self {
+        Self { connection, waiting: Vec::new(), sent: 0, stepped_back: false, reading: Reading::default() }
+    }
+
+    /// Read in turn with others while the service has too much to do.
+    pub fn with_valve(self, valve: &Arc<Valve>) -> Self {
+        Self { reading: Reading { valve: Some(Arc::clone(valve)), ..Reading::default() }, ..self }
+    }
+}
+
+impl Reading {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.sends_much
+            && self.turn.is_none()
+            && let Some(valve) = &self.valve
+        {
+            self.turn = valve.turn();
+        }
+        if let Some(turn) = &mut self.turn {
+            // Where nobody gives turns any more, none is waited for.
+            let _ = ready!(Pin::new(turn).poll(cx));
+            self.turn = None;
+        }
+        // Until it is known how much comes now.
+        self.sends_much = false;
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Gathering<T> {
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.waiting.len() {
+            match ready!(Pin::new(&mut self.connection).poll_write(cx, &self.waiting[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.waiting.clear();
+        // A connection that is idle keeps no room to speak of.
+        self.waiting.shrink_to(ENOUGH);
+        self.sent = 0;
+        self.stepped_back = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.waiting.len() >= ROOM {
+            ready!(self.send(cx))?;
+        }
+        let taken = bytes.len().min(ROOM - self.waiting.len());
+        self.waiting.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Everything is copied: who writes may as well put small pieces together first.
+    fn is_write_vectored(&self) -> bool {
+        false
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let first = self.sent == 0 && !self.stepped_back;
+        if first && (1..ENOUGH).contains(&self.waiting.len()) {
+            self.stepped_back = true;
+            // Woken while it runs, a task goes behind those that are ready.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.send(cx))?;
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx))?;
+        Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.reading.poll_turn(cx));
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        self.reading.sends_much = buffer.filled().len() - before >= MUCH;
+        read
+    }
+}
+
+impl<T: Connected> Connected for Gathering<T> {
+    type ConnectInfo = T::ConnectInfo;
+
+    fn connect_info(&self) -> T::ConnectInfo {
+        self.connection.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    #[tokio::test]
+    async fn answers_that_are_ready_together_are_sent_together() {
+        let (near, mut far) = duplex(1 << 20);
+        let mut near = Gathering::new(near);
+        near.write_all(b"one").await.expect("there is room");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut near).poll_flush(&mut context).is_pending(), "others have their turn first");
+        near.write_all(b", two").await.expect("there is room");
+        near.flush().await.expect("it is sent");
+        let mut read = [0; 16];
+        assert_eq!(far.read(&mut read).await.expect("it came"), 8);
+        assert_eq!(&read[..8], b"one, two");
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_its_order_however_little_is_taken_at_a_time() {
+        let (near, mut far) = duplex(1_000);
+        let mut near = Gathering::new(near);
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| u8::try_from(n % 251).expect("a byte")).collect();
+        let copy = sent.clone();
+        let writer = tokio::spawn(async move {
+            for piece in copy.chunks(7_001) {
+                near.write_all(piece).await.expect("it is taken");
+                near.flush().await.expect("it is sent");
+            }
+            near.shutdown().await.expect("it ends");
+        });
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.expect("it came");
+        writer.await.expect("it ended");
+        assert!(read == sent);
+    }
+}

@@ -1,0 +1,119 @@
+//! Which service a call is for. Those that tills call all day are found by comparing the beginning of the path; the rest is left to the
+//! router.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Service},
+    server::NamedService,
+    service::Routes,
+};
+use tonic_health::{pb::health_server::HealthServer, server::HealthService};
+
+use super::{Gate, MAX_REQUEST_BYTES, Refusal, member::Members, observe::is_observed, points::PointsRoom, purchase::Purchases};
+use crate::contract::v1::{
+    member_service_server::MemberServiceServer, points_service_server::PointsServiceServer, purchase_service_server::PurchaseServiceServer,
+};
+
+/// All services.
+#[derive(Clone)]
+pub struct Services {
+    gate: Arc<Gate>,
+    purchases: PurchaseServiceServer<Purchases>,
+    members: MemberServiceServer<Members>,
+    points: PointsServiceServer<PointsRoom>,
+    health: HealthServer<HealthService>,
+    others: Routes,
+}
+
+impl Services {
+    pub(super) fn new(gate: &Arc<Gate>, health: HealthServer<HealthService>, others: Routes) -> Self {
+        let limit = MAX_REQUEST_BYTES;
+        Self {
+            gate: Arc::clone(gate),
+            purchases: PurchaseServiceServer::new(Purchases(Arc::clone(gate))).max_decoding_message_size(limit),
+            members: MemberServiceServer::new(Members(Arc::clone(gate))).max_decoding_message_size(limit),
+            points: PointsServiceServer::new(PointsRoom(Arc::clone(gate))).max_decoding_message_size(limit),
+            health,
+            others: others.prepare(),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Services {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    /// All of them are always ready: what is too much is refused by the ledger's queue.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        if is_of::<PurchaseServiceServer<Purchases>>(path) {
+            if path.ends_with(RECORD_PURCHASE) && self.gate.is_full() && !is_observed() {
+                return Box::pin(std::future::ready(Ok(full())));
+            }
+            return self.purchases.call(request);
+        }
+        if is_of::<MemberServiceServer<Members>>(path) {
+            return self.members.call(request);
+        }
+        if is_of::<PointsServiceServer<PointsRoom>>(path) {
+            return self.points.call(request);
+        }
+        if is_of::<HealthServer<HealthService>>(path) {
+            return self.health.call(request);
+        }
+        Box::pin(Service::call(&mut self.others, request))
+    }
+}
+
+fn is_of<S: NamedService>(path: &str) -> bool {
+    path.strip_prefix('/').and_then(|rest| rest.strip_prefix(S::NAME)).is_some_and(|rest| rest.starts_with('/'))
+}
+
+const RECORD_PURCHASE: &str = "/RecordPurchase";
+
+/// What a purchase gets that finds the queue full: the same each time, before it is read, for who is overloaded has no time to refuse.
+fn full() -> Response<Body> {
+    static FULL: LazyLock<http::HeaderMap> = LazyLock::new(|| Status::from(Refusal::full()).into_http::<Body>().headers().clone());
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = FULL.clone();
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tonic_types::StatusExt as _;
+
+    #[test]
+    fn a_service_is_told_by_the_whole_of_its_name() {
+        let is_purchases = is_of::<PurchaseServiceServer<Purchases>>;
+        assert!(is_purchases("/loyalty.v1.PurchaseService/RecordPurchase"));
+        for path in ["/loyalty.v1.PurchaseServiceX/RecordPurchase", "/loyalty.v1.PurchaseService", "loyalty.v1.PurchaseService/x", "/", ""]
+        {
+            assert!(!is_purchases(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_purchase_that_is_refused_unread_is_told_when_to_come_back() {
+        let response = full();
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.get_details_retry_info().and_then(|info| info.retry_delay).is_some_and(|delay| delay > Duration::ZERO));
+        assert_eq!(status.get_details_error_info().map(|info| info.reason).as_deref(), Some("QUEUE_FULL"));
+    }
+}

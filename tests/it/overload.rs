@@ -1,0 +1,303 @@
+//! More calls than the service can carry out: it refuses at once and says when to come back, does not work for callers who have given up,
+//! says the truth about its health, and keeps what it acknowledged. How fast that is, is the benchmark's business.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use loyaltyd::{
+    config::{Config, Limits},
+    contract::v1::{self, purchase_service_client::PurchaseServiceClient},
+    domain::{Command, Fingerprint, Identifier, IdentifierKind, Person, ProgramId, Request, RequestId},
+    ledger::{Ledger, LedgerError, MIN_QUEUE, ManualClock, MemberTarget, Submission},
+    store::{
+        Store,
+        embedded::{EmbeddedStore, Options},
+    },
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tonic::{Code, Status, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt;
+
+use crate::support::{self, PROGRAM, Refused, TestServer, noon, refused, sale};
+
+const MEMBERS: usize = 40;
+const CONNECTIONS: usize = 4;
+/// Clients who send batches.
+const BATCHES: usize = 3;
+/// In flight at once, on all connections: four times what may wait.
+const CALLS: usize = 4 * MIN_QUEUE as usize;
+/// Purchases in a batch: the most there may be.
+const BATCH: usize = 1_000;
+/// Of calls, until some of them met a full queue.
+const WAVES: usize = 20;
+
+/// A server with the shortest queue, connections to it, and clients who send large batches as long as it lives, so that the writer has
+/// always something else to do.
+struct Busy {
+    server: TestServer,
+    channels: Vec<Channel>,
+    members: Vec<String>,
+    batches: JoinSet<usize>,
+    /// Of batches that have ended.
+    recorded: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl Busy {
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let limits = Limits { queue: MIN_QUEUE, ..Limits::default() };
+        let config = Config { limits, ..support::config(folder.path(), vec![support::rule_book()]) };
+        let server = TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await;
+        let mut members = Vec::new();
+        for n in 0..MEMBERS {
+            members.push(server.enroll(&format!("c-{n}")).await);
+        }
+        let mut channels = Vec::new();
+        for _ in 0..CONNECTIONS {
+            channels.push(server.connect().await);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut busy = Self { server, channels, members, batches: JoinSet::new(), recorded: 0, stop };
+        for client in 0..BATCHES {
+            let (channel, member, stop) = (busy.server.connect().await, busy.members[0].clone(), Arc::clone(&busy.stop));
+            busy.batches.spawn(send_batches(channel, client, member, stop));
+        }
+        busy
+    }
+
+    /// One sale for each, all at once.
+    async fn wave(
+        &self,
+        orders: &[String],
+        limit: impl Fn(usize) -> Option<Duration>,
+    ) -> Vec<(String, Result<v1::RecordPurchaseResponse, Status>)> {
+        let mut calls = JoinSet::new();
+        for (n, order) in orders.iter().enumerate() {
+            let mut till = PurchaseServiceClient::new(self.channels[n % CONNECTIONS].clone());
+            let mut request = tonic::Request::new(self.sale(order));
+            limit(n).into_iter().for_each(|limit| request.set_timeout(limit));
+            let order = order.clone();
+            calls.spawn(async move { (order, till.record_purchase(request).await.map(tonic::Response::into_inner)) });
+        }
+        calls.join_all().await
+    }
+
+    fn sale(&self, order: &str) -> v1::RecordPurchaseRequest {
+        let number: usize = order.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap();
+        sale(&self.members[number % MEMBERS], order, "10000")
+    }
+
+    async fn is_recorded(&self, order: &str) -> bool {
+        let request = v1::GetPurchaseRequest { program_id: PROGRAM.into(), store_id: "hcm-1".into(), order_id: order.into() };
+        match self.server.purchases().get_purchase(request).await {
+            Ok(_) => true,
+            Err(status) => {
+                assert_eq!(status.code(), Code::NotFound, "{status:?}");
+                false
+            }
+        }
+    }
+
+    async fn is_serving(&self) -> bool {
+        let mut health = HealthClient::new(self.server.channel.clone());
+        let answer = health.check(HealthCheckRequest { service: "loyalty.v1.PurchaseService".into() }).await.unwrap();
+        answer.into_inner().status() == ServingStatus::Serving
+    }
+
+    async fn count_recorded(&self, orders: &[String]) -> usize {
+        let mut count = 0;
+        for order in orders {
+            count += usize::from(self.is_recorded(order).await);
+        }
+        count
+    }
+
+    /// Ends the batches, and has one more call answered on each connection.
+    async fn be_quiet(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(recorded) = self.batches.join_next().await {
+            self.recorded += recorded.unwrap();
+        }
+        for channel in &self.channels {
+            let quote = v1::QuotePurchaseRequest {
+                program_id: PROGRAM.into(),
+                member: support::by_id(&self.members[0]),
+                purchase: Some(support::purchase("quoted", "10000")),
+            };
+            PurchaseServiceClient::new(channel.clone()).quote_purchase(quote).await.unwrap();
+        }
+    }
+
+    /// Counts the purchases of all members: as many as were acknowledged.
+    async fn end(mut self, acknowledged: usize) {
+        self.be_quiet().await;
+        let sum = acknowledged + self.recorded;
+        let mut visits = 0;
+        for member in &self.members {
+            visits += self.server.member(member).await.lifetime.map_or(0, |lifetime| lifetime.visits);
+        }
+        assert_eq!(visits, i64::try_from(sum).unwrap(), "all that was acknowledged is there, once, and nothing else");
+        self.channels.clear();
+        self.server.stop().await;
+    }
+}
+
+/// Gives the number of purchases that were recorded.
+async fn send_batches(channel: Channel, client: usize, member: String, stop: Arc<AtomicBool>) -> usize {
+    let mut till = PurchaseServiceClient::new(channel);
+    let mut recorded = 0;
+    for batch in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let purchases = (0..BATCH).map(|n| sale(&member, &format!("batch-{client}-{batch}-{n}"), "10000")).collect();
+        let results = till.batch_record_purchases(v1::BatchRecordPurchasesRequest { purchases }).await.unwrap().into_inner().results;
+        for result in results {
+            // Batches wait for room, and are not refused.
+            assert!(matches!(result.result, Some(v1::purchase_result::Result::Recorded(_))), "{result:?}");
+            recorded += 1;
+        }
+    }
+    recorded
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_is_kept() {
+    let busy = Busy::start().await;
+    let (mut acknowledged, mut turned_away) = (0, Vec::new());
+    for wave in 0..WAVES {
+        let orders: Vec<String> = (0..CALLS).map(|n| format!("wave-{wave}-{n}")).collect();
+        let (answers, is_serving) = tokio::join!(busy.wave(&orders, |_| None), busy.is_serving());
+        assert!(is_serving, "it serves, though not everybody");
+        for (order, answer) in answers {
+            let Err(status) = answer else {
+                acknowledged += 1;
+                continue;
+            };
+            assert_eq!(refused(&status), Refused { code: Code::ResourceExhausted, reason: "QUEUE_FULL".into(), fields: vec![] });
+            let delay = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
+            assert!(delay.is_some_and(|delay| delay > Duration::ZERO), "{status:?}");
+            turned_away.push(order);
+        }
+        if !turned_away.is_empty() {
+            break;
+        }
+    }
+    assert!(!turned_away.is_empty(), "{WAVES} waves of {CALLS} calls never met a full queue of {MIN_QUEUE}");
+    println!("{acknowledged} recorded, {} turned away", turned_away.len());
+    for order in &turned_away {
+        assert!(!busy.is_recorded(order).await, "{order} was refused, so it is not there");
+    }
+    // Those who come back are served in the end, with the request that they had.
+    busy.stop.store(true, Ordering::Relaxed);
+    while !turned_away.is_empty() {
+        let again = busy.wave(&turned_away[..turned_away.len().min(200)], |_| None).await;
+        let served: Vec<String> = again.into_iter().filter_map(|(order, answer)| answer.ok().map(|_| order)).collect();
+        acknowledged += served.len();
+        turned_away.retain(|order| !served.contains(order));
+    }
+    busy.end(acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out() {
+    let mut busy = Busy::start().await;
+    let (mut acknowledged, mut late) = (0, Vec::new());
+    for wave in 0..WAVES {
+        let orders: Vec<String> = (0..200).map(|n| format!("hurry-{wave}-{n}")).collect();
+        for (order, answer) in busy.wave(&orders, |n| Some(Duration::from_millis(2 << (n % 8)))).await {
+            match answer.as_ref().map_err(Status::code) {
+                Ok(_) => acknowledged += 1,
+                Err(Code::ResourceExhausted) => {}
+                Err(Code::DeadlineExceeded | Code::Cancelled) => late.push(order),
+                Err(_) => panic!("{answer:?}"),
+            }
+        }
+        assert!(busy.is_serving().await);
+        if busy.count_recorded(&late).await < late.len() {
+            break;
+        }
+    }
+    // Nobody knows what became of them until the service has heard of all who gave up; then asking tells.
+    busy.be_quiet().await;
+    let carried_out = busy.count_recorded(&late).await;
+    println!("{acknowledged} in time; of {} late ones {carried_out} carried out", late.len());
+    assert!(carried_out < late.len(), "all work was done for callers who had gone");
+    busy.end(acknowledged + carried_out).await;
+}
+
+/// The same without luck: the store is kept busy by the test itself, which holds its only unit of work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_whose_caller_gives_up_before_it_is_decided_is_dropped() {
+    let folder = TempDir::new().unwrap();
+    let store = Arc::new(EmbeddedStore::open(&folder.path().join("data"), Options::default()).unwrap());
+    let clock = Arc::new(ManualClock::new(noon()));
+    let ledger = Ledger::open(Arc::clone(&store) as Arc<dyn Store>, clock).unwrap();
+    ledger.publish(request("publish"), support::rule_book()).await.unwrap();
+    let submissions: Vec<Submission> = (0..10).map(|n| enrolment(&ledger, &format!("c-{n}"))).collect();
+    let (patient, hasty) = {
+        let (ledger, store) = (ledger.clone(), Arc::clone(&store));
+        tokio::task::spawn_blocking(move || {
+            let unit = store.begin(&[]).unwrap();
+            let tasks: Vec<_> = submissions
+                .into_iter()
+                .map(|submission| {
+                    let ledger = ledger.clone();
+                    tokio::spawn(async move { ledger.submit(submission).await })
+                })
+                .collect();
+            // Each is in the queue, or taken from it, before half of them give up.
+            while ledger.waiting() < tasks.len() {
+                std::thread::yield_now();
+            }
+            let (mut patient, mut hasty) = (Vec::new(), Vec::new());
+            for (n, task) in tasks.into_iter().enumerate() {
+                if n % 2 == 0 { patient.push(task) } else { hasty.push(task) }
+            }
+            hasty.iter().for_each(tokio::task::JoinHandle::abort);
+            while !hasty.iter().all(tokio::task::JoinHandle::is_finished) {
+                std::thread::yield_now();
+            }
+            drop(unit);
+            (patient, hasty.len())
+        })
+        .await
+        .unwrap()
+    };
+    for task in patient {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(hasty, 5);
+    let program = ProgramId::new(PROGRAM).unwrap();
+    for n in 0..10 {
+        let found = ledger.find(&program, &MemberTarget::Identifier(identifier(&format!("c-{n}"))));
+        match n % 2 {
+            0 => assert!(found.is_ok(), "c-{n} is enrolled"),
+            _ => assert!(matches!(found, Err(LedgerError::Rejected(_))), "c-{n} is not enrolled, but {found:?}"),
+        }
+    }
+    ledger.close().unwrap();
+    assert_eq!(ledger.waiting(), 0, "what was dropped takes no room");
+}
+
+fn request(id: &str) -> Request {
+    Request { id: RequestId::new(id).unwrap(), fingerprint: Fingerprint([7; 16]) }
+}
+
+fn identifier(card: &str) -> Identifier {
+    Identifier::new(IdentifierKind::Card, card).unwrap()
+}
+
+fn enrolment(ledger: &Ledger, card: &str) -> Submission {
+    let person = Person { identifiers: vec![identifier(card)], ..Person::default() };
+    let program = ledger.program(&ProgramId::new(PROGRAM).unwrap()).unwrap();
+    Submission { program, member: MemberTarget::New, request: request(card), actor: None, command: Command::Enroll { person } }
+}
