@@ -13,6 +13,7 @@ mod import;
 mod late_sales;
 mod ledger;
 mod member;
+mod overload;
 mod points;
 mod power;
 mod purchase;
