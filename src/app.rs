@@ -67,7 +67,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let health = Health::starting().await;
     let (stop, stopped) = oneshot::channel::<()>();
     let valve = Valve::new(&gate);
-    let turns = tokio::spawn(Arc::clone(&valve).run());
+    let turns = Arc::clone(&valve);
     let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
     let services = grpc::services(&gate, &health);
@@ -86,9 +86,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
             let _ = stopped.await;
         });
     let server = tokio::spawn(async move {
-        let served = server.await;
-        turns.abort();
-        served
+        tokio::select! {
+            served = server => served,
+            never = turns.run() => match never {},
+        }
     });
     tracing::info!("listening on {address}");
     let drain = config.drain;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -42,7 +43,7 @@ impl Valve {
     }
 
     /// Gives turns, for as long as it is polled. Without it nobody who waits would ever be read.
-    pub async fn run(self: Arc<Self>) {
+    pub async fn run(&self) -> Infallible {
         loop {
             self.begins.notified().await;
             while self.give() {

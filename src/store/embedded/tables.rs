@@ -29,9 +29,29 @@ const LOG: &str = "db";
 const REDO: &str = "REDO";
 
 pub(super) struct Tables {
-    db: sled::Db,
+    db: Db,
     folder: PathBuf,
     mark: Mutex<Mark>,
+}
+
+/// sled panics when it is closed after it failed: nobody would hear why.
+struct Db(Option<sled::Db>);
+
+impl std::ops::Deref for Db {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!("closing the look-up tables panicked; what they lack is in the journal");
+        }
+    }
 }
 
 /// What the mark beside them says.
@@ -76,7 +96,7 @@ impl Tables {
             Ok(Err(_)) => return Err("opening them panicked".to_owned()),
             Err(_) => return Err(format!("opening them took longer than {} seconds", OPENING.as_secs())),
         };
-        let tables = Self { db, folder: folder.to_owned(), mark: Mutex::new(Mark::Open) };
+        let tables = Self { db: Db(Some(db)), folder: folder.to_owned(), mark: Mutex::new(Mark::Open) };
         let ready = if existed {
             tables.redo()
         } else {

@@ -211,11 +211,13 @@ impl Drive {
     }
 }
 
+type Listed = (u64, FileType, String);
+
 #[derive(Clone)]
 struct Adapter {
     drive: Arc<Mutex<Drive>>,
     /// What was in folders when they were opened.
-    listings: Arc<Mutex<HashMap<u64, Vec<(u64, FileType, String)>>>>,
+    listings: Arc<Mutex<HashMap<u64, Vec<Listed>>>>,
 }
 
 impl Adapter {
