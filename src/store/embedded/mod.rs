@@ -243,7 +243,7 @@ pub struct EmbeddedStore {
     writer: Mutex<Writer>,
     compressor: Compressor,
     /// Its lock goes when it is closed, last of all.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What reading needs, and the thread that writes rows out.
@@ -347,12 +347,23 @@ fn create_folder(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+/// A folder that no other process has open.
+struct FolderLock(File);
+
+/// Not left to closing the file: a process that is just being started from this one has it open too, until it runs.
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing it does the same a little later.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
     let path = folder.join(LOCK);
     let opened = File::options().write(true).create(true).truncate(false).open(&path);
     let file = opened.map_err(|source| io_error("opening", &path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.display().to_string())),
         Err(TryLockError::Error(source)) => Err(io_error("locking", &path, source)),
     }
