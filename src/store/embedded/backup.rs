@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    JOURNAL, KEYS,
+    FolderLock, JOURNAL, KEYS,
     compress::{compress, end_of},
     create_folder,
     journal::{Cursor, Journal, UNFINISHED, create_file, remove_unfinished, segment_path, segment_paths, sync, sync_folder, unpack},
@@ -38,7 +38,7 @@ pub struct Backup {
     unsynced: u64,
     key_file: Option<File>,
     ended: bool,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Backup {

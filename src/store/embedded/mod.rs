@@ -87,6 +87,16 @@
 //! journal and its backups nobody can try phone numbers against them. The key file does not protect from whoever has it beside the
 //! journal: with the index key a guess at what somebody sent can be confirmed, also of a member who was erased.
 //!
+//! # Backups
+//!
+//! A backup's folder holds `journal/` as above (its last segment is not preallocated, its closed ones are compressed or not, whatever those
+//! of the store are) and `keys`, unless that is kept elsewhere. The file `BACKUP` makes it one: lines of text that name the format, the store's
+//! id, whether the keys lie apart, the last commit of the last run that came to its end with its hash, and the CRC of the lines before. What
+//! is behind that commit had come when a run was cut off; what is missing before it is damage. The parts come in an order in which writing may
+//! stop anywhere: blocks of the key file, which are durable before the journal's parts, then segments in their order. A run goes on behind
+//! the last whole record that it finds, if the store has the commit of that number and hash. No store opens in such a folder; `restore`
+//! makes a data folder, first the keys, then the journal by a rename, so that one that was cut off does not open.
+//!
 //! # Rows
 //!
 //! P is the programme's number (4 bytes), M the member's id (16 bytes), G the generation of the index (4 bytes): number of the segment
@@ -233,7 +243,7 @@ pub struct EmbeddedStore {
     writer: Mutex<Writer>,
     compressor: Compressor,
     /// Its lock goes when it is closed, last of all.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What reading needs, and the thread that writes rows out.
@@ -337,12 +347,23 @@ fn create_folder(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+/// A folder that no other process has open.
+struct FolderLock(File);
+
+/// Not left to closing the file: a process that is just being started from this one has it open too, until it runs.
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing it does the same a little later.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
     let path = folder.join(LOCK);
     let opened = File::options().write(true).create(true).truncate(false).open(&path);
     let file = opened.map_err(|source| io_error("opening", &path, source))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.display().to_string())),
         Err(TryLockError::Error(source)) => Err(io_error("locking", &path, source)),
     }
