@@ -41,6 +41,8 @@ const SHORT: usize = 24;
 const KILLS_A_FOLDER: usize = 250;
 /// Kills after which all that was ever sent is verified, and `check` runs.
 const KILLS_A_CHECK: usize = 50;
+/// What does not come in this time under the load is not waited for.
+const SOON: Duration = Duration::from_secs(1);
 /// A segment that a few hundred purchases fill.
 const SMALL_SEGMENT: u64 = 64 << 10;
 /// Logs of servers that are kept, for whoever looks for a fault.
@@ -236,7 +238,11 @@ impl Torture {
     }
 
     fn kill(&mut self, server: Server) {
-        match server.kill() {
+        self.count(server.kill());
+    }
+
+    fn count(&mut self, phase: Option<Phase>) {
+        match phase {
             Some(phase) => *self.table.kills.entry(phase).or_default() += 1,
             None => self.table.stops += 1,
         }
@@ -324,9 +330,10 @@ impl Torture {
                 self.sleep(shortly * 10);
             }
             Aim::RowWriting => {
-                let before = server.rows_written();
-                self.look(&server, |server| server.rows_written() != before);
-                self.sleep(shortly / 6);
+                // Not always at its beginning.
+                self.sleep(shortly);
+                let phase = server.kill_writing_rows(SOON);
+                return self.count(phase);
             }
             Aim::Drain => {
                 server.terminate();
@@ -349,10 +356,10 @@ impl Torture {
         self.kill(server);
     }
 
-    /// Busily, and not for ever: what does not come under this load is not waited for.
+    /// Busily, and not for ever.
     fn look(&self, server: &Server, seen: impl Fn(&Server) -> bool) {
         let since = Instant::now();
-        while !seen(server) && since.elapsed() < Duration::from_millis(700) {
+        while !seen(server) && since.elapsed() < SOON {
             std::thread::yield_now();
         }
     }
