@@ -31,6 +31,11 @@ pub struct Args {
     #[arg(long)]
     repair: bool,
 
+    /// When keys are lost for good: members whose keys the key file lacks, or all if there is none, are declared erased. Their points and
+    /// entries stay. Without a key file, requests from before that are repeated are refused instead of answered again
+    #[arg(long, requires = "repair")]
+    accept_erased: bool,
+
     /// Of a backup: a folder to be made for the time of the check [default: tables.check in the backup's folder]
     #[arg(long, value_name = "FOLDER")]
     scratch: Option<PathBuf>,
@@ -48,7 +53,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             let scratch = args.scratch.clone().unwrap_or_else(|| args.data.join("tables.check"));
             embedded::check_backup(&args.keys.place(&args.data, operator_key.as_ref()), &scratch, &options)
         }
-        false if args.repair => embedded::repair(&args.data, &options),
+        false if args.repair => embedded::repair(&args.data, args.accept_erased, &options).map(|(report, lost)| {
+            if args.accept_erased {
+                println!("keys declared erased     {lost:>16}");
+            }
+            report
+        }),
         false => embedded::check(&args.data, &options),
     };
     let report = report.map_err(failed)?;

@@ -1,6 +1,6 @@
 //! AdminService: backups.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,6 +22,8 @@ use crate::{
 
 /// Backups that are streamed at a time.
 const MAX_BACKUPS: usize = 2;
+/// How long the reason for an early end waits for the connection.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Parts that wait for the connection.
 const PARTS: usize = 4;
 
@@ -124,7 +126,7 @@ async fn stream(gate: Arc<Gate>, source: Box<dyn Source>, answer: mpsc::Sender<A
     let reason = end.as_ref().err().map(Refusal::reason);
     if let Err(refusal) = end {
         // If nobody listens any more, nobody misses it.
-        let _ = answer.try_send(Err(refusal.into()));
+        let _ = tokio::time::timeout(LAST_WORD, answer.send(Err(refusal.into()))).await;
     }
     observed.ended(Tally::default(), reason);
     drop(permit);

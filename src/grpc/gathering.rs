@@ -140,3 +140,43 @@ impl<T: Connected> Connected for Gathering<T> {
         self.connection.connect_info()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    #[tokio::test]
+    async fn answers_that_are_ready_together_are_sent_together() {
+        let (near, mut far) = duplex(1 << 20);
+        let mut near = Gathering::new(near);
+        near.write_all(b"one").await.expect("there is room");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut near).poll_flush(&mut context).is_pending(), "others have their turn first");
+        near.write_all(b", two").await.expect("there is room");
+        near.flush().await.expect("it is sent");
+        let mut read = [0; 16];
+        assert_eq!(far.read(&mut read).await.expect("it came"), 8);
+        assert_eq!(&read[..8], b"one, two");
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_its_order_however_little_is_taken_at_a_time() {
+        let (near, mut far) = duplex(1_000);
+        let mut near = Gathering::new(near);
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| u8::try_from(n % 251).expect("a byte")).collect();
+        let copy = sent.clone();
+        let writer = tokio::spawn(async move {
+            for piece in copy.chunks(7_001) {
+                near.write_all(piece).await.expect("it is taken");
+                near.flush().await.expect("it is sent");
+            }
+            near.shutdown().await.expect("it ends");
+        });
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.expect("it came");
+        writer.await.expect("it ended");
+        assert!(read == sent);
+    }
+}

@@ -27,9 +27,14 @@ pub struct Tally {
     refused: u64,
 }
 
+/// Somebody listens.
+pub fn is_observed() -> bool {
+    tracing::enabled!(Level::DEBUG)
+}
+
 /// The programme is the one that the request names; empty if the method knows none.
 pub fn observe(method: &'static str, program: &str) -> Observed {
-    if !tracing::enabled!(Level::DEBUG) {
+    if !is_observed() {
         return Observed(None);
     }
     let span = tracing::debug_span!("request", method, program = Empty, recorded = Empty, refused = Empty);

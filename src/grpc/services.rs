@@ -17,7 +17,7 @@ use tonic::{
 };
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
-use super::{Gate, MAX_REQUEST_BYTES, Refusal, member::Members, points::PointsRoom, purchase::Purchases};
+use super::{Gate, MAX_REQUEST_BYTES, Refusal, member::Members, observe::is_observed, points::PointsRoom, purchase::Purchases};
 use crate::contract::v1::{
     member_service_server::MemberServiceServer, points_service_server::PointsServiceServer, purchase_service_server::PurchaseServiceServer,
 };
@@ -60,7 +60,7 @@ impl Service<Request<Body>> for Services {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         if is_of::<PurchaseServiceServer<Purchases>>(path) {
-            if path.ends_with(RECORD_PURCHASE) && self.gate.is_full() {
+            if path.ends_with(RECORD_PURCHASE) && self.gate.is_full() && !is_observed() {
                 return Box::pin(std::future::ready(Ok(full())));
             }
             return self.purchases.call(request);

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Gate;
 
-/// One connection a turn.
+/// One connection a turn: some thousand calls a second, of which the queue takes what it can.
 const TURN: Duration = Duration::from_millis(2);
 /// Who sent as much the last time sends much.
 pub(super) const MUCH: usize = 2_048;

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use crate::{
@@ -24,10 +25,10 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     /// In the order in which they were first changed.
     members: Vec<Staged>,
     /// Places in `members`.
-    places: HashMap<MemberKey, usize>,
-    requests: HashSet<(ProgramId, RequestId)>,
-    purchases: HashMap<(ProgramId, OrderKey), PurchaseRow>,
-    identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier>,
+    places: HashMap<MemberKey, usize, RandomState>,
+    requests: HashSet<(ProgramId, RequestId), RandomState>,
+    purchases: HashMap<(ProgramId, OrderKey), PurchaseRow, RandomState>,
+    identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
 }
@@ -57,15 +58,16 @@ pub(super) enum Verdict {
 }
 
 impl<'a, R: Read + ?Sized> Staging<'a, R> {
-    pub fn new(store: &'a R, now: Timestamp) -> Self {
+    /// `commands`: how many the group has, at most.
+    pub fn new(store: &'a R, now: Timestamp, commands: usize) -> Self {
         Self {
             store,
             now,
-            members: Vec::new(),
-            places: HashMap::new(),
-            requests: HashSet::new(),
-            purchases: HashMap::new(),
-            identifiers: HashMap::new(),
+            members: Vec::with_capacity(commands),
+            places: HashMap::with_capacity_and_hasher(commands, RandomState::default()),
+            requests: HashSet::with_capacity_and_hasher(commands, RandomState::default()),
+            purchases: HashMap::with_capacity_and_hasher(commands, RandomState::default()),
+            identifiers: HashMap::default(),
             bytes: 0,
         }
     }

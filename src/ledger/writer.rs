@@ -227,7 +227,8 @@ impl Writer {
     }
 
     fn decide_group(&mut self, unit: &dyn Unit, now: Timestamp) -> Commit {
-        let mut staging = Staging::new(unit, now);
+        let commands = self.taken.iter().map(Taken::undecided).sum::<usize>().min(MAX_GROUP);
+        let mut staging = Staging::new(unit, now, commands);
         let (programs, ids) = (&self.programs, &self.ids);
         let mut left = MAX_GROUP;
         'group: for taken in &mut self.taken {

@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Command as Process, Output, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
-    contract::v1,
-    domain::{MemberId, Points},
+    contract::v1::{self, admin_service_client::AdminServiceClient},
+    domain::{MemberId, Points, Sealed},
     ledger::ManualClock,
     store::{
         CommitSeq, MemberDemand, Read, Store, StoreError,
@@ -133,6 +134,7 @@ fn place(folder: &Path) -> BackupPlace<'_> {
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let items = fs::read_dir(folder.join("journal")).expect("a folder is listed");
     let mut paths: Vec<PathBuf> = items.map(|item| item.expect("a folder is listed").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     paths.sort();
     paths
 }
@@ -289,6 +291,18 @@ fn a_backup_taken_again_fetches_only_what_is_missing() {
     assert!(paths[..paths.len() - 1].iter().all(|path| is_compressed(path)));
     restore(&place(&backup), &shop.path("restored"), Until::End).expect("it is restored");
     shop.world.check(&open(&shop.path("restored")));
+    // A closed segment that is damaged can be taken from there, compressed or not.
+    let data = shop.data();
+    let Shop { folder: _folder, world, store, .. } = shop;
+    drop(store);
+    for place in [1, paths.len() - 2] {
+        let victim = data.join("journal").join(paths[place].file_name().expect("a name"));
+        fs::write(&victim, fs::read(&victim).expect("a segment is read").split_at(150).0).expect("a segment is written");
+        let _ = fs::remove_dir_all(data.join("tables"));
+        assert!(message(EmbeddedStore::open(&data, options())).contains("restore"));
+        fs::copy(&paths[place], &victim).expect("a segment is copied");
+    }
+    world.check(&open(&data));
 }
 
 #[test]
@@ -312,7 +326,8 @@ fn a_backup_that_is_cut_off_anywhere_goes_on_there() {
             fs::write(&last, torn).expect("a segment is written");
         }
         take(&shop.store, &backup);
-        assert_eq!(verify(&place(&backup)).expect("the backup is whole").commits, 16);
+        let found = verify(&place(&backup)).expect("the backup is whole");
+        assert_eq!((found.commits, found.torn_bytes), (16, 0));
         restore(&place(&backup), &shop.path(&format!("restored-{parts}")), Until::End).expect("it is restored");
         if parts % 4 == 0 {
             shop.world.check(&open(&shop.path(&format!("restored-{parts}"))));
@@ -548,11 +563,49 @@ fn a_repair_makes_the_tables_again() {
     let data = shop.data();
     let Shop { folder: _folder, world, store, .. } = shop;
     drop(store);
-    fs::write(data.join("tables/sled/db"), b"rubbish").expect("the tables are spoilt");
-    let report = repair(&data, &options()).expect("the journal is whole");
-    assert!(report.is_sound() && report.rows > 0, "{report:?}");
+    let (report, lost) = repair(&data, false, &options()).expect("the journal is whole");
+    assert!(lost == 0 && report.is_sound() && report.rows > 0, "{report:?}");
     assert!(data.join("tables.broken-1").exists());
     world.check(&open(&data));
+}
+
+#[test]
+fn lost_keys_can_be_given_up_and_the_points_stay() {
+    let mut shop = Shop::open();
+    shop.sell(2);
+    let data = shop.data();
+    let older = fs::read(data.join("keys")).expect("the keys are read");
+    shop.world.enroll(&shop.store, 4);
+    shop.sell(2);
+    let Shop { folder: _folder, mut world, store, .. } = shop;
+    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let shown = |store: &dyn Store, world: &World, number: u8| {
+        let member = store.member(&key(number), demand).expect("a member is read").expect("the member is there");
+        assert_eq!(member.header, world.members[&member_id(number)].header);
+        matches!(member.person, Some(Sealed::Erased))
+    };
+    drop(store);
+    // An older key file lacks the last member; a damaged slot is another one's.
+    let mut damaged = older;
+    damaged[64 * 3 + 30] ^= 1;
+    fs::write(data.join("keys"), &damaged).expect("the keys are written");
+    assert!(message(EmbeddedStore::open(&data, options())).contains("keys"));
+    assert!(message(repair(&data, false, &options())).contains("keys"));
+    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
+    assert!(lost == 2 && report.is_sound(), "{lost} {report:?}");
+    let store = open(&data);
+    assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [false, true, false, true]);
+    drop(store);
+    fs::remove_file(data.join("keys")).expect("the keys are removed");
+    assert!(message(EmbeddedStore::open(&data, options())).contains("--accept-erased"));
+    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
+    assert!(lost == 4 && report.is_sound(), "{lost} {report:?}");
+    let store = open(&data);
+    assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [true; 4]);
+    // Who comes new is somebody.
+    world.enroll(&store, 5);
+    let member = store.member(&key(5), demand).expect("a member is read").expect("the member is there");
+    assert!(matches!(member.person, Some(Sealed::Open(_))));
 }
 
 #[test]
@@ -675,15 +728,61 @@ async fn what_cannot_be_backed_up_says_why_and_leaves_nothing() {
     let other = TestServer::start().await;
     let refused = output(loyaltyd(&other, &["backup", "--to", &path("one")])).await;
     assert!(text(&refused.stderr).contains("BACKUP_OF_OTHER_STORE"), "{}", text(&refused.stderr));
-    // Two at a time: streams that nobody reads.
-    let mut admin = v1::admin_service_client::AdminServiceClient::new(server.channel.clone());
-    let mut ask = async || admin.stream_backup(v1::StreamBackupRequest::default()).await;
-    let (_one, _two) = (ask().await.expect("a stream"), ask().await.expect("a stream"));
-    let wrong = v1::StreamBackupRequest { last_commit: -1, ..Default::default() };
-    let mut admin = v1::admin_service_client::AdminServiceClient::new(server.channel.clone());
-    let status = admin.stream_backup(wrong).await.expect_err("it is refused");
-    assert_eq!(support::refused(&status).fields, ["last_commit"]);
-    drop((_one, _two));
+    let mut admin = AdminServiceClient::new(server.channel.clone());
+    let ask = v1::StreamBackupRequest::default;
+    for (wrong, field) in [
+        (v1::StreamBackupRequest { last_commit: -1, ..ask() }, "last_commit"),
+        (v1::StreamBackupRequest { last_commit: 1, ..ask() }, "store_id"),
+        (v1::StreamBackupRequest { store_id: vec![1; 3], ..ask() }, "store_id"),
+        (v1::StreamBackupRequest { store_id: vec![1; 16], last_commit: 1, ..ask() }, "last_commit_hash"),
+        (v1::StreamBackupRequest { key_block_hashes: vec![vec![1; 3]], ..ask() }, "key_block_hashes"),
+        (v1::StreamBackupRequest { key_block_hashes: vec![Vec::new(); 131_073], ..ask() }, "key_block_hashes"),
+    ] {
+        let status = admin.stream_backup(wrong).await.expect_err("it is refused");
+        assert_eq!(support::refused(&status).fields, [field]);
+    }
     other.stop().await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn backups_that_nobody_reads_are_few_and_do_not_hold_up_the_end() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    for number in 0..60 {
+        let mut sale = sale(&member, &format!("o-{number}"), "10000");
+        let purchase = sale.purchase.as_mut().expect("a purchase");
+        // A few MiB in all.
+        let labels: Vec<String> = (0..10).map(|label| format!("label-{label}-{}", "x".repeat(50))).collect();
+        let article = |line: usize| v1::PurchaseLine { labels: labels.clone(), ..support::line(&format!("article-{line}"), "0") };
+        purchase.lines.extend((0..150).map(article));
+        server.purchases().record_purchase(sale).await.expect("it is recorded");
+    }
+    let mut admin = AdminServiceClient::new(server.channel.clone());
+    let mut ask = async || admin.stream_backup(v1::StreamBackupRequest::default()).await;
+    let streams = (ask().await.expect("a stream"), ask().await.expect("a stream"));
+    let status = ask().await.expect_err("there are two");
+    assert_eq!(support::refused(&status).reason, "TOO_MANY_BACKUPS");
+    assert!(tonic_types::StatusExt::get_error_details(&status).retry_info().is_some());
+    // One that goes makes room for another.
+    let (one, two) = streams;
+    drop(one);
+    while ask().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let start = Instant::now();
+    let mut two = two.into_inner();
+    // On this one thread it is read once the service has been told to stop.
+    let last = tokio::spawn(async move {
+        loop {
+            match two.message().await {
+                Ok(Some(part)) => assert!(!matches!(part.part, Some(v1::stream_backup_response::Part::End(_)))),
+                Ok(None) => panic!("it ended as if it were whole"),
+                Err(status) => return status,
+            }
+        }
+    });
+    server.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(4), "the open streams did not hold up the end");
+    assert_eq!(support::refused(&last.await.expect("it ends early")).reason, "STOPPING");
 }

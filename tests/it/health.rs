@@ -78,6 +78,43 @@ async fn before_the_ledger_is_read_calls_are_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn while_tables_are_made_again_nothing_is_served_and_calls_are_told_to_come_back() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    for batch in 0..10 {
+        let sale = |number| support::sale(&member, &format!("{batch}-{number}"), "10000");
+        let request = loyaltyd::contract::v1::BatchRecordPurchasesRequest { purchases: (0..300).map(sale).collect() };
+        server.purchases().batch_record_purchases(request).await.unwrap();
+    }
+    let (folder, clock) = server.end().await;
+    // Tables that are no good: they are moved aside, and the journal is read.
+    let config = support::config(folder.path(), vec![support::rule_book()]);
+    let log = config.data.join("tables/sled/db");
+    let length = std::fs::metadata(&log).unwrap().len();
+    std::fs::File::options().write(true).open(&log).unwrap().set_len(length / 2).unwrap();
+    std::fs::remove_file(config.data.join("tables/CHECKPOINT")).unwrap();
+    let data = config.data.clone();
+    let mut server = app::start(config, clock).await.unwrap();
+    let channel = support::connect(&server).await;
+    let mut health = HealthClient::new(channel.clone());
+    let answer = health.check(HealthCheckRequest { service: SERVICES[2].into() }).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::NotServing);
+    let mut members = loyaltyd::contract::v1::member_service_client::MemberServiceClient::new(channel.clone());
+    let request = loyaltyd::contract::v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card("c-1") };
+    let status = members.get_member(request.clone()).await.unwrap_err();
+    assert_eq!(refused(&status), Refused { code: Code::Unavailable, reason: "STARTING".into(), fields: vec![] });
+    assert!(tonic_types::StatusExt::get_error_details(&status).retry_info().is_some_and(|retry| retry.retry_delay.is_some()));
+    server.ready().await.unwrap();
+    let answer = health.check(HealthCheckRequest { service: SERVICES[2].into() }).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    let member = members.get_member(request).await.unwrap().into_inner().member.unwrap();
+    assert_eq!(member.lifetime.unwrap().visits, 3_000);
+    assert!(data.join("tables.broken-1").exists());
+    drop((health, members, channel));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
     let folder = TempDir::new().unwrap();
     let config = support::config(folder.path(), vec![support::rule_book()]);

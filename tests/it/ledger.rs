@@ -241,10 +241,10 @@ async fn large_purchases_that_wait_together_are_committed_apart() {
     };
     let one = shop.ledger.submit(large(0)).await.expect("it is recorded").entries[0].stored_size_estimate();
     let count = 160 * (1 << 20) / one;
-    // All wait before the writer takes the first: more than a commit can hold.
+    // All wait before the writer takes the first: more than a commit can hold, and more than the queue takes of single ones.
     let send = |submission| {
         let ledger = shop.ledger.clone();
-        tokio::spawn(async move { ledger.submit(submission).await })
+        tokio::spawn(async move { ledger.submit_all(vec![submission]).await.remove(0) })
     };
     for task in (1..=count).map(large).map(send).collect::<Vec<_>>() {
         task.await.expect("the task ends").expect("it is recorded");

@@ -6,6 +6,7 @@ mod support;
 mod accrual;
 mod backup;
 mod crash;
+mod damage;
 mod discretion;
 mod domain_properties;
 mod health;

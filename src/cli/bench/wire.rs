@@ -120,10 +120,8 @@ impl Connection {
 
 impl Answer {
     pub fn of(response: Response<RecvStream>) -> Result<Self, Status> {
-        let early = match response.headers().get(STATUS) {
-            None => None,
-            Some(_) => Some(status(response.headers()).err().unwrap_or_else(|| Status::ok(""))),
-        };
+        let headers = response.headers();
+        let early = headers.get(STATUS).map(|_| status(headers).err().unwrap_or_else(|| Status::ok("")));
         Ok(Self { body: response.into_body(), early })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use super::{
     BackupPlace, EmbeddedStore, Engine, Options, Parts,
     decode::{self, Malformed},
-    marker, replay,
+    lost_keys, marker, replay,
     rows::{self, Generation, Index, RowKey},
     segment::io_error,
     tables::Tables,
@@ -150,14 +150,20 @@ pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) 
     })
 }
 
-/// Moves the look-up tables aside, makes them again from the journal, and checks.
-pub fn repair(folder: &Path, options: &Options) -> Result<Report, StoreError> {
+/// Moves the look-up tables aside, makes them again from the journal, and checks. `accept_erased`: members whose keys the key file has lost
+/// are declared erased first; without a key file, all of them. Gives the number of keys as well.
+pub fn repair(folder: &Path, accept_erased: bool, options: &Options) -> Result<(Report, u64), StoreError> {
+    let mut lost = 0;
     if folder.is_dir() {
         room_for_tables(folder)?;
         let _lock = super::lock(folder)?;
+        // First of all: they may hold rows that were found with a lost key.
         replay::set_tables_aside(folder, "that was asked for")?;
+        if accept_erased {
+            lost = lost_keys::accept(folder, options)?;
+        }
     }
-    check(folder, options)
+    Ok((check(folder, options)?, lost))
 }
 
 fn in_scratch(path: &Path, work: impl FnOnce(&Path) -> Result<Report, StoreError>) -> Result<Report, StoreError> {

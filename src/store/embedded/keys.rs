@@ -92,7 +92,10 @@ impl KeyFile {
     fn open_slots(path: &Path, writable: bool, operator_key: Option<&[u8; 32]>) -> Result<(Self, u64, u32), StoreError> {
         let file = File::options().read(true).write(writable).open(path).map_err(|source| io_error("opening", path, source))?;
         let mut header = [0; SLOT];
-        file.read_exact_at(&mut header, 0).map_err(|source| io_error("reading", path, source))?;
+        file.read_exact_at(&mut header, 0).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => damaged(path, "it is shorter than its header; restore it from a backup"),
+            _ => io_error("reading", path, source),
+        })?;
         let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
         if &header[..4] != MAGIC || header[4] != FORMAT || crc != crc32c::crc32c(&header[..24]) {
             return Err(damaged(path, "it is no key file of this version; restore it from a backup"));
@@ -168,18 +171,17 @@ impl KeyFile {
     pub(super) fn lacks(&self, slot: u32) -> StoreError {
         damaged(
             &self.path,
-            &format!("it lacks slot {slot}, which the journal names: it is older than the journal; restore a newer copy of it"),
+            &format!(
+                "it lacks slot {slot}, which the journal names: it is older than the journal; restore a newer copy of it. If there is none, \
+                 {LOST}"
+            ),
         )
     }
 
     /// Forgets a key for good: what was sealed with it cannot be read any more, here or in any copy of the journal.
     pub(super) fn wipe(&self, slot: u32) -> Result<(), StoreError> {
         assert!(slot >= FIRST_MEMBER_SLOT, "the slot is a member's");
-        let mut bytes = [0; SLOT];
-        bytes[0] = WIPED;
-        let crc = slot_crc(slot, &bytes);
-        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-        let written = self.file.write_all_at(&bytes, u64::from(slot) * SLOT as u64);
+        let written = self.file.write_all_at(&wiped_slot(slot), u64::from(slot) * SLOT as u64);
         written.map_err(|source| io_error("writing", &self.path, source))?;
         self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
     }
@@ -196,6 +198,34 @@ impl KeyFile {
             }
         }
         Ok(bytes)
+    }
+
+    /// Marks the members' slots up to `last` that are free or cannot be read as wiped, durably. Gives their number.
+    pub(super) fn wipe_lost(&self, last: u32) -> Result<u64, StoreError> {
+        let end = (u64::from(last) + 1) * SLOT as u64;
+        if self.slots()? * (SLOT as u64) < end {
+            let slots = (u64::from(last) / GROWTH + 1) * GROWTH;
+            self.file.set_len(slots * SLOT as u64).map_err(|source| io_error("growing", &self.path, source))?;
+        }
+        let mut lost = 0;
+        let mut offset = u64::from(FIRST_MEMBER_SLOT) * SLOT as u64;
+        while offset < end {
+            let length = (end - offset).min(1 << 20) as usize;
+            let mut bytes = self.read_slots(offset, length)?;
+            let before = lost;
+            for (slot, place) in bytes.chunks_exact_mut(SLOT).zip(offset / SLOT as u64..) {
+                if slot[0] == FREE || !is_free_or_whole(number(place), slot) {
+                    slot.copy_from_slice(&wiped_slot(number(place)));
+                    lost += 1;
+                }
+            }
+            if lost > before {
+                self.file.write_all_at(&bytes, offset).map_err(|source| io_error("writing", &self.path, source))?;
+            }
+            offset += length as u64;
+        }
+        self.file.sync_all().map_err(|source| io_error("syncing", &self.path, source))?;
+        Ok(lost)
     }
 
     /// Whether any member's key was ever given out.
@@ -311,6 +341,14 @@ fn slot_nonce(slot: u32) -> Nonce {
     nonce
 }
 
+fn wiped_slot(slot: u32) -> [u8; SLOT] {
+    let mut bytes = [0; SLOT];
+    bytes[0] = WIPED;
+    let crc = slot_crc(slot, &bytes);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
 /// Of the slot's number, its kind and what it holds.
 fn slot_crc(slot: u32, bytes: &[u8; SLOT]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), &bytes[..4]), &bytes[8..])
@@ -320,6 +358,10 @@ fn is_free_or_whole(number: u32, slot: &[u8]) -> bool {
     let slot: &[u8; SLOT] = slot.try_into().expect("a slot has the length of a slot");
     slot[0] == FREE || slot_crc(number, slot).to_le_bytes() == slot[4..8]
 }
+
+/// The way on when keys are lost.
+pub(super) const LOST: &str =
+    "`loyaltyd check --repair --accept-erased` declares the members whose keys are lost as erased: their points and entries stay";
 
 /// Only the service's own user reads keys.
 fn restrict(file: &File, path: &Path) -> Result<(), StoreError> {

@@ -110,8 +110,8 @@
 //! `AppliedRow`, the last commit whose rows are all there.
 //!
 //! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
-//! the group in `REDO` again before anything is read. So a
-//! header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
+//! the group in `REDO` again before anything is read. `REDO` is there as long as the tables are, with no rows after a stop in order: when
+//! the tables are neither as they were before its rows nor as they were after them, they have lost some. So a header that names entry N comes with the lots after entry N. A replay folds a commit's entries only if the header is behind them, and
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;
@@ -124,6 +124,7 @@ mod journal;
 mod keys;
 mod layer;
 mod leaves;
+mod lost_keys;
 mod marker;
 mod overlay;
 mod packed;
@@ -135,6 +136,7 @@ mod rows;
 mod sealing;
 mod segment;
 mod source;
+mod space;
 mod tables;
 mod trust;
 mod unit;
@@ -282,6 +284,9 @@ impl EmbeddedStore {
             return Err(StoreError::Refused(format!("{} {what}", folder.display())));
         }
         create_if_new(folder, &options)?;
+        // A process may have ended between making a name and making it durable; what is written from here on needs the names.
+        sync_folder(folder)?;
+        sync_folder(&folder.join(JOURNAL))?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
         if journal.store_id() != keys.store_id() {
@@ -323,7 +328,13 @@ fn panicked() -> StoreError {
 fn create_folder(folder: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))?;
-    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)
+    missing.into_iter().rev().filter_map(Path::parent).try_for_each(sync_folder)?;
+    // The process that made it may have ended before it was durable. Whoever may not open the folder around it did not make this one.
+    match folder.parent().map(sync_folder) {
+        Some(Err(StoreError::Io { source, .. })) if source.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        Some(synced) => synced,
+        None => Ok(()),
+    }
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -345,8 +356,10 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
         (true, true) => return Ok(()),
         (false, true) => {
             return Err(StoreError::Damaged(format!(
-                "{}: the key file is missing, without which nothing personal in the journal can be read; restore it from a backup of this store",
-                keys.display()
+                "{}: the key file is missing, without which nothing personal in the journal can be read; restore it from a backup of this \
+                 store. If there is none, {}",
+                keys.display(),
+                keys::LOST
             )));
         }
         (false, false) => {

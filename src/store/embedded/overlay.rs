@@ -23,6 +23,8 @@ use super::{
 };
 use crate::store::StoreError;
 
+/// While the disk is full; who frees space does not tell.
+const SPACE_ASKED_EVERY: Duration = Duration::from_millis(500);
 /// Rows are written when nothing was committed for so long, or when they fill half of the bound.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,8 @@ struct Progress {
     /// Somebody waits for all that was published.
     urgent: bool,
     stop: bool,
+    /// Rows wait until there is space on the disk.
+    is_full: bool,
     failure: Option<String>,
 }
 
@@ -90,11 +94,23 @@ impl Overlay {
     pub(super) fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();
         while progress.waiting_bytes > self.bound {
-            check(&progress)?;
+            self.check(&progress)?;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
         }
-        check(&progress)
+        match &progress.failure {
+            Some(failure) => Err(StoreError::Tables(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it makes sense to wait for rows to be written.
+    fn check(&self, progress: &Progress) -> Result<(), StoreError> {
+        match &progress.failure {
+            Some(failure) => Err(StoreError::Tables(failure.clone())),
+            None if progress.is_full => Err(self.tables.no_space()),
+            None => Ok(()),
+        }
     }
 
     /// Lets readers see a durable commit. `applied` is what the tables' own row must say once its rows are written.
@@ -119,7 +135,7 @@ impl Overlay {
         let mut progress = self.progress();
         let target = progress.published;
         while progress.written < target {
-            check(&progress)?;
+            self.check(&progress)?;
             progress.urgent = true;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
@@ -177,13 +193,50 @@ impl Overlay {
     /// Writes rows out until it is told to stop or the tables fail.
     pub(super) fn write_out(&self) {
         while self.wait_for_work() {
-            if let Err(error) = self.write_once() {
-                self.tables.distrust(&error);
-                self.progress().failure = Some(error.to_string());
-                self.written.notify_all();
-                return;
+            if self.waits_for_space() {
+                continue;
+            }
+            match self.write_once() {
+                Ok(()) => {}
+                // It was told to stop meanwhile. The journal has what the tables lack.
+                Err(StoreError::NoSpace { .. }) => return,
+                Err(error) => {
+                    self.tables.distrust(&error);
+                    self.progress().failure = Some(error.to_string());
+                    self.written.notify_all();
+                    return;
+                }
             }
         }
+    }
+
+    /// True: there was none, and some time has passed.
+    fn waits_for_space(&self) -> bool {
+        let waiting = self.progress().waiting_bytes;
+        let is_full = !self.tables.has_space_for(waiting);
+        self.set_full(is_full);
+        if is_full {
+            self.pause();
+        }
+        is_full
+    }
+
+    fn set_full(&self, is_full: bool) {
+        let mut progress = self.progress();
+        if is_full != std::mem::replace(&mut progress.is_full, is_full) {
+            let waiting = progress.waiting_bytes;
+            match is_full {
+                true => tracing::error!(waiting, error = %self.tables.no_space(), "the disk is nearly full: rows wait in memory"),
+                false => tracing::info!(waiting, "there is space on the disk again; rows are written"),
+            }
+        }
+        drop(progress);
+        // Those who wait for rows to be written are told.
+        self.written.notify_all();
+    }
+
+    fn pause(&self) {
+        drop(self.wake.wait_timeout(self.progress(), SPACE_ASKED_EVERY).expect("nobody panics while holding the progress"));
     }
 
     /// False: stop.
@@ -214,7 +267,14 @@ impl Overlay {
             layers.lower = Arc::new(std::mem::take(&mut layers.upper));
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
-        self.tables.write(&rows.sorted(), &applied)?;
+        while let Err(error) = self.tables.write(&rows.sorted(), &applied) {
+            let goes_on = matches!(error, StoreError::NoSpace { .. }) && !self.progress().stop;
+            if !goes_on {
+                return Err(error);
+            }
+            self.set_full(true);
+            self.pause();
+        }
         // Before readers look behind the lower layer, so that none of them finds a row from before it there.
         rows.headers().for_each(|(owner, header)| self.warm.put_header(*owner, header.into()));
         rows.identifiers().for_each(|(key, row)| self.warm.put_identifier(*key, row));
@@ -236,12 +296,5 @@ impl Overlay {
             absent: &self.absent,
             newest: self.generation.load(Ordering::Acquire),
         }
-    }
-}
-
-fn check(progress: &Progress) -> Result<(), StoreError> {
-    match &progress.failure {
-        Some(failure) => Err(StoreError::Tables(failure.clone())),
-        None => Ok(()),
     }
 }

@@ -2,6 +2,9 @@
 //! in between, the next start writes all of them again, and no row is ever there without those that belong with it. sled keeps what was
 //! written last in memory of its own: it is made to hand that to the kernel before the file is written anew.
 //!
+//! It also says how far the tables had come before these rows: sled takes a log that is damaged near its end for one that ends there, and
+//! opens with older rows. What it then says of itself does not fit to the redo file, which therefore is there as long as the tables are.
+//!
 //! It needs no fsync: the kernel keeps what was handed to it when only the process ends, and after a cut of power the tables are not
 //! trusted anyway (see `trust.rs`).
 
@@ -14,23 +17,33 @@ use std::{
 use super::{rows::RowKey, segment::io_error};
 use crate::store::StoreError;
 
-const MAGIC: &[u8; 8] = b"LOYREDO\n";
-/// Behind the rows and the tables' own row: length of the rows, CRC of all before it.
+const MAGIC: &[u8; 8] = b"LOYRED2\n";
+/// It takes its name when it is whole.
+const UNFINISHED: &str = "new";
+/// Behind the rows and the tables' own row before and after them: length of the rows and of the row before, CRC of all before it.
 const LENGTH: usize = 8;
+const LENGTHS: usize = 2 * LENGTH;
 const CRC: usize = 4;
 /// Bytes that are written at a time.
 const PART: usize = 1 << 20;
 
-/// Rows, and the tables' own row.
+/// Rows, and the tables' own row before and after them; empty: there was none.
 pub(super) struct Redo {
     bytes: Vec<u8>,
     rows: std::ops::Range<usize>,
+    before: std::ops::Range<usize>,
 }
 
 /// Writes the file anew.
-pub(super) fn write<'a>(path: &Path, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+pub(super) fn write<'a>(
+    path: &Path,
+    rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>,
+    before: &[u8],
+    applied: &[u8],
+) -> Result<(), StoreError> {
+    let unfinished = path.with_extension(UNFINISHED);
     let write = || {
-        let mut file = File::create(path)?;
+        let mut file = File::create(&unfinished)?;
         let (mut bytes, mut crc, mut length) = (MAGIC.to_vec(), 0, 0);
         for (key, value) in rows {
             put(&mut bytes, Some(key.as_bytes()));
@@ -43,11 +56,14 @@ pub(super) fn write<'a>(path: &Path, rows: impl Iterator<Item = (RowKey, Option<
             }
         }
         length = length + bytes.len() - MAGIC.len();
+        bytes.extend_from_slice(before);
         bytes.extend_from_slice(applied);
         bytes.extend_from_slice(&(length as u64).to_le_bytes());
+        bytes.extend_from_slice(&(before.len() as u64).to_le_bytes());
         crc = crc32c::crc32c_append(crc, &bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
-        file.write_all(&bytes)
+        file.write_all(&bytes)?;
+        fs::rename(&unfinished, path)
     };
     write().map_err(|source| io_error("writing", path, source))
 }
@@ -59,7 +75,7 @@ fn put(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     bytes.extend_from_slice(value.unwrap_or_default());
 }
 
-/// `None`: there is none, or it was not finished, so nothing of it was written to the tables.
+/// `None`: it is gone or damaged.
 pub(super) fn read(path: &Path) -> Result<Option<Redo>, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -75,14 +91,20 @@ impl Redo {
         if !bytes.starts_with(MAGIC) || crc != crc32c::crc32c(&bytes).to_le_bytes() {
             return None;
         }
-        let length = bytes.split_off(bytes.len().checked_sub(LENGTH)?);
-        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
-        let end = MAGIC.len().checked_add(length).filter(|end| *end <= bytes.len())?;
-        Some(Self { bytes, rows: MAGIC.len()..end })
+        let lengths = bytes.split_off(bytes.len().checked_sub(LENGTHS)?);
+        let number = |bytes: &[u8]| usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok();
+        let (rows, before) = (number(&lengths[..LENGTH])?, number(&lengths[LENGTH..])?);
+        let rows = MAGIC.len()..MAGIC.len().checked_add(rows)?;
+        let before = rows.end..rows.end.checked_add(before).filter(|end| *end <= bytes.len())?;
+        Some(Self { bytes, rows, before })
+    }
+
+    pub(super) fn before(&self) -> &[u8] {
+        &self.bytes[self.before.clone()]
     }
 
     pub(super) fn applied(&self) -> &[u8] {
-        &self.bytes[self.rows.end..]
+        &self.bytes[self.before.end..]
     }
 
     /// As they were written; no value: the row goes.
@@ -120,10 +142,10 @@ mod tests {
         assert!(read(&path).expect("a read").is_none());
         let keys = [RowKey::program(1), RowKey::program(2), RowKey::program(3)];
         let rows = [(keys[0], Some(&b"one"[..])), (keys[1], None), (keys[2], Some(&b""[..]))];
-        write(&path, rows.into_iter(), b"applied").expect("a write");
+        write(&path, rows.into_iter(), b"before", b"applied").expect("a write");
         let redo = read(&path).expect("a read").expect("it is whole");
         assert_eq!(redo.rows().collect::<Vec<_>>(), rows);
-        assert_eq!(redo.applied(), b"applied");
+        assert_eq!((redo.before(), redo.applied()), (&b"before"[..], &b"applied"[..]));
         let whole = fs::read(&path).expect("a read");
         for length in 0..whole.len() {
             assert!(Redo::of(whole[..length].to_vec()).is_none(), "cut to {length}");

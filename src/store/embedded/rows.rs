@@ -1,6 +1,6 @@
 //! Rows of the look-up tables: their keys, and what a commit makes of them. The layout is in the docs of the parent module.
 
-use std::cmp::Ordering;
+use std::{cell::RefCell, cmp::Ordering};
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -404,12 +404,24 @@ impl Index {
 }
 
 pub(super) fn position_bytes(position: &Position) -> Box<[u8]> {
-    let mut w = Writer::default();
-    w.bytes.extend_from_slice(&position.crc.to_le_bytes());
-    w.varint(position.segment);
-    w.varint(position.offset);
-    w.varint(u64::from(position.length));
-    w.bytes.into()
+    value(|w| {
+        w.bytes.extend_from_slice(&position.crc.to_le_bytes());
+        w.varint(position.segment);
+        w.varint(position.offset);
+        w.varint(u64::from(position.length));
+    })
+}
+
+/// A row's value, which takes no more memory than it has bytes.
+fn value(write: impl FnOnce(&mut Writer)) -> Box<[u8]> {
+    thread_local! {
+        static SCRATCH: RefCell<Writer> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(|w| {
+        w.bytes.clear();
+        write(w);
+        w.bytes.as_slice().into()
+    })
 }
 
 pub(super) fn read_position(bytes: &[u8]) -> Result<Position, Malformed> {
@@ -436,12 +448,13 @@ pub(super) fn look_ups(
     }
     for same in entries.chunk_by(|a, b| a.request.is_some() && a.request.as_ref().map(|r| &r.id) == b.request.as_ref().map(|r| &r.id)) {
         if let (Some(request), [first, ..]) = (&same[0].request, same) {
-            let mut w = Writer::default();
-            w.bytes(1, &member.0);
-            w.uint(2, first.sequence);
-            w.uint(3, same.len() as u64 - 1);
+            let row = value(|w| {
+                w.bytes(1, &member.0);
+                w.uint(2, first.sequence);
+                w.uint(3, same.len() as u64 - 1);
+            });
             let key = looked_up_request(number, &index.request(&request.id));
-            changes.push((RowKey::looked_up(generation, &key), Some(w.bytes.into())));
+            changes.push((RowKey::looked_up(generation, &key), Some(row)));
         }
     }
 }
@@ -467,11 +480,12 @@ fn kind_look_ups(
         EntryKind::IdentifierRemoved { identifier } => changes.extend(identifier.open().map(|identifier| (held(identifier).0, None))),
         EntryKind::PurchaseAccrued(accrued) => {
             if let Some(order) = &accrued.purchase.order {
-                let mut w = Writer::default();
-                w.bytes(1, &member.0);
-                w.uint(2, entry.sequence);
+                let row = value(|w| {
+                    w.bytes(1, &member.0);
+                    w.uint(2, entry.sequence);
+                });
                 let key = looked_up_order(number, &index.order(order));
-                changes.push((RowKey::looked_up(generation, &key), Some(w.bytes.into())));
+                changes.push((RowKey::looked_up(generation, &key), Some(row)));
             }
         }
         EntryKind::ProfileUpdated { .. }
@@ -495,15 +509,11 @@ pub(super) fn state(number: ProgramNumber, entries: &[Entry], after: &Member, ch
 }
 
 fn header_bytes(member: &Member) -> Box<[u8]> {
-    let mut w = Writer::default();
-    encode::header(&mut w, &member.header);
-    w.bytes.into()
+    value(|w| encode::header(w, &member.header))
 }
 
 fn lot_bytes(lot: &Lot) -> Box<[u8]> {
-    let mut w = Writer::default();
-    encode::lot(&mut w, lot);
-    w.bytes.into()
+    value(|w| encode::lot(w, lot))
 }
 
 /// A publication's own row, and the one of its request.

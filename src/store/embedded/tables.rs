@@ -15,8 +15,8 @@ use super::{
     layer::Sorted,
     leaves, redo,
     rows::{APPLIED, RowKey},
-    segment::io_error,
-    trust,
+    segment::{io_error, refusable},
+    space, trust,
 };
 use crate::store::StoreError;
 
@@ -29,9 +29,29 @@ const LOG: &str = "db";
 const REDO: &str = "REDO";
 
 pub(super) struct Tables {
-    db: sled::Db,
+    db: Db,
     folder: PathBuf,
     mark: Mutex<Mark>,
+}
+
+/// sled panics when it is closed after it failed: nobody would hear why.
+struct Db(Option<sled::Db>);
+
+impl std::ops::Deref for Db {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::error!("closing the look-up tables panicked; what they lack is in the journal");
+        }
+    }
 }
 
 /// What the mark beside them says.
@@ -76,14 +96,13 @@ impl Tables {
             Ok(Err(_)) => return Err("opening them panicked".to_owned()),
             Err(_) => return Err(format!("opening them took longer than {} seconds", OPENING.as_secs())),
         };
-        if !existed {
-            trust::mark_open(folder, &log(folder)).map_err(|error| error.to_string())?;
-        }
-        let tables = Self { db, folder: folder.to_owned(), mark: Mutex::new(Mark::Open) };
-        if existed {
-            tables.redo().map_err(|error| error.to_string())?;
-        }
-        Ok(tables)
+        let tables = Self { db: Db(Some(db)), folder: folder.to_owned(), mark: Mutex::new(Mark::Open) };
+        let ready = if existed {
+            tables.redo()
+        } else {
+            tables.write_redo(std::iter::empty(), &[]).and_then(|()| trust::mark_open(folder, &log(folder)))
+        };
+        ready.map(|()| tables).map_err(|error| error.to_string())
     }
 
     /// How far they have come, as [`Tables::write`] was told.
@@ -134,8 +153,17 @@ impl Tables {
         leaf.map(|(key, _)| leaf_key(&key)).transpose()
     }
 
+    /// Asked before rows are written, so that a full disk leaves the tables as they are.
+    pub(super) fn has_space_for(&self, rows: usize) -> bool {
+        space::is_left_for(rows, &self.folder)
+    }
+
+    pub(super) fn no_space(&self) -> StoreError {
+        StoreError::NoSpace { action: "writing rows to", path: self.folder.display().to_string() }
+    }
+
     /// Writes rows, and last how far the tables have come. When the process ends in between, the next start ends it ([`Tables::redo`]).
-    /// Not in batches of sled's: those keep all readers waiting.
+    /// Not in batches of sled's: those keep all readers waiting. [`StoreError::NoSpace`]: nothing was written, and it can be tried again.
     pub(super) fn write(&self, rows: &Sorted<'_>, applied: &[u8]) -> Result<(), StoreError> {
         {
             let mut mark = self.mark();
@@ -146,16 +174,27 @@ impl Tables {
         }
         // sled keeps what was last written to it in memory: the redo file is all that is left of that when the process is killed.
         contained("flushing", || self.db.flush())?;
-        redo::write(&self.folder.join(REDO), rows.rows(), applied)?;
+        // Until here nothing of these rows is in sled.
+        self.write_redo(rows.rows(), applied).map_err(refusable)?;
         self.put(rows.rows(), applied)
+    }
+
+    fn write_redo<'a>(&self, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+        redo::write(&self.folder.join(REDO), rows, &self.applied()?.unwrap_or_default(), applied)
     }
 
     /// Ends a write that the end of the process cut short. Writing rows a second time changes nothing.
     fn redo(&self) -> Result<(), StoreError> {
-        match redo::read(&self.folder.join(REDO))? {
-            Some(redo) => self.put(redo.rows(), redo.applied()),
-            None => Ok(()),
+        let fault = |what: &str| StoreError::Tables(what.to_owned());
+        let redo = redo::read(&self.folder.join(REDO))?.ok_or_else(|| fault("the file REDO is gone or damaged"))?;
+        let applied = self.applied()?.unwrap_or_default();
+        if *applied == *redo.applied() && *applied == *redo.before() {
+            return Ok(());
         }
+        if *applied != *redo.applied() && *applied != *redo.before() {
+            return Err(fault("rows that were written to them are not there any more"));
+        }
+        self.put(redo.rows(), redo.applied())
     }
 
     /// Rows come in runs that each are in order. A leaf that is split gets its new neighbours first: a reader finds each row at any time,
@@ -183,8 +222,8 @@ impl Tables {
     /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         contained("flushing", || self.db.flush())?;
-        // What it says is durable now, and must not be said again when it is old.
-        remove(&self.folder.join(REDO))?;
+        // Its rows are there, and must not be written again when they are old.
+        self.write_redo(std::iter::empty(), &self.applied()?.unwrap_or_default())?;
         sync_tree(&self.folder)?;
         let mut mark = self.mark();
         if *mark == Mark::Distrusted {
@@ -311,13 +350,6 @@ fn prepare(folder: &Path, existed: bool) -> Result<(), StoreError> {
     fs::create_dir_all(folder).map_err(|source| io_error("creating", folder, source))
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io_error("removing", path, source)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 /// A process that is killed while sled opens leaves half a snapshot, which the next open takes for a whole one. All data is in the log.
 fn remove_unfinished_snapshots(folder: &Path) -> Result<(), StoreError> {
     if !folder.exists() {
@@ -402,7 +434,7 @@ mod tests {
         write(&tables, &[(keys[0], Some(b"old")), (keys[1], Some(b"old")), (keys[2], Some(b"old"))], b"1");
         // The next group reaches the redo file, and one of its rows reaches the tables.
         let group: [Row; 3] = [(keys[0], Some(b"new")), (keys[1], None), (keys[3], Some(b"new"))];
-        redo::write(&folder.path().join(REDO), group.into_iter(), b"2").expect("a write");
+        redo::write(&folder.path().join(REDO), group.into_iter(), b"1", b"2").expect("a write");
         tables.put(group.into_iter().take(1), b"1").expect("a row is written");
         assert_eq!(applied(&tables).as_deref(), Some(&b"1"[..]));
         drop(tables);

@@ -54,6 +54,7 @@ pub enum Kind {
     Folder(Folder),
 }
 
+#[derive(Default)]
 pub struct File {
     pages: BTreeMap<u64, Arc<Page>>,
     pub len: u64,
@@ -392,12 +393,6 @@ impl Dirty {
             }
         }
         Arc::new(page)
-    }
-}
-
-impl Default for File {
-    fn default() -> Self {
-        Self { pages: BTreeMap::new(), len: 0, durable_len: 0, lens: Vec::new(), dirty: BTreeMap::new() }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Cuts of power and faults of the disk, on a file system of the tests' own: what was acknowledged is there afterwards.
 
-mod dice;
+pub mod dice;
 mod disk;
+mod faults;
 mod mount;
 mod server;
 mod server_cuts;
-mod store_cuts;
+pub mod store_cuts;
 mod till;

@@ -29,6 +29,8 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// Bytes that the disk has.
     pub quota: Option<u64>,
+    /// From an operation on there is as much left as that, and no more.
+    pub quota_from: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,9 @@ impl Drive {
         if self.is_cut_before(number, operation) {
             self.is_off = true;
             return Err(Errno::EIO);
+        }
+        if let Some((_, left)) = self.plan.quota_from.take_if(|(from, _)| number >= *from) {
+            self.plan.quota = Some(self.disk.used() + left);
         }
         let path = path(&self.disk);
         if self.trace.len() == MAX_TRACE {
@@ -206,11 +211,13 @@ impl Drive {
     }
 }
 
+type Listed = (u64, FileType, String);
+
 #[derive(Clone)]
 struct Adapter {
     drive: Arc<Mutex<Drive>>,
     /// What was in folders when they were opened.
-    listings: Arc<Mutex<HashMap<u64, Vec<(u64, FileType, String)>>>>,
+    listings: Arc<Mutex<HashMap<u64, Vec<Listed>>>>,
 }
 
 impl Adapter {

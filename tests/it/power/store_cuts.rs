@@ -145,7 +145,7 @@ fn live_through(story: &mut Story, mounted: &Mounted, steps: u64, dice: &mut Dic
 }
 
 /// Opens, works, stops and opens again.
-fn live(story: &mut Story, mounted: &Mounted, steps: u64, dice: &mut Dice) -> Result<(), StoreError> {
+pub fn live(story: &mut Story, mounted: &Mounted, steps: u64, dice: &mut Dice) -> Result<(), StoreError> {
     for part in 0..2 {
         let store = open(&mounted.data())?;
         if story.open.is_some() {
@@ -169,7 +169,7 @@ fn live(story: &mut Story, mounted: &Mounted, steps: u64, dice: &mut Dice) -> Re
 }
 
 /// What is found after a cut opens, is right, goes on, and passes the check.
-fn recover(story: &mut Story, disk: Disk, dice: &mut Dice) -> Mounted {
+pub fn recover(story: &mut Story, disk: Disk, dice: &mut Dice) -> Mounted {
     let mounted = Mounted::new(Drive::new(disk));
     let store = open(&mounted.data()).unwrap_or_else(|error| panic!("it does not open after the cut: {error}"));
     story.verify(&store);
@@ -259,7 +259,7 @@ fn power_is_cut_again_and_again() {
     let (seed, long) = (seed(), is_long());
     println!("LOYALTYD_TEST_SEED={seed}");
     let (stories, cuts) = if long { (40, 10) } else { (4, 5) };
-    let mut early = 0;
+    let (mut early, mut kills) = (0, 0);
     for number in 0..stories {
         let mut dice = Dice::child(seed, number);
         let mut story = Story::new();
@@ -270,6 +270,14 @@ fn power_is_cut_again_and_again() {
             let cut = Moment::BeforeOperation(dice.below(bound));
             let left = dice.one_of(&Left::ALL);
             let mounted = Mounted::new(Drive { plan: Plan { cut: Some(cut), ..Plan::default() }, ..Drive::new(disk) });
+            live_through(&mut story, &mounted, 60, &mut dice);
+            if dice.below(2) == 0 {
+                // Only the process ended so far: its successor sees all that the kernel has. Then the power is cut.
+                let drive = &mut *mounted.drive();
+                drive.plan.cut = Some(Moment::BeforeOperation(drive.operations + dice.below(bound)));
+                drive.is_off = false;
+                kills += 1;
+            }
             live_through(&mut story, &mounted, 60, &mut dice);
             mounted.switch_off();
             let drive = mounted.drive();
@@ -287,5 +295,5 @@ fn power_is_cut_again_and_again() {
         }
         recover(&mut story, disk, &mut dice);
     }
-    println!("{} cuts, {early} of them while the store was made or started: nothing lost", stories * cuts);
+    println!("{} cuts, {kills} of them after a kill, {early} while the store was made or started: nothing lost", stories * cuts);
 }

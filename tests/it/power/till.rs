@@ -208,6 +208,11 @@ impl Tills {
         counts
     }
 
+    /// What can be read is what was sent.
+    pub async fn look_on(&self, channel: &Channel) {
+        self.look(channel, &mut BTreeMap::new()).await;
+    }
+
     /// All entries by request, after holding them against what was sent.
     async fn look(&self, channel: &Channel, found: &mut BTreeMap<String, (String, i64)>) {
         let mut members: BTreeMap<String, Vec<Sent>> = BTreeMap::new();

@@ -60,9 +60,7 @@ impl TestServer {
 
     /// Stops it in order and starts it again over the same folder.
     pub async fn restart(self) -> Self {
-        let Self { server, clock, channel, folder } = self;
-        drop(channel);
-        server.shutdown().await.expect("it stops in order");
+        let (folder, clock) = self.end().await;
         Self::start_in(folder, clock, vec![rule_book()]).await
     }
 
@@ -73,6 +71,14 @@ impl TestServer {
     /// Of the store.
     pub fn data(&self) -> PathBuf {
         config(self.folder.path(), Vec::new()).data
+    }
+
+    /// Stops it in order; what another one needs to go on.
+    pub async fn end(self) -> (TempDir, Arc<ManualClock>) {
+        let Self { server, clock, channel, folder } = self;
+        drop(channel);
+        server.shutdown().await.expect("it stops in order");
+        (folder, clock)
     }
 
     pub async fn stop(self) {

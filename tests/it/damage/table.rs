@@ -1,0 +1,87 @@
+//! What is expected of damage to each kind of file; the README has the same in words.
+
+use std::path::{Path, PathBuf};
+
+use crate::power::dice::Dice;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Stopped in order: the tables have all rows.
+    Stopped,
+    /// Killed: the tables are behind the journal.
+    Killed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Lock,
+    LastSegment,
+    ClosedSegment,
+    Keys,
+    Sled,
+    Redo,
+    Checkpoint,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It serves, and nothing is lost.
+    Healed,
+    /// Some answers failed until the next start, which heals it.
+    HealedAtNextStart,
+    /// It does not start, names the file and says what to do; with the file restored nothing is lost.
+    Refused,
+    /// It serves, but for what the damaged file has; those answers fail, and say which file.
+    AnswersRefused,
+    /// Nothing reads the damaged place to serve; `loyaltyd check` names it.
+    FoundByCheck,
+    /// Commits at the journal's end that the tables do not know yet, because the process was killed: when they cannot be read any more they
+    /// cannot be told from one that was being written, and are cut off.
+    EndGone,
+}
+
+pub fn expected(kind: Kind, state: State) -> &'static [Outcome] {
+    match (kind, state) {
+        (Kind::Lock | Kind::Redo | Kind::Checkpoint, _) => &[Outcome::Healed],
+        (Kind::Sled, _) => &[Outcome::Healed, Outcome::HealedAtNextStart],
+        (Kind::LastSegment, State::Stopped) => &[Outcome::Healed, Outcome::Refused],
+        (Kind::LastSegment, State::Killed) => &[Outcome::Healed, Outcome::Refused, Outcome::EndGone],
+        // What lies behind its last record is read by nobody.
+        (Kind::ClosedSegment, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused, Outcome::FoundByCheck],
+        (Kind::Keys, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused],
+    }
+}
+
+/// One file of each kind, and three of the closed segments.
+pub fn kinds(paths: &[PathBuf], dice: &mut Dice) -> Vec<(PathBuf, Kind)> {
+    let mut segments: Vec<&PathBuf> = paths.iter().filter(|path| path.starts_with("journal")).collect();
+    segments.sort();
+    let last = segments.pop().expect("there is a segment");
+    let mut kinds = vec![(last.clone(), Kind::LastSegment), (segments[0].clone(), Kind::ClosedSegment)];
+    for _ in 0..2 {
+        kinds.push((segments[dice.below(segments.len() as u64) as usize].clone(), Kind::ClosedSegment));
+    }
+    for path in paths {
+        let kind = match path.to_str().expect("paths are text") {
+            "LOCK" => Kind::Lock,
+            "keys" => Kind::Keys,
+            "tables/REDO" => Kind::Redo,
+            "tables/CHECKPOINT" => Kind::Checkpoint,
+            _ if path.starts_with(Path::new("tables/sled")) => Kind::Sled,
+            _ => {
+                assert!(path.starts_with("journal"), "{} is of no kind that is known", path.display());
+                continue;
+            }
+        };
+        kinds.push((path.clone(), kind));
+    }
+    kinds
+}
+
+impl Kind {
+    /// Where to change a byte: most of all in what is in use.
+    pub fn place(self, end: u64, dice: &mut Dice) -> u64 {
+        // The beginnings of files are headers.
+        if dice.below(4) == 0 { dice.below(end.min(192)) } else { dice.below(end) }
+    }
+}
