@@ -1,7 +1,7 @@
 //! Torture: a server in a process of its own is killed again and again, at random times and in the middle of everything that it does, under
 //! clients that write down every answer. After each kill it is started over the same data folder, and all that was answered must be there,
 //! whole, once, and with the very answer that was given; what was not answered is there wholly or not at all; and `loyaltyd check` finds
-//! nothing.
+//! nothing. Now and then the folder gives way to one that was restored from a backup, which the clients cannot tell from it.
 //!
 //! The short form runs with the other tests. The long one is the same with more kills:
 //!
