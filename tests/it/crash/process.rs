@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// No step of a server's life takes longer here, not even to make all tables again in a debug build on a busy machine, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The thread that writes rows to the tables.
+const ROW_WRITER: &str = "row-writer";
+
 /// What a server was doing when it was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -97,6 +100,12 @@ pub fn backup(address: &str, to: &Path) -> Command {
     command
 }
 
+/// Name and state of a thread.
+fn state(stat: &str) -> Option<(String, char)> {
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    Some((name.to_owned(), rest.trim_start().chars().next()?))
+}
+
 fn wait(child: &mut Child, what: &str) -> ExitStatus {
     let since = Instant::now();
     loop {
@@ -168,9 +177,27 @@ impl Server {
     }
 
     /// Kills it. `None`: it had ended before, in order, because it was told to.
-    pub fn kill(mut self) -> Option<Phase> {
+    pub fn kill(self) -> Option<Phase> {
         // Who sleeps now is not at work; a stopped thread does not tell any more.
-        let writing = self.threads().iter().any(|(name, state)| name == "row-writer" && *state != 'S');
+        let writing = self.threads().iter().any(|(name, state)| name == ROW_WRITER && *state != 'S');
+        self.kill_at(writing)
+    }
+
+    /// Kills it as soon as rows are written; if that does not come in this time, after it.
+    pub fn kill_writing_rows(self, within: Duration) -> Option<Phase> {
+        let named = |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == ROW_WRITER);
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).ok();
+        let thread = tasks.and_then(|tasks| tasks.flatten().map(|task| task.path()).find(named));
+        let since = Instant::now();
+        let mut writing = false;
+        while !writing && since.elapsed() < within {
+            let stat = thread.as_ref().and_then(|task| fs::read_to_string(task.join("stat")).ok());
+            writing = stat.and_then(|stat| state(&stat)).is_some_and(|(_, state)| state != 'S');
+        }
+        self.kill_at(writing)
+    }
+
+    fn kill_at(mut self, writing: bool) -> Option<Phase> {
         if self.has_ended() {
             assert!(self.told_to_stop, "the server ended by itself; its log:\n{}", self.said());
             self.ended();
@@ -209,7 +236,7 @@ impl Server {
                 Some((_, true)) | None => Phase::Serving,
             };
         }
-        match (has("tables-open"), has("row-writer")) {
+        match (has("tables-open"), has(ROW_WRITER)) {
             (true, _) => Phase::TablesOpen,
             (false, true) if self.from_nothing || said.contains("made again from the journal") => Phase::Rebuild,
             (false, true) => Phase::Replay,
@@ -221,11 +248,7 @@ impl Server {
     pub fn threads(&self) -> Vec<(String, char)> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return Vec::new() };
         let stat = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
-        stat.filter_map(|stat| {
-            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-            Some((name.to_owned(), rest.trim_start().chars().next()?))
-        })
-        .collect()
+        stat.filter_map(|stat| state(&stat)).collect()
     }
 
     pub fn has_thread(&self, name: &str) -> bool {
@@ -256,11 +279,6 @@ impl Server {
     /// Begins to take a backup.
     pub fn back_up(&mut self, address: &str, to: &Path) {
         self.backup = Some(backup(address, to).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a backup starts"));
-    }
-
-    /// When rows were last about to be written to the tables.
-    pub fn rows_written(&self) -> Option<std::time::SystemTime> {
-        fs::metadata(self.data.join("tables/REDO")).and_then(|redo| redo.modified()).ok()
     }
 
     fn signal(&self, signal: Signal) {
