@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::{
     power::{
         dice::Dice,
-        store_cuts::{Told, is_long, seed},
+        store_cuts::{Told, is_long, patiently, seed},
     },
     support::{
         files,
@@ -197,7 +197,7 @@ fn is_clear(error: &StoreError, name: &str) -> bool {
 
 /// What a start after the damage does, and the one after it.
 fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
-    let store = match EmbeddedStore::open(data, options()) {
+    let store = match patiently(|| EmbeddedStore::open(data, options())) {
         Ok(store) => store,
         Err(error) => {
             assert!(is_clear(&error, name), "the refusal is not clear: {error}");
@@ -217,12 +217,12 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(store)));
     if let Some(error) = refused.iter().find(|error| !matches!(error, StoreError::Tables(_))) {
         assert!(refused.iter().all(|error| is_clear(error, name) || matches!(error, StoreError::Tables(_))), "not clear: {error}");
-        let found = check(data, &options());
+        let found = patiently(|| check(data, &options()));
         assert!(found.is_err() || !found.as_ref().is_ok_and(|report| report.is_sound()), "a check finds nothing");
         return Outcome::AnswersRefused;
     }
     let mut world = world.clone();
-    let store = EmbeddedStore::open(data, options()).expect("it opens again");
+    let store = patiently(|| EmbeddedStore::open(data, options())).expect("it opens again");
     assert_eq!(refused_answers(&world, &store).len(), 0, "what the tables could not answer is answered after the next start");
     world.decide(2, &purchase(9_999, 700, None)).expect("a purchase");
     world.commit(&store);
@@ -232,7 +232,7 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
         // The rest takes long, and is the same after a stop in order.
         return Outcome::Healed;
     }
-    match check(data, &options()) {
+    match patiently(|| check(data, &options())) {
         Ok(report) => assert!(report.is_sound(), "{:?}", report.differences),
         Err(error) => {
             assert!(is_clear(&error, name) && refused.is_empty() && has_last, "a check is not clear: {error}");
@@ -258,7 +258,8 @@ fn one(fixture: &Fixture, relative: &Path, kind: Kind, how: Damage, told: &mut T
     if matches!(outcome, Outcome::Refused | Outcome::AnswersRefused) {
         // Refusing changed nothing: with the file restored all is there.
         fs::write(&path, original).expect("the file is restored");
-        let store = EmbeddedStore::open(copy.path(), options()).unwrap_or_else(|error| panic!("with the file restored: {error}"));
+        let store =
+            patiently(|| EmbeddedStore::open(copy.path(), options())).unwrap_or_else(|error| panic!("with the file restored: {error}"));
         fixture.world.check(&store);
     }
     Some(outcome)

@@ -54,7 +54,7 @@ pub fn expected(kind: Kind, state: State) -> &'static [Outcome] {
 
 /// One file of each kind, and three of the closed segments.
 pub fn kinds(paths: &[PathBuf], dice: &mut Dice) -> Vec<(PathBuf, Kind)> {
-    let mut segments: Vec<&PathBuf> = paths.iter().filter(|path| path.starts_with("journal")).collect();
+    let mut segments: Vec<&PathBuf> = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect();
     segments.sort();
     let last = segments.pop().expect("there is a segment");
     let mut kinds = vec![(last.clone(), Kind::LastSegment), (segments[0].clone(), Kind::ClosedSegment)];

@@ -23,7 +23,7 @@ use super::{
     disk::Left,
     mount::{Drive, Fault, Mounted, Operation, Plan, can_mount},
     server::{self, RULE_BOOK, Server},
-    store_cuts::{Story, Told, is_long, live, options, recover, seed},
+    store_cuts::{Story, Told, is_long, live, options, patiently, recover, seed},
     till::Tills,
 };
 
@@ -59,7 +59,8 @@ fn fail_once(fault: &Fault, seed: u64, left: Left) -> bool {
         );
     }
     mounted.drive().plan.faults.clear();
-    let store = EmbeddedStore::open(&mounted.data(), options()).unwrap_or_else(|error| panic!("it does not open after {fault:?}: {error}"));
+    let store = patiently(|| EmbeddedStore::open(&mounted.data(), options()))
+        .unwrap_or_else(|error| panic!("it does not open after {fault:?}: {error}"));
     story.verify(&store);
     for _ in 0..3 {
         story.step(&store, &mut dice).expect("writing goes on");
@@ -155,7 +156,7 @@ fn a_full_disk_refuses_writes_until_there_is_space() {
         let mut story = Story::new();
         let _told = Told(format!("seed {seed}, round {round}"));
         let mounted = Mounted::new(Drive::default());
-        let store = EmbeddedStore::open(&mounted.data(), options()).expect("the store opens");
+        let store = patiently(|| EmbeddedStore::open(&mounted.data(), options())).expect("the store opens");
         for _ in 0..dice.below(40) {
             story.step(&store, &mut dice).expect("there is space");
         }
@@ -173,7 +174,7 @@ fn a_full_disk_refuses_writes_until_there_is_space() {
         }
         store.flush().expect("rows are written out");
         drop(store);
-        assert!(check(&mounted.data(), &options()).expect("the journal is whole").is_sound());
+        assert!(patiently(|| check(&mounted.data(), &options())).expect("the journal is whole").is_sound());
         assert!(!mounted.data().join("tables.broken-1").exists(), "a full disk is no reason to make the tables again");
         let disk = mounted.drive().disk.after_cut(dice.one_of(&Left::ALL), &mut dice);
         drop(mounted);
@@ -201,7 +202,7 @@ fn space_that_vanishes_at_any_moment_takes_nothing_along() {
         // How it ends is not what this is about: it may also not end, but refuse.
         let _ = catch_unwind(AssertUnwindSafe(|| live(&mut story, &mounted, 60, &mut dice)));
         told.0 += &format!("; before it:\n{}", mounted.drive().told());
-        match catch_unwind(AssertUnwindSafe(|| EmbeddedStore::open(&mounted.data(), options()))) {
+        match catch_unwind(AssertUnwindSafe(|| patiently(|| EmbeddedStore::open(&mounted.data(), options())))) {
             Ok(Ok(store)) => {
                 story.verify(&store);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(store)));
@@ -215,7 +216,8 @@ fn space_that_vanishes_at_any_moment_takes_nothing_along() {
             Err(_) => refused += 1,
         }
         mounted.drive().plan = Plan::default();
-        let store = EmbeddedStore::open(&mounted.data(), options()).unwrap_or_else(|error| panic!("with space again: {error}"));
+        let store =
+            patiently(|| EmbeddedStore::open(&mounted.data(), options())).unwrap_or_else(|error| panic!("with space again: {error}"));
         story.verify(&store);
         drop(store);
         let disk = mounted.drive().disk.after_cut(Left::ALL[round as usize % Left::ALL.len()], &mut dice);
@@ -269,7 +271,7 @@ fn a_full_tmpfs_refuses_writes_until_there_is_space() {
     }
     store.flush().expect("rows are written out");
     drop(store);
-    assert!(check(&data, &options()).expect("the journal is whole").is_sound());
+    assert!(patiently(|| check(&data, &options())).expect("the journal is whole").is_sound());
 }
 
 fn rule_book(folder: &TempDir) -> std::path::PathBuf {
