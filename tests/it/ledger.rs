@@ -1,6 +1,9 @@
 //! The ledger without gRPC: groups, retries inside a group, a full queue, time that passes.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread,
+};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
@@ -9,7 +12,7 @@ use loyaltyd::{
         Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, Line, LineKind, MemberId, MemberKey, MemberState, OrderId,
         OrderKey, Person, Points, ProgramId, Purchase, Rejection, Request, RequestId, StoreId,
     },
-    ledger::{Ledger, LedgerError, ManualClock, MemberTarget, Outcome, QUEUE_BOUND, Submission},
+    ledger::{Clock, Ledger, LedgerError, ManualClock, MemberTarget, Outcome, QUEUE_BOUND, Submission},
     store::embedded::{EmbeddedStore, Options},
 };
 use rust_decimal::Decimal;
@@ -371,4 +374,75 @@ async fn publishing_the_same_again_changes_nothing_and_a_closed_ledger_says_so()
     shop.ledger.close().expect("it closes");
     let late = shop.try_enroll("late", "late").await;
     assert!(matches!(late, Err(LedgerError::Closing)), "{late:?}");
+}
+
+/// A clock at which the writer waits while it is held.
+#[derive(Default)]
+struct HeldClock {
+    /// Whether it is held, and whether the writer waits.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl HeldClock {
+    fn hold(&self, held: bool) {
+        self.state.lock().expect("nobody panicked").0 = held;
+        self.changed.notify_all();
+    }
+
+    fn writer_waits(&self) -> bool {
+        self.state.lock().expect("nobody panicked").1
+    }
+}
+
+impl Clock for HeldClock {
+    fn now(&self) -> Timestamp {
+        if thread::current().name() == Some("writer") {
+            let mut state = self.state.lock().expect("nobody panicked");
+            while state.0 {
+                state.1 = true;
+                state = self.changed.wait(state).expect("nobody panicked");
+            }
+            state.1 = false;
+        }
+        noon()
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_who_no_longer_waits() {
+    let mut shop = Shop::open().await;
+    let member = shop.enroll("m").await;
+    shop.ledger.close().expect("the ledger closes");
+    let Shop { ledger, clock, folder } = shop;
+    drop(ledger);
+    let held = Arc::new(HeldClock::default());
+    let store = EmbeddedStore::open(folder.path(), Options::default()).expect("the store opens");
+    let ledger = Ledger::open(Arc::new(store), Arc::clone(&held) as _).expect("the ledger opens");
+    shop = Shop { ledger, clock, folder };
+    held.hold(true);
+    let submit = |submission| {
+        let ledger = shop.ledger.clone();
+        tokio::spawn(async move { ledger.submit(submission).await })
+    };
+    let first = submit(shop.buy(member, "r1", "o1", 1));
+    while !held.writer_waits() {
+        tokio::task::yield_now().await;
+    }
+    let mut late = Box::pin(shop.ledger.submit(shop.buy(member, "r2", "o2", 1)));
+    tokio::select! {
+        biased;
+        outcome = &mut late => panic!("it waits: {outcome:?}"),
+        () = async {} => {}
+    }
+    // As when its deadline passes, or its connection breaks.
+    drop(late);
+    let last = submit(shop.buy(member, "r3", "o3", 1));
+    held.hold(false);
+    for task in [first, last] {
+        task.await.expect("the task ends").expect("it is recorded");
+    }
+    let order = purchase("o2", 1).order.expect("it has one");
+    assert!(matches!(shop.ledger.purchase(&program(), &order), Err(LedgerError::PurchaseNotFound { .. })));
+    assert_eq!(shop.available(member), 2);
 }
