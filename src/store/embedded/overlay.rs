@@ -63,6 +63,8 @@ struct Progress {
     stop: bool,
     /// Rows wait until there is space on the disk.
     is_full: bool,
+    /// How often that was found out, one way or the other.
+    looked_for_space: u64,
     failure: Option<String>,
 }
 
@@ -133,9 +135,12 @@ impl Overlay {
     /// Waits until all that was published so far is in the tables.
     pub(super) fn drain(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();
-        let target = progress.published;
+        let (target, looked) = (progress.published, progress.looked_for_space);
         while progress.written < target {
-            self.check(&progress)?;
+            // That there was no space before says nothing: it is looked for again first.
+            if progress.failure.is_some() || progress.looked_for_space > looked {
+                self.check(&progress)?;
+            }
             progress.urgent = true;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
@@ -223,6 +228,7 @@ impl Overlay {
 
     fn set_full(&self, is_full: bool) {
         let mut progress = self.progress();
+        progress.looked_for_space += 1;
         if is_full != std::mem::replace(&mut progress.is_full, is_full) {
             let waiting = progress.waiting_bytes;
             match is_full {
@@ -275,6 +281,7 @@ impl Overlay {
             self.set_full(true);
             self.pause();
         }
+        self.set_full(false);
         // Before readers look behind the lower layer, so that none of them finds a row from before it there.
         rows.headers().for_each(|(owner, header)| self.warm.put_header(*owner, header.into()));
         rows.identifiers().for_each(|(key, row)| self.warm.put_identifier(*key, row));
