@@ -354,7 +354,8 @@ async fn a_server_on_a_full_disk_refuses_changes_answers_reads_and_goes_on() {
         stop.store(true, Ordering::Relaxed);
     };
     let mut load = dice.clone();
-    tokio::join!(full_for, tills.work(&channel, &mut load, &stop));
+    let both = async { tokio::join!(full_for, tills.work(&channel, &mut load, &stop)) };
+    tokio::time::timeout(PATIENCE * 6, both).await.expect("changes are refused while the disk is full, and taken afterwards");
     assert!(server.is_running());
     tills.verify(&channel, &mut dice).await;
     let said = server.said();
