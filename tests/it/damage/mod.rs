@@ -284,7 +284,7 @@ fn damage_is_healed_or_refused_and_never_answered_wrongly() {
                     (Damage::Delete, _) => 1,
                     (Damage::Flip, false) => 2,
                     (_, false) => 1,
-                    (_, true) => 40,
+                    (_, true) => 12,
                 };
                 for _ in 0..times {
                     let Some(outcome) = one(&fixture, &path, kind, how, &mut told, &mut dice) else { continue };

@@ -332,9 +332,10 @@ async fn a_server_on_a_full_disk_refuses_changes_answers_reads_and_goes_on() {
         while tills.answered() < 60 {
             tokio::task::yield_now().await;
         }
-        // The journal has no more room from here on, wherever it is.
+        // Too little is left for the tables to begin with more rows, enough for those that are just being written; and the journal has
+        // no room at all.
         let used = mounted.drive().disk.used();
-        mounted.drive().plan.quota = Some(used);
+        mounted.drive().plan.quota = Some(used + (6 << 20));
         mounted.drive().plan.faults = vec![
             Fault { operation: Operation::Write, path: "data/journal/", skip: 0, times: u64::MAX, error: ENOSPC },
             Fault { operation: Operation::Allocate, path: "", skip: 0, times: u64::MAX, error: ENOSPC },
@@ -353,7 +354,8 @@ async fn a_server_on_a_full_disk_refuses_changes_answers_reads_and_goes_on() {
         stop.store(true, Ordering::Relaxed);
     };
     let mut load = dice.clone();
-    tokio::join!(full_for, tills.work(&channel, &mut load, &stop));
+    let both = async { tokio::join!(full_for, tills.work(&channel, &mut load, &stop)) };
+    tokio::time::timeout(PATIENCE * 6, both).await.expect("changes are refused while the disk is full, and taken afterwards");
     assert!(server.is_running());
     tills.verify(&channel, &mut dice).await;
     let said = server.said();
