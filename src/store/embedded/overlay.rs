@@ -206,7 +206,9 @@ impl Overlay {
                 // It was told to stop meanwhile. The journal has what the tables lack.
                 Err(StoreError::NoSpace { .. }) => return,
                 Err(error) => {
-                    self.tables.distrust(&error);
+                    if let StoreError::Tables(_) = error {
+                        self.tables.distrust(&error);
+                    }
                     self.progress().failure = Some(error.to_string());
                     self.written.notify_all();
                     return;
