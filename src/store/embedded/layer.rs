@@ -22,6 +22,7 @@ pub(super) struct Layer {
     new_members: BTreeSet<Owner>,
     looked_up: Shards<LookedUp, (Generation, Box<[u8]>)>,
     identifiers: Shards<Hashed, Option<Box<[u8]>>>,
+    persons: Shards<Owner, Box<[u8]>>,
     others: BTreeMap<RowKey, Option<Box<[u8]>>>,
 }
 
@@ -81,8 +82,14 @@ struct MemberRows {
 impl Layer {
     /// Without rows, but with the memory that it had for them, unless it was much too much.
     pub(super) fn emptied(self) -> Self {
-        let Self { members, looked_up, identifiers, .. } = self;
-        Self { members: members.emptied(), looked_up: looked_up.emptied(), identifiers: identifiers.emptied(), ..Self::default() }
+        let Self { members, looked_up, identifiers, persons, .. } = self;
+        Self {
+            members: members.emptied(),
+            looked_up: looked_up.emptied(),
+            identifiers: identifiers.emptied(),
+            persons: persons.emptied(),
+            ..Self::default()
+        }
     }
 
     /// Gives the bytes that it takes.
@@ -110,6 +117,10 @@ impl Layer {
                 self.identifiers.of_mut(key).insert(*key, value);
                 length + LOOKED_UP_COST
             }
+            Space::Person(owner) => {
+                self.persons.of_mut(owner).insert(*owner, value.expect("what is personal stays, or is erased"));
+                length + LOOKED_UP_COST
+            }
             Space::Other => {
                 self.others.insert(key, value);
                 length + 2 * ROW_COST
@@ -123,6 +134,7 @@ impl Layer {
             Space::Member { owner, own } => self.members.of(owner).get(owner)?.get(own),
             Space::LookedUp { key, .. } => self.looked_up(&key).map(Some),
             Space::Identifier(key) => self.identifier(key),
+            Space::Person(owner) => self.person(owner).map(Some),
             Space::Other => self.others.get(key).map(Option::as_deref),
         }
     }
@@ -141,6 +153,14 @@ impl Layer {
 
     pub(super) fn identifiers(&self) -> impl Iterator<Item = (&Hashed, Option<&[u8]>)> {
         self.identifiers.iter().map(|(key, value)| (key, value.as_deref()))
+    }
+
+    pub(super) fn person(&self, owner: &Owner) -> Option<&[u8]> {
+        self.persons.of(owner).get(owner).map(|person| &**person)
+    }
+
+    pub(super) fn persons(&self) -> impl Iterator<Item = (&Owner, &[u8])> {
+        self.persons.iter().map(|(owner, person)| (owner, &**person))
     }
 
     /// New members from `from` inclusive to `to` exclusive.
@@ -174,7 +194,9 @@ impl Layer {
         looked_up.sort_unstable_by_key(|(key, generation, _)| (key[0], *generation, **key));
         let mut identifiers: Vec<_> = self.identifiers().collect();
         identifiers.sort_unstable_by_key(|(key, _)| **key);
-        Sorted { others: &self.others, identifiers, members, looked_up }
+        let mut persons: Vec<_> = self.persons().collect();
+        persons.sort_unstable_by_key(|(owner, _)| **owner);
+        Sorted { others: &self.others, identifiers, persons, members, looked_up }
     }
 }
 
@@ -195,6 +217,7 @@ fn unpadded(own: &[u8; OWN]) -> &[u8] {
 pub(super) struct Sorted<'a> {
     others: &'a BTreeMap<RowKey, Option<Box<[u8]>>>,
     identifiers: Vec<(&'a Hashed, Option<&'a [u8]>)>,
+    persons: Vec<(&'a Owner, &'a [u8])>,
     members: Vec<(&'a Owner, &'a MemberRows)>,
     looked_up: Vec<(&'a LookedUp, Generation, &'a [u8])>,
 }
@@ -204,9 +227,10 @@ impl<'a> Sorted<'a> {
     pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
         let others = self.others.iter().map(|(key, value)| (*key, value.as_deref()));
         let identifiers = self.identifiers.iter().map(|(key, value)| (RowKey::of_identifier(key), *value));
+        let persons = self.persons.iter().map(|(owner, person)| (RowKey::of_person(owner), Some(*person)));
         let members = self.members.iter().flat_map(|(owner, rows)| rows.all(owner));
         let looked_up = self.looked_up.iter().map(|(key, generation, value)| (RowKey::looked_up(*generation, key), Some(*value)));
-        others.chain(identifiers).chain(members).chain(looked_up)
+        others.chain(identifiers).chain(persons).chain(members).chain(looked_up)
     }
 }
 

@@ -290,6 +290,7 @@ impl Overlay {
         // Before readers look behind the lower layer, so that none of them finds a row from before it there.
         rows.headers().for_each(|(owner, header)| self.warm.put_header(*owner, header.into()));
         rows.identifiers().for_each(|(key, row)| self.warm.put_identifier(*key, row));
+        rows.persons().for_each(|(owner, person)| self.warm.put_person(*owner, person.into()));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
         if let Some(written) = Arc::into_inner(rows) {
             let spare = written.emptied();
