@@ -70,7 +70,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let turns = Arc::clone(&valve);
     let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
-    let services = grpc::services(&gate, &health);
+    let services = grpc::services(&gate, &health, config.admin_from);
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)

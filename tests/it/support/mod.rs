@@ -17,6 +17,7 @@ use loyaltyd::{
         self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
     },
+    grpc::AdminFrom,
     ledger::{Clock, ManualClock},
 };
 use tempfile::TempDir;
@@ -138,6 +139,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         compress: true,
+        admin_from: AdminFrom::Loopback,
         drain: Duration::from_secs(5),
         limits: Limits::default(),
     }
