@@ -20,7 +20,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     contract::{program, rule_book, v1},
-    grpc::AdminFrom,
     ledger::{MIN_QUEUE, QUEUE_BOUND},
     store::embedded::Options,
     telemetry::LogFormat,
@@ -95,7 +94,8 @@ pub struct Config {
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
-    pub admin_from: AdminFrom,
+    /// AdminService answers callers on other machines too.
+    pub admin_from_anywhere: bool,
     /// Of the journal's closed files.
     pub compress: bool,
     pub drain: Duration,
@@ -128,7 +128,7 @@ impl fmt::Debug for Config {
             .field("data", &self.data)
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
-            .field("admin_from", &self.admin_from)
+            .field("admin_from_anywhere", &self.admin_from_anywhere)
             .field("compress", &self.compress)
             .field("drain", &self.drain)
             .field("limits", &self.limits)
@@ -173,7 +173,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
-            admin_from: if self.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback },
+            admin_from_anywhere: self.admin_from_anywhere,
             operator_key: operator_key(self.operator_key.as_deref())?,
             compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),

@@ -17,7 +17,6 @@ use loyaltyd::{
         self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
     },
-    grpc::AdminFrom,
     ledger::{Clock, ManualClock},
 };
 use tempfile::TempDir;
@@ -139,7 +138,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         compress: true,
-        admin_from: AdminFrom::Loopback,
+        admin_from_anywhere: false,
         drain: Duration::from_secs(5),
         limits: Limits::default(),
     }
