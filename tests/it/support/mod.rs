@@ -138,6 +138,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         compress: true,
+        admin_from_anywhere: false,
         drain: Duration::from_secs(5),
         limits: Limits::default(),
     }
