@@ -184,6 +184,7 @@ fn verify(folder: &Path, keys: &KeyArgs) -> Result<(), CliError> {
     if found.torn_bytes > 0 {
         println!("{} bytes of a run that was cut off are behind it; run the backup again", found.torn_bytes);
     }
+    println!("last complete run: commit {}", found.last_run.0);
     println!("the backup is whole");
     Ok(())
 }

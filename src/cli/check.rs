@@ -6,7 +6,7 @@ use super::{
     CliError,
     backup::{KeyArgs, failed},
 };
-use crate::store::embedded::{self, Options, ProgramTotals};
+use crate::store::embedded::{self, Accepted, Options, ProgramTotals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,8 +16,13 @@ Examples:
   loyaltyd check --data ./data --repair
   loyaltyd check --data /backup/loyalty --keys /safe/loyalty.keys --scratch /var/tmp/check
 
-The service that uses the folder must be stopped. Needs as much free space as the look-up tables take, which it makes a second time. A \
-backup is left as it is; its tables are made in a scratch folder, which is removed.";
+The service that uses the folder must be stopped. Needs as much free space as the look-up tables take, which it makes a second time, \
+and with --repair twice as much, because the tables that are moved aside stay.
+
+Folders tables.broken-N in the data folder are look-up tables that could not be used and were moved aside, at most two of them, for \
+whoever wants to know why. Nothing reads them; they may be removed at any time.
+
+A backup is left as it is; its tables are made in a scratch folder, which is removed.";
 
 /// Check a data folder or a backup: the journal's chain, every member folded again and compared, the totals of each programme
 #[derive(Debug, clap::Args)]
@@ -32,7 +37,7 @@ pub struct Args {
     repair: bool,
 
     /// When keys are lost for good: members whose keys the key file lacks, or all if there is none, are declared erased. Their points and
-    /// entries stay. Without a key file, requests from before that are repeated are refused instead of answered again
+    /// entries stay. The key file as it was is kept as keys.before-accept. Without a key file, requests from before that are repeated are refused instead of answered again
     #[arg(long, requires = "repair")]
     accept_erased: bool,
 
@@ -53,12 +58,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             let scratch = args.scratch.clone().unwrap_or_else(|| args.data.join("tables.check"));
             embedded::check_backup(&args.keys.place(&args.data, operator_key.as_ref()), &scratch, &options)
         }
-        false if args.repair => embedded::repair(&args.data, args.accept_erased, &options).map(|(report, lost)| {
-            if args.accept_erased {
-                println!("keys declared erased     {lost:>16}");
-            }
-            report
-        }),
+        false if args.repair => embedded::repair(&args.data, args.accept_erased, &options, print_accepted),
         false => embedded::check(&args.data, &options),
     };
     let report = report.map_err(failed)?;
@@ -79,6 +79,16 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             "{count} rows differ from the journal, which is whole: run `loyaltyd check --data {} --repair`, which makes them again",
             args.data.display()
         ))),
+    }
+}
+
+fn print_accepted(accepted: &Accepted) {
+    let Accepted { lost, before, copy } = accepted;
+    println!("keys declared erased     {lost:>16}");
+    println!("members before           {before:>16}");
+    println!("members after            {:>16}", before - lost);
+    if let Some(copy) = copy {
+        println!("the key file as it was is kept in {}: destroy it once it is not needed, it holds members' keys", copy.display());
     }
 }
 

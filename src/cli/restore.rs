@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let place = args.keys.place(&args.from, operator_key.as_ref());
     let restored = embedded::restore(&place, &args.to, args.until.unwrap_or(Until::End)).map_err(failed)?;
     let time = restored.last_time.map_or_else(String::new, |time| format!(", recorded at {time}"));
+    println!("last complete run: commit {}", restored.last_run.0);
     println!("{}: restored up to commit {}{time}", args.to.display(), restored.last.0);
     Ok(())
 }

@@ -16,7 +16,7 @@ use loyaltyd::{
     store::{
         CommitSeq, MemberDemand, Read, Store, StoreError,
         backup::{Held, Part},
-        embedded::{Backup, BackupPlace, EmbeddedStore, Options, Until, check, check_backup, is_backup, repair, restore, verify},
+        embedded::{Accepted, Backup, BackupPlace, EmbeddedStore, Options, Until, check, check_backup, is_backup, repair, restore, verify},
     },
 };
 use tempfile::TempDir;
@@ -522,19 +522,114 @@ fn an_erased_member_is_erased_in_the_next_backup() {
     assert!(expected.contains("Erased"));
 }
 
+fn take_keys_to(store: &dyn Store, folder: &Path, keys: Option<&Path>) -> Result<(), StoreError> {
+    let mut backup = Backup::open(folder, keys, true)?;
+    let mut source = store.backup(backup.held().clone())?;
+    while let Some(part) = source.next()? {
+        backup.store(part)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_file_of_another_store_is_not_overwritten() {
+    let (mut one, mut other) = (Shop::open(), Shop::open());
+    one.sell(1);
+    other.sell(1);
+    let (keys, other_keys) = (one.path("safe/one.keys"), one.path("safe/other.keys"));
+    take_keys_to(&one.store, &one.path("backup"), Some(&keys)).expect("the backup is taken");
+    take_keys_to(&other.store, &one.path("other"), Some(&other_keys)).expect("the backup is taken");
+    one.world.enroll(&one.store, 4);
+    one.sell(1);
+    let before = fs::read(&other_keys).expect("the keys are read");
+    let why = message(take_keys_to(&one.store, &one.path("backup"), Some(&other_keys)));
+    assert!(why.contains("other.keys") && why.contains("--keys-to"), "{why}");
+    assert_eq!(fs::read(&other_keys).expect("the keys are read"), before);
+    let diary = one.path("diary");
+    fs::write(&diary, "dear diary").expect("a file is written");
+    assert!(message(take_keys_to(&one.store, &one.path("backup"), Some(&diary))).contains("diary"));
+    assert_eq!(fs::read(&diary).expect("a file is read"), b"dear diary");
+    // What a run that was cut off before the first key came leaves is none of that, whoever may read it.
+    for left in [vec![], vec![0; 64 * 5]] {
+        fs::write(&keys, left).expect("a file is written");
+        fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("all may read it");
+        take_keys_to(&one.store, &one.path("backup"), Some(&keys)).expect("the backup is taken");
+        assert_eq!(mode(&keys), 0o600);
+        let backup = one.path("backup");
+        assert_eq!(verify(&BackupPlace { keys: Some(&keys), ..place(&backup) }).expect("the backup is whole").members, 4);
+    }
+}
+
+#[test]
+fn a_backup_of_which_no_run_came_to_its_end_is_not_called_whole() {
+    let mut shop = Shop::open();
+    shop.sell(12);
+    let (backup, scratch) = (shop.path("backup"), shop.path("scratch"));
+    // The start, the keys, and a part of the journal.
+    take_parts(&shop.store, &backup, 5).expect("parts are stored");
+    let commits = segments(&backup).len();
+    assert!(commits > 0);
+    let restored = |name: &str, until| restore(&place(&backup), &shop.path(name), until);
+    for why in [
+        message(verify(&place(&backup))),
+        message(check_backup(&place(&backup), &scratch, &options())),
+        message(restored("none", Until::End)),
+        message(restored("none", Until::Time(Timestamp::MAX))),
+    ] {
+        assert!(why.contains("come to its end") && why.contains("again"), "{why}");
+    }
+    assert!(!shop.path("none").exists());
+    // Who says how far it goes knows what it is.
+    let found = restored("two", Until::Commit(CommitSeq(2))).expect("it is restored");
+    assert_eq!((found.last, found.last_run), (CommitSeq(2), CommitSeq(0)));
+    assert!(message(restored("none", Until::Commit(CommitSeq(0)))).contains("no commit 0"));
+    take(&shop.store, &backup);
+    assert_eq!(verify(&place(&backup)).expect("the backup is whole").last_run, CommitSeq(16));
+    assert_eq!(restored("all", Until::End).expect("it is restored").last_run, CommitSeq(16));
+    assert!(message(restored("none", Until::Commit(CommitSeq(0)))).contains("no commit 0"));
+}
+
+#[test]
+fn a_restore_that_was_cut_off_does_not_open_even_without_members() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let store = open(&path("data"));
+    World::new().publish(&store, 1);
+    take(&store, &path("backup"));
+    restore(&place(&path("backup")), &path("restored"), Until::End).expect("it is restored");
+    fs::rename(path("restored/journal"), path("restored/journal.new")).expect("the journal is renamed");
+    let why = message(EmbeddedStore::open(&path("restored"), options()));
+    assert!(why.contains("restore") && why.contains("remove"), "{why}");
+    fs::remove_file(path("restored/keys")).expect("the keys are removed");
+    assert!(message(EmbeddedStore::open(&path("restored"), options())).contains("restore"));
+    assert!(!path("restored/journal").exists() && !path("restored/keys").exists());
+}
+
+#[test]
+fn a_check_makes_nothing_in_a_folder_without_a_journal() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path();
+    for with_journal in [false, true] {
+        if with_journal {
+            fs::create_dir(path.join("journal")).expect("a folder is made");
+        }
+        for why in [
+            message(check(path, &options())),
+            message(repair(path, false, &options(), |_| {})),
+            message(repair(path, true, &options(), |_| {})),
+        ] {
+            assert!(why.contains("is no data folder: it has no journal"), "{why}");
+        }
+        assert_eq!(fs::read_dir(path).expect("a folder is listed").count(), usize::from(with_journal));
+    }
+}
+
 #[test]
 fn keys_that_are_kept_apart_stay_apart() {
     let mut shop = Shop::open();
     shop.sell(2);
     let (backup, keys) = (shop.path("backup"), shop.path("safe/keys"));
-    let take = |keys: Option<&Path>| -> Result<(), StoreError> {
-        let mut backup = Backup::open(&backup, keys, true)?;
-        let mut source = shop.store.backup(backup.held().clone())?;
-        while let Some(part) = source.next()? {
-            backup.store(part)?;
-        }
-        Ok(())
-    };
+    let take = |keys| take_keys_to(&shop.store, &backup, keys);
     take(Some(&keys)).expect("the backup is taken");
     assert!(keys.exists() && !backup.join("keys").exists());
     assert!(message(take(None)).contains("--keys-to"));
@@ -563,10 +658,22 @@ fn a_repair_makes_the_tables_again() {
     let data = shop.data();
     let Shop { folder: _folder, world, store, .. } = shop;
     drop(store);
-    let (report, lost) = repair(&data, false, &options()).expect("the journal is whole");
-    assert!(lost == 0 && report.is_sound() && report.rows > 0, "{report:?}");
+    let report = repair(&data, false, &options(), |_| panic!("no keys are declared erased")).expect("the journal is whole");
+    assert!(report.is_sound() && report.rows > 0, "{report:?}");
     assert!(data.join("tables.broken-1").exists());
     world.check(&open(&data));
+}
+
+/// Declares lost keys erased.
+fn accept(data: &Path) -> Accepted {
+    let mut accepted = None;
+    let report = repair(data, true, &options(), |done| accepted = Some(done.clone())).expect("the journal is whole");
+    assert!(report.is_sound(), "{report:?}");
+    accepted.expect("it was told")
+}
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).expect("a file").permissions()) & 0o777
 }
 
 #[test]
@@ -590,16 +697,25 @@ fn lost_keys_can_be_given_up_and_the_points_stay() {
     damaged[64 * 3 + 30] ^= 1;
     fs::write(data.join("keys"), &damaged).expect("the keys are written");
     assert!(message(EmbeddedStore::open(&data, options())).contains("keys"));
-    assert!(message(repair(&data, false, &options())).contains("keys"));
-    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
-    assert!(lost == 2 && report.is_sound(), "{lost} {report:?}");
+    let command = format!("`loyaltyd check --data {} --repair --accept-erased`", data.display());
+    let why = message(repair(&data, false, &options(), |_| {}));
+    assert!(why.contains("keys") && why.contains(&command), "{why}");
+    let accepted = accept(&data);
+    let copy = accepted.copy.clone().expect("the keys are kept");
+    assert_eq!((accepted.lost, accepted.before, &copy), (2, 4, &data.join("keys.before-accept")));
+    assert_eq!(fs::read(&copy).expect("the copy is read"), damaged);
+    assert_eq!(mode(&copy), 0o600);
+    // Nothing more is lost, and the first copy is not overwritten.
+    assert!(message(repair(&data, true, &options(), |_| {})).contains("keys.before-accept"));
+    fs::remove_file(&copy).expect("the copy is removed");
+    assert_eq!(accept(&data), Accepted { lost: 0, before: 2, copy: None });
+    assert!(!copy.exists());
     let store = open(&data);
     assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [false, true, false, true]);
     drop(store);
     fs::remove_file(data.join("keys")).expect("the keys are removed");
-    assert!(message(EmbeddedStore::open(&data, options())).contains("--accept-erased"));
-    let (report, lost) = repair(&data, true, &options()).expect("the journal is whole");
-    assert!(lost == 4 && report.is_sound(), "{lost} {report:?}");
+    assert!(message(EmbeddedStore::open(&data, options())).contains(&command));
+    assert_eq!(accept(&data), Accepted { lost: 4, before: 4, copy: None });
     let store = open(&data);
     assert_eq!([1, 2, 3, 4].map(|number| shown(&store, &world, number)), [true; 4]);
     // Who comes new is somebody.

@@ -60,6 +60,9 @@ fn the_program_serves_until_it_is_told_to_stop_and_exits_with_0() {
         assert!(told.success());
         assert_eq!(process.wait().unwrap().code(), Some(0), "{seen}");
         assert!(seen.contains("listening on 127.0.0.1:") && seen.contains(published), "{seen}");
+        // Only the first time, or somebody forgot to mount the folder.
+        assert_eq!(seen.contains("a new ledger was begun in"), signal == "-TERM", "{seen}");
+        assert_eq!(seen.contains("stop and look at the mount"), signal == "-TERM", "{seen}");
         let rest: Vec<String> = log.map(Result::unwrap).collect();
         assert!(rest.iter().any(|line| line.ends_with("stopped")), "{rest:?}");
     }

@@ -65,8 +65,16 @@ fn copy(from: &Path, to: &Path) {
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder.join("journal")).expect("a folder is listed").map(|item| item.expect("a folder is listed").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
     paths.sort();
     paths
+}
+
+/// What was cut off the journal's end and is kept.
+fn cuts(folder: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(folder.join("journal")).expect("a folder is listed");
+    let paths = items.map(|item| item.expect("a folder is listed").path());
+    paths.filter(|path| path.to_string_lossy().contains(".seg.cut-")).collect()
 }
 
 /// Where the journal's last segment ends: behind the last byte that is not 0.
@@ -188,6 +196,29 @@ fn a_torn_tail_is_cut_at_every_byte() {
 }
 
 #[test]
+fn what_is_cut_off_is_kept_beside_the_journal() {
+    let (folder, _) = filled();
+    let segment = segments(folder.path()).pop().expect("a segment");
+    let whole = fs::read(&segment).expect("the segment is read");
+    let last = end(&whole);
+    let mut damaged = whole.clone();
+    damaged[last - 1] ^= 1;
+    let start = damaged.windows(4).rposition(|window| window == b"LREC").expect("a record");
+    for cut in 1..=12 {
+        fs::write(&segment, &damaged).expect("the segment is written");
+        forget_tables(folder.path());
+        drop(open(folder.path()));
+        let kept = cuts(folder.path());
+        assert_eq!(kept.len(), cut.min(8));
+        assert!(kept.iter().all(|path| fs::read(path).expect("it is read") == damaged[start..last]));
+        assert!(fs::read(&segment).expect("the segment is read")[start..].iter().all(|byte| *byte == 0));
+    }
+    let name = format!("{}.cut-{start}", segment.file_name().expect("a name").to_string_lossy());
+    assert!(cuts(folder.path()).iter().all(|path| path.file_name().is_some_and(|own| own.to_string_lossy().starts_with(&name))));
+    assert!(check(folder.path(), &options()).expect("the journal is whole").is_sound());
+}
+
+#[test]
 fn a_flipped_byte_before_the_last_record_refuses_and_says_where() {
     let (folder, _) = filled();
     let segment = segments(folder.path()).pop().expect("a segment");
@@ -291,7 +322,56 @@ fn a_missing_newest_segment_refuses() {
     drop(store);
     let newest = segments(folder.path()).pop().expect("a segment");
     fs::remove_file(newest).expect("the segment is removed");
-    assert!(refusal(folder.path()).contains("commit 41"));
+    assert!(refusal(folder.path()).contains("its end is missing"));
+}
+
+/// A killed process leaves tables that are far behind: they do not know the commits of a segment that is lost.
+#[test]
+fn a_missing_newest_segment_is_noticed_when_the_tables_are_behind() {
+    for compress in [false, true] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let small = || Options { segment_bytes: 2 << 10, compress: false, ..Options::default() };
+        let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+        let mut world = World::new();
+        world.enroll(&store, 1);
+        store.flush().expect("rows are written out");
+        drop(store);
+        let behind = tempfile::tempdir().expect("a temporary folder");
+        copy(&folder.path().join("tables"), behind.path());
+        let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+        for step in 0..40 {
+            world.decide(1, &purchase(step, 300, None)).expect("a purchase");
+            world.commit(&store);
+        }
+        if compress {
+            store.compress_closed();
+        }
+        drop(store);
+        forget_tables(folder.path());
+        copy(behind.path(), &folder.path().join("tables"));
+        let newest = segments(folder.path()).pop().expect("a segment");
+        let bytes = fs::read(&newest).expect("the segment is read");
+        fs::remove_file(&newest).expect("the segment is removed");
+        for options in [small(), options()] {
+            let message = match EmbeddedStore::open(folder.path(), options) {
+                Err(StoreError::Damaged(message)) => message,
+                other => panic!("{compress}: {:?}", other.err()),
+            };
+            for part in ["its end is missing", "was closed", "`tables`", "backup"] {
+                assert!(message.contains(part), "{compress}: {part}: {message}");
+            }
+        }
+        fs::write(&newest, bytes).expect("the segment is written");
+        world.check(&EmbeddedStore::open(folder.path(), small()).expect("the store opens"));
+        // On purpose, and from then on it goes on there.
+        fs::remove_file(&newest).expect("the segment is removed");
+        forget_tables(folder.path());
+        for _ in 0..2 {
+            let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+            let entries = store.entries(&key(1), 1, u64::MAX).expect("entries are read");
+            assert!(entries.len() > 1 && entries.len() < world.entries[&member_id(1)].len());
+        }
+    }
 }
 
 /// Overwrites values of rows in the look-up tables, which nobody has open.

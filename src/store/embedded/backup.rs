@@ -15,6 +15,7 @@ use super::{
     compress::{compress, end_of},
     create_folder,
     journal::{Cursor, Journal, UNFINISHED, create_file, remove_unfinished, segment_path, segment_paths, sync, sync_folder, unpack},
+    keys::{check_copy, restrict},
     marker::{self, Marker},
     segment::{SEGMENT_HEADER, Segment, SegmentHeader, damaged, io_error},
 };
@@ -61,6 +62,9 @@ impl Backup {
         if marker.is_none() && keys.exists() {
             let why = "is there already, and a new backup does not overwrite it: name another file with --keys-to, or move it away";
             return Err(StoreError::Refused(format!("{} {why}", keys.display())));
+        }
+        if let Some(marker) = marker.as_ref().filter(|marker| marker.keys_apart) {
+            check_copy(&keys, &marker.store_id)?;
         }
         let mut backup = Self {
             folder: folder.to_owned(),
@@ -160,6 +164,7 @@ impl Backup {
         let path = &self.keys;
         let opened = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = opened.map_err(|source| io_error("opening", path, source))?;
+        restrict(&file, path)?;
         file.set_len(key_bytes).map_err(|source| io_error("cutting", path, source))?;
         self.key_file = Some(file);
         Ok(())

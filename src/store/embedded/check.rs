@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use super::{
-    BackupPlace, EmbeddedStore, Engine, Options, Parts,
+    BackupPlace, EmbeddedStore, Engine, JOURNAL, Options, Parts,
     decode::{self, Malformed},
-    lost_keys, marker, replay,
+    journal::segment_paths,
+    lost_keys::{self, Accepted},
+    marker, replay,
     rows::{self, Generation, Index, RowKey},
     segment::io_error,
     tables::Tables,
@@ -110,13 +112,10 @@ impl ProgramTotals {
 /// Checks the store in a folder that no process has open. It is opened as the service would, so what the tables lack is brought up first;
 /// then the whole journal is read and folded into tables of its own, which need as much space again, and all rows are compared.
 pub fn check(folder: &Path, options: &Options) -> Result<Report, StoreError> {
-    if !folder.is_dir() {
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(io_error("opening", folder, missing));
-    }
+    require_journal(folder)?;
     let store = EmbeddedStore::open(folder, Options { compress: false, ..options.clone() })?;
     let writer = store.writer.lock().map_err(|_| super::panicked())?;
-    room_for_tables(folder)?;
+    room_for_tables(folder, 1)?;
     in_scratch(&folder.join(FOLDED), |path| {
         let (last, newest) = (writer.appender.last_seq(), rows::generation(writer.appender.segment_index()));
         fold_and_compare(&store.engine, path, options, last, newest)
@@ -132,6 +131,7 @@ pub fn is_backup(folder: &Path) -> bool {
 /// are no rows to compare.
 pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) -> Result<Report, StoreError> {
     let opened = Opened::open(place)?;
+    opened.require_a_whole_run()?;
     let (index, end) = opened.walk(|_, _| Ok(true))?;
     let newest = rows::generation(opened.journal.segments()[index].header.index);
     let index = Arc::new(Index(opened.keys.index_key()?));
@@ -151,19 +151,32 @@ pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) 
 }
 
 /// Moves the look-up tables aside, makes them again from the journal, and checks. `accept_erased`: members whose keys the key file has lost
-/// are declared erased first; without a key file, all of them. Gives the number of keys as well.
-pub fn repair(folder: &Path, accept_erased: bool, options: &Options) -> Result<(Report, u64), StoreError> {
-    let mut lost = 0;
-    if folder.is_dir() {
-        room_for_tables(folder)?;
+/// are declared erased first; without a key file, all of them. `accepted` is told of it as soon as it is done.
+pub fn repair(folder: &Path, accept_erased: bool, options: &Options, accepted: impl FnOnce(&Accepted)) -> Result<Report, StoreError> {
+    require_journal(folder)?;
+    {
         let _lock = super::lock(folder)?;
+        // Those that are moved aside stay; the service's and those of the check are made.
+        room_for_tables(folder, 2)?;
         // First of all: they may hold rows that were found with a lost key.
         replay::set_tables_aside(folder, "that was asked for")?;
         if accept_erased {
-            lost = lost_keys::accept(folder, options)?;
+            accepted(&lost_keys::accept(folder, options)?);
         }
     }
-    Ok((check(folder, options)?, lost))
+    check(folder, options)
+}
+
+/// Nothing is made in a folder that was named by mistake.
+fn require_journal(folder: &Path) -> Result<(), StoreError> {
+    if !folder.is_dir() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(io_error("opening", folder, missing));
+    }
+    if segment_paths(&folder.join(JOURNAL))?.is_empty() {
+        return Err(StoreError::Refused(format!("{} is no data folder: it has no journal", folder.display())));
+    }
+    Ok(())
 }
 
 fn in_scratch(path: &Path, work: impl FnOnce(&Path) -> Result<Report, StoreError>) -> Result<Report, StoreError> {
@@ -173,16 +186,19 @@ fn in_scratch(path: &Path, work: impl FnOnce(&Path) -> Result<Report, StoreError
     report
 }
 
-/// The tables are made a second time: refused at once rather than at the end of the disk.
-fn room_for_tables(folder: &Path) -> Result<(), StoreError> {
-    let needed = size(&folder.join(replay::TABLES))?;
+/// The tables are made so many times beside those that there are: refused at once rather than at the end of the disk.
+fn room_for_tables(folder: &Path, times: u64) -> Result<(), StoreError> {
+    let tables = size(&folder.join(replay::TABLES))?;
+    let needed = tables.saturating_mul(times);
     let free = fs4::available_space(folder).map_err(|source| io_error("measuring", folder, source))?;
     if free < needed {
         return Err(StoreError::Refused(format!(
-            "{} has {} MiB free, and the check makes the look-up tables, which have {} MiB, a second time: make room first",
+            "{} has {} MiB free, and needs {} MiB: the look-up tables, which have {} MiB, are made again beside those that there are. Make \
+             room first; folders `tables.broken-N` may be removed",
             folder.display(),
             free >> 20,
-            needed >> 20
+            needed >> 20,
+            tables >> 20
         )));
     }
     Ok(())

@@ -18,6 +18,7 @@ use super::{
         Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, refusable,
         seal_record,
     },
+    torn,
 };
 use crate::store::StoreError;
 
@@ -25,6 +26,8 @@ const EXTENSION: &str = "seg";
 /// A segment that is being made; it becomes one when it is renamed.
 pub(super) const UNFINISHED: &str = "new";
 const SPARE: &str = "spare.new";
+/// Sizes of segments that anybody chooses are multiples of this.
+const LEAST_SIZE_STEP: u64 = 512;
 
 /// Where some bytes lie in the journal, and their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,12 +324,46 @@ impl Appender {
         if self.torn.is_some() {
             return damaged(&self.segment.path, self.offset, "the record cannot be read, but its commit was acknowledged");
         }
+        self.end_is_missing(&format!("commits up to commit {seq} were acknowledged"))
+    }
+
+    fn end_is_missing(&self, but: &str) -> StoreError {
         let (folder, last) = (self.journal.folder.display(), self.last_seq());
         StoreError::Damaged(format!(
-            "{folder}: the journal ends with commit {last}, but commits up to commit {seq} were acknowledged: its end is missing. Nothing \
-             was changed. Find the newest segments, or restore them from a backup. If the store was meant to go back to commit {last}, \
-             remove the folder `tables` beside the journal: then the commits after it are given up"
+            "{folder}: the journal ends with commit {last}, but {but}: its end is missing. Nothing was changed. Find the newest segments, \
+             or restore them from a backup. If the store was meant to go back to commit {last}, remove the folder `tables` beside the \
+             journal: then the commits after it are given up"
         ))
+    }
+
+    /// Goes on with the last segment, if it is the last one. With tables, one that was closed says that newer ones are missing. Without
+    /// them, whatever was behind it was given up, and it is made as one that is written to.
+    pub(super) fn reopen_last(&mut self, has_tables: bool) -> Result<(), StoreError> {
+        let length = self.segment.length()?;
+        if has_tables {
+            return match self.segment.packed.is_some() || self.is_cut_to_its_end(length) {
+                true => Err(self.end_is_missing("the segment that it is in was closed, and newer ones were there")),
+                false => Ok(()),
+            };
+        }
+        if self.segment.packed.is_some() {
+            self.segment = self.journal.replace(unpack(&self.segment, self.offset, &self.journal.frames)?);
+        }
+        // Before there are tables: with them it would look like one that was closed.
+        self.make_room()
+    }
+
+    fn make_room(&self) -> Result<(), StoreError> {
+        let path = &self.segment.path;
+        allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
+        sync(&self.segment.file, path)
+    }
+
+    /// As closing leaves it. One that is exactly full, perhaps of one large record, looks the same without having been closed, if segments
+    /// were smaller when it was made: what may be that is not taken for closed.
+    fn is_cut_to_its_end(&self, length: u64) -> bool {
+        let has_several = self.next_seq > self.segment.header.first_seq + 1;
+        length == self.offset && length < self.segment_bytes && has_several && !length.is_multiple_of(LEAST_SIZE_STEP)
     }
 
     /// Makes sure of the last record, before anything else knows of it. It may come from the kernel's memory alone: if a sync failed, which
@@ -347,24 +384,12 @@ impl Appender {
         Ok(())
     }
 
-    /// Cuts a torn tail off, and makes room for what comes.
+    /// Cuts a torn tail off, and makes room for what comes. Behind [`Appender::reopen_last`].
     pub(super) fn prepare(&mut self) -> Result<(), StoreError> {
-        if self.segment.packed.is_some() {
-            // Those behind it were given up.
-            self.segment = self.journal.replace(unpack(&self.segment, self.offset, &self.journal.frames)?);
-        }
-        let path = &self.segment.path;
         if let Some(torn) = self.torn.take() {
-            tracing::warn!(
-                file = %path.display(),
-                offset = self.offset,
-                bytes = torn - self.offset,
-                "cut off a commit that was not finished when the process stopped; it was never acknowledged"
-            );
-            wipe(&self.segment, self.offset, torn)?;
+            torn::cut_off(&self.segment, self.offset, torn, self.next_seq - 1)?;
         }
-        allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
-        sync(&self.segment.file, path)
+        self.make_room()
     }
 
     /// Appends a record and makes it durable. [`StoreError::NoSpace`]: the record is not there, and the next goes to its place. After any
@@ -532,7 +557,10 @@ fn write_zeros(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
 
 /// So that the file system has the blocks, and fdatasync has no metadata to write.
 fn allocate(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
-    fs4::FileExt::allocate(file, size).map_err(|source| io_error("allocating", path, source))
+    let failed = |source| io_error("allocating", path, source);
+    fs4::FileExt::allocate(file, size).map_err(failed)?;
+    // It leaves the length alone if the file has enough blocks already.
+    if file.metadata().map_err(failed)?.len() < size { file.set_len(size).map_err(failed) } else { Ok(()) }
 }
 
 pub(super) fn sync(file: &File, path: &Path) -> Result<(), StoreError> {
@@ -544,11 +572,4 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let file = File::open(folder).map_err(|source| io_error("opening", folder, source))?;
     sync(&file, folder)
-}
-
-/// Overwrites with zeros, durably.
-fn wipe(segment: &Segment, from: u64, to: u64) -> Result<(), StoreError> {
-    let zeros = vec![0; usize::try_from(to - from).expect("a segment fits into memory")];
-    segment.file.write_all_at(&zeros, from).map_err(|source| io_error("writing", &segment.path, source))?;
-    sync(&segment.file, &segment.path)
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
@@ -12,7 +13,9 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, a
 use zeroize::Zeroizing;
 
 use super::{
+    JOURNAL,
     journal::sync_folder,
+    marker,
     segment::{io_error, refusable},
 };
 use crate::store::StoreError;
@@ -96,8 +99,7 @@ impl KeyFile {
             std::io::ErrorKind::UnexpectedEof => damaged(path, "it is shorter than its header; restore it from a backup"),
             _ => io_error("reading", path, source),
         })?;
-        let crc = u32::from_le_bytes([header[24], header[25], header[26], header[27]]);
-        if &header[..4] != MAGIC || header[4] != FORMAT || crc != crc32c::crc32c(&header[..24]) {
+        if !is_header(&header) {
             return Err(damaged(path, "it is no key file of this version; restore it from a backup"));
         }
         match (header[5] != 0, operator_key.is_some()) {
@@ -135,19 +137,25 @@ impl KeyFile {
     /// `None`: the slot was wiped, the person is erased.
     pub(super) fn key(&self, slot: u32) -> Result<Option<Key>, StoreError> {
         let mut bytes = Zeroizing::new([0; SLOT]);
-        let read = self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64);
-        if let Err(source) = read {
-            return match source.kind() {
-                std::io::ErrorKind::UnexpectedEof => Err(self.lacks(slot)),
-                _ => Err(io_error("reading", &self.path, source)),
-            };
+        // A slot that is being wiped meanwhile may be read half.
+        for _ in 0..READS {
+            let read = self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64);
+            if let Err(source) = read {
+                return match source.kind() {
+                    std::io::ErrorKind::UnexpectedEof => Err(self.lacks(slot)),
+                    _ => Err(io_error("reading", &self.path, source)),
+                };
+            }
+            if is_free_or_whole(slot, &*bytes) {
+                break;
+            }
         }
-        let crc = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
         if bytes[0] == FREE {
             return Err(self.lacks(slot));
         }
-        if crc != slot_crc(slot, &bytes) {
-            return Err(damaged(&self.path, &format!("slot {slot} does not match its checksum; restore the file from a backup")));
+        if !is_free_or_whole(slot, &*bytes) {
+            let what = format!("slot {slot} does not match its checksum; restore the file from a backup. If there is none, ");
+            return Err(damaged(&self.path, &(what + &lost(&self.path))));
         }
         match (bytes[0], &self.wrapping) {
             (WIPED, _) => Ok(None),
@@ -173,7 +181,8 @@ impl KeyFile {
             &self.path,
             &format!(
                 "it lacks slot {slot}, which the journal names: it is older than the journal; restore a newer copy of it. If there is none, \
-                 {LOST}"
+                 {}",
+                lost(&self.path)
             ),
         )
     }
@@ -200,14 +209,15 @@ impl KeyFile {
         Ok(bytes)
     }
 
-    /// Marks the members' slots up to `last` that are free or cannot be read as wiped, durably. Gives their number.
-    pub(super) fn wipe_lost(&self, last: u32) -> Result<u64, StoreError> {
+    /// Marks the members' slots up to `last` that are free or cannot be read as wiped, durably. Gives their number, and that of the slots
+    /// that were wiped before.
+    pub(super) fn wipe_lost(&self, last: u32) -> Result<(u64, u64), StoreError> {
         let end = (u64::from(last) + 1) * SLOT as u64;
         if self.slots()? * (SLOT as u64) < end {
             let slots = (u64::from(last) / GROWTH + 1) * GROWTH;
             self.file.set_len(slots * SLOT as u64).map_err(|source| io_error("growing", &self.path, source))?;
         }
-        let mut lost = 0;
+        let (mut lost, mut wiped) = (0, 0);
         let mut offset = u64::from(FIRST_MEMBER_SLOT) * SLOT as u64;
         while offset < end {
             let length = (end - offset).min(1 << 20) as usize;
@@ -217,6 +227,8 @@ impl KeyFile {
                 if slot[0] == FREE || !is_free_or_whole(number(place), slot) {
                     slot.copy_from_slice(&wiped_slot(number(place)));
                     lost += 1;
+                } else if slot[0] == WIPED {
+                    wiped += 1;
                 }
             }
             if lost > before {
@@ -225,7 +237,7 @@ impl KeyFile {
             offset += length as u64;
         }
         self.file.sync_all().map_err(|source| io_error("syncing", &self.path, source))?;
-        Ok(lost)
+        Ok((lost, wiped))
     }
 
     /// Whether any member's key was ever given out.
@@ -312,6 +324,34 @@ impl SlotWriter {
     }
 }
 
+fn is_header(slot: &[u8; SLOT]) -> bool {
+    let crc = u32::from_le_bytes([slot[24], slot[25], slot[26], slot[27]]);
+    &slot[..4] == MAGIC && slot[4] == FORMAT && crc == crc32c::crc32c(&slot[..24])
+}
+
+/// Before a backup's run writes its copy of the key file: what is there must be that copy, or what a first run that was cut off left of
+/// it. It could be the only copy of another store's keys.
+pub(super) fn check_copy(path: &Path, store_id: &[u8; 16]) -> Result<(), StoreError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io_error("opening", path, source)),
+    };
+    let mut header = Vec::with_capacity(SLOT);
+    (&file).take(SLOT as u64).read_to_end(&mut header).map_err(|source| io_error("reading", path, source))?;
+    if header.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    match <&[u8; SLOT]>::try_from(header.as_slice()) {
+        Ok(header) if is_header(header) && header[8..24] == *store_id => Ok(()),
+        Ok(_) | Err(_) => Err(StoreError::Refused(format!(
+            "{} is there and is not the key file of the store that this backup is of; it is left as it is: name the right file with \
+             --keys-to, or move it away",
+            path.display()
+        ))),
+    }
+}
+
 fn number(slot: u64) -> u32 {
     u32::try_from(slot).expect("a store has less than 2^32 members")
 }
@@ -359,12 +399,21 @@ fn is_free_or_whole(number: u32, slot: &[u8]) -> bool {
     slot[0] == FREE || slot_crc(number, slot).to_le_bytes() == slot[4..8]
 }
 
-/// The way on when keys are lost.
-pub(super) const LOST: &str =
-    "`loyaltyd check --repair --accept-erased` declares the members whose keys are lost as erased: their points and entries stay";
+/// The way on when keys are lost, of a data folder's key file or a backup's.
+pub(super) fn lost(keys: &Path) -> String {
+    let folder = keys.parent().filter(|folder| folder.join(JOURNAL).exists() && !marker::is_there(folder));
+    let (folder, which) = match folder {
+        Some(folder) => (folder.display().to_string(), ""),
+        None => ("FOLDER".to_owned(), " of a restored folder"),
+    };
+    format!(
+        "`loyaltyd check --data {folder} --repair --accept-erased`{which} declares the members whose keys are lost as erased: their points \
+         and entries stay"
+    )
+}
 
 /// Only the service's own user reads keys.
-fn restrict(file: &File, path: &Path) -> Result<(), StoreError> {
+pub(super) fn restrict(file: &File, path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::PermissionsExt as _;
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(|source| io_error("restricting", path, source))
 }

@@ -11,7 +11,10 @@
 //! |---|---|
 //! | `LOCK` | locked by the process that has the folder open |
 //! | `journal/` | segments, `<number of the first commit, 20 digits>.seg`; `.new` is one that was not finished and is removed |
+//! | `journal/*.seg.cut-<offset>` | the bytes that were cut off there, see below; at most 8, read by nobody, may be removed |
+//! | `journal.new/` | a journal that a restore was putting together when it was cut off: the folder does not open |
 //! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
+//! | `keys.before-accept` | the key file as it was before keys were declared erased; it holds keys, and is to be destroyed |
 //! | `tables/sled/` | the look-up tables; can always be made again |
 //! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
 //! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>`; gone: they failed |
@@ -45,8 +48,10 @@
 //! | 24..56 | BLAKE3 of the record before, header and payload; zeros before the first |
 //!
 //! A record that cannot be read at the end of the last segment, with no whole record behind it, was being written when the process
-//! stopped: it is overwritten with zeros, unless the tables know its commit. Anything else that cannot be read is damage: the store does
-//! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end: to go back to an
+//! stopped, or was damaged: it is overwritten with zeros, unless the tables know its commit, and its bytes are kept beside the segment in
+//! `<segment>.seg.cut-<offset>` (and `-2`, `-3`, ... if there is one already). Anything else that cannot be read is damage: the store does
+//! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end, or when there are
+//! tables and the last segment is one that was closed (compressed, or cut to its end), because a newer one is missing: to go back to an
 //! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
 //! ## Compressed segments
@@ -95,7 +100,7 @@
 //! is behind that commit had come when a run was cut off; what is missing before it is damage. The parts come in an order in which writing may
 //! stop anywhere: blocks of the key file, which are durable before the journal's parts, then segments in their order. A run goes on behind
 //! the last whole record that it finds, if the store has the commit of that number and hash. No store opens in such a folder; `restore`
-//! makes a data folder, first the keys, then the journal by a rename, so that one that was cut off does not open.
+//! makes a data folder, first `journal.new/`, with which none opens, then the keys, then the journal by a rename of it.
 //!
 //! # Rows
 //!
@@ -148,6 +153,7 @@ mod segment;
 mod source;
 mod space;
 mod tables;
+mod torn;
 mod trust;
 mod unit;
 mod verify;
@@ -172,6 +178,7 @@ use std::{
 pub use self::{
     backup::Backup,
     check::{ProgramTotals, Report, check, check_backup, is_backup, repair},
+    lost_keys::Accepted,
     verify::{BackupPlace, Restored, Until, Verified, restore, verify},
 };
 
@@ -282,6 +289,8 @@ struct Writer {
 
 const LOCK: &str = "LOCK";
 const JOURNAL: &str = "journal";
+/// A journal that a restore puts together; it becomes one when it is renamed.
+const UNFINISHED_JOURNAL: &str = "journal.new";
 const KEYS: &str = "keys";
 
 impl EmbeddedStore {
@@ -306,6 +315,7 @@ impl EmbeddedStore {
             )));
         }
         let mut appender = journal.appender(options.segment_bytes)?;
+        appender.reopen_last(tables::exist(&folder.join(replay::TABLES)))?;
         appender.secure()?;
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
         let engine = replay::bring_up(folder, &options, &parts, &appender)?;
@@ -325,8 +335,9 @@ impl EmbeddedStore {
     /// Forgets a member's key, for good: whatever is personal of the member, here and in copies of the journal, cannot be read any more,
     /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
     pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
-        let writer = self.writer.lock().map_err(|_| panicked())?;
-        self.engine.watched(self.engine.wipe_key(key, &writer.appender))
+        let mut writer = self.writer.lock().map_err(|_| panicked())?;
+        writer.is_usable()?;
+        self.engine.watched(self.engine.wipe_key(key, &mut writer))
     }
 }
 
@@ -373,6 +384,12 @@ fn lock(folder: &Path) -> Result<FolderLock, StoreError> {
 fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
     let (keys, journal) = (folder.join(KEYS), folder.join(JOURNAL));
     let has_journal = !segment_paths(&journal)?.is_empty();
+    if !has_journal && folder.join(UNFINISHED_JOURNAL).exists() {
+        return Err(StoreError::Damaged(format!(
+            "{}: a restore into this folder did not come to its end: remove what is in the folder, and restore again",
+            folder.display()
+        )));
+    }
     match (keys.exists(), has_journal) {
         (true, true) => return Ok(()),
         (false, true) => {
@@ -380,7 +397,7 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
                 "{}: the key file is missing, without which nothing personal in the journal can be read; restore it from a backup of this \
                  store. If there is none, {}",
                 keys.display(),
-                keys::LOST
+                keys::lost(&keys)
             )));
         }
         (false, false) => {
@@ -397,10 +414,23 @@ fn create_if_new(folder: &Path, options: &Options) -> Result<(), StoreError> {
             journal.display()
         )));
     }
-    Journal::create(&journal, file.store_id(), options.segment_bytes)
+    Journal::create(&journal, file.store_id(), options.segment_bytes)?;
+    tracing::warn!(
+        store_id = marker::hex(&file.store_id()),
+        "a new ledger was begun in {}; if there was one before, stop and look at the mount",
+        folder.display()
+    );
+    Ok(())
 }
 
 impl Writer {
+    fn is_usable(&self) -> Result<(), StoreError> {
+        match self.failed {
+            true => Err(StoreError::Damaged("an earlier commit failed to reach the disk; the process must end".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     /// Makes the record durable, with the keys that it names. When there is no space for it, nothing was done, and others may follow.
     fn store(&mut self, keys: &KeyFile) -> Result<Appended, StoreError> {
         // Keys first: a journal that names a key has it.

@@ -8,7 +8,7 @@ use super::{
     Engine, Writer,
     decode::Malformed,
     encode,
-    journal::{Appended, Appender, Position},
+    journal::{Appended, Position},
     rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
     segment::{Hash, MAX_PAYLOAD, RECORD_HEADER},
@@ -52,9 +52,7 @@ impl Unit for EmbeddedUnit<'_> {
         check(&commit);
         let engine = self.engine;
         let writer = &mut *self.writer;
-        if writer.failed {
-            return Err(StoreError::Damaged("an earlier commit failed to reach the disk; the process must end".to_owned()));
-        }
+        writer.is_usable()?;
         engine.overlay.wait_for_room()?;
         let spans = engine.watched(engine.encode(writer, &commit))?;
         let appended = writer.store(&engine.keys)?;
@@ -189,7 +187,7 @@ impl Engine {
     }
 
     /// What only the key can open is left as it is; what finds the member goes.
-    pub(super) fn wipe_key(&self, key: &MemberKey, appender: &Appender) -> Result<bool, StoreError> {
+    pub(super) fn wipe_key(&self, key: &MemberKey, writer: &mut Writer) -> Result<bool, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(false) };
         let (slot, person) = {
             let view = self.overlay.view();
@@ -202,11 +200,16 @@ impl Engine {
         for identifier in person.open().into_iter().flat_map(|person| &person.identifiers) {
             changes.push((RowKey::of_identifier(&rows::hashed(number, &self.index.identifier(&key.program, identifier))), None));
         }
-        let seq = appender.last_seq();
-        self.overlay.publish(0, changes, self.applied(seq, &appender.last_hash()));
+        // What waits is written now: a disk that is full is found while nothing has changed.
+        self.flush()?;
+        let (seq, hash) = (writer.appender.last_seq(), writer.appender.last_hash());
+        // From here on readers may have seen it, and a start from the journal would not know of it: an error is the end.
+        writer.failed = true;
+        self.overlay.publish(0, changes, self.applied(seq, &hash));
         // The rows first, and durably: once the key is gone it is not known any more which ones there were.
         self.flush()?;
         self.keys.wipe(slot)?;
+        writer.failed = false;
         Ok(true)
     }
 

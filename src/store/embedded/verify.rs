@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
-    JOURNAL, KEYS,
+    JOURNAL, KEYS, UNFINISHED_JOURNAL,
     compress::gap,
     create_folder,
     decode::{self, Malformed, Unreadable, Unseal as _},
@@ -23,9 +23,6 @@ use crate::{
     domain::MemberKey,
     store::{CommitSeq, StoreError},
 };
-
-/// A journal that is being put together; it becomes one when it is renamed.
-const UNFINISHED_JOURNAL: &str = "journal.new";
 
 /// A backup, and what it takes to read it.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +48,8 @@ pub struct Verified {
     pub last_time: Option<Timestamp>,
     /// Of a commit that had not come wholly when a run ended; the next run asks for it again.
     pub torn_bytes: u64,
+    /// The last commit of the last run that came to its end.
+    pub last_run: CommitSeq,
 }
 
 /// How far a restore goes.
@@ -68,6 +67,8 @@ pub enum Until {
 pub struct Restored {
     pub last: CommitSeq,
     pub last_time: Option<Timestamp>,
+    /// The last commit of the last run of the backup that came to its end.
+    pub last_run: CommitSeq,
 }
 
 /// A backup that is being read.
@@ -95,6 +96,17 @@ impl Opened {
             )));
         }
         Ok(Self { marker, journal, keys, keys_path })
+    }
+
+    /// Before a first run has come to its end nothing says how far the store reached, so that any part of it would look whole.
+    pub(super) fn require_a_whole_run(&self) -> Result<(), StoreError> {
+        match self.marker.last {
+            CommitSeq(0) => Err(StoreError::Refused(
+                "no run of the backup has come to its end, or the store was empty then: what is there may be any part. Run the backup again"
+                    .to_owned(),
+            )),
+            CommitSeq(_) => Ok(()),
+        }
     }
 
     /// Walks along all records until one is not wanted. Gives the segment in which it ended, and where.
@@ -133,7 +145,8 @@ impl Opened {
 /// Reads all of a backup: every record's checksum and the chain, and everything personal with its key, or that the key was wiped.
 pub fn verify(place: &BackupPlace<'_>) -> Result<Verified, StoreError> {
     let opened = Opened::open(place)?;
-    let mut found = Verified::default();
+    opened.require_a_whole_run()?;
+    let mut found = Verified { last_run: opened.marker.last, ..Verified::default() };
     let (index, end) = opened.walk(|segment, record| {
         read_commit(&opened.keys, record, &mut found).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
         Ok(true)
@@ -178,6 +191,11 @@ fn time_of(commit: &stored::Commit) -> Result<Option<Timestamp>, Malformed> {
 /// open.
 pub fn restore(place: &BackupPlace<'_>, target: &Path, until: Until) -> Result<Restored, StoreError> {
     let opened = Opened::open(place)?;
+    match until {
+        Until::Commit(CommitSeq(0)) => return Err(StoreError::Refused("there is no commit 0: the first is commit 1".to_owned())),
+        Until::Commit(_) => {}
+        Until::End | Until::Time(_) => opened.require_a_whole_run()?,
+    }
     let (index, end, last_time) = find_end(&opened, until)?;
     create_folder(target)?;
     let mut items = fs::read_dir(target).map_err(|source| io_error("listing", target, source))?;
@@ -187,12 +205,13 @@ pub fn restore(place: &BackupPlace<'_>, target: &Path, until: Until) -> Result<R
         return Err(StoreError::Refused(format!("{} {what}", target.display())));
     }
     let _lock = super::lock(target)?;
-    // The keys first: keys of members without a journal do not open.
+    // As long as it has this name no store opens in the folder, nor begins in it.
+    let journal = target.join(UNFINISHED_JOURNAL);
+    fs::create_dir(&journal).map_err(|source| io_error("creating", &journal, source))?;
+    sync_folder(target)?;
     copy(&opened.keys_path, &target.join(KEYS))?;
     restrict(&target.join(KEYS))?;
     sync_folder(target)?;
-    let journal = target.join(UNFINISHED_JOURNAL);
-    fs::create_dir(&journal).map_err(|source| io_error("creating", &journal, source))?;
     let segments = opened.journal.segments();
     for segment in &segments[..index] {
         copy(&segment.path, &journal.join(file_name(&segment.path)))?;
@@ -202,7 +221,7 @@ pub fn restore(place: &BackupPlace<'_>, target: &Path, until: Until) -> Result<R
     sync_folder(&journal)?;
     fs::rename(&journal, target.join(JOURNAL)).map_err(|source| io_error("renaming", &journal, source))?;
     sync_folder(target)?;
-    Ok(Restored { last: CommitSeq(end.seq - 1), last_time })
+    Ok(Restored { last: CommitSeq(end.seq - 1), last_time, last_run: opened.marker.last })
 }
 
 fn find_end(opened: &Opened, until: Until) -> Result<(usize, Cursor, Option<Timestamp>), StoreError> {
