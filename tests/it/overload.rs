@@ -15,10 +15,7 @@ use loyaltyd::{
     contract::v1::{self, member_service_client::MemberServiceClient, purchase_service_client::PurchaseServiceClient},
     domain::{Command, Fingerprint, Identifier, IdentifierKind, Person, ProgramId, Request, RequestId},
     ledger::{Clock, Ledger, LedgerError, MIN_QUEUE, ManualClock, MemberTarget, Submission},
-    store::{
-        Store,
-        embedded::{EmbeddedStore, Options},
-    },
+    store::{Store, embedded::EmbeddedStore},
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -52,8 +49,8 @@ struct Busy {
 impl Busy {
     async fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let limits = Limits { queue: MIN_QUEUE, ..Limits::default() };
-        let config = Config { limits, ..support::config(folder.path(), vec![support::rule_book()]) };
+        let config = support::config(folder.path(), vec![support::rule_book()]);
+        let config = Config { limits: Limits { queue: MIN_QUEUE, ..config.limits }, ..config };
         let server = TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await;
         let mut members = Vec::new();
         for n in 0..MEMBERS {
@@ -261,7 +258,7 @@ async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_whose_caller_gives_up_before_it_is_decided_is_dropped() {
     let folder = TempDir::new().unwrap();
-    let store = Arc::new(EmbeddedStore::open(&folder.path().join("data"), Options::default()).unwrap());
+    let store = Arc::new(EmbeddedStore::open(&folder.path().join("data"), support::options()).unwrap());
     let clock = Arc::new(ManualClock::new(noon()));
     let ledger = Ledger::open(Arc::clone(&store) as Arc<dyn Store>, clock).unwrap();
     ledger.publish(request("publish"), support::rule_book()).await.unwrap();

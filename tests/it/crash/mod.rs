@@ -382,10 +382,29 @@ impl Torture {
     }
 
     fn kill_check(&mut self) {
-        let mut check = loyaltyd();
-        check.arg("check").arg("--data").arg(self.data());
-        if self.kill_within(&mut check, Duration::from_millis(150)) {
-            self.count(Some(Phase::Check));
+        for (phase, words) in [(Phase::Check, &["check", "--data"][..]), (Phase::Repair, &["check", "--repair", "--data"])] {
+            let mut check = loyaltyd();
+            check.args(words).arg(self.data());
+            if self.kill_within(&mut check, Duration::from_millis(150)) {
+                self.count(Some(phase));
+            }
+        }
+    }
+
+    /// What is left either is no data folder or all of it; then it gives way to the next one.
+    fn kill_restore(&mut self) {
+        let target = self.data();
+        if self.kill_within(&mut restore(&self.backup(), &target), Duration::from_millis(60)) {
+            self.count(Some(Phase::Restore));
+        }
+        if target.join("journal").exists() {
+            check(&target);
+        } else {
+            let refused = loyaltyd().arg("check").arg("--data").arg(&target).output().expect("the binary starts");
+            assert!(!refused.status.success(), "half a restore passes as a data folder");
+        }
+        if target.exists() {
+            fs::remove_dir_all(&target).expect("half a restore is removed");
         }
     }
 
@@ -415,9 +434,10 @@ impl Torture {
         check(&self.data());
         let old = self.data();
         self.restores += 1;
-        let mut restore = loyaltyd();
-        restore.arg("restore").arg("--from").arg(self.backup()).arg("--to").arg(self.data());
-        run(restore);
+        for _ in 0..2 {
+            self.kill_restore();
+        }
+        run(restore(&self.backup(), &self.data()));
         fs::remove_dir_all(old).expect("the old folder is not needed any more");
         let mut server = self.spawn(1 << 29);
         let caller = Caller::connect(&server.serving()).await;
@@ -448,6 +468,12 @@ fn run(mut command: Command) -> String {
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed: {failed}\n{said}");
     said.into_owned()
+}
+
+fn restore(from: &Path, to: &Path) -> Command {
+    let mut restore = loyaltyd();
+    restore.arg("restore").arg("--from").arg(from).arg("--to").arg(to);
+    restore
 }
 
 fn check(data: &Path) {

@@ -62,10 +62,14 @@ pub enum Phase {
     WritingOut,
     /// Of `loyaltyd check`.
     Check,
+    /// Of `loyaltyd check --repair`.
+    Repair,
+    /// Of `loyaltyd restore`.
+    Restore,
 }
 
 impl Phase {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Start,
         Self::TablesOpen,
         Self::Replay,
@@ -79,6 +83,8 @@ impl Phase {
         Self::Drain,
         Self::WritingOut,
         Self::Check,
+        Self::Repair,
+        Self::Restore,
     ];
 }
 

@@ -20,6 +20,7 @@ use loyaltyd::{
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
     },
     ledger::{Clock, ManualClock},
+    store::embedded::Options,
 };
 use tempfile::TempDir;
 use tonic::{
@@ -32,6 +33,14 @@ pub use build::*;
 
 /// The programme that the rule book of [`build::rule_book`] makes.
 pub const PROGRAM: &str = "vietnam";
+
+/// A store begins with two segments full of zeros: the usual ones take longer to write than most tests take.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The usual ones but for that.
+pub fn options() -> Options {
+    Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }
+}
 
 pub struct TestServer {
     server: RunningServer,
@@ -167,7 +176,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         operator_key: None,
         compress: true,
         drain: Duration::from_secs(5),
-        limits: Limits::default(),
+        limits: Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() },
     }
 }
 
