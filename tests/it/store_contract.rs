@@ -291,7 +291,7 @@ macro_rules! embedded {
         mod embedded {
             $(#[test]
             fn $test() {
-                super::$test(&super::Embedded::new(super::Options::default()));
+                super::$test(&super::Embedded::new(crate::support::options()));
                 super::$test(&super::Embedded::small());
             })*
         }
