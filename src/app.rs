@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     contract::v1,
     domain::{Fingerprint, Request, RequestId},
-    grpc::{self, Gate, Gathering, Health, Valve},
+    grpc::{self, AdminFrom, Gate, Gathering, Health, Valve},
     ledger::{Clock, Ledger, LedgerError},
     store::{
         StoreError,
@@ -70,7 +70,8 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let turns = Arc::clone(&valve);
     let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
-    let services = grpc::services(&gate, &health);
+    let admin_from = if config.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback };
+    let services = grpc::services(&gate, &health, admin_from);
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)

@@ -41,9 +41,14 @@ pub struct ServeArgs {
     #[arg(long = "program", value_name = "FILE")]
     pub programs: Vec<PathBuf>,
 
-    /// Serve on an address that other machines can reach, though callers are not authenticated and nothing is encrypted
+    /// Serve on an address that other machines can reach, though callers are not authenticated and nothing is encrypted. A proxy before it
+    /// must not forward /loyalty.v1.AdminService/, which gives away all there is, the members' keys too
     #[arg(long, env = "LOYALTYD_INSECURE", value_parser = switch)]
     pub insecure: bool,
+
+    /// Answer AdminService, which backups are taken by, to callers on other machines too; otherwise to those on this one alone
+    #[arg(long, env = "LOYALTYD_ADMIN_FROM_ANYWHERE", value_parser = switch)]
+    pub admin_from_anywhere: bool,
 
     /// File of 32 bytes that wraps the members' keys; without it they lie in the data folder as they are
     #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
@@ -89,6 +94,8 @@ pub struct Config {
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
+    /// AdminService answers callers on other machines too.
+    pub admin_from_anywhere: bool,
     /// Of the journal's closed files.
     pub compress: bool,
     pub drain: Duration,
@@ -121,6 +128,7 @@ impl fmt::Debug for Config {
             .field("data", &self.data)
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
+            .field("admin_from_anywhere", &self.admin_from_anywhere)
             .field("compress", &self.compress)
             .field("drain", &self.drain)
             .field("limits", &self.limits)
@@ -165,6 +173,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
+            admin_from_anywhere: self.admin_from_anywhere,
             operator_key: operator_key(self.operator_key.as_deref())?,
             compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),

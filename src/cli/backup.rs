@@ -20,6 +20,9 @@ The service goes on meanwhile. Run again on the same folder, only what is missin
 The key file makes what is personal readable: keep it apart with --keys-to, on another disk or machine, or have the service wrap the keys \
 with --operator-key.
 
+Run it on the service's machine: others are refused, unless the service was started with --admin-from-anywhere. A proxy on that machine \
+counts as a caller there, and must not forward /loyalty.v1.AdminService/: whoever is forwarded has all there is.
+
 EXAMPLES
   loyaltyd backup --to /backup/loyalty --keys-to /safe/loyalty.keys
   loyaltyd backup --to backup --server 127.0.0.1:50051

@@ -14,8 +14,10 @@ use tonic_types::StatusExt;
 
 use super::CliError;
 
-/// The longest pause between two attempts.
+/// The longest pause between two attempts, unless the service asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// However long a server asks to wait.
+const LONGEST_ASKED: Duration = Duration::from_secs(30);
 /// The first pause; it doubles from attempt to attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How long connecting may take.
@@ -100,6 +102,11 @@ pub fn transient(status: &Status) -> bool {
     broken || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
+/// When the same request may be sent again at the earliest, as the service says.
+pub fn asked(status: &Status) -> Duration {
+    status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default().min(LONGEST_ASKED)
+}
+
 /// The `reason` of google.rpc.ErrorInfo, or the code's name.
 pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map_or_else(|| code_name(status.code()), |info| info.reason)
@@ -148,8 +155,7 @@ impl Backoff {
         if !transient(&status) || since.elapsed() >= self.budget {
             return Err(status);
         }
-        let asked = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
-        tokio::time::sleep(self.pause.max(asked).min(LONGEST_PAUSE)).await;
+        tokio::time::sleep(self.pause.max(asked(&status))).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }

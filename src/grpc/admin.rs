@@ -4,15 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{
+    Request, Response, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+};
 
 use super::{
-    Gate, Refusal,
+    Gate, MAX_REQUEST_BYTES, Refusal,
     convert::{Mistakes, Path},
     observe::{Observed, Tally, observe},
 };
 use crate::{
-    contract::v1::{self, admin_service_server::AdminService, stream_backup_response as answer},
+    contract::v1::{
+        self,
+        admin_service_server::{AdminService, AdminServiceServer},
+        stream_backup_response as answer,
+    },
     ledger::LedgerError,
     store::{
         CommitSeq, StoreError,
@@ -27,6 +34,14 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Parts that wait for the connection.
 const PARTS: usize = 4;
 
+/// From where AdminService is answered. Callers are not authenticated, and a backup holds all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminFrom {
+    /// From the machine of the service alone.
+    Loopback,
+    Anywhere,
+}
+
 type Answer = Result<v1::StreamBackupResponse, Status>;
 
 pub struct Admin {
@@ -34,9 +49,28 @@ pub struct Admin {
     room: Arc<Semaphore>,
 }
 
-impl Admin {
-    pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, room: Arc::new(Semaphore::new(MAX_BACKUPS)) }
+/// The service, which refuses before it reads who may not call it, whatever the method.
+pub fn service(gate: &Arc<Gate>, from: AdminFrom) -> InterceptedService<AdminServiceServer<Admin>, Admission> {
+    let admin = Admin { gate: Arc::clone(gate), room: Arc::new(Semaphore::new(MAX_BACKUPS)) };
+    InterceptedService::new(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES), Admission(from))
+}
+
+#[derive(Clone)]
+pub struct Admission(AdminFrom);
+
+impl Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        // A proxy on this machine is a caller on this machine: it must not forward this service.
+        let is_here = request.remote_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+        match self.0 {
+            AdminFrom::Anywhere => Ok(request),
+            AdminFrom::Loopback if is_here => Ok(request),
+            AdminFrom::Loopback => {
+                let refusal = Refusal::admin_from_loopback_only();
+                tracing::debug!(method = "AdminService", outcome = refusal.reason(), "refused");
+                Err(refusal.into())
+            }
+        }
     }
 }
 

@@ -53,6 +53,14 @@ impl Gate {
         self.ledger.get().is_some_and(Ledger::is_crowded)
     }
 
+    /// Returns when commands have left the queue, perhaps some time ago.
+    pub(super) async fn relieved(&self) {
+        match self.ledger.get() {
+            Some(ledger) => ledger.relieved().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Returns when the service stops: a stream ends then.
     pub(super) async fn closed(&self) {
         // The sender lives in this gate, so that waiting cannot fail.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    contract::v1::{admin_service_server::AdminServiceServer, program_service_server::ProgramServiceServer},
+    contract::v1::program_service_server::ProgramServiceServer,
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget},
 };
@@ -31,6 +31,7 @@ use crate::{
 use convert::{Mistakes, Path};
 use status::Refusal;
 
+pub use admin::AdminFrom;
 pub use gate::Gate;
 pub use gathering::Gathering;
 pub use health::Health;
@@ -40,12 +41,12 @@ pub use valve::Valve;
 /// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
-/// All services, behind the gate.
-pub fn services(gate: &Arc<Gate>, health: &Health) -> Services {
+/// All services, behind the gate. Connections tell their peers' addresses as those of TCP do.
+pub fn services(gate: &Arc<Gate>, health: &Health, admin_from: AdminFrom) -> Services {
     let mut others = Routes::builder();
     others
         .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(AdminServiceServer::new(admin::Admin::new(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+        .add_service(admin::service(gate, admin_from));
     health::add_reflection(&mut others);
     Services::new(gate, health.server(), others.routes())
 }

@@ -56,6 +56,13 @@ impl Refusal {
         Self { retry_delay: Some(COME_BACK), ..refusal }
     }
 
+    /// AdminService was called from elsewhere.
+    pub fn admin_from_loopback_only() -> Self {
+        let message = "AdminService answers callers on the service's own machine alone, for what it gives away holds the members' keys: run \
+                       `loyaltyd backup` there, or start the service with --admin-from-anywhere where only those who may have it reach it";
+        Self::new(Code::PermissionDenied, "ADMIN_FROM_LOOPBACK_ONLY", message)
+    }
+
     /// The queue is full.
     pub fn full() -> Self {
         Self::from(LedgerError::QueueFull { retry_delay: RETRY_DELAY })
@@ -299,6 +306,8 @@ impl From<Refusal> for v1::PurchaseError {
             message: refusal.message,
             metadata: refusal.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             field_violations: violations.map(|it| v1::FieldViolation { field: it.path, description: it.message }).collect(),
+            // Those that are said are short.
+            retry_delay: refusal.retry_delay.and_then(|delay| prost_types::Duration::try_from(delay).ok()),
         }
     }
 }
@@ -337,7 +346,17 @@ mod tests {
         assert_eq!((error.code, error.message.as_str()), (i32::from(status.code()), status.message()));
         assert_eq!((error.reason, error.metadata), (info.reason, info.metadata));
         let fields = status.get_details_bad_request().expect("a BadRequest").field_violations;
-        assert_eq!(error.field_violations[0].field, fields[0].field);
+        assert_eq!((error.field_violations[0].field.as_str(), error.retry_delay), (fields[0].field.as_str(), None));
+    }
+
+    #[test]
+    fn an_item_of_a_batch_says_when_to_come_back_as_the_call_would() {
+        let no_space = || Refusal::from(LedgerError::NoSpace { retry_delay: Duration::from_millis(5_250) });
+        for refusal in [no_space, Refusal::stopping, Refusal::starting] {
+            let told = Status::from(refusal()).get_details_retry_info().and_then(|info| info.retry_delay).expect("a delay");
+            let item = v1::PurchaseError::from(refusal()).retry_delay.expect("a delay");
+            assert_eq!(Duration::try_from(item).expect("it is not negative"), told);
+        }
     }
 
     #[test]

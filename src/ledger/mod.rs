@@ -18,7 +18,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::{
     contract::{Violation, v1},
@@ -66,6 +66,8 @@ struct Inner {
     room: Arc<Semaphore>,
     queue_bound: u32,
     bulk: Arc<Semaphore>,
+    /// Commands were answered and have left the queue.
+    relief: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -167,11 +169,12 @@ impl Ledger {
     pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
         let programs = Arc::new(Programs::load(store.publications()?)?);
         let (queue, waiting) = mpsc::unbounded_channel();
-        let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting);
+        let relief = Arc::new(Notify::new());
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting, Arc::clone(&relief));
         let queue_bound = queue_bound.max(MIN_QUEUE);
         let room = Arc::new(Semaphore::new(queue_bound as usize));
         let bulk = Arc::new(Semaphore::new(BULK_BOUND));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, writer: Mutex::new(Some(writer)) })))
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, relief, writer: Mutex::new(Some(writer)) })))
     }
 
     /// What is in the queue or being decided, counted as the bounds count it.
@@ -191,6 +194,11 @@ impl Ledger {
     /// Half of the queue is taken.
     pub fn is_crowded(&self) -> bool {
         self.0.room.available_permits() < self.0.queue_bound as usize / 2
+    }
+
+    /// Returns when commands have left the queue, be it since the last time; one can wait for that.
+    pub async fn relieved(&self) {
+        self.0.relief.notified().await;
     }
 
     /// Decides and commits one command. Refused at once when the queue is full.

@@ -10,7 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
 };
 
 use crate::{
@@ -71,6 +71,8 @@ pub(super) struct Writer {
     is_full: bool,
     /// Gives answers from within the runtime, if there was one at the start.
     replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
+    /// Told of each group that was answered.
+    relief: Arc<Notify>,
     stopping: bool,
 }
 
@@ -89,6 +91,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
         programs: Arc<Programs>,
         queue: mpsc::UnboundedReceiver<Job>,
+        relief: Arc<Notify>,
     ) -> JoinHandle<()> {
         let mut writer = Writer {
             store,
@@ -99,7 +102,8 @@ impl Writer {
             last_now: Timestamp::MIN,
             ids: uuid::ContextV7::new(),
             is_full: false,
-            replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime)),
+            replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime, Arc::clone(&relief))),
+            relief,
             stopping: false,
         };
         let run = move || {
@@ -259,10 +263,10 @@ impl Writer {
             Some(replies) if done.len() > 1 => {
                 // A runtime that ends while the ledger is still open leaves it to this thread.
                 if let Err(mpsc::error::SendError(done)) = replies.send(done) {
-                    done.into_iter().for_each(Taken::reply);
+                    reply(done, &self.relief);
                 }
             }
-            Some(_) | None => done.into_iter().for_each(Taken::reply),
+            Some(_) | None => reply(done, &self.relief),
         }
     }
 
@@ -305,13 +309,18 @@ impl Taken {
     }
 }
 
+fn reply(group: Vec<Taken>, relief: &Notify) {
+    group.into_iter().for_each(Taken::reply);
+    relief.notify_one();
+}
+
 /// A task that gives the answers of one group after the other.
-fn reply_within(runtime: &Handle) -> mpsc::UnboundedSender<Vec<Taken>> {
+fn reply_within(runtime: &Handle, relief: Arc<Notify>) -> mpsc::UnboundedSender<Vec<Taken>> {
     // Bounded by the queue: what is in it still has its place there.
     let (replies, mut groups) = mpsc::unbounded_channel::<Vec<Taken>>();
     runtime.spawn(async move {
         while let Some(group) = groups.recv().await {
-            group.into_iter().for_each(Taken::reply);
+            reply(group, &relief);
         }
     });
     replies

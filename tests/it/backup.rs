@@ -139,7 +139,7 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn is_compressed(path: &Path) -> bool {
+pub fn is_compressed(path: &Path) -> bool {
     fs::read(path).expect("a segment is read").starts_with(b"LOYLJNZ\n")
 }
 

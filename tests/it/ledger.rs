@@ -13,7 +13,7 @@ use loyaltyd::{
         OrderKey, Person, Points, ProgramId, Purchase, Rejection, Request, RequestId, StoreId,
     },
     ledger::{Clock, Ledger, LedgerError, ManualClock, MemberTarget, Outcome, QUEUE_BOUND, Submission},
-    store::embedded::{EmbeddedStore, Options},
+    store::embedded::EmbeddedStore,
 };
 use rust_decimal::Decimal;
 
@@ -88,7 +88,7 @@ impl Shop {
 }
 
 fn open(folder: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Ledger {
-    let store = EmbeddedStore::open(folder.path(), Options::default()).expect("the store opens");
+    let store = EmbeddedStore::open(folder.path(), crate::support::options()).expect("the store opens");
     Ledger::open(Arc::new(store), Arc::clone(clock) as _).expect("the ledger opens")
 }
 
@@ -417,7 +417,7 @@ async fn nothing_is_done_for_who_no_longer_waits() {
     let Shop { ledger, clock, folder } = shop;
     drop(ledger);
     let held = Arc::new(HeldClock::default());
-    let store = EmbeddedStore::open(folder.path(), Options::default()).expect("the store opens");
+    let store = EmbeddedStore::open(folder.path(), crate::support::options()).expect("the store opens");
     let ledger = Ledger::open(Arc::new(store), Arc::clone(&held) as _).expect("the ledger opens");
     shop = Shop { ledger, clock, folder };
     held.hold(true);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::support::{Refused, TestServer, refused, sale};
+use crate::support::{Refused, TestServer, loyaltyd, refused, sale};
 
 #[tokio::test]
 async fn a_stream_is_answered_to_the_end_of_what_was_read_and_then_told_to_come_back() {
@@ -41,7 +41,7 @@ fn the_program_serves_until_it_is_told_to_stop_and_exits_with_0() {
     let folder = TempDir::new().unwrap();
     let book = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/programs/vietnam.yaml");
     for (signal, published) in [("-TERM", "rule book published"), ("-INT", "rule book unchanged")] {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_loyaltyd"))
+        let mut process = loyaltyd()
             .args(["serve", "--listen", "127.0.0.1:0", "--program", book, "--data"])
             .arg(folder.path().join("data"))
             .stderr(Stdio::piped())

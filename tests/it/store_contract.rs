@@ -269,7 +269,7 @@ impl Embedded {
             segment_bytes: 4 << 10,
             overlay_bytes: 4 << 10,
             sled_cache_bytes: 1 << 20,
-            header_cache_bytes: 1 << 10,
+            member_cache_bytes: 1 << 10,
             compress: true,
             operator_key: Some([7; 32]),
         })
@@ -291,7 +291,7 @@ macro_rules! embedded {
         mod embedded {
             $(#[test]
             fn $test() {
-                super::$test(&super::Embedded::new(super::Options::default()));
+                super::$test(&super::Embedded::new(crate::support::options()));
                 super::$test(&super::Embedded::small());
             })*
         }

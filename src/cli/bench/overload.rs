@@ -76,8 +76,14 @@ fn tell(suite: &mut Suite<'_>, peak: f64, duration: Duration, paced: &Paced, pro
     for (code, count) in &paced.tally.errors {
         suite.figure("overload", format!("answered with {code}"), *count as f64 / duration.as_secs_f64(), "/s", None);
     }
-    suite.figure("overload", "refusals that a probe met", probed[0].refusal.len() as f64, "calls", None);
-    suite.figure("overload", "p99 until the probe was refused, with a delay", milliseconds(&probed[0]), "ms", Some(Target::AtMost(10.0)));
+    suite.figure("overload", "refusals that the probe met, on its own connection", probed[0].refusal.len() as f64, "calls", None);
+    suite.figure(
+        "overload",
+        "p99 until the probe, on its own connection, was refused",
+        milliseconds(&probed[0]),
+        "ms",
+        Some(Target::AtMost(10.0)),
+    );
     let served = probed[0].latency.value_at_quantile(0.99) as f64 / 1000.0;
     suite.figure("overload", "p99 until the probe's purchase was recorded", served, "ms", None);
     let health = probed[1].latency.value_at_quantile(0.99) as f64 / 1000.0;

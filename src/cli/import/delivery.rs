@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     basket::Basket,
@@ -190,8 +191,28 @@ fn send(sender: &mpsc::Sender<v1::StreamPurchasesRequest>, basket: &Basket) {
     }
 }
 
-/// The service could not take this one now.
+/// The service could not take this one now. What it says of when to come back is kept.
 fn try_again(error: &v1::PurchaseError) -> Option<Status> {
     let code = Code::from_i32(error.code);
-    matches!(code, Code::Unavailable | Code::ResourceExhausted).then(|| Status::new(code, error.message.clone()))
+    let delay = error.retry_delay.and_then(|delay| Duration::try_from(delay).ok());
+    let details = delay.map_or_else(ErrorDetails::new, |delay| ErrorDetails::with_retry_info(Some(delay)));
+    let again = matches!(code, Code::Unavailable | Code::ResourceExhausted);
+    again.then(|| Status::with_error_details(code, error.message.clone(), details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purchase_that_was_not_taken_is_sent_again_after_the_delay_that_was_asked_for() {
+        let retry_delay = prost_types::Duration { seconds: 5, nanos: 250_000_000 };
+        let full = v1::PurchaseError { code: Code::ResourceExhausted.into(), retry_delay: Some(retry_delay), ..Default::default() };
+        let status = try_again(&full).expect("it is sent again");
+        assert_eq!(client::asked(&status), Duration::from_millis(5_250));
+        let old = v1::PurchaseError { retry_delay: None, ..full.clone() };
+        assert_eq!(client::asked(&try_again(&old).expect("it is sent again")), Duration::ZERO);
+        let refused = v1::PurchaseError { code: Code::NotFound.into(), ..full };
+        assert!(try_again(&refused).is_none());
+    }
 }

@@ -11,8 +11,8 @@ use std::sync::{
 
 /// Keys in the first layer; each further one takes twice as many.
 const FIRST_LAYER: usize = 1 << 20;
-/// More keys than 2^20 times as many: no machine holds them.
-const MAX_LAYERS: usize = 20;
+/// Layers for 500 million keys in all, which take 800 MB. More of them go into the last one, which then knows less and less.
+const MAX_LAYERS: usize = 9;
 /// About one key in a hundred that is absent is looked for in the tables nevertheless.
 const BITS_PER_KEY: usize = 12;
 const PROBES: u32 = 5;

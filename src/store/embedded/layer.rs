@@ -17,11 +17,12 @@ const MEMBER_COST: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Layer {
-    members: HashMap<Owner, MemberRows, RandomState>,
+    members: Shards<Owner, MemberRows>,
     /// Those of `members` that had no rows before.
     new_members: BTreeSet<Owner>,
-    looked_up: HashMap<LookedUp, (Generation, Box<[u8]>), RandomState>,
-    identifiers: HashMap<Hashed, Option<Box<[u8]>>, RandomState>,
+    looked_up: Shards<LookedUp, (Generation, Box<[u8]>)>,
+    identifiers: Shards<Hashed, Option<Box<[u8]>>>,
+    persons: Shards<Owner, Box<[u8]>>,
     others: BTreeMap<RowKey, Option<Box<[u8]>>>,
 }
 
@@ -31,6 +32,46 @@ type OwnRow = ([u8; OWN], Option<Box<[u8]>>);
 const OWN: usize = 17;
 const ENTRY_OWN: usize = 9;
 
+/// A hash table in parts: one that grows moves all that is in it, and who waits for a commit would wait for a large one.
+struct Shards<K, V>(Vec<HashMap<K, V, RandomState>>);
+
+/// Of them all, a power of 2. Keys end with bytes of a hash, or random ones.
+const SHARDS: usize = 64;
+
+impl<K, V> Default for Shards<K, V> {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| HashMap::default()).collect())
+    }
+}
+
+impl<K: AsRef<[u8]>, V> Shards<K, V> {
+    fn of(&self, key: &K) -> &HashMap<K, V, RandomState> {
+        &self.0[shard(key.as_ref())]
+    }
+
+    fn of_mut(&mut self, key: &K) -> &mut HashMap<K, V, RandomState> {
+        &mut self.0[shard(key.as_ref())]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().flatten()
+    }
+
+    fn emptied(mut self) -> Self {
+        for shard in &mut self.0 {
+            match shard.len() * 4 < shard.capacity() {
+                true => *shard = HashMap::default(),
+                false => shard.clear(),
+            }
+        }
+        self
+    }
+}
+
+fn shard(key: &[u8]) -> usize {
+    key.last().map_or(0, |byte| usize::from(*byte) % SHARDS)
+}
+
 #[derive(Default)]
 struct MemberRows {
     header: Option<Box<[u8]>>,
@@ -39,13 +80,25 @@ struct MemberRows {
 }
 
 impl Layer {
+    /// Without rows, but with the memory that it had for them, unless it was much too much.
+    pub(super) fn emptied(self) -> Self {
+        let Self { members, looked_up, identifiers, persons, .. } = self;
+        Self {
+            members: members.emptied(),
+            looked_up: looked_up.emptied(),
+            identifiers: identifiers.emptied(),
+            persons: persons.emptied(),
+            ..Self::default()
+        }
+    }
+
     /// Gives the bytes that it takes.
     pub(super) fn put(&mut self, (key, value): Change) -> usize {
         let length = value.as_ref().map_or(0, |value| value.len());
         match key.space() {
             Space::Member { owner, own } => {
                 let mut taken = length;
-                let rows = self.members.entry(*owner).or_insert_with(|| {
+                let rows = self.members.of_mut(owner).entry(*owner).or_insert_with(|| {
                     taken += MEMBER_COST;
                     MemberRows::default()
                 });
@@ -57,11 +110,15 @@ impl Layer {
             }
             Space::LookedUp { generation, key } => {
                 let value = value.expect("what was recorded under an id stays");
-                self.looked_up.insert(key, (generation, value));
+                self.looked_up.of_mut(&key).insert(key, (generation, value));
                 length + LOOKED_UP_COST
             }
             Space::Identifier(key) => {
-                self.identifiers.insert(*key, value);
+                self.identifiers.of_mut(key).insert(*key, value);
+                length + LOOKED_UP_COST
+            }
+            Space::Person(owner) => {
+                self.persons.of_mut(owner).insert(*owner, value.expect("what is personal stays, or is erased"));
                 length + LOOKED_UP_COST
             }
             Space::Other => {
@@ -74,27 +131,36 @@ impl Layer {
     /// Outer `None`: nothing is known of the row here. Inner: it is gone.
     pub(super) fn get(&self, key: &RowKey) -> Option<Option<&[u8]>> {
         match key.space() {
-            Space::Member { owner, own } => self.members.get(owner)?.get(own),
+            Space::Member { owner, own } => self.members.of(owner).get(owner)?.get(own),
             Space::LookedUp { key, .. } => self.looked_up(&key).map(Some),
             Space::Identifier(key) => self.identifier(key),
+            Space::Person(owner) => self.person(owner).map(Some),
             Space::Other => self.others.get(key).map(Option::as_deref),
         }
     }
 
     pub(super) fn header(&self, owner: &Owner) -> Option<&[u8]> {
-        self.members.get(owner)?.header.as_deref()
+        self.members.of(owner).get(owner)?.header.as_deref()
     }
 
     pub(super) fn looked_up(&self, key: &LookedUp) -> Option<&[u8]> {
-        self.looked_up.get(key).map(|(_, value)| &**value)
+        self.looked_up.of(key).get(key).map(|(_, value)| &**value)
     }
 
     pub(super) fn identifier(&self, key: &Hashed) -> Option<Option<&[u8]>> {
-        self.identifiers.get(key).map(Option::as_deref)
+        self.identifiers.of(key).get(key).map(Option::as_deref)
     }
 
     pub(super) fn identifiers(&self) -> impl Iterator<Item = (&Hashed, Option<&[u8]>)> {
         self.identifiers.iter().map(|(key, value)| (key, value.as_deref()))
+    }
+
+    pub(super) fn person(&self, owner: &Owner) -> Option<&[u8]> {
+        self.persons.of(owner).get(owner).map(|person| &**person)
+    }
+
+    pub(super) fn persons(&self) -> impl Iterator<Item = (&Owner, &[u8])> {
+        self.persons.iter().map(|(owner, person)| (owner, &**person))
     }
 
     /// New members from `from` inclusive to `to` exclusive.
@@ -107,7 +173,7 @@ impl Layer {
         if let (Space::Member { owner, own: from }, Space::Member { owner: same, own: to }) = (from.space(), to.space())
             && owner == same
         {
-            return match self.members.get(owner) {
+            return match self.members.of(owner).get(owner) {
                 Some(rows) => Box::new(rows.range(*owner, from, to)),
                 None => Box::new(std::iter::empty()),
             };
@@ -128,7 +194,9 @@ impl Layer {
         looked_up.sort_unstable_by_key(|(key, generation, _)| (key[0], *generation, **key));
         let mut identifiers: Vec<_> = self.identifiers().collect();
         identifiers.sort_unstable_by_key(|(key, _)| **key);
-        Sorted { others: &self.others, identifiers, members, looked_up }
+        let mut persons: Vec<_> = self.persons().collect();
+        persons.sort_unstable_by_key(|(owner, _)| **owner);
+        Sorted { others: &self.others, identifiers, persons, members, looked_up }
     }
 }
 
@@ -149,6 +217,7 @@ fn unpadded(own: &[u8; OWN]) -> &[u8] {
 pub(super) struct Sorted<'a> {
     others: &'a BTreeMap<RowKey, Option<Box<[u8]>>>,
     identifiers: Vec<(&'a Hashed, Option<&'a [u8]>)>,
+    persons: Vec<(&'a Owner, &'a [u8])>,
     members: Vec<(&'a Owner, &'a MemberRows)>,
     looked_up: Vec<(&'a LookedUp, Generation, &'a [u8])>,
 }
@@ -158,9 +227,10 @@ impl<'a> Sorted<'a> {
     pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
         let others = self.others.iter().map(|(key, value)| (*key, value.as_deref()));
         let identifiers = self.identifiers.iter().map(|(key, value)| (RowKey::of_identifier(key), *value));
+        let persons = self.persons.iter().map(|(owner, person)| (RowKey::of_person(owner), Some(*person)));
         let members = self.members.iter().flat_map(|(owner, rows)| rows.all(owner));
         let looked_up = self.looked_up.iter().map(|(key, generation, value)| (RowKey::looked_up(*generation, key), Some(*value)));
-        others.chain(identifiers).chain(members).chain(looked_up)
+        others.chain(identifiers).chain(persons).chain(members).chain(looked_up)
     }
 }
 

@@ -208,8 +208,8 @@ pub struct Options {
     pub overlay_bytes: usize,
     /// Of what the tables keep in memory.
     pub sled_cache_bytes: u64,
-    /// Of members' headers that are kept in memory.
-    pub header_cache_bytes: usize,
+    /// Of members' headers, identifiers and sealed persons that are kept in memory.
+    pub member_cache_bytes: usize,
     /// Compress the journal's files when they are closed.
     pub compress: bool,
     /// Wraps the members' keys.
@@ -219,12 +219,12 @@ pub struct Options {
 /// All but the key.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, header_cache_bytes, compress, operator_key } = self;
+        let Self { segment_bytes, overlay_bytes, sled_cache_bytes, member_cache_bytes, compress, operator_key } = self;
         f.debug_struct("Options")
             .field("segment_bytes", segment_bytes)
             .field("overlay_bytes", overlay_bytes)
             .field("sled_cache_bytes", sled_cache_bytes)
-            .field("header_cache_bytes", header_cache_bytes)
+            .field("member_cache_bytes", member_cache_bytes)
             .field("compress", compress)
             .field("operator_key", &operator_key.map(|_| "not shown"))
             .finish()
@@ -237,7 +237,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             overlay_bytes: 1 << 30,
             sled_cache_bytes: 256 << 20,
-            header_cache_bytes: 2 << 30,
+            member_cache_bytes: 5 << 29,
             compress: true,
             operator_key: None,
         }

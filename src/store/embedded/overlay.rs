@@ -48,6 +48,8 @@ pub(super) struct Overlay {
 pub(super) struct Layers {
     pub(super) upper: Layer,
     pub(super) lower: Arc<Layer>,
+    /// An empty one, with memory to be used again.
+    spare: Layer,
     /// The tables' own row after the upper layer is written.
     applied: Box<[u8]>,
 }
@@ -206,7 +208,9 @@ impl Overlay {
                 // It was told to stop meanwhile. The journal has what the tables lack.
                 Err(StoreError::NoSpace { .. }) => return,
                 Err(error) => {
-                    self.tables.distrust(&error);
+                    if let StoreError::Tables(_) = error {
+                        self.tables.distrust(&error);
+                    }
                     self.progress().failure = Some(error.to_string());
                     self.written.notify_all();
                     return;
@@ -270,7 +274,8 @@ impl Overlay {
             let mut progress = self.progress();
             let mut layers = self.layers.write().expect("nobody panics while holding the layers");
             progress.urgent = false;
-            layers.lower = Arc::new(std::mem::take(&mut layers.upper));
+            let spare = std::mem::take(&mut layers.spare);
+            layers.lower = Arc::new(std::mem::replace(&mut layers.upper, spare));
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
         while let Err(error) = self.tables.write(&rows.sorted(), &applied) {
@@ -285,7 +290,12 @@ impl Overlay {
         // Before readers look behind the lower layer, so that none of them finds a row from before it there.
         rows.headers().for_each(|(owner, header)| self.warm.put_header(*owner, header.into()));
         rows.identifiers().for_each(|(key, row)| self.warm.put_identifier(*key, row));
+        rows.persons().for_each(|(owner, person)| self.warm.put_person(*owner, person.into()));
         self.layers.write().expect("nobody panics while holding the layers").lower = Arc::default();
+        if let Some(written) = Arc::into_inner(rows) {
+            let spare = written.emptied();
+            self.layers.write().expect("nobody panics while holding the layers").spare = spare;
+        }
         let mut progress = self.progress();
         progress.waiting_bytes -= bytes;
         progress.written = published;

@@ -23,7 +23,7 @@ const FRAME: u32 = 128 << 10;
 /// What a file may say of itself.
 const LARGEST_FRAME: u32 = 16 << 20;
 const INDEX_ITEM: usize = 8;
-const LEVEL: i32 = 6;
+const LEVEL: i32 = 3;
 /// Frames that were read last, of all segments of a journal together.
 const CACHED: usize = 32;
 /// Written between two syncs: a long sync would hold up those of the commits.

@@ -34,7 +34,7 @@ impl Engine {
     }
 
     pub(super) fn person(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Sealed<Person>, StoreError> {
-        let row = view.get(&RowKey::person(number, &key.member))?.ok_or(Malformed("a member without a person's row"))?;
+        let row = view.person(number, &key.member)?.ok_or(Malformed("a member without a person's row"))?;
         self.unseal_person(key, &row)
     }
 
@@ -47,7 +47,7 @@ impl Engine {
 
     /// The key slot of a member.
     pub(super) fn slot(&self, view: &View<'_>, number: ProgramNumber, member: &MemberId) -> Result<u32, StoreError> {
-        let row = view.get(&RowKey::person(number, member))?.ok_or(Malformed("a member without a person's row"))?;
+        let row = view.person(number, member)?.ok_or(Malformed("a member without a person's row"))?;
         Ok(sealing::slot_of(&row)?)
     }
 

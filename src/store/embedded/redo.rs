@@ -99,6 +99,11 @@ impl Redo {
         Some(Self { bytes, rows, before })
     }
 
+    /// It only says how far the tables have come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub(super) fn before(&self) -> &[u8] {
         &self.bytes[self.before.clone()]
     }

@@ -131,7 +131,7 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 impl Engine {
     /// `newest`: generation of the index that rows of the journal's last commits are in.
     pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables, newest: Generation) -> Result<Self, StoreError> {
-        let overlay = Arc::new(Overlay::new(tables, newest, options.overlay_bytes, options.header_cache_bytes));
+        let overlay = Arc::new(Overlay::new(tables, newest, options.overlay_bytes, options.member_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
         let start = |name: &str, work: fn(&Overlay)| {
             let shared = overlay.clone();
@@ -266,7 +266,7 @@ impl Engine {
             return Ok(None);
         }
         if entries.iter().any(|entry| entry.touches_person() && !matches!(entry.kind, EntryKind::MemberEnrolled { .. })) {
-            member.person = match view.get(&RowKey::person(number, &key.member))? {
+            member.person = match view.person(number, &key.member)? {
                 Some(row) => Some(self.unseal_person(key, &row)?),
                 None => None,
             };

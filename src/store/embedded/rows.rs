@@ -106,7 +106,11 @@ impl RowKey {
     }
 
     pub(super) fn person(number: ProgramNumber, member: &MemberId) -> Self {
-        Self::new(&[&[PERSON], &number.to_be_bytes(), &member.0])
+        Self::of_person(&owner(number, member))
+    }
+
+    pub(super) fn of_person(owner: &Owner) -> Self {
+        Self::new(&[&[PERSON], owner])
     }
 
     pub(super) fn lot(number: ProgramNumber, member: &MemberId, lot: &LotKey) -> Self {
@@ -228,7 +232,7 @@ impl RowKey {
         match self.space() {
             Space::LookedUp { key, .. } => Some(*key.last_chunk().expect("the hash is its end")),
             Space::Identifier(key) => key.last_chunk().copied(),
-            Space::Member { .. } | Space::Other => None,
+            Space::Member { .. } | Space::Person(_) | Space::Other => None,
         }
     }
 
@@ -245,6 +249,7 @@ impl RowKey {
                 key[1..].copy_from_slice(rest);
                 Space::LookedUp { generation: Generation::from_be_bytes(*generation), key }
             }
+            [PERSON, owner @ ..] if owner.len() == OWNER => Space::Person(owner.first_chunk().expect("it is as long")),
             [IDENTIFIER, key @ ..] if key.len() == HASHED => Space::Identifier(key.first_chunk().expect("it is as long")),
             _ => Space::Other,
         }
@@ -336,6 +341,7 @@ pub(super) enum Space<'a> {
     Member { owner: &'a Owner, own: &'a [u8] },
     LookedUp { generation: Generation, key: LookedUp },
     Identifier(&'a Hashed),
+    Person(&'a Owner),
     Other,
 }
 

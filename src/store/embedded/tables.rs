@@ -4,6 +4,7 @@
 use std::{
     cmp::Ordering,
     fs::{self, File},
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, mpsc},
@@ -111,13 +112,15 @@ impl Tables {
     }
 
     pub(super) fn get(&self, key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
-        let Some((_, leaf)) = self.leaf_of(key)? else { return Ok(None) };
-        for row in leaves::Rows::of(&leaf) {
-            let (found, value) = row?;
-            match found.cmp(key) {
-                Ordering::Less => {}
-                Ordering::Equal => return Ok(Some(value.into())),
-                Ordering::Greater => break,
+        let mut searched = None;
+        // sled looks for the leaf node by node: one that is split in between may be found when its row is in the new leaf behind it already.
+        // That one was there before, so that it is found the second time.
+        while let Some((leaf_key, leaf)) = self.leaf_of(key)?
+            && searched.replace(leaf_key) != Some(leaf_key)
+        {
+            let value = value_in(&leaf, key)?;
+            if value.is_some() {
+                return Ok(value);
             }
         }
         Ok(None)
@@ -168,7 +171,7 @@ impl Tables {
         {
             let mut mark = self.mark();
             if *mark == Mark::Clean {
-                trust::mark_open(&self.folder, &log(&self.folder))?;
+                trust::mark_open(&self.folder, &log(&self.folder)).map_err(refusable)?;
                 *mark = Mark::Open;
             }
         }
@@ -188,7 +191,7 @@ impl Tables {
         let fault = |what: &str| StoreError::Tables(what.to_owned());
         let redo = redo::read(&self.folder.join(REDO))?.ok_or_else(|| fault("the file REDO is gone or damaged"))?;
         let applied = self.applied()?.unwrap_or_default();
-        if *applied == *redo.applied() && *applied == *redo.before() {
+        if redo.is_empty() && *applied == *redo.applied() {
             return Ok(());
         }
         if *applied != *redo.applied() && *applied != *redo.before() {
@@ -249,6 +252,18 @@ impl Tables {
     fn mark(&self) -> MutexGuard<'_, Mark> {
         self.mark.lock().expect("nobody panics while holding the mark")
     }
+}
+
+fn value_in(leaf: &[u8], key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
+    for row in leaves::Rows::of(leaf) {
+        let (found, value) = row?;
+        match found.cmp(key) {
+            Ordering::Less => {}
+            Ordering::Equal => return Ok(Some(value.into())),
+            Ordering::Greater => break,
+        }
+    }
+    Ok(None)
 }
 
 /// Walks along leaves.
@@ -336,6 +351,10 @@ fn leaf_key(key: &[u8]) -> Result<RowKey, StoreError> {
 /// sled's errors, and its panics, as errors of the tables.
 fn contained<T>(doing: &str, work: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
+        // No space: what is on disk is still what was written, and the redo file ends it at the next start.
+        Ok(Err(sled::Error::Io(source))) if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Err(StoreError::Io { action: "writing", path: "the look-up tables".to_owned(), source })
+        }
         Ok(done) => done.map_err(|error| StoreError::Tables(error.to_string())),
         Err(_) => Err(StoreError::Tables(format!("{doing} them panicked"))),
     }

@@ -49,6 +49,23 @@ impl View<'_> {
         Ok(stored)
     }
 
+    /// What is personal of a member, sealed.
+    pub(super) fn person(&self, number: ProgramNumber, member: &MemberId) -> Result<Option<Box<[u8]>>, StoreError> {
+        let owner = rows::owner(number, member);
+        if let Some(person) = self.layers.upper.person(&owner).or_else(|| self.layers.lower.person(&owner)) {
+            return Ok(Some(person.into()));
+        }
+        if let Some(person) = self.warm.person(&owner) {
+            return Ok(Some(person));
+        }
+        let stored = self.tables.get(&RowKey::of_person(&owner))?;
+        // It is not old, for the same reason.
+        if let Some(person) = &stored {
+            self.warm.put_person(owner, person.clone());
+        }
+        Ok(stored)
+    }
+
     /// The row of an identifier that somebody has.
     pub(super) fn identifier(&self, key: &Hashed) -> Result<Option<IdentifierRow>, StoreError> {
         if self.absent.says_absent(key.last_chunk().expect("the hash is its end")) {
@@ -77,7 +94,7 @@ impl View<'_> {
         match key.space() {
             Space::Member { owner, own: [rows::HEADER] } if !self.warm.has_header(owner) => self.warm.put_header(*owner, value.into()),
             Space::Identifier(key) => self.warm.put_identifier(*key, Some(value)),
-            Space::Member { .. } | Space::LookedUp { .. } | Space::Other => {}
+            Space::Member { .. } | Space::LookedUp { .. } | Space::Person(_) | Space::Other => {}
         }
     }
 

@@ -1,19 +1,20 @@
-//! Headers of members and their identifiers, as they are in the tables: both are read with every command, and sled takes many times
-//! longer.
+//! Headers of members, their identifiers and what is personal (sealed), as they are in the tables: the first two are read with every
+//! command, the third when a member is shown, and sled takes many times longer.
 
 use foldhash::fast::RandomState;
 use quick_cache::{Weighter, sync::Cache};
 
 use super::rows::{Hashed, Owner};
 
-/// What a header costs in memory beside its bytes, and an identifier, by measurement of the process.
-const HEADER_COST: usize = 80;
+/// What a row costs in memory beside its bytes, and an identifier with them, by measurement of the process.
+const ROW_COST: usize = 80;
 const IDENTIFIER_COST: usize = 88;
-const USUAL_HEADER: usize = 112;
+const USUAL_ROW: usize = 112;
 
 pub(super) struct Warm {
     headers: Cache<Owner, Box<[u8]>, ByBytes, RandomState>,
     identifiers: Cache<Hashed, IdentifierRow, ByBytes, RandomState>,
+    persons: Cache<Owner, Box<[u8]>, ByBytes, RandomState>,
 }
 
 /// As in the tables.
@@ -24,7 +25,7 @@ struct ByBytes;
 
 impl Weighter<Owner, Box<[u8]>> for ByBytes {
     fn weight(&self, _: &Owner, header: &Box<[u8]>) -> u64 {
-        (HEADER_COST + header.len()) as u64
+        (ROW_COST + header.len()) as u64
     }
 }
 
@@ -34,21 +35,20 @@ impl Weighter<Hashed, IdentifierRow> for ByBytes {
     }
 }
 
+/// For so many bytes of items of about so many bytes each.
+fn cache<K: Eq + std::hash::Hash, V: Clone>(bytes: usize, each: usize) -> Cache<K, V, ByBytes, RandomState>
+where
+    ByBytes: Weighter<K, V>,
+{
+    Cache::with(bytes / each, bytes as u64, ByBytes, RandomState::default(), Default::default())
+}
+
 impl Warm {
     /// `bound`: of bytes.
     pub(super) fn new(bound: usize) -> Self {
-        let (headers, identifiers) = (bound / 3 * 2, bound / 3);
-        let items = headers / (HEADER_COST + USUAL_HEADER);
-        Self {
-            headers: Cache::with(items, headers as u64, ByBytes, RandomState::default(), Default::default()),
-            identifiers: Cache::with(
-                identifiers / IDENTIFIER_COST,
-                identifiers as u64,
-                ByBytes,
-                RandomState::default(),
-                Default::default(),
-            ),
-        }
+        let rows = ROW_COST + USUAL_ROW;
+        // So that of headers and identifiers about as many have room. Persons are read the least.
+        Self { headers: cache(bound / 8 * 5, rows), identifiers: cache(bound / 4, IDENTIFIER_COST), persons: cache(bound / 8, rows) }
     }
 
     pub(super) fn header(&self, owner: &Owner) -> Option<Box<[u8]>> {
@@ -65,6 +65,14 @@ impl Warm {
 
     pub(super) fn identifier(&self, key: &Hashed) -> Option<IdentifierRow> {
         self.identifiers.get(key)
+    }
+
+    pub(super) fn person(&self, owner: &Owner) -> Option<Box<[u8]>> {
+        self.persons.get(owner)
+    }
+
+    pub(super) fn put_person(&self, owner: Owner, person: Box<[u8]>) {
+        self.persons.insert(owner, person);
     }
 
     /// `None`, or a row that is none: it goes.

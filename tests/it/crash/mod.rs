@@ -23,18 +23,21 @@ mod verify;
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use call::{Caller, Outcome};
 use load::{Load, Shared};
 use model::{Model, NOTHING};
-use process::{Knobs, Phase, Server, backup, loyaltyd};
+use process::{Knobs, Phase, ROW_WRITER, Server, TABLES_OPEN, WRITER, backup, never_seen};
 use random::Random;
 use tempfile::TempDir;
 use verify::{Counts, verify};
+
+use crate::support::loyaltyd;
 
 const SHORT: usize = 24;
 /// Of kills over one data folder; then another one is begun, so that a long run does not become slower and slower.
@@ -49,6 +52,10 @@ const SMALL_SEGMENT: u64 = 64 << 10;
 const LOGS: usize = 20;
 /// From so many kills on, a phase that was never hit is a failure.
 const ALL_PHASES: usize = 400;
+/// These ones are aimed at until they are hit, however few kills there are, but not more often than that.
+const SURE: [(Phase, Aim); 4] =
+    [(Phase::Start, Aim::Start), (Phase::Replay, Aim::Replay), (Phase::Rebuild, Aim::Rebuild), (Phase::Serving, Aim::Serving)];
+const TRIES: usize = 20;
 
 /// What a round aims at. What it hits is counted by what the server was seen doing ([`Phase`]).
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +177,9 @@ async fn a_server_that_is_killed_again_and_again_keeps_every_promise() {
     table.print(seed, since);
     let missed: Vec<_> = Phase::ALL.into_iter().filter(|phase| !table.kills.contains_key(phase)).collect();
     assert!(kills < ALL_PHASES || missed.is_empty(), "no kill hit {missed:?}");
+    let surely_missed: Vec<_> = SURE.iter().map(|(phase, _)| phase).filter(|phase| missed.contains(phase)).collect();
+    assert!(surely_missed.is_empty(), "no kill hit {surely_missed:?}");
+    assert!(never_seen().is_empty(), "no server ever had these threads, which are looked for: {:?}", never_seen());
 }
 
 impl Torture {
@@ -198,6 +208,13 @@ impl Torture {
                 checked = self.table.killed();
                 self.verify_whole().await;
                 eprintln!("{checked} kills");
+            }
+        }
+        for (phase, aim) in SURE {
+            for _ in 0..TRIES {
+                if !self.table.kills.contains_key(&phase) {
+                    self.round(aim).await;
+                }
             }
         }
         self.verify_whole().await;
@@ -251,15 +268,15 @@ impl Torture {
     async fn round(&mut self, aim: Aim) {
         match aim {
             Aim::Start => self.at_start(Duration::from_millis(15), |_| Some(())),
-            Aim::TablesOpen => self.at_start(Duration::from_millis(2), |server| server.has_thread("tables-open").then_some(())),
-            Aim::Replay => self.at_start(Duration::from_millis(12), |server| server.has_thread("row-writer").then_some(())),
+            Aim::TablesOpen => self.at_start(Duration::from_millis(2), |server| server.has_thread(TABLES_OPEN).then_some(())),
+            Aim::Replay => self.at_start(Duration::from_millis(12), |server| server.has_thread(ROW_WRITER).then_some(())),
             Aim::Rebuild => {
                 // As after tables that were found broken.
                 match fs::remove_dir_all(self.data().join("tables")) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("the tables cannot be removed: {error}"),
                     Ok(()) | Err(_) => {}
                 }
-                self.at_start(Duration::from_millis(60), |server| server.has_thread("row-writer").then_some(()));
+                self.at_start(Duration::from_millis(60), |server| server.has_thread(ROW_WRITER).then_some(()));
             }
             Aim::Check => self.kill_check(),
             Aim::Serving
@@ -342,7 +359,7 @@ impl Torture {
             }
             Aim::WritingOut => {
                 server.terminate();
-                self.look(&server, |server| !server.has_thread("writer"));
+                self.look(&server, |server| !server.has_thread(WRITER));
                 self.sleep(shortly * 4);
             }
             Aim::Stop => {
@@ -365,14 +382,38 @@ impl Torture {
     }
 
     fn kill_check(&mut self) {
-        let mut check = loyaltyd().arg("check").arg("--data").arg(self.data()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let check = check.as_mut().expect("a check starts");
-        self.sleep(Duration::from_millis(150));
-        if check.try_wait().expect("a child can be asked").is_none() {
-            check.kill().expect("a child can be killed");
-            *self.table.kills.entry(Phase::Check).or_default() += 1;
+        for (phase, words) in [(Phase::Check, &["check", "--data"][..]), (Phase::Repair, &["check", "--repair", "--data"])] {
+            let mut check = loyaltyd();
+            check.args(words).arg(self.data());
+            if self.kill_within(&mut check, Duration::from_millis(150)) {
+                self.count(Some(phase));
+            }
         }
-        check.wait().expect("a child ends");
+    }
+
+    /// What is left either is no data folder or all of it; then it gives way to the next one.
+    fn kill_restore(&mut self) {
+        let target = self.data();
+        if self.kill_within(&mut restore(&self.backup(), &target), Duration::from_millis(60)) {
+            self.count(Some(Phase::Restore));
+        }
+        if target.join("journal").exists() {
+            check(&target);
+        } else {
+            let refused = loyaltyd().arg("check").arg("--data").arg(&target).output().expect("the binary starts");
+            assert!(!refused.status.success(), "half a restore passes as a data folder");
+        }
+        if target.exists() {
+            fs::remove_dir_all(&target).expect("half a restore is removed");
+        }
+    }
+
+    /// Runs something, and kills it if it has not ended after a time up to this. Whether it was killed.
+    fn kill_within(&mut self, command: &mut Command, up_to: Duration) -> bool {
+        let mut process = Guard(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts"));
+        self.sleep(up_to);
+        process.0.kill().expect("a child can be killed");
+        process.0.wait().expect("a child ends").signal() == Some(9)
     }
 
     fn backup(&self) -> PathBuf {
@@ -393,9 +434,10 @@ impl Torture {
         check(&self.data());
         let old = self.data();
         self.restores += 1;
-        let mut restore = loyaltyd();
-        restore.arg("restore").arg("--from").arg(self.backup()).arg("--to").arg(self.data());
-        run(restore);
+        for _ in 0..2 {
+            self.kill_restore();
+        }
+        run(restore(&self.backup(), &self.data()));
         fs::remove_dir_all(old).expect("the old folder is not needed any more");
         let mut server = self.spawn(1 << 29);
         let caller = Caller::connect(&server.serving()).await;
@@ -410,11 +452,28 @@ impl Torture {
     }
 }
 
+/// Ends with whoever started it, also when that panics.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // A second time does no harm.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn run(mut command: Command) -> String {
     let output = command.output().expect("the binary starts");
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed: {failed}\n{said}");
     said.into_owned()
+}
+
+fn restore(from: &Path, to: &Path) -> Command {
+    let mut restore = loyaltyd();
+    restore.arg("restore").arg("--from").arg(from).arg("--to").arg(to);
+    restore
 }
 
 fn check(data: &Path) {

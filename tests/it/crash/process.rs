@@ -2,20 +2,36 @@
 //! from outside (its log, its threads, its files), and killed without having gone on.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::{self, loyaltyd};
+
 /// No step of a server's life takes longer here, not even to make all tables again in a debug build on a busy machine, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The thread that writes rows to the tables.
-const ROW_WRITER: &str = "row-writer";
+/// Threads by which is told what a server is doing.
+pub const TABLES_OPEN: &str = "tables-open";
+pub const ROW_WRITER: &str = "row-writer";
+pub const WRITER: &str = "writer";
+const SEGMENT_MAKER: &str = "segment-maker";
+
+/// Those that were seen in any server's life so far.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// What no server was ever seen to have, though it is looked for: it may have another name now, and then a phase is told wrongly.
+pub fn never_seen() -> Vec<&'static str> {
+    let seen = SEEN.lock().expect("nobody panics with it");
+    [TABLES_OPEN, ROW_WRITER, WRITER, SEGMENT_MAKER].into_iter().filter(|name| !seen.contains(*name)).collect()
+}
 
 /// What a server was doing when it was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +62,14 @@ pub enum Phase {
     WritingOut,
     /// Of `loyaltyd check`.
     Check,
+    /// Of `loyaltyd check --repair`.
+    Repair,
+    /// Of `loyaltyd restore`.
+    Restore,
 }
 
 impl Phase {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Start,
         Self::TablesOpen,
         Self::Replay,
@@ -63,6 +83,8 @@ impl Phase {
         Self::Drain,
         Self::WritingOut,
         Self::Check,
+        Self::Repair,
+        Self::Restore,
     ];
 }
 
@@ -84,16 +106,6 @@ pub struct Server {
     backup: Option<Child>,
 }
 
-/// The binary, with no settings but those that are given here.
-pub fn loyaltyd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null());
-    command
-}
-
 pub fn backup(address: &str, to: &Path) -> Command {
     let mut command = loyaltyd();
     command.args(["backup", "--server", address, "--to"]).arg(to);
@@ -107,14 +119,7 @@ fn state(stat: &str) -> Option<(String, char)> {
 }
 
 fn wait(child: &mut Child, what: &str) -> ExitStatus {
-    let since = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("a child can be asked") {
-            return status;
-        }
-        assert!(since.elapsed() < PATIENCE, "{what} does not end");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    support::wait(child, PATIENCE).unwrap_or_else(|| panic!("{what} does not end"))
 }
 
 impl Server {
@@ -225,18 +230,18 @@ impl Server {
         let threads = self.threads();
         let has = |name: &str| threads.iter().any(|(thread, _)| thread == name);
         if said.contains(": stopping") {
-            return if has("writer") { Phase::Drain } else { Phase::WritingOut };
+            return if has(WRITER) { Phase::Drain } else { Phase::WritingOut };
         }
         if said.contains(": serving") {
             return match self.newest_segment() {
                 Some((_, false)) => Phase::SegmentChange,
-                _ if has("segment-maker") => Phase::SegmentMade,
+                _ if has(SEGMENT_MAKER) => Phase::SegmentMade,
                 _ if self.is_compressing() => Phase::Compression,
                 _ if writing => Phase::RowWriting,
                 Some((_, true)) | None => Phase::Serving,
             };
         }
-        match (has("tables-open"), has(ROW_WRITER)) {
+        match (has(TABLES_OPEN), has(ROW_WRITER)) {
             (true, _) => Phase::TablesOpen,
             (false, true) if self.from_nothing || said.contains("made again from the journal") => Phase::Rebuild,
             (false, true) => Phase::Replay,
@@ -248,7 +253,9 @@ impl Server {
     pub fn threads(&self) -> Vec<(String, char)> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return Vec::new() };
         let stat = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
-        stat.filter_map(|stat| state(&stat)).collect()
+        let threads: Vec<(String, char)> = stat.filter_map(|stat| state(&stat)).collect();
+        SEEN.lock().expect("nobody panics with it").extend(threads.iter().map(|(name, _)| name.clone()));
+        threads
     }
 
     pub fn has_thread(&self, name: &str) -> bool {

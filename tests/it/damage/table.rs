@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::power::dice::Dice;
+use crate::{backup::is_compressed, power::dice::Dice};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -12,11 +12,23 @@ pub enum State {
     Killed,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// One byte is another one.
+    Flip,
+    /// A block is zeros, as when a write was lost.
+    Block,
+    /// The end is gone.
+    Cut,
+    Delete,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Lock,
     LastSegment,
     ClosedSegment,
+    CompressedSegment,
     Keys,
     Sled,
     Redo,
@@ -40,26 +52,32 @@ pub enum Outcome {
     EndGone,
 }
 
-pub fn expected(kind: Kind, state: State) -> &'static [Outcome] {
-    match (kind, state) {
-        (Kind::Lock | Kind::Redo | Kind::Checkpoint, _) => &[Outcome::Healed],
-        (Kind::Sled, _) => &[Outcome::Healed, Outcome::HealedAtNextStart],
-        (Kind::LastSegment, State::Stopped) => &[Outcome::Healed, Outcome::Refused],
-        (Kind::LastSegment, State::Killed) => &[Outcome::Healed, Outcome::Refused, Outcome::EndGone],
+pub fn expected(kind: Kind, damage: Damage, state: State) -> &'static [Outcome] {
+    match (kind, damage, state) {
+        (Kind::Lock | Kind::Redo | Kind::Checkpoint, _, _) => &[Outcome::Healed],
+        (Kind::Sled, _, _) => &[Outcome::Healed, Outcome::HealedAtNextStart],
+        (Kind::LastSegment, _, State::Stopped) => &[Outcome::Healed, Outcome::Refused],
+        (Kind::LastSegment, _, State::Killed) => &[Outcome::Healed, Outcome::Refused, Outcome::EndGone],
+        (Kind::ClosedSegment | Kind::CompressedSegment | Kind::Keys, Damage::Delete, _) => &[Outcome::Refused],
         // What lies behind its last record is read by nobody.
-        (Kind::ClosedSegment, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused, Outcome::FoundByCheck],
-        (Kind::Keys, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused],
+        (Kind::ClosedSegment | Kind::CompressedSegment, Damage::Flip | Damage::Block | Damage::Cut, _) => {
+            &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused, Outcome::FoundByCheck]
+        }
+        (Kind::Keys, Damage::Flip | Damage::Block | Damage::Cut, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused],
     }
 }
 
-/// One file of each kind, and three of the closed segments.
-pub fn kinds(paths: &[PathBuf], dice: &mut Dice) -> Vec<(PathBuf, Kind)> {
+/// One file of each kind, and of the closed segments, compressed and not, two each.
+pub fn kinds(folder: &Path, paths: &[PathBuf], dice: &mut Dice) -> Vec<(PathBuf, Kind)> {
     let mut segments: Vec<&PathBuf> = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect();
     segments.sort();
     let last = segments.pop().expect("there is a segment");
-    let mut kinds = vec![(last.clone(), Kind::LastSegment), (segments[0].clone(), Kind::ClosedSegment)];
-    for _ in 0..2 {
-        kinds.push((segments[dice.below(segments.len() as u64) as usize].clone(), Kind::ClosedSegment));
+    let mut kinds = vec![(last.clone(), Kind::LastSegment)];
+    let (compressed, plain): (Vec<&PathBuf>, Vec<&PathBuf>) = segments.into_iter().partition(|path| is_compressed(&folder.join(path)));
+    for (segments, kind) in [(compressed, Kind::CompressedSegment), (plain, Kind::ClosedSegment)] {
+        assert!(segments.len() > 1, "there are {} of {kind:?}", segments.len());
+        kinds.push((segments[0].clone(), kind));
+        kinds.push((segments[1 + dice.below(segments.len() as u64 - 1) as usize].clone(), kind));
     }
     for path in paths {
         let kind = match path.to_str().expect("paths are text") {

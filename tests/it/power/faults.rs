@@ -21,7 +21,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{
     dice::Dice,
     disk::Left,
-    mount::{Drive, Fault, Mounted, Operation, Plan, can_mount},
+    mount::{Drive, Fault, Mounted, Operation, Plan, can_mount, untested},
     server::{self, RULE_BOOK, Server},
     store_cuts::{Story, Told, is_long, live, options, patiently, recover, seed},
     till::Tills,
@@ -276,8 +276,7 @@ impl Drop for Tmpfs {
 #[test]
 fn a_full_tmpfs_refuses_writes_until_there_is_space() {
     let Some(tmpfs) = Tmpfs::new("24m") else {
-        eprintln!("\n!!! NOT TESTED: {FULL}, on a tmpfs, which cannot be mounted here\n");
-        return;
+        return untested(&format!("{FULL}, on a tmpfs, which cannot be mounted here"));
     };
     let seed = seed();
     println!("LOYALTYD_TEST_SEED={seed}");
@@ -326,7 +325,11 @@ async fn a_server_whose_fsync_fails_ends_with_a_reason_and_keeps_its_promises() 
         tills.verify(&channel, &mut dice).await;
         let fault = Fault { operation: Operation::Sync, path, skip: dice.below(5), times: 1, error: EIO };
         mounted.drive().plan.faults = vec![fault];
-        tills.work(&channel, &mut dice, &Arc::new(AtomicBool::new(false))).await;
+        let never = Arc::new(AtomicBool::new(false));
+        let work = tills.work(&channel, &mut dice, &never);
+        tokio::time::timeout(server::PATIENCE, work)
+            .await
+            .unwrap_or_else(|_| panic!("clients still find it after {path} failed:\n{}", server.said()));
         let (status, said) = tokio::task::block_in_place(|| server.ended());
         assert!(!status.success(), "{said}");
         assert!(said.contains("the process ends, what was acknowledged is on disk") && said.contains(path), "{said}");
@@ -339,6 +342,18 @@ async fn a_server_whose_fsync_fails_ends_with_a_reason_and_keeps_its_promises() 
     drop(channel);
     server.stop();
     server::check(&mounted.data());
+}
+
+/// What is waited for, with a limit: what does not come is a failure that shows what the server says.
+async fn until(what: &str, server: &Server, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(server::PATIENCE, waited)
+        .await
+        .unwrap_or_else(|_| panic!("not so in time: {what}; the server:\n{}", server.said()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,9 +372,7 @@ async fn a_server_on_a_full_disk_refuses_changes_answers_reads_and_goes_on() {
     let channel = server.connect().await.unwrap_or_else(|| panic!("it does not start:\n{}", server.said()));
     let stop = Arc::new(AtomicBool::new(false));
     let full_for = async {
-        while tills.answered() < 60 {
-            tokio::task::yield_now().await;
-        }
+        until("changes are taken", &server, || tills.answered() >= 60).await;
         // Too little is left for the tables to begin with more rows, enough for those that are just being written; and the journal has
         // no room at all.
         let used = mounted.drive().disk.used();
@@ -368,22 +381,20 @@ async fn a_server_on_a_full_disk_refuses_changes_answers_reads_and_goes_on() {
             Fault { operation: Operation::Write, path: "data/journal/", skip: 0, times: u64::MAX, error: ENOSPC },
             Fault { operation: Operation::Allocate, path: "", skip: 0, times: u64::MAX, error: ENOSPC },
         ];
-        while tills.refusals.lock().unwrap().get("DISK_FULL").copied().unwrap_or(0) < 50 {
-            tokio::task::yield_now().await;
-        }
+        let refusals = || tills.refusals.lock().unwrap().get("DISK_FULL").copied().unwrap_or(0);
+        until("changes are refused for want of space", &server, || refusals() >= 50).await;
         let health = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap().into_inner();
         assert_eq!(health.status(), ServingStatus::Serving);
         tills.look_on(&channel).await;
         mounted.drive().plan = Plan::default();
         let answered = tills.answered();
-        while tills.answered() < answered + 60 {
-            tokio::task::yield_now().await;
-        }
+        until("changes are taken again", &server, || tills.answered() >= answered + 60).await;
         stop.store(true, Ordering::Relaxed);
     };
     let mut load = dice.clone();
     let both = async { tokio::join!(full_for, tills.work(&channel, &mut load, &stop)) };
-    tokio::time::timeout(PATIENCE * 6, both).await.expect("changes are refused while the disk is full, and taken afterwards");
+    let limit = server::PATIENCE * 4;
+    tokio::time::timeout(limit, both).await.unwrap_or_else(|_| panic!("clients wait for ever:\n{}", server.said()));
     assert!(server.is_running());
     tills.verify(&channel, &mut dice).await;
     let said = server.said();

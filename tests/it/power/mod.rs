@@ -1,5 +1,6 @@
 //! Cuts of power and faults of the disk, on a file system of the tests' own: what was acknowledged is there afterwards.
 
+mod backup_cuts;
 pub mod dice;
 mod disk;
 mod faults;

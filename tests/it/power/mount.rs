@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     ffi::OsStr,
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime},
@@ -493,15 +493,25 @@ impl Drop for Mounted {
     }
 }
 
+/// Says what is not tested, also when the output of tests that pass is not shown. A failure where `LOYALTYD_TEST_REQUIRE_FUSE` is set.
+pub fn untested(what: &str) {
+    assert!(
+        std::env::var_os("LOYALTYD_TEST_REQUIRE_FUSE").is_none(),
+        "LOYALTYD_TEST_REQUIRE_FUSE is set, and this cannot be tested: {what}"
+    );
+    // Not by a macro: what those print is captured.
+    let _ = io::stderr().write_all(format!("\n!!! NOT TESTED: {what}\n").as_bytes());
+}
+
 /// Whether this machine lets a process mount a file system of its own; if not, says loudly what is not tested.
-pub fn can_mount(untested: &str) -> bool {
+pub fn can_mount(what: &str) -> bool {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     let answer = ANSWER.get_or_init(|| {
         let mounted = Mounted::try_new(Drive::default()).map_err(|error| error.to_string())?;
         std::fs::write(mounted.path().join("probe"), b"x").map_err(|error| error.to_string())
     });
     if let Err(error) = answer {
-        eprintln!("\n!!! NOT TESTED: {untested}. No file system can be mounted here (/dev/fuse, as root or with fusermount3): {error}\n");
+        untested(&format!("{what}. No file system can be mounted here (/dev/fuse, as root or with fusermount3): {error}"));
     }
     answer.is_ok()
 }

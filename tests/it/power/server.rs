@@ -10,8 +10,10 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-/// No start takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{self, loyaltyd};
+
+/// No start and no end takes longer, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One point for each whole 10,000 dong, no tiers, nothing lapses: what a member has is easily added up.
 pub const RULE_BOOK: &str = r#"
@@ -31,16 +33,6 @@ pub struct Server {
     process: Child,
     said: Arc<Mutex<String>>,
     lines: mpsc::Receiver<String>,
-}
-
-/// The binary, with no settings but those that are given here.
-pub fn loyaltyd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
-        command.env_remove(name);
-    }
-    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
-    command
 }
 
 impl Server {
@@ -102,13 +94,17 @@ impl Server {
     pub fn terminated(mut self) -> (ExitStatus, String) {
         let told = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().expect("kill runs");
         assert!(told.success());
-        let status = self.process.wait().expect("a child ends");
-        (status, self.whole_log())
+        self.end()
     }
 
     /// It ends by itself, which is waited for.
     pub fn ended(mut self) -> (ExitStatus, String) {
-        let status = self.process.wait().expect("a child ends");
+        self.end()
+    }
+
+    fn end(&mut self) -> (ExitStatus, String) {
+        let status = support::wait(&mut self.process, PATIENCE);
+        let status = status.unwrap_or_else(|| panic!("the server does not end:\n{}", self.said()));
         (status, self.whole_log())
     }
 

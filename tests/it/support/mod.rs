@@ -4,9 +4,11 @@ mod build;
 pub mod histories;
 
 use std::{
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, ToSpan};
@@ -18,6 +20,7 @@ use loyaltyd::{
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
     },
     ledger::{Clock, ManualClock},
+    store::embedded::Options,
 };
 use tempfile::TempDir;
 use tonic::{
@@ -30,6 +33,14 @@ pub use build::*;
 
 /// The programme that the rule book of [`build::rule_book`] makes.
 pub const PROGRAM: &str = "vietnam";
+
+/// A store begins with two segments full of zeros: the usual ones take longer to write than most tests take.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The usual ones but for that.
+pub fn options() -> Options {
+    Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }
+}
 
 pub struct TestServer {
     server: RunningServer,
@@ -123,6 +134,32 @@ impl TestServer {
     }
 }
 
+/// The binary, with no settings but those that are given here. It is killed when the thread that starts it ends, so that nothing lives on
+/// if the tests are killed: only for tests that start it on their own thread, not on one of a pool, which may end before.
+pub fn loyaltyd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loyaltyd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
+        command.env_remove(name);
+    }
+    let ends_with_its_parent = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
+    // SAFETY: all it does between fork and exec is one system call.
+    unsafe { command.pre_exec(ends_with_its_parent) };
+    command.env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    command
+}
+
+/// A child that ends by itself, but not later than this. `None`: it did not.
+pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let since = Instant::now();
+    while since.elapsed() < patience {
+        if let Some(status) = child.try_wait().expect("a child can be asked") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
 /// All files in a folder and those in it.
 pub fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for item in std::fs::read_dir(folder).expect("a folder is listed") {
@@ -138,8 +175,9 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         compress: true,
+        admin_from_anywhere: false,
         drain: Duration::from_secs(5),
-        limits: Limits::default(),
+        limits: Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() },
     }
 }
 
