@@ -9,7 +9,7 @@ use loyaltyd::{
     domain::{Command, Identifier, IdentifierKind, Sealed},
     store::{
         MemberDemand, Read, Store, StoreError,
-        embedded::{EmbeddedStore, Options, check},
+        embedded::{EmbeddedStore, Options, check, repair},
     },
 };
 use tempfile::TempDir;
@@ -361,6 +361,9 @@ fn a_missing_newest_segment_is_noticed_when_the_tables_are_behind() {
                 assert!(message.contains(part), "{compress}: {part}: {message}");
             }
         }
+        // A repair would hide it.
+        assert!(repair(folder.path(), false, &options(), |_| {}).is_err_and(|why| why.to_string().contains("was closed")));
+        assert!(folder.path().join("tables").exists());
         fs::write(&newest, bytes).expect("the segment is written");
         world.check(&EmbeddedStore::open(folder.path(), small()).expect("the store opens"));
         // On purpose, and from then on it goes on there.

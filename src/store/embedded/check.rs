@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use super::{
     BackupPlace, EmbeddedStore, Engine, JOURNAL, Options, Parts,
     decode::{self, Malformed},
-    journal::segment_paths,
+    journal::{Journal, segment_paths},
     lost_keys::{self, Accepted},
     marker, replay,
     rows::{self, Generation, Index, RowKey},
     segment::io_error,
-    tables::Tables,
+    tables::{self, Tables},
     verify::Opened,
 };
 use crate::{
@@ -158,6 +158,10 @@ pub fn repair(folder: &Path, accept_erased: bool, options: &Options, accepted: i
         let _lock = super::lock(folder)?;
         // Those that are moved aside stay; the service's and those of the check are made.
         room_for_tables(folder, 2)?;
+        if tables::exist(&folder.join(replay::TABLES)) {
+            // Without them nobody would notice that the journal's end is missing.
+            Arc::new(Journal::open_to_read(&folder.join(JOURNAL))?).appender(options.segment_bytes)?.reopen_last(true)?;
+        }
         // First of all: they may hold rows that were found with a lost key.
         replay::set_tables_aside(folder, "that was asked for")?;
         if accept_erased {

@@ -200,8 +200,12 @@ impl Engine {
         for identifier in person.open().into_iter().flat_map(|person| &person.identifiers) {
             changes.push((RowKey::of_identifier(&rows::hashed(number, &self.index.identifier(&key.program, identifier))), None));
         }
-        // What waits is written now: a disk that is full is found while nothing has changed.
+        // What waits is written now, and space looked for: a disk that is full is found while nothing has changed.
         self.flush()?;
+        let tables = self.overlay.tables();
+        if !tables.has_space_for(0) {
+            return Err(tables.no_space());
+        }
         let (seq, hash) = (writer.appender.last_seq(), writer.appender.last_hash());
         // From here on readers may have seen it, and a start from the journal would not know of it: an error is the end.
         writer.failed = true;

@@ -26,6 +26,7 @@ use super::{
     store_cuts::{Story, Told, is_long, live, options, patiently, recover, seed},
     till::Tills,
 };
+use crate::support::histories::{World, adjustment, key};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -141,6 +142,33 @@ fn go_on(story: &mut Story, store: &dyn Store, dice: &mut Dice) {
             Err(error) => panic!("there is space again: {error}"),
         }
     }
+}
+
+/// A wiped key is either there or gone when it is said so, and nothing follows what is neither.
+#[test]
+fn a_key_that_cannot_be_wiped_ends_the_store_unless_nothing_has_changed() {
+    if !can_mount(FAILS) {
+        return;
+    }
+    let mounted = Mounted::new(Drive::default());
+    let mut world = World::new();
+    let store = patiently(|| EmbeddedStore::open(&mounted.data(), options())).expect("the store opens");
+    world.enroll(&store, 1);
+    world.enroll(&store, 2);
+    {
+        let drive = &mut *mounted.drive();
+        drive.plan.quota = Some(drive.disk.used());
+    }
+    assert!(matches!(store.wipe_key(&key(1)), Err(StoreError::NoSpace { .. })));
+    world.check(&store);
+    mounted.drive().plan.quota = None;
+    world.enroll(&store, 3);
+    assert!(patiently(|| store.wipe_key(&key(3))).expect("there is space again"));
+    mounted.drive().plan.faults.push(Fault { operation: Operation::Write, path: "data/keys", skip: 0, times: 1, error: EIO });
+    assert!(matches!(store.wipe_key(&key(1)), Err(StoreError::Io { .. })));
+    assert!(matches!(store.wipe_key(&key(1)), Err(StoreError::Damaged(_))));
+    world.decide(2, &adjustment(1)).expect("an adjustment");
+    assert!(matches!(store.begin(&[]).expect("a unit of work begins").commit(world.take()), Err(StoreError::Damaged(_))));
 }
 
 #[test]
