@@ -97,6 +97,14 @@ pub fn kinds(folder: &Path, paths: &[PathBuf], dice: &mut Dice) -> Vec<(PathBuf,
 }
 
 impl Kind {
+    /// From the journal, or from nothing.
+    pub fn is_made_again(self) -> bool {
+        match self {
+            Self::Lock | Self::Sled | Self::Redo | Self::Checkpoint => true,
+            Self::LastSegment | Self::ClosedSegment | Self::CompressedSegment | Self::Keys => false,
+        }
+    }
+
     /// Where to change a byte: most of all in what is in use.
     pub fn place(self, end: u64, dice: &mut Dice) -> u64 {
         // The beginnings of files are headers.
