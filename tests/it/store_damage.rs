@@ -328,53 +328,62 @@ fn a_missing_newest_segment_refuses() {
 /// A killed process leaves tables that are far behind: they do not know the commits of a segment that is lost.
 #[test]
 fn a_missing_newest_segment_is_noticed_when_the_tables_are_behind() {
-    for compress in [false, true] {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let small = || Options { segment_bytes: 2 << 10, compress: false, ..Options::default() };
-        let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
-        let mut world = World::new();
-        world.enroll(&store, 1);
-        store.flush().expect("rows are written out");
-        drop(store);
-        let behind = tempfile::tempdir().expect("a temporary folder");
-        copy(&folder.path().join("tables"), behind.path());
-        let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
-        for step in 0..40 {
-            world.decide(1, &purchase(step, 300, None)).expect("a purchase");
-            world.commit(&store);
-        }
-        if compress {
-            store.compress_closed();
-        }
-        drop(store);
-        forget_tables(folder.path());
-        copy(behind.path(), &folder.path().join("tables"));
-        let newest = segments(folder.path()).pop().expect("a segment");
-        let bytes = fs::read(&newest).expect("the segment is read");
-        fs::remove_file(&newest).expect("the segment is removed");
-        for options in [small(), options()] {
-            let message = match EmbeddedStore::open(folder.path(), options) {
-                Err(StoreError::Damaged(message)) => message,
-                other => panic!("{compress}: {:?}", other.err()),
-            };
-            for part in ["its end is missing", "was closed", "`tables`", "backup"] {
-                assert!(message.contains(part), "{compress}: {part}: {message}");
-            }
-        }
-        // A repair would hide it.
-        assert!(repair(folder.path(), false, &options(), |_| {}).is_err_and(|why| why.to_string().contains("was closed")));
-        assert!(folder.path().join("tables").exists());
-        fs::write(&newest, bytes).expect("the segment is written");
-        world.check(&EmbeddedStore::open(folder.path(), small()).expect("the store opens"));
-        // On purpose, and from then on it goes on there.
-        fs::remove_file(&newest).expect("the segment is removed");
-        forget_tables(folder.path());
-        for _ in 0..2 {
-            let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
-            let entries = store.entries(&key(1), 1, u64::MAX).expect("entries are read");
-            assert!(entries.len() > 1 && entries.len() < world.entries[&member_id(1)].len());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let small = || Options { segment_bytes: 2 << 10, compress: false, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+    let mut world = World::new();
+    world.enroll(&store, 1);
+    store.flush().expect("rows are written out");
+    drop(store);
+    let behind = tempfile::tempdir().expect("a temporary folder");
+    copy(&folder.path().join("tables"), behind.path());
+    let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+    for step in 0..40 {
+        world.decide(1, &purchase(step, 300, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    store.compress_closed();
+    drop(store);
+    forget_tables(folder.path());
+    copy(behind.path(), &folder.path().join("tables"));
+    let newest = segments(folder.path()).pop().expect("a segment");
+    let bytes = fs::read(&newest).expect("the segment is read");
+    fs::remove_file(&newest).expect("the segment is removed");
+    for options in [small(), options()] {
+        let message = match EmbeddedStore::open(folder.path(), options) {
+            Err(StoreError::Damaged(message)) => message,
+            other => panic!("{:?}", other.err()),
+        };
+        for part in ["its end is missing", "was closed", "`tables`", "backup"] {
+            assert!(message.contains(part), "{part}: {message}");
         }
     }
+    // A repair would hide it.
+    assert!(repair(folder.path(), false, &options(), |_| {}).is_err_and(|why| why.to_string().contains("was closed")));
+    assert!(folder.path().join("tables").exists());
+    fs::write(&newest, bytes).expect("the segment is written");
+    world.check(&EmbeddedStore::open(folder.path(), small()).expect("the store opens"));
+    // On purpose, and from then on it goes on there.
+    fs::remove_file(&newest).expect("the segment is removed");
+    forget_tables(folder.path());
+    for _ in 0..2 {
+        let store = EmbeddedStore::open(folder.path(), small()).expect("the store opens");
+        let entries = store.entries(&key(1), 1, u64::MAX).expect("entries are read");
+        assert!(entries.len() > 1 && entries.len() < world.entries[&member_id(1)].len());
+    }
+}
+
+/// A restore leaves the last segment without room behind its end, and segments may be smaller than they were.
+#[test]
+fn a_last_segment_that_ends_with_its_last_record_is_no_missing_end() {
+    let (folder, world) = filled();
+    forget_tables(folder.path());
+    let last = segments(folder.path()).pop().expect("a segment");
+    let length = end(&fs::read(&last).expect("the segment is read")) as u64;
+    fs::File::options().write(true).open(&last).and_then(|file| file.set_len(length)).expect("the segment is cut");
+    let small = Options { segment_bytes: 512, ..Options::default() };
+    world.check(&EmbeddedStore::open(folder.path(), small).expect("the store opens"));
+    world.check(&open(folder.path()));
 }
 
 /// Overwrites values of rows in the look-up tables, which nobody has open.

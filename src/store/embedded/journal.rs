@@ -26,8 +26,6 @@ const EXTENSION: &str = "seg";
 /// A segment that is being made; it becomes one when it is renamed.
 pub(super) const UNFINISHED: &str = "new";
 const SPARE: &str = "spare.new";
-/// Sizes of segments that anybody chooses are multiples of this.
-const LEAST_SIZE_STEP: u64 = 512;
 
 /// Where some bytes lie in the journal, and their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,12 +334,12 @@ impl Appender {
         ))
     }
 
-    /// Goes on with the last segment, if it is the last one. With tables, one that was closed says that newer ones are missing. Without
-    /// them, whatever was behind it was given up, and it is made as one that is written to.
+    /// Goes on with the last segment, if it is the last one. With tables, one that was compressed says that newer ones are missing: only
+    /// closed ones are. (That one was cut to its end says nothing: a restore leaves it so, and segments may have been smaller.) Without
+    /// tables, whatever was behind it was given up, and it is made as one that is written to.
     pub(super) fn reopen_last(&mut self, has_tables: bool) -> Result<(), StoreError> {
-        let length = self.segment.length()?;
         if has_tables {
-            return match self.segment.packed.is_some() || self.is_cut_to_its_end(length) {
+            return match self.segment.packed.is_some() {
                 true => Err(self.end_is_missing("the segment that it is in was closed, and newer ones were there")),
                 false => Ok(()),
             };
@@ -349,7 +347,6 @@ impl Appender {
         if self.segment.packed.is_some() {
             self.segment = self.journal.replace(unpack(&self.segment, self.offset, &self.journal.frames)?);
         }
-        // Before there are tables: with them it would look like one that was closed.
         self.make_room()
     }
 
@@ -357,13 +354,6 @@ impl Appender {
         let path = &self.segment.path;
         allocate(&self.segment.file, path, self.segment.length()?.max(self.segment_bytes))?;
         sync(&self.segment.file, path)
-    }
-
-    /// As closing leaves it. One that is exactly full, perhaps of one large record, looks the same without having been closed, if segments
-    /// were smaller when it was made: what may be that is not taken for closed.
-    fn is_cut_to_its_end(&self, length: u64) -> bool {
-        let has_several = self.next_seq > self.segment.header.first_seq + 1;
-        length == self.offset && length < self.segment_bytes && has_several && !length.is_multiple_of(LEAST_SIZE_STEP)
     }
 
     /// Makes sure of the last record, before anything else knows of it. It may come from the kernel's memory alone: if a sync failed, which

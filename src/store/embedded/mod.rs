@@ -51,7 +51,7 @@
 //! stopped, or was damaged: it is overwritten with zeros, unless the tables know its commit, and its bytes are kept beside the segment in
 //! `<segment>.seg.cut-<offset>` (and `-2`, `-3`, ... if there is one already). Anything else that cannot be read is damage: the store does
 //! not open and names the file and the byte. Nor does it open when the tables know a commit behind the journal's end, or when there are
-//! tables and the last segment is one that was closed (compressed, or cut to its end), because a newer one is missing: to go back to an
+//! tables and the last segment is compressed, as only closed ones are, because a newer one is missing: to go back to an
 //! older journal on purpose, `tables/` is removed. Start reads the segments that the tables lack and the last one; `check` reads all.
 //!
 //! ## Compressed segments
