@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
 
 use super::{
+    background::Background,
     compress::gap,
     packed::FrameCache,
     segment::{
@@ -76,8 +77,8 @@ pub(super) struct Appender {
     journal: Arc<Journal>,
     segment: Arc<Segment>,
     segment_bytes: u64,
-    /// The next segment's file, in the making: writing its zeros takes a while.
-    spare: Option<JoinHandle<Result<File, StoreError>>>,
+    /// The next segment's file, in the making.
+    spare: Option<Spare>,
     /// Where the next record goes.
     offset: u64,
     next_seq: u64,
@@ -86,6 +87,14 @@ pub(super) struct Appender {
     torn: Option<u64>,
     /// The segment's last record and where it is, until it is known to be on disk.
     unsure: Option<(u64, Vec<u8>)>,
+}
+
+/// The file of a segment to come, which a thread fills with zeros: that takes a while.
+#[derive(Debug)]
+struct Spare {
+    thread: JoinHandle<Result<File, StoreError>>,
+    /// It will be needed soon.
+    is_urgent: Arc<AtomicBool>,
 }
 
 /// Where a record has been written.
@@ -405,8 +414,10 @@ impl Appender {
         self.offset += record.len() as u64;
         self.next_seq += 1;
         self.last_hash = hash;
-        if self.spare.is_none() && self.offset > self.segment_bytes / 2 {
-            self.make_spare()?;
+        match &self.spare {
+            None if self.offset > self.segment_bytes / 4 => self.make_spare()?,
+            Some(spare) if self.offset > self.segment_bytes / 4 * 3 => spare.is_urgent.store(true, Ordering::Relaxed),
+            None | Some(_) => {}
         }
         Ok(appended)
     }
@@ -414,8 +425,10 @@ impl Appender {
     fn make_spare(&mut self) -> Result<(), StoreError> {
         let path = self.journal.folder.join(SPARE);
         let size = self.segment_bytes;
+        let is_urgent = Arc::new(AtomicBool::new(false));
+        let urgent = is_urgent.clone();
         let work = move || {
-            let made = create_file(&path).and_then(|file| write_zeros(&file, &path, size).map(|()| file));
+            let made = create_file(&path).and_then(|file| write_zeros(&file, &path, size, &urgent).map(|()| file));
             if made.is_err() {
                 // Half a segment only takes space away from the one that will be made when it is needed.
                 let _ = fs::remove_file(&path);
@@ -423,7 +436,8 @@ impl Appender {
             made
         };
         let thread = thread::Builder::new().name("segment-maker".to_owned()).spawn(work);
-        self.spare = Some(thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?);
+        let thread = thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?;
+        self.spare = Some(Spare { thread, is_urgent });
         Ok(())
     }
 
@@ -437,7 +451,7 @@ impl Appender {
         };
         let size = self.segment_bytes.max(SEGMENT_HEADER as u64 + record);
         // Without the spare one, for whatever reason, the file is made here and now.
-        let spare = self.spare.take().and_then(|thread| thread.join().ok()?.ok()).filter(|_| size == self.segment_bytes);
+        let spare = self.spare.take().and_then(|spare| spare.thread.join().ok()?.ok()).filter(|_| size == self.segment_bytes);
         let segment = Arc::new(create_segment(&self.journal.folder, header, size, spare)?);
         // What was preallocated and not used; a crash before this does no harm.
         old.file.set_len(self.offset).map_err(|source| io_error("cutting", &old.path, source))?;
@@ -494,7 +508,8 @@ pub(super) fn copy_plain(segment: &Segment, end: u64, target: &Path) -> Result<(
 
 impl Drop for Appender {
     fn drop(&mut self) {
-        if let Some(thread) = self.spare.take() {
+        if let Some(Spare { thread, is_urgent }) = self.spare.take() {
+            is_urgent.store(true, Ordering::Relaxed);
             // The file is removed at the next start, whatever became of it.
             let _ = thread.join();
         }
@@ -534,13 +549,17 @@ pub(super) fn create_file(path: &Path) -> Result<File, StoreError> {
 }
 
 /// Blocks that were written once need no metadata when they are written again, unlike blocks that are only allocated.
-fn write_zeros(file: &File, path: &Path, size: u64) -> Result<(), StoreError> {
-    let zeros = vec![0; 1 << 20];
+fn write_zeros(file: &File, path: &Path, size: u64, is_urgent: &AtomicBool) -> Result<(), StoreError> {
+    let zeros = [0; 64 << 10];
+    let is_urgent = |_| is_urgent.load(Ordering::Relaxed);
+    let mut work = Background::new(1, &is_urgent);
     let mut offset = 0;
     while offset < size {
         let part = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
-        file.write_all_at(&zeros[..part], offset).map_err(|source| io_error("writing", path, source))?;
+        let written = file.write_all_at(&zeros[..part], offset).and_then(|()| work.written(file, part));
+        written.map_err(|source| io_error("writing", path, source))?;
         offset += part as u64;
+        work.step(0);
     }
     sync(file, path)
 }

@@ -223,6 +223,12 @@ pub(super) struct Sorted<'a> {
 }
 
 impl<'a> Sorted<'a> {
+    /// How many rows there are.
+    pub(super) fn len(&self) -> usize {
+        let members = self.members.iter().map(|(_, rows)| usize::from(rows.header.is_some()) + rows.lots.len() + rows.entries.len());
+        self.others.len() + self.identifiers.len() + self.persons.len() + members.sum::<usize>() + self.looked_up.len()
+    }
+
     /// Runs of rows, each in the order of its keys.
     pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&'a [u8]>)> {
         let others = self.others.iter().map(|(key, value)| (*key, value.as_deref()));

@@ -130,6 +130,7 @@
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;
+mod background;
 mod backup;
 mod check;
 mod compress;

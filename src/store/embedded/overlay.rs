@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     absent::Absent,
+    background::Background,
     layer::Layer,
     rows::{Change, Generation, RowKey},
     tables::Tables,
@@ -60,14 +61,20 @@ struct Progress {
     /// How often something was published, and how much of that is in the tables.
     published: u64,
     written: u64,
-    /// Somebody waits for all that was published.
-    urgent: bool,
+    /// Somebody waits for what was published so far.
+    awaited: u64,
     stop: bool,
     /// Rows wait until there is space on the disk.
     is_full: bool,
     /// How often that was found out, one way or the other.
     looked_for_space: u64,
     failure: Option<String>,
+}
+
+impl Progress {
+    fn is_awaited(&self) -> bool {
+        self.written < self.awaited
+    }
 }
 
 impl Overlay {
@@ -143,7 +150,7 @@ impl Overlay {
             if progress.failure.is_some() || progress.looked_for_space > looked {
                 self.check(&progress)?;
             }
-            progress.urgent = true;
+            progress.awaited = target;
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
         }
@@ -257,7 +264,7 @@ impl Overlay {
                 return false;
             }
             let behind = progress.written < progress.published;
-            if behind && (progress.urgent || progress.waiting_bytes >= self.bound / 2) {
+            if behind && (progress.is_awaited() || progress.waiting_bytes >= self.bound / 2) {
                 return true;
             }
             let before = progress.published;
@@ -269,16 +276,27 @@ impl Overlay {
         }
     }
 
+    /// Whether rows of so many bytes have to be written without pauses, when so many thousandths of them are: somebody waits, or new ones
+    /// come so fast that there would be no room for them before these are written.
+    fn is_urgent(&self, writing: usize, done: usize) -> bool {
+        let progress = self.progress();
+        let new = progress.waiting_bytes.saturating_sub(writing);
+        let room = self.bound.saturating_sub(writing);
+        progress.is_awaited() || progress.stop || new.saturating_mul(1000) >= room.saturating_mul(done)
+    }
+
     fn write_once(&self) -> Result<(), StoreError> {
         let (rows, applied, published, bytes) = {
-            let mut progress = self.progress();
+            let progress = self.progress();
             let mut layers = self.layers.write().expect("nobody panics while holding the layers");
-            progress.urgent = false;
             let spare = std::mem::take(&mut layers.spare);
             layers.lower = Arc::new(std::mem::replace(&mut layers.upper, spare));
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
-        while let Err(error) = self.tables.write(&rows.sorted(), &applied) {
+        let sorted = rows.sorted();
+        let is_urgent = |done| self.is_urgent(bytes, done);
+        let work = || Background::new(Tables::steps(sorted.len()), &is_urgent);
+        while let Err(error) = self.tables.write(&sorted, &applied, &mut work()) {
             let goes_on = matches!(error, StoreError::NoSpace { .. }) && !self.progress().stop;
             if !goes_on {
                 return Err(error);

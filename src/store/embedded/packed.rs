@@ -14,7 +14,10 @@ use std::{
     },
 };
 
-use super::segment::{SEGMENT_HEADER, Segment, SegmentHeader, damaged, io_error};
+use super::{
+    background::Background,
+    segment::{SEGMENT_HEADER, Segment, SegmentHeader, damaged, io_error},
+};
 use crate::store::StoreError;
 
 pub(super) const MAGIC: &[u8; 8] = b"LOYLJNZ\n";
@@ -26,8 +29,6 @@ const INDEX_ITEM: usize = 8;
 const LEVEL: i32 = 3;
 /// Frames that were read last, of all segments of a journal together.
 const CACHED: usize = 32;
-/// Written between two syncs: a long sync would hold up those of the commits.
-const SYNC_EVERY: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Packed {
@@ -169,7 +170,8 @@ pub(super) fn write(segment: &Segment, plain_bytes: u64, target: &Path, stop: &A
     let count = plain_bytes.div_ceil(u64::from(FRAME)) as usize;
     let mut index = Vec::with_capacity(count * INDEX_ITEM);
     let mut offset = (SEGMENT_HEADER + count * INDEX_ITEM) as u64;
-    let mut synced = offset;
+    let is_urgent = |_| stop.load(Ordering::Relaxed);
+    let mut work = Background::new(count, &is_urgent);
     let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(failed("compressing to"))?;
     let mut plain = vec![0; FRAME as usize];
     for number in 0..count as u64 {
@@ -187,10 +189,8 @@ pub(super) fn write(segment: &Segment, plain_bytes: u64, target: &Path, stop: &A
         index.extend_from_slice(&length.to_le_bytes());
         index.extend_from_slice(&crc32c::crc32c(&frame).to_le_bytes());
         offset += frame.len() as u64;
-        if offset - synced >= SYNC_EVERY {
-            file.sync_data().map_err(failed("syncing"))?;
-            synced = offset;
-        }
+        work.written(&file, frame.len()).map_err(failed("syncing"))?;
+        work.step(1);
     }
     let header = header_bytes(&segment.header, plain_bytes, crc32c::crc32c(&index));
     file.write_all_at(&index, SEGMENT_HEADER as u64).map_err(failed("writing"))?;

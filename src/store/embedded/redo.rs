@@ -5,8 +5,8 @@
 //! It also says how far the tables had come before these rows: sled takes a log that is damaged near its end for one that ends there, and
 //! opens with older rows. What it then says of itself does not fit to the redo file, which therefore is there as long as the tables are.
 //!
-//! It needs no fsync: the kernel keeps what was handed to it when only the process ends, and after a cut of power the tables are not
-//! trusted anyway (see `trust.rs`).
+//! Nothing depends on its being durable: the kernel keeps what was handed to it when only the process ends, and after a cut of power the
+//! tables are not trusted anyway (see `trust.rs`). It is synced part by part all the same, see `background.rs`.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use super::{rows::RowKey, segment::io_error};
+use super::{background::Background, rows::RowKey, segment::io_error};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 8] = b"LOYRED2\n";
@@ -25,7 +25,7 @@ const LENGTH: usize = 8;
 const LENGTHS: usize = 2 * LENGTH;
 const CRC: usize = 4;
 /// Bytes that are written at a time.
-const PART: usize = 1 << 20;
+const PART: usize = 64 << 10;
 
 /// Rows, and the tables' own row before and after them; empty: there was none.
 pub(super) struct Redo {
@@ -34,24 +34,29 @@ pub(super) struct Redo {
     before: std::ops::Range<usize>,
 }
 
-/// Writes the file anew.
+/// Writes the file anew; a row is a step of the work.
 pub(super) fn write<'a>(
     path: &Path,
     rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>,
     before: &[u8],
     applied: &[u8],
+    work: &mut Background<'_>,
 ) -> Result<(), StoreError> {
     let unfinished = path.with_extension(UNFINISHED);
     let write = || {
         let mut file = File::create(&unfinished)?;
         let (mut bytes, mut crc, mut length) = (MAGIC.to_vec(), 0, 0);
+        let mut rows_in_part = 0;
         for (key, value) in rows {
             put(&mut bytes, Some(key.as_bytes()));
             put(&mut bytes, value);
+            rows_in_part += 1;
             if bytes.len() >= PART {
                 crc = crc32c::crc32c_append(crc, &bytes);
                 length += bytes.len();
                 file.write_all(&bytes)?;
+                work.written(&file, bytes.len())?;
+                work.step(std::mem::take(&mut rows_in_part));
                 bytes.clear();
             }
         }
@@ -147,7 +152,7 @@ mod tests {
         assert!(read(&path).expect("a read").is_none());
         let keys = [RowKey::program(1), RowKey::program(2), RowKey::program(3)];
         let rows = [(keys[0], Some(&b"one"[..])), (keys[1], None), (keys[2], Some(&b""[..]))];
-        write(&path, rows.into_iter(), b"before", b"applied").expect("a write");
+        write(&path, rows.into_iter(), b"before", b"applied", &mut Background::urgent()).expect("a write");
         let redo = read(&path).expect("a read").expect("it is whole");
         assert_eq!(redo.rows().collect::<Vec<_>>(), rows);
         assert_eq!((redo.before(), redo.applied()), (&b"before"[..], &b"applied"[..]));

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::{
+    background::Background,
     layer::Sorted,
     leaves, redo,
     rows::{APPLIED, RowKey},
@@ -25,6 +26,8 @@ use crate::store::StoreError;
 const OPENING: Duration = Duration::from_secs(120);
 /// Rows that are merged into a leaf at a time: new ones, of which any number can belong into the last leaf.
 const MAX_MERGED: usize = 4_096;
+/// Steps that a row is when it is written to sled; to the redo file it is one, which takes about as much less.
+const STEPS: usize = 4;
 const SLED: &str = "sled";
 const LOG: &str = "db";
 const REDO: &str = "REDO";
@@ -33,6 +36,8 @@ pub(super) struct Tables {
     db: Db,
     folder: PathBuf,
     mark: Mutex<Mark>,
+    /// Another descriptor of sled's file, to sync it by.
+    log: File,
 }
 
 /// sled panics when it is closed after it failed: nobody would hear why.
@@ -97,11 +102,13 @@ impl Tables {
             Ok(Err(_)) => return Err("opening them panicked".to_owned()),
             Err(_) => return Err(format!("opening them took longer than {} seconds", OPENING.as_secs())),
         };
-        let tables = Self { db: Db(Some(db)), folder: folder.to_owned(), mark: Mutex::new(Mark::Open) };
+        let path = log(folder);
+        let log_file = File::open(&path).map_err(|source| io_error("opening", &path, source).to_string())?;
+        let tables = Self { db: Db(Some(db)), folder: folder.to_owned(), mark: Mutex::new(Mark::Open), log: log_file };
         let ready = if existed {
             tables.redo()
         } else {
-            tables.write_redo(std::iter::empty(), &[]).and_then(|()| trust::mark_open(folder, &log(folder)))
+            tables.write_redo(std::iter::empty(), &[], &mut Background::urgent()).and_then(|()| trust::mark_open(folder, &log(folder)))
         };
         ready.map(|()| tables).map_err(|error| error.to_string())
     }
@@ -167,7 +174,7 @@ impl Tables {
 
     /// Writes rows, and last how far the tables have come. When the process ends in between, the next start ends it ([`Tables::redo`]).
     /// Not in batches of sled's: those keep all readers waiting. [`StoreError::NoSpace`]: nothing was written, and it can be tried again.
-    pub(super) fn write(&self, rows: &Sorted<'_>, applied: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn write(&self, rows: &Sorted<'_>, applied: &[u8], work: &mut Background<'_>) -> Result<(), StoreError> {
         {
             let mut mark = self.mark();
             if *mark == Mark::Clean {
@@ -178,12 +185,22 @@ impl Tables {
         // sled keeps what was last written to it in memory: the redo file is all that is left of that when the process is killed.
         contained("flushing", || self.db.flush())?;
         // Until here nothing of these rows is in sled.
-        self.write_redo(rows.rows(), applied).map_err(refusable)?;
-        self.put(rows.rows(), applied)
+        self.write_redo(rows.rows(), applied, work).map_err(refusable)?;
+        self.put(rows.rows(), applied, work)
     }
 
-    fn write_redo<'a>(&self, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
-        redo::write(&self.folder.join(REDO), rows, &self.applied()?.unwrap_or_default(), applied)
+    /// How many steps of work it is to write so many rows.
+    pub(super) fn steps(rows: usize) -> usize {
+        rows * (1 + STEPS)
+    }
+
+    fn write_redo<'a>(
+        &self,
+        rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>,
+        applied: &[u8],
+        work: &mut Background<'_>,
+    ) -> Result<(), StoreError> {
+        redo::write(&self.folder.join(REDO), rows, &self.applied()?.unwrap_or_default(), applied, work)
     }
 
     /// Ends a write that the end of the process cut short. Writing rows a second time changes nothing.
@@ -197,12 +214,17 @@ impl Tables {
         if *applied != *redo.applied() && *applied != *redo.before() {
             return Err(fault("rows that were written to them are not there any more"));
         }
-        self.put(redo.rows(), redo.applied())
+        self.put(redo.rows(), redo.applied(), &mut Background::urgent())
     }
 
     /// Rows come in runs that each are in order. A leaf that is split gets its new neighbours first: a reader finds each row at any time,
     /// and so does a redo of a write that was cut short in between.
-    fn put<'a>(&self, rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>, applied: &[u8]) -> Result<(), StoreError> {
+    fn put<'a>(
+        &self,
+        rows: impl Iterator<Item = (RowKey, Option<&'a [u8]>)>,
+        applied: &[u8],
+        work: &mut Background<'_>,
+    ) -> Result<(), StoreError> {
         let mut rows = rows.peekable();
         while let Some((first, _)) = rows.peek() {
             let (key, leaf) = self.leaf_of(first)?.unwrap_or((*first, sled::IVec::default()));
@@ -216,8 +238,13 @@ impl Tables {
             });
             let merged = leaves::merge(key, &leaf, end.as_ref(), own)?;
             for (key, leaf) in merged.into_iter().rev() {
+                let bytes = leaf.len();
                 contained("writing", || self.db.insert(key.as_bytes(), leaf))?;
+                // After a sync that failed, what sled reads back may be anything.
+                let synced = work.written(&self.log, bytes);
+                synced.map_err(|source| StoreError::Tables(io_error("syncing", &log(&self.folder), source).to_string()))?;
             }
+            work.step(STEPS * (MAX_MERGED - left));
         }
         contained("writing", || self.db.insert(APPLIED, applied).map(drop))
     }
@@ -226,7 +253,7 @@ impl Tables {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         contained("flushing", || self.db.flush())?;
         // Its rows are there, and must not be written again when they are old.
-        self.write_redo(std::iter::empty(), &self.applied()?.unwrap_or_default())?;
+        self.write_redo(std::iter::empty(), &self.applied()?.unwrap_or_default(), &mut Background::urgent())?;
         sync_tree(&self.folder)?;
         let mut mark = self.mark();
         if *mark == Mark::Distrusted {
@@ -415,7 +442,7 @@ mod tests {
         for (key, value) in rows {
             layer.put((*key, value.map(Into::into)));
         }
-        tables.write(&layer.sorted(), applied).expect("rows are written");
+        tables.write(&layer.sorted(), applied, &mut Background::urgent()).expect("rows are written");
     }
 
     fn value(tables: &Tables, key: &RowKey) -> Option<Box<[u8]>> {
@@ -453,8 +480,8 @@ mod tests {
         write(&tables, &[(keys[0], Some(b"old")), (keys[1], Some(b"old")), (keys[2], Some(b"old"))], b"1");
         // The next group reaches the redo file, and one of its rows reaches the tables.
         let group: [Row; 3] = [(keys[0], Some(b"new")), (keys[1], None), (keys[3], Some(b"new"))];
-        redo::write(&folder.path().join(REDO), group.into_iter(), b"1", b"2").expect("a write");
-        tables.put(group.into_iter().take(1), b"1").expect("a row is written");
+        redo::write(&folder.path().join(REDO), group.into_iter(), b"1", b"2", &mut Background::urgent()).expect("a write");
+        tables.put(group.into_iter().take(1), b"1", &mut Background::urgent()).expect("a row is written");
         assert_eq!(applied(&tables).as_deref(), Some(&b"1"[..]));
         drop(tables);
         let tables = open(folder.path());
@@ -498,7 +525,7 @@ mod tests {
         fn rows(rows: &[(RowKey, Option<Vec<u8>>)]) -> impl Iterator<Item = (RowKey, Option<&[u8]>)> {
             rows.iter().map(|(key, value)| (*key, value.as_deref()))
         }
-        tables.put(rows(&old), b"1").expect("rows are written");
+        tables.put(rows(&old), b"1", &mut Background::urgent()).expect("rows are written");
         let (key, leaf) = tables.leaf_of(&old[0].0).expect("a read").expect("there is a leaf");
         let split = leaves::merge(key, &leaf, None, rows(&new)).expect("a leaf is merged");
         assert!(split.len() > 3);
@@ -510,7 +537,7 @@ mod tests {
             assert!(found.is_sorted_by(|(a, _), (b, _)| a < b), "no row is found twice");
             assert!(old.iter().all(|(key, _)| value(&tables, key).is_some()), "no row is lost");
             if written == 2 {
-                tables.put(rows(&new), b"2").expect("rows are written");
+                tables.put(rows(&new), b"2", &mut Background::urgent()).expect("rows are written");
                 assert_eq!(all(&tables), new.iter().map(|(key, value)| (*key, value.clone().expect("a value").into())).collect::<Vec<_>>());
             }
         }
@@ -522,7 +549,7 @@ mod tests {
         let tables = open(folder.path());
         let key = |number: u64| RowKey::publication(number, 7);
         let steady: Vec<_> = (0..200).map(|number| (key(number * 100), Some(&[0; 50][..]))).collect();
-        tables.put(steady.iter().copied(), b"1").expect("rows are written");
+        tables.put(steady.iter().copied(), b"1", &mut Background::urgent()).expect("rows are written");
         let done = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
             let (tables, done, steady) = (&tables, &done, &steady);
@@ -536,7 +563,7 @@ mod tests {
             });
             for round in 1..100 {
                 let rows: Vec<_> = (0..200).map(|number| (key(number * 100 + round), Some(&[1; 50][..]))).collect();
-                tables.put(rows.into_iter(), b"1").expect("rows are written");
+                tables.put(rows.into_iter(), b"1", &mut Background::urgent()).expect("rows are written");
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
