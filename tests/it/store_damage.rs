@@ -1,12 +1,13 @@
 //! What the embedded store does about damage: what was acknowledged is there, or the store refuses and says where and what to do.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use loyaltyd::{
-    domain::{Command, Identifier, IdentifierKind, Sealed},
+    domain::{Command, Identifier, IdentifierKind, ProfileUpdate, Sealed, TierId},
     store::{
         MemberDemand, Read, Store, StoreError,
         embedded::{EmbeddedStore, Options, check, repair},
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     files,
-    histories::{World, adjustment, commit, key, member_id, person, phone, program_id, purchase},
+    histories::{World, adjustment, commit, hours, key, member_id, person, phone, program_id, purchase},
 };
 
 fn options() -> Options {
@@ -91,6 +92,42 @@ fn tables_are_made_again_from_the_journal() {
     let (folder, world) = filled();
     forget_tables(folder.path());
     world.check(&open(folder.path()));
+}
+
+/// Start reads of each entry only what rows follow from, a check reads all of it: of every kind both make the same rows.
+#[test]
+fn rows_are_the_same_whether_entries_are_read_in_part_or_whole() {
+    let (folder, mut world) = filled();
+    let store = open(folder.path());
+    let gold = TierId::new("gold").expect("a valid id");
+    let commands = [
+        Command::UpdateProfile(ProfileUpdate { display_name: Some("Another name".to_owned()), ..ProfileUpdate::default() }),
+        Command::AddIdentifier { identifier: phone(700) },
+        Command::RemoveIdentifier { identifier: phone(700) },
+        Command::SetTier { tier: gold, reason: "goodwill".to_owned() },
+        Command::Suspend { reason: "lost card".to_owned() },
+        Command::Reactivate { reason: "found".to_owned() },
+        purchase(801, 12_345, Some(world.now - hours(1))),
+        adjustment(70),
+        adjustment(-30),
+    ];
+    for command in &commands {
+        world.decide(1, command).expect("a command");
+        world.commit(&store);
+    }
+    // Of members 1 to 3 all lots lapse; of member 2 a tier is reached by spending.
+    world.now += hours(24 * 10);
+    for number in 1..=3 {
+        world.decide(number, &purchase(900 + u64::from(number), 7_777, None)).expect("a purchase");
+        world.commit(&store);
+    }
+    drop(store);
+    let kinds: HashSet<_> = world.entries.values().flatten().map(|entry| std::mem::discriminant(&entry.kind)).collect();
+    assert_eq!(kinds.len(), 10, "every kind of entry is there");
+    forget_tables(folder.path());
+    world.check(&open(folder.path()));
+    let report = check(folder.path(), &options()).expect("the journal is whole");
+    assert!(report.is_sound(), "{:?}", report.differences);
 }
 
 #[test]

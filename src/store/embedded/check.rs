@@ -7,7 +7,8 @@ use super::{
     decode::{self, Malformed},
     journal::{Journal, segment_paths},
     lost_keys::{self, Accepted},
-    marker, replay,
+    marker,
+    replay::{self, Depth},
     rows::{self, Generation, Index, RowKey},
     segment::io_error,
     tables::{self, Tables},
@@ -234,7 +235,7 @@ fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64, 
 fn fold(parts: &Parts, path: &Path, options: &Options, last: u64, newest: Generation) -> Result<(Engine, Report), StoreError> {
     let tables = Tables::open(path, options.sled_cache_bytes).map_err(StoreError::Tables)?;
     let folded = Engine::start(path, options, parts, tables, newest)?;
-    let entries = folded.replay(0, last)?;
+    let entries = folded.replay(0, last, Depth::Whole)?;
     Ok((folded, Report { commits: last, entries, ..Report::default() }))
 }
 

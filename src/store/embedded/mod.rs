@@ -136,6 +136,7 @@ mod check;
 mod compress;
 mod decode;
 mod encode;
+mod folded;
 mod journal;
 mod keys;
 mod layer;

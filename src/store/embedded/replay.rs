@@ -34,6 +34,15 @@ pub(super) const TABLES: &str = "tables";
 const KEPT: u32 = 2;
 /// Commits that are decoded before they are folded.
 const READ_AHEAD: usize = 64;
+
+/// How much of each entry is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What rows follow from.
+    Rows,
+    /// All of it, to see that it can be.
+    Whole,
+}
 /// Between two lines of the log that say how far a replay is.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -50,7 +59,7 @@ pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender
 fn try_to_bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
     let (tables, applied) = open_tables(folder, options, &parts.journal, &parts.keys, appender)?;
     let engine = Engine::start(folder, options, parts, tables, rows::generation(appender.segment_index()))?;
-    engine.replay(applied, appender.last_seq())?;
+    engine.replay(applied, appender.last_seq(), Depth::Rows)?;
     Ok(engine)
 }
 
@@ -144,13 +153,13 @@ impl Engine {
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
     /// Gives the number of entries. One thread reads and decodes while another folds.
-    pub(super) fn replay(&self, applied: u64, last: u64) -> Result<u64, StoreError> {
+    pub(super) fn replay(&self, applied: u64, last: u64, depth: Depth) -> Result<u64, StoreError> {
         let started = Instant::now();
         let mut reported = started;
         let mut entries = 0;
         thread::scope(|scope| {
             let (decoded, waiting) = mpsc::sync_channel(READ_AHEAD);
-            let reader = scope.spawn(move || self.read_commits(applied + 1, &decoded));
+            let reader = scope.spawn(move || self.read_commits(applied + 1, depth, &decoded));
             for commit in waiting {
                 self.overlay.wait_for_room()?;
                 let seq = commit.seq;
@@ -170,15 +179,15 @@ impl Engine {
         Ok(entries)
     }
 
-    fn read_commits(&self, first: u64, decoded: &mpsc::SyncSender<ReadCommit>) -> Result<(), StoreError> {
+    fn read_commits(&self, first: u64, depth: Depth, decoded: &mpsc::SyncSender<ReadCommit>) -> Result<(), StoreError> {
         self.journal.replay(first, |segment, record| {
-            let commit = self.read_commit(segment, &record).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
+            let commit = self.read_commit(segment, &record, depth).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
             // Whoever folds has failed and says why.
             decoded.send(commit).map_err(|_| StoreError::Tables("folding what was read has ended".to_owned()))
         })
     }
 
-    fn read_commit(&self, segment: &Segment, record: &Record) -> Result<ReadCommit, Unreadable> {
+    fn read_commit(&self, segment: &Segment, record: &Record, depth: Depth) -> Result<ReadCommit, Unreadable> {
         let layout = Layout::of(&record.payload)?;
         let position = |span: &Span| Position {
             segment: segment.header.first_seq,
@@ -189,7 +198,7 @@ impl Engine {
         let publication = |span: &Span| Ok::<_, Malformed>((read_publication(&record.payload[span.clone()])?, position(span)));
         let change = |change: &ChangeLayout| {
             let positions = change.entries.iter().map(position).collect();
-            Ok::<_, Unreadable>((self.read_change(&record.payload, &layout, change)?, positions))
+            Ok::<_, Unreadable>((self.read_change(&record.payload, &layout, change, depth)?, positions))
         };
         Ok(ReadCommit {
             seq: record.seq,
@@ -217,14 +226,18 @@ impl Engine {
         Ok(count)
     }
 
-    fn read_change(&self, payload: &[u8], layout: &Layout, change: &ChangeLayout) -> Result<ReadChange, Unreadable> {
+    fn read_change(&self, payload: &[u8], layout: &Layout, change: &ChangeLayout, depth: Depth) -> Result<ReadChange, Unreadable> {
         let program = layout.programs.get(change.program).ok_or(Malformed("member_change.program"))?;
         let program = std::str::from_utf8(&payload[program.clone()]).map_err(|_| Malformed("programs"))?;
         let member = decode::member_id(&payload[change.member.clone()])?;
         let key = MemberKey { program: decode::program_id(program)?, member };
         let mut read = ReadChange { key, entries: Vec::with_capacity(change.entries.len()), slot: None };
         for span in &change.entries {
-            let stored = stored::Entry::decode(&payload[span.clone()]).map_err(|_| Malformed("an entry"))?;
+            let stored = match depth {
+                Depth::Rows => stored::FoldedEntry::decode(&payload[span.clone()]).map(stored::Entry::from),
+                Depth::Whole => stored::Entry::decode(&payload[span.clone()]),
+            };
+            let stored = stored.map_err(|_| Malformed("an entry"))?;
             if !stored.sealed.is_empty() {
                 read.slot = Some(sealing::slot_of(&stored.sealed)?);
             }

@@ -1,0 +1,64 @@
+//! What `fold.proto` reads of an entry, in the form of the whole entry. What it leaves out is empty, which no row shows.
+
+use super::stored::{
+    Accrual, Entry, FoldedAccrual, FoldedEntry, FoldedPurchase, FoldedPurchaseAccrued, Purchase, PurchaseAccrued, entry::Kind,
+    folded_entry::Kind as FoldedKind,
+};
+
+impl From<FoldedEntry> for Entry {
+    fn from(entry: FoldedEntry) -> Self {
+        let FoldedEntry { sequence, record_time, delay, request_uuid, request_id, fingerprint, program_version, balance, sealed, kind } =
+            entry;
+        Self {
+            sequence,
+            record_time,
+            delay,
+            request_uuid,
+            request_id,
+            fingerprint,
+            actor_id: String::new(),
+            program_version,
+            balance,
+            sealed,
+            kind: kind.map(Kind::from),
+        }
+    }
+}
+
+impl From<FoldedKind> for Kind {
+    fn from(kind: FoldedKind) -> Self {
+        match kind {
+            FoldedKind::PurchaseAccrued(one) => Self::PurchaseAccrued(one.into()),
+            FoldedKind::PointsAdjusted(one) => Self::PointsAdjusted(one),
+            FoldedKind::PointsExpired(one) => Self::PointsExpired(one),
+            FoldedKind::TierChanged(one) => Self::TierChanged(one),
+            FoldedKind::MemberEnrolled(one) => Self::MemberEnrolled(one),
+            FoldedKind::ProfileUpdated(one) => Self::ProfileUpdated(one),
+            FoldedKind::IdentifierAdded(one) => Self::IdentifierAdded(one),
+            FoldedKind::IdentifierRemoved(one) => Self::IdentifierRemoved(one),
+            FoldedKind::MemberSuspended(one) => Self::MemberSuspended(one),
+            FoldedKind::MemberReactivated(one) => Self::MemberReactivated(one),
+        }
+    }
+}
+
+impl From<FoldedPurchaseAccrued> for PurchaseAccrued {
+    fn from(accrued: FoldedPurchaseAccrued) -> Self {
+        let FoldedPurchaseAccrued { purchase, accrual } = accrued;
+        Self { purchase: purchase.map(Purchase::from), accrual: accrual.map(Accrual::from), tier_id: String::new() }
+    }
+}
+
+impl From<FoldedPurchase> for Purchase {
+    fn from(purchase: FoldedPurchase) -> Self {
+        let FoldedPurchase { store_id, order_id } = purchase;
+        Self { store_id, order_id, ..Self::default() }
+    }
+}
+
+impl From<FoldedAccrual> for Accrual {
+    fn from(accrual: FoldedAccrual) -> Self {
+        let FoldedAccrual { points, qualifying_points, basis, lots, carries, counters, dropped_counters } = accrual;
+        Self { points, qualifying_points, basis, lots, carries, counters, dropped_counters, ..Self::default() }
+    }
+}
