@@ -26,6 +26,9 @@ const FORMAT: u8 = 1;
 /// Of slots the file grows by, so that writing one seldom changes its length.
 const GROWTH: u64 = 16_384;
 
+/// Slots that one commit may have left unsynced: more than it has members.
+const UNSURE: u64 = 16_384;
+
 /// Of a slot whose checksum is wrong, until it is taken as it is.
 const READS: u32 = 3;
 
@@ -89,6 +92,16 @@ impl KeyFile {
     /// The same, without changing anything, now or later.
     pub(super) fn open_to_read(path: &Path, operator_key: Option<&[u8; 32]>) -> Result<Self, StoreError> {
         Ok(Self::open_slots(path, false, operator_key)?.0)
+    }
+
+    /// Makes sure of the last slots, before anything else knows how many there are. They may be in the kernel's memory alone: if a sync
+    /// failed, which ended the process before this one, Linux takes the pages as written all the same, and another sync would write nothing.
+    pub(super) fn secure(&self) -> Result<(), StoreError> {
+        let end = u64::from(self.next_slot());
+        let from = end.saturating_sub(UNSURE) * SLOT as u64;
+        let bytes = Zeroizing::new(self.read_slots(from, (end * SLOT as u64 - from) as usize)?);
+        self.file.write_all_at(&bytes, from).map_err(|source| io_error("writing", &self.path, source))?;
+        self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
     }
 
     /// With the number of slots that there are, and the next one to give out.

@@ -309,6 +309,7 @@ impl EmbeddedStore {
         sync_folder(folder)?;
         sync_folder(&folder.join(JOURNAL))?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
+        keys.secure()?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
         if journal.store_id() != keys.store_id() {
             return Err(StoreError::Damaged(format!(

@@ -3,7 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    process::Command,
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,9 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loyaltyd::store::{
-    Store, StoreError,
-    embedded::{EmbeddedStore, check},
+use loyaltyd::{
+    domain::Command,
+    store::{
+        Store, StoreError,
+        embedded::{EmbeddedStore, check},
+    },
 };
 use tempfile::TempDir;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -26,7 +29,7 @@ use super::{
     store_cuts::{Story, Told, is_long, live, options, patiently, recover, seed},
     till::Tills,
 };
-use crate::support::histories::{World, adjustment, key};
+use crate::support::histories::{World, adjustment, key, person};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -171,6 +174,34 @@ fn a_key_that_cannot_be_wiped_ends_the_store_unless_nothing_has_changed() {
     assert!(matches!(store.begin(&[]).expect("a unit of work begins").commit(world.take()), Err(StoreError::Damaged(_))));
 }
 
+/// The kernel goes on showing a slot whose fsync failed, until the power is cut: who counts on it misses it then.
+#[test]
+fn keys_that_did_not_become_durable_are_made_so_or_not_counted_on() {
+    if !can_mount(FAILS) {
+        return;
+    }
+    let mounted = Mounted::new(Drive::default());
+    let mut world = World::new();
+    let store = patiently(|| EmbeddedStore::open(&mounted.data(), options())).expect("the store opens");
+    world.enroll(&store, 1);
+    mounted.drive().plan.faults.push(Fault { operation: Operation::Sync, path: "data/keys", skip: 0, times: 1, error: EIO });
+    let mut refused = world.clone();
+    refused.decide(2, &Command::Enroll { person: person("Refused", &[]) }).expect("a new member enrols");
+    let unit = store.begin(&[]).expect("a unit of work begins");
+    assert!(matches!(unit.commit(refused.take()), Err(StoreError::Io { .. })));
+    drop(store);
+    let store = patiently(|| EmbeddedStore::open(&mounted.data(), options())).expect("the store opens");
+    store.flush().expect("the tables say how many keys there are");
+    drop(store);
+    let disk = mounted.drive().disk.after_cut(Left::Nothing, &mut Dice(1));
+    drop(mounted);
+    let mounted = Mounted::new(Drive::new(disk));
+    let store = patiently(|| EmbeddedStore::open(&mounted.data(), options())).expect("the store opens after a cut of power");
+    world.check(&store);
+    world.enroll(&store, 3);
+    world.check(&store);
+}
+
 #[test]
 fn a_full_disk_refuses_writes_until_there_is_space() {
     if !can_mount(FULL) {
@@ -261,7 +292,8 @@ struct Tmpfs(TempDir);
 impl Tmpfs {
     fn new(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path()).output();
+        let mount =
+            process::Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path()).output();
         let mounted = mount.is_ok_and(|output| output.status.success());
         mounted.then_some(Self(folder))
     }
@@ -269,7 +301,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        let _ = process::Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
