@@ -5,12 +5,14 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
 use loyaltyd::{
-    app,
+    app::{self, RunningServer},
     config::{Config, Limits},
     contract::v1::{self, member_service_client::MemberServiceClient, purchase_service_client::PurchaseServiceClient},
     domain::{Command, Fingerprint, Identifier, IdentifierKind, Person, ProgramId, Request, RequestId},
@@ -23,23 +25,76 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{self, PROGRAM, Refused, TestServer, noon, refused, sale};
+use crate::support::{self, PROGRAM, Refused, noon, refused, sale};
 
 const MEMBERS: usize = 40;
-const CONNECTIONS: usize = 4;
+/// Enough that each may have its part of [`CALLS`] under way at once: what a client keeps to itself is not refused.
+const CONNECTIONS: usize = 32;
 /// Clients who send batches.
 const BATCHES: usize = 3;
-/// In flight at once, on all connections: four times what may wait.
+/// Four times what may wait.
 const CALLS: usize = 4 * MIN_QUEUE as usize;
 /// Purchases in a batch: the most there may be.
 const BATCH: usize = 1_000;
-/// Of calls, until some of them met a full queue.
-const WAVES: usize = 20;
 
-/// A server with the shortest queue, connections to it, and clients who send large batches as long as it lives, so that the writer has
-/// always something else to do.
+/// Stands still, and holds up the writer before it begins with what it took, as long as the gate is held.
+struct Held {
+    clock: ManualClock,
+    gate: Mutex<()>,
+}
+
+impl Clock for Held {
+    fn now(&self) -> jiff::Timestamp {
+        if std::thread::current().name() == Some("writer") {
+            let _through = self.gate.lock().unwrap();
+        }
+        self.clock.now()
+    }
+}
+
+impl Held {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { clock: ManualClock::new(noon()), gate: Mutex::new(()) })
+    }
+
+    /// From now on, until what is given is dropped, or the test fails.
+    fn hold(self: &Arc<Self>) -> Hold {
+        let (held, hold) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let clock = Arc::clone(self);
+        let holder = thread::spawn(move || {
+            let _gate = clock.gate.lock().unwrap();
+            held.send(()).unwrap();
+            let _ = released.recv();
+        });
+        hold.recv().unwrap();
+        Hold { release: Some(release), holder: Some(holder) }
+    }
+}
+
+/// The writer begins with nothing.
+struct Hold {
+    release: Option<mpsc::Sender<()>>,
+    holder: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release.take();
+        if let Some(holder) = self.holder.take() {
+            holder.join().unwrap();
+        }
+    }
+}
+
+/// The order, and what became of it.
+type Answered = (String, Result<v1::RecordPurchaseResponse, Status>);
+
+/// A server with the shortest queue, connections to it, and clients who send large batches as long as it lives.
 struct Busy {
-    server: TestServer,
+    server: RunningServer,
+    clock: Arc<Held>,
+    channel: Channel,
     channels: Vec<Channel>,
     members: Vec<String>,
     batches: JoinSet<usize>,
@@ -47,37 +102,38 @@ struct Busy {
 }
 
 impl Busy {
-    async fn start() -> Self {
-        let folder = TempDir::new().unwrap();
+    async fn start(folder: &TempDir) -> Self {
         let config = support::config(folder.path(), vec![support::rule_book()]);
         let config = Config { limits: Limits { queue: MIN_QUEUE, ..config.limits }, ..config };
-        let server = TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await;
-        let mut members = Vec::new();
+        let clock = Held::new();
+        let mut server = app::start(config, Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
+        server.ready().await.unwrap();
+        let channel = support::connect(&server).await;
+        let (mut members, mut desk) = (Vec::new(), MemberServiceClient::new(channel.clone()));
         for n in 0..MEMBERS {
-            members.push(server.enroll(&format!("c-{n}")).await);
+            let enrolled = desk.enroll_member(support::enrolment(&format!("c-{n}"))).await.unwrap().into_inner();
+            members.push(enrolled.member.unwrap().member_id);
         }
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
-            channels.push(server.connect().await);
+            channels.push(support::connect(&server).await);
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut busy = Self { server, channels, members, batches: JoinSet::new(), stop };
+        let (mut batches, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
         for client in 0..BATCHES {
-            let (channel, member, stop) = (busy.server.connect().await, busy.members[0].clone(), Arc::clone(&busy.stop));
-            busy.batches.spawn(send_batches(channel, client, member, stop));
+            batches.spawn(send_batches(support::connect(&server).await, client, members[0].clone(), Arc::clone(&stop)));
         }
-        busy
+        Self { server, clock, channel, channels, members, batches, stop }
     }
 
     /// One sale for each, all at once.
-    async fn wave(&self, orders: &[String]) -> Vec<(String, Result<v1::RecordPurchaseResponse, Status>)> {
+    fn wave(&self, orders: &[String]) -> JoinSet<Answered> {
         let mut calls = JoinSet::new();
         for (n, order) in orders.iter().enumerate() {
             let mut till = PurchaseServiceClient::new(self.channels[n % CONNECTIONS].clone());
             let (request, order) = (self.sale(order), order.clone());
             calls.spawn(async move { (order, till.record_purchase(request).await.map(tonic::Response::into_inner)) });
         }
-        calls.join_all().await
+        calls
     }
 
     fn sale(&self, order: &str) -> v1::RecordPurchaseRequest {
@@ -87,7 +143,7 @@ impl Busy {
 
     async fn is_recorded(&self, order: &str) -> bool {
         let request = v1::GetPurchaseRequest { program_id: PROGRAM.into(), store_id: "hcm-1".into(), order_id: order.into() };
-        match self.server.purchases().get_purchase(request).await {
+        match PurchaseServiceClient::new(self.channel.clone()).get_purchase(request).await {
             Ok(_) => true,
             Err(status) => {
                 assert_eq!(status.code(), Code::NotFound, "{status:?}");
@@ -97,7 +153,7 @@ impl Busy {
     }
 
     async fn is_serving(&self) -> bool {
-        let mut health = HealthClient::new(self.server.channel.clone());
+        let mut health = HealthClient::new(self.channel.clone());
         let answer = health.check(HealthCheckRequest { service: "loyalty.v1.PurchaseService".into() }).await.unwrap();
         answer.into_inner().status() == ServingStatus::Serving
     }
@@ -107,13 +163,15 @@ impl Busy {
         self.stop.store(true, Ordering::Relaxed);
         let recorded: usize = std::mem::take(&mut self.batches).join_all().await.into_iter().sum();
         let sum = acknowledged + recorded;
-        let mut visits = 0;
+        let (mut visits, mut desk) = (0, MemberServiceClient::new(self.channel.clone()));
         for member in &self.members {
-            visits += self.server.member(member).await.lifetime.map_or(0, |lifetime| lifetime.visits);
+            let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: support::by_id(member) };
+            let member = desk.get_member(request).await.unwrap().into_inner().member.unwrap();
+            visits += member.lifetime.map_or(0, |lifetime| lifetime.visits);
         }
         assert_eq!(visits, i64::try_from(sum).unwrap(), "all that was acknowledged is there, once, and nothing else");
-        self.channels.clear();
-        self.server.stop().await;
+        drop((desk, self.channel, self.channels));
+        self.server.shutdown().await.unwrap();
     }
 }
 
@@ -136,37 +194,37 @@ async fn send_batches(channel: Channel, client: usize, member: String, stop: Arc
     recorded
 }
 
+/// While the writer is held nothing leaves the queue, so that exactly as many calls as it takes wait, and all others are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_is_kept() {
-    let busy = Busy::start().await;
-    let (mut acknowledged, mut turned_away) = (0, Vec::new());
-    for wave in 0..WAVES {
-        let orders: Vec<String> = (0..CALLS).map(|n| format!("wave-{wave}-{n}")).collect();
-        let (answers, is_serving) = tokio::join!(busy.wave(&orders), busy.is_serving());
-        assert!(is_serving, "it serves, though not everybody");
-        for (order, answer) in answers {
-            let Err(status) = answer else {
-                acknowledged += 1;
-                continue;
-            };
-            assert_eq!(refused(&status), Refused { code: Code::ResourceExhausted, reason: "QUEUE_FULL".into(), fields: vec![] });
-            let delay = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
-            assert!(delay.is_some_and(|delay| delay > Duration::ZERO), "{status:?}");
-            turned_away.push(order);
-        }
-        if !turned_away.is_empty() {
-            break;
-        }
+    let folder = TempDir::new().unwrap();
+    let busy = Busy::start(&folder).await;
+    let hold = busy.clock.hold();
+    let orders: Vec<String> = (0..CALLS).map(|n| format!("wave-{n}")).collect();
+    let (mut calls, mut turned_away) = (busy.wave(&orders), Vec::new());
+    while turned_away.len() < CALLS - MIN_QUEUE as usize {
+        let (order, answer) = calls.join_next().await.unwrap().unwrap();
+        let status = answer.expect_err("nothing is carried out now");
+        assert_eq!(refused(&status), Refused { code: Code::ResourceExhausted, reason: "QUEUE_FULL".into(), fields: vec![] });
+        let delay = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);
+        assert!(delay.is_some_and(|delay| delay > Duration::ZERO), "{status:?}");
+        turned_away.push(order);
     }
-    assert!(!turned_away.is_empty(), "{WAVES} waves of {CALLS} calls never met a full queue of {MIN_QUEUE}");
-    println!("{acknowledged} recorded, {} turned away", turned_away.len());
+    assert!(busy.is_serving().await, "it serves, though not everybody");
+    drop(hold);
+    let mut acknowledged = 0;
+    for (order, answer) in calls.join_all().await {
+        answer.unwrap_or_else(|status| panic!("{order} was in the queue: {status:?}"));
+        acknowledged += 1;
+    }
+    assert_eq!(acknowledged, MIN_QUEUE as usize);
     for order in &turned_away {
         assert!(!busy.is_recorded(order).await, "{order} was refused, so it is not there");
     }
     // Those who come back are served in the end, with the request that they had.
     busy.stop.store(true, Ordering::Relaxed);
     while !turned_away.is_empty() {
-        let again = busy.wave(&turned_away[..turned_away.len().min(200)]).await;
+        let again = busy.wave(&turned_away[..turned_away.len().min(200)]).join_all().await;
         let served: Vec<String> = again.into_iter().filter_map(|(order, answer)| answer.ok().map(|_| order)).collect();
         acknowledged += served.len();
         turned_away.retain(|order| !served.contains(order));
@@ -174,26 +232,11 @@ async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_
     busy.end(acknowledged).await;
 }
 
-/// Stands still, and holds up the writer before it begins with what it took, as long as the gate is held.
-struct Held {
-    clock: ManualClock,
-    gate: Mutex<()>,
-}
-
-impl Clock for Held {
-    fn now(&self) -> jiff::Timestamp {
-        if std::thread::current().name() == Some("writer") {
-            let _through = self.gate.lock().unwrap();
-        }
-        self.clock.now()
-    }
-}
-
 /// Without luck but for this: when the service hears that a caller has gone, each of its two threads may be at work for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out() {
     let folder = TempDir::new().unwrap();
-    let clock = Arc::new(Held { clock: ManualClock::new(noon()), gate: Mutex::new(()) });
+    let clock = Held::new();
     let config = support::config(folder.path(), vec![support::rule_book()]);
     let mut server = app::start(config, Arc::clone(&clock) as Arc<dyn Clock>).await.unwrap();
     server.ready().await.unwrap();
@@ -202,18 +245,7 @@ async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out()
     let member = members.enroll_member(support::enrolment("c-1")).await.unwrap().into_inner().member.unwrap().member_id;
     let mut till = PurchaseServiceClient::new(channel.clone());
 
-    let (held, hold) = std::sync::mpsc::channel();
-    let (release, released) = std::sync::mpsc::channel::<()>();
-    let holder = {
-        let clock = Arc::clone(&clock);
-        std::thread::spawn(move || {
-            let _gate = clock.gate.lock().unwrap();
-            held.send(()).unwrap();
-            // Ends as well when the test fails.
-            let _ = released.recv();
-        })
-    };
-    hold.recv().unwrap();
+    let hold = clock.hold();
     let (mut patient, mut hasty) = (JoinSet::new(), JoinSet::new());
     for n in 0..40 {
         let (mut till, mut request) = (till.clone(), tonic::Request::new(sale(&member, &format!("order-{n}"), "10000")));
@@ -236,8 +268,7 @@ async fn calls_whose_deadline_has_passed_while_they_waited_are_not_carried_out()
             v1::QuotePurchaseRequest { program_id, member: support::by_id(&member), purchase: Some(support::purchase("quoted", "10000")) };
         till.quote_purchase(quote).await.unwrap();
     }
-    release.send(()).unwrap();
-    holder.join().unwrap();
+    drop(hold);
     for answer in patient.join_all().await {
         answer.expect("who waits is served");
     }

@@ -97,11 +97,6 @@ impl TestServer {
         self.server.shutdown().await.expect("it stops in order");
     }
 
-    /// Another connection than [`TestServer::channel`].
-    pub async fn connect(&self) -> Channel {
-        connect(&self.server).await
-    }
-
     pub fn programs(&self) -> ProgramServiceClient<Channel> {
         ProgramServiceClient::new(self.channel.clone())
     }
