@@ -72,18 +72,16 @@ fn tell(suite: &mut Suite<'_>, peak: f64, duration: Duration, paced: &Paced, pro
     suite.figure("overload", "offered", offered, "/s", None);
     suite.figure("overload", "of those sent by the connections", paced.sent as f64 / duration.as_secs_f64(), "/s", None);
     suite.figure("overload", "done under overload, of the most", goodput / peak.max(1.0), "", Some(Target::AtLeast(0.9)));
+    let late = paced.tally.latency.value_at_quantile(0.99) as f64 / 1000.0;
+    suite.figure("overload", "p99 until a purchase that was done was recorded, from when it was due", late, "ms", None);
     let milliseconds = |tally: &Tally| tally.refusal.value_at_quantile(0.99) as f64 / 1000.0;
     for (code, count) in &paced.tally.errors {
         suite.figure("overload", format!("answered with {code}"), *count as f64 / duration.as_secs_f64(), "/s", None);
     }
     suite.figure("overload", "refusals that the probe met, on its own connection", probed[0].refusal.len() as f64, "calls", None);
-    suite.figure(
-        "overload",
-        "p99 until the probe, on its own connection, was refused",
-        milliseconds(&probed[0]),
-        "ms",
-        Some(Target::AtMost(10.0)),
-    );
+    // Where nobody was refused there is nothing to judge.
+    let target = (!probed[0].refusal.is_empty()).then_some(Target::AtMost(10.0));
+    suite.figure("overload", "p99 until the probe, on its own connection, was refused", milliseconds(&probed[0]), "ms", target);
     let served = probed[0].latency.value_at_quantile(0.99) as f64 / 1000.0;
     suite.figure("overload", "p99 until the probe's purchase was recorded", served, "ms", None);
     let health = probed[1].latency.value_at_quantile(0.99) as f64 / 1000.0;

@@ -89,8 +89,8 @@ impl Source {
             let target = (due.duration_since(begin).as_secs_f64() * self.rate) as u64;
             waiting.extend(std::iter::repeat_n(due, usize::try_from(target - begun).unwrap_or(0)));
             begun = target;
-            self.send(&mut connection, &mut waiting, &mut calls).await;
             while calls.try_join_next().is_some() {}
+            self.send(&mut connection, &mut waiting, &mut calls).await;
         }
         self.count(&self.counts.1, waiting.into_iter());
         while calls.join_next().await.is_some() {}
@@ -100,7 +100,8 @@ impl Source {
         let now = Instant::now();
         let given_up = waiting.iter().take_while(|due| now.duration_since(**due) >= self.patience).count();
         self.count(&self.counts.1, waiting.drain(..given_up));
-        while connection.has_room()
+        // The library would take all of them and send them when it can.
+        while calls.len() < connection.most_calls()
             && let Some(due) = waiting.pop_front()
         {
             self.count(&self.counts.0, [due].into_iter());

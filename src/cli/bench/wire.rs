@@ -89,10 +89,9 @@ impl Connection {
         Ok(async move { Answer::of(response.await.map_err(|error| broken(&error))?) })
     }
 
-    /// Whether a request would be sent at once.
-    pub fn has_room(&mut self) -> bool {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        self.0.poll_ready(&mut context).is_ready()
+    /// Calls that the server takes at the same time: more would wait here.
+    pub fn most_calls(&self) -> usize {
+        self.0.current_max_send_streams()
     }
 
     /// A call whose answer is looked at only as far as its status.
