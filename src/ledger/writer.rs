@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
+    task::yield_now,
 };
 
 use crate::{
@@ -28,6 +29,9 @@ use super::{
 
 /// Commands in one commit, at most.
 pub(super) const MAX_GROUP: usize = 512;
+
+/// Callers who are woken before others have their turn, so that a probe does not wait for a whole group to be answered.
+const REPLIES_AT_ONCE: usize = 32;
 
 /// By as much the machine's clock may go back, as clocks that are adjusted do, without record times going back.
 const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
@@ -71,7 +75,7 @@ pub(super) struct Writer {
     is_full: bool,
     /// Gives answers from within the runtime, if there was one at the start.
     replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
-    /// Told of each group that was answered.
+    /// Told when some were answered.
     relief: Arc<Notify>,
     stopping: bool,
 }
@@ -309,18 +313,22 @@ impl Taken {
     }
 }
 
-fn reply(group: Vec<Taken>, relief: &Notify) {
+fn reply(group: impl IntoIterator<Item = Taken>, relief: &Notify) {
     group.into_iter().for_each(Taken::reply);
     relief.notify_one();
 }
 
-/// A task that gives the answers of one group after the other.
+/// A task that gives the answers of one group after the other, and of a group some at a time.
 fn reply_within(runtime: &Handle, relief: Arc<Notify>) -> mpsc::UnboundedSender<Vec<Taken>> {
     // Bounded by the queue: what is in it still has its place there.
     let (replies, mut groups) = mpsc::unbounded_channel::<Vec<Taken>>();
     runtime.spawn(async move {
         while let Some(group) = groups.recv().await {
-            reply(group, &relief);
+            let mut group = group.into_iter().peekable();
+            while group.peek().is_some() {
+                reply(group.by_ref().take(REPLIES_AT_ONCE), &relief);
+                yield_now().await;
+            }
         }
     });
     replies
