@@ -19,8 +19,11 @@ use crate::{
     },
 };
 
-/// Calls under way on one connection.
-const MAX_CALLS_PER_CONNECTION: u32 = 1_024;
+/// Calls under way on one connection; a client keeps more to itself until some are answered. As many do not make a burst that fills the
+/// queue, and are more than keep a connection busy.
+const MAX_CALLS_PER_CONNECTION: u32 = 128;
+/// Calls on a connection that were given up before they were looked at.
+const MAX_RESET_UNSEEN: usize = 1_024;
 /// What a connection may send before it is read: by call, and in all.
 const CALL_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -75,9 +78,9 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-        // Calls that were given up before they were looked at: with the usual bound of 20 a burst of deadlines that pass under load ends the
-        // connection, and with it the calls of everybody else on it.
-        .http2_max_pending_accept_reset_streams(Some(MAX_CALLS_PER_CONNECTION as usize))
+        // With the usual bound of 20 a burst of deadlines that pass under load ends the connection, and with it the calls of everybody else
+        // on it.
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_UNSEEN))
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))

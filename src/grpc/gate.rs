@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use tokio::sync::watch;
 
 use super::status::Refusal;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Queue};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -48,9 +48,9 @@ impl Gate {
         self.ledger.get().is_some_and(Ledger::is_full)
     }
 
-    /// It takes some, but not many.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.ledger.get().is_some_and(Ledger::is_crowded)
+    /// An empty one as long as there is no ledger.
+    pub(super) fn queue(&self) -> Queue {
+        self.ledger.get().map(Ledger::queue).unwrap_or_default()
     }
 
     /// Returns when commands have left the queue, perhaps some time ago.

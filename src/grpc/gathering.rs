@@ -8,20 +8,24 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     sync::oneshot,
 };
 use tonic::transport::server::Connected;
 
-use super::valve::{MUCH, Valve};
+use super::valve::Valve;
 
 /// Bytes that wait at most; who writes more waits until they are sent.
 const ROOM: usize = 64 << 10;
 /// So many are sent without stepping back: there is enough to make the system call worth while.
 const ENOUGH: usize = 8 << 10;
+/// Who sends more bytes than that within [`WINDOW`] sends much: a till with a call every ten milliseconds does not.
+const LITTLE: usize = 4 << 10;
+const WINDOW: Duration = Duration::from_millis(100);
 
 pub struct Gathering<T> {
     connection: T,
@@ -38,9 +42,17 @@ pub struct Gathering<T> {
 struct Reading {
     /// None: always at once.
     valve: Option<Arc<Valve>>,
-    turn: Option<oneshot::Receiver<()>>,
-    /// The last time there was much to read.
-    sends_much: bool,
+    turn: Option<oneshot::Receiver<usize>>,
+    sent: Sent,
+}
+
+/// What came of late.
+#[derive(Default)]
+struct Sent {
+    bytes: usize,
+    since: Option<Instant>,
+    /// Everything that came was read, at least once since then.
+    was_all: bool,
 }
 
 impl<T> Gathering<T> {
@@ -55,21 +67,42 @@ impl<T> Gathering<T> {
 }
 
 impl Reading {
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.sends_much
+    /// So many bytes may be read; None: as many as there are.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        if self.sent.is_much()
             && self.turn.is_none()
             && let Some(valve) = &self.valve
         {
             self.turn = valve.turn();
         }
-        if let Some(turn) = &mut self.turn {
-            // Where nobody gives turns any more, none is waited for.
-            let _ = ready!(Pin::new(turn).poll(cx));
-            self.turn = None;
+        let Some(turn) = &mut self.turn else { return Poll::Ready(None) };
+        // Where nobody gives turns any more, none is waited for.
+        let allowed = ready!(Pin::new(turn).poll(cx)).ok();
+        self.turn = None;
+        Poll::Ready(allowed)
+    }
+
+    fn has_read(&mut self, bytes: usize, allowed: Option<usize>, is_all: bool) {
+        if let Some(valve) = &self.valve {
+            valve.has_read(bytes, allowed);
+            self.sent.note(bytes, is_all, Instant::now());
         }
-        // Until it is known how much comes now.
-        self.sends_much = false;
-        Poll::Ready(())
+    }
+}
+
+impl Sent {
+    fn is_much(&self) -> bool {
+        self.bytes > LITTLE
+    }
+
+    /// A connection on which something always waits stays one that sends much, however slowly it is read.
+    fn note(&mut self, bytes: usize, is_all: bool, now: Instant) {
+        self.was_all |= is_all;
+        let is_over = self.since.is_none_or(|since| now.duration_since(since) >= WINDOW);
+        if is_over && (self.was_all || self.since.is_none()) {
+            *self = Self { bytes: 0, since: Some(now), was_all: false };
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
@@ -125,10 +158,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(self.reading.poll_turn(cx));
+        let allowed = ready!(self.reading.poll_turn(cx));
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.connection).poll_read(cx, buffer);
-        self.reading.sends_much = buffer.filled().len() - before >= MUCH;
+        let read = match allowed {
+            None => Pin::new(&mut self.connection).poll_read(cx, buffer),
+            Some(sip) => Pin::new(&mut (&mut self.connection).take(sip as u64)).poll_read(cx, buffer),
+        };
+        let bytes = buffer.filled().len() - before;
+        self.reading.has_read(bytes, allowed, read.is_pending());
         read
     }
 }
@@ -144,8 +181,9 @@ impl<T: Connected> Connected for Gathering<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::Gate;
     use std::task::Waker;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncWriteExt as _, duplex};
 
     #[tokio::test]
     async fn answers_that_are_ready_together_are_sent_together() {
@@ -178,5 +216,43 @@ mod tests {
         far.read_to_end(&mut read).await.expect("it came");
         writer.await.expect("it ended");
         assert!(read == sent);
+    }
+    #[test]
+    fn who_sends_little_at_a_time_sends_much_only_if_it_comes_to_much_or_never_ends() {
+        let (mut sent, start) = (Sent::default(), Instant::now());
+        for n in 0..50 {
+            sent.note(300, true, start + n * WINDOW / 10);
+            assert!(!sent.is_much(), "a till");
+        }
+        let late = start + 10 * WINDOW;
+        for _ in 0..20 {
+            sent.note(300, true, late);
+        }
+        assert!(sent.is_much(), "as much at once");
+        sent.note(300, false, late + WINDOW);
+        assert!(!sent.is_much(), "then it was silent");
+        for n in 0..50 {
+            sent.note(300, false, late + WINDOW + n * WINDOW / 10);
+        }
+        assert!(sent.is_much(), "there was always more to read");
+        sent.note(0, true, late + 9 * WINDOW);
+        assert!(!sent.is_much(), "there is no more");
+    }
+
+    #[tokio::test]
+    async fn who_sends_much_is_read_in_sips_while_others_wait_and_at_once_when_nobody_does() {
+        let (near, mut far) = duplex(1 << 20);
+        far.write_all(&[7; 100_000]).await.expect("there is room");
+        let (valve, waits) = Valve::new(&Arc::new(Gate::default())).with_one_waiting();
+        let mut near = Gathering::new(near).with_valve(&valve);
+        let mut buffer = [0; 20_000];
+        assert_eq!(near.read(&mut buffer).await.expect("it came"), 20_000, "until it is known that it sends much");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut near).poll_read(&mut context, &mut ReadBuf::new(&mut buffer)).is_pending(), "it waits for its turn");
+        let task = tokio::spawn(async move { valve.run().await });
+        waits.await.expect("the first who waited");
+        assert_eq!(near.read(&mut buffer).await.expect("it came"), 4 << 10, "a sip");
+        assert_eq!(near.read(&mut buffer).await.expect("it came"), 20_000, "nobody waits any more, and there is room");
+        task.abort();
     }
 }

@@ -12,7 +12,10 @@ mod staging;
 mod writer;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -65,10 +68,34 @@ struct Inner {
     queue: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
     queue_bound: u32,
+    /// Commands that ever found room.
+    entered: AtomicU64,
     bulk: Arc<Semaphore>,
     /// Commands were answered and have left the queue.
     relief: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The queue of commands that are sent one by one, counted in commands.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Queue {
+    pub bound: u64,
+    pub taken: u64,
+    /// Ever.
+    pub entered: u64,
+}
+
+impl Queue {
+    /// Half of it is taken.
+    pub fn is_crowded(&self) -> bool {
+        self.taken > self.bound / 2
+    }
+
+    /// Ever left it.
+    pub fn left(&self) -> u64 {
+        // Who enters takes room first.
+        self.entered.saturating_sub(self.taken)
+    }
 }
 
 /// A command for a member, as it enters the queue.
@@ -174,7 +201,8 @@ impl Ledger {
         let queue_bound = queue_bound.max(MIN_QUEUE);
         let room = Arc::new(Semaphore::new(queue_bound as usize));
         let bulk = Arc::new(Semaphore::new(BULK_BOUND));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, bulk, relief, writer: Mutex::new(Some(writer)) })))
+        let (entered, writer) = (AtomicU64::new(0), Mutex::new(Some(writer)));
+        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, entered, bulk, relief, writer })))
     }
 
     /// What is in the queue or being decided, counted as the bounds count it.
@@ -191,9 +219,12 @@ impl Ledger {
         self.0.room.available_permits() == 0
     }
 
-    /// Half of the queue is taken.
-    pub fn is_crowded(&self) -> bool {
-        self.0.room.available_permits() < self.0.queue_bound as usize / 2
+    /// How the queue stands now.
+    pub fn queue(&self) -> Queue {
+        // First, so that never more seem to have left it than have.
+        let entered = self.0.entered.load(Ordering::Relaxed);
+        let bound = u64::from(self.0.queue_bound);
+        Queue { bound, taken: bound.saturating_sub(self.0.room.available_permits() as u64), entered }
     }
 
     /// Returns when commands have left the queue, be it since the last time; one can wait for that.
@@ -203,10 +234,12 @@ impl Ledger {
 
     /// Decides and commits one command. Refused at once when the queue is full.
     pub async fn submit(&self, submission: Submission) -> Result<Outcome, LedgerError> {
-        let permit = Arc::clone(&self.0.room).try_acquire_many_owned(submission.weight()).map_err(|error| match error {
+        let weight = submission.weight();
+        let permit = Arc::clone(&self.0.room).try_acquire_many_owned(weight).map_err(|error| match error {
             TryAcquireError::NoPermits => LedgerError::QueueFull { retry_delay: RETRY_DELAY },
             TryAcquireError::Closed => LedgerError::Closing,
         })?;
+        self.0.entered.fetch_add(u64::from(weight), Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         self.send(Job::Commands { submissions: vec![submission], permit, reply })?;
         let mut results = answer.await.map_err(|_| LedgerError::Closing)?;
