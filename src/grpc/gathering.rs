@@ -69,7 +69,7 @@ impl<T> Gathering<T> {
 impl Reading {
     /// So many bytes may be read; None: as many as there are.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        if self.sent.is_much()
+        if self.sent.is_much(Instant::now())
             && self.turn.is_none()
             && let Some(valve) = &self.valve
         {
@@ -91,15 +91,19 @@ impl Reading {
 }
 
 impl Sent {
-    fn is_much(&self) -> bool {
-        self.bytes > LITTLE
+    /// Until it was silent.
+    fn is_much(&self, now: Instant) -> bool {
+        self.bytes > LITTLE && !self.is_over(now)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.was_all && self.since.is_some_and(|since| now.duration_since(since) >= WINDOW)
     }
 
     /// A connection on which something always waits stays one that sends much, however slowly it is read.
     fn note(&mut self, bytes: usize, is_all: bool, now: Instant) {
         self.was_all |= is_all;
-        let is_over = self.since.is_none_or(|since| now.duration_since(since) >= WINDOW);
-        if is_over && (self.was_all || self.since.is_none()) {
+        if self.since.is_none() || self.is_over(now) {
             *self = Self { bytes: 0, since: Some(now), was_all: false };
         }
         self.bytes = self.bytes.saturating_add(bytes);
@@ -217,26 +221,28 @@ mod tests {
         writer.await.expect("it ended");
         assert!(read == sent);
     }
+
     #[test]
     fn who_sends_little_at_a_time_sends_much_only_if_it_comes_to_much_or_never_ends() {
         let (mut sent, start) = (Sent::default(), Instant::now());
         for n in 0..50 {
             sent.note(300, true, start + n * WINDOW / 10);
-            assert!(!sent.is_much(), "a till");
+            assert!(!sent.is_much(start + n * WINDOW / 10), "a till");
         }
         let late = start + 10 * WINDOW;
         for _ in 0..20 {
             sent.note(300, true, late);
         }
-        assert!(sent.is_much(), "as much at once");
+        assert!(sent.is_much(late), "as much at once");
+        assert!(!sent.is_much(late + WINDOW), "then it was silent");
         sent.note(300, false, late + WINDOW);
-        assert!(!sent.is_much(), "then it was silent");
+        assert!(!sent.is_much(late + WINDOW), "and began anew");
         for n in 0..50 {
             sent.note(300, false, late + WINDOW + n * WINDOW / 10);
         }
-        assert!(sent.is_much(), "there was always more to read");
+        assert!(sent.is_much(late + 9 * WINDOW), "there was always more to read");
         sent.note(0, true, late + 9 * WINDOW);
-        assert!(!sent.is_much(), "there is no more");
+        assert!(!sent.is_much(late + 9 * WINDOW), "there is no more");
     }
 
     #[tokio::test]

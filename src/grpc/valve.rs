@@ -6,9 +6,9 @@
 //! - What leaves the queue gives credit of as many bytes as a command has as a rule, which is learnt; what is read takes it. What has been
 //!   read and is not in the queue yet is thereby counted. The fuller the queue, the less is given, so that it stays between half and full
 //!   even where the guess is wrong.
-//! - Nobody waits longer than [`LONGEST`] for a sip, credit or none, as long as the service gets its processors. By as much a call may be
-//!   looked at later, a ping of HTTP/2 answered later, and a deadline of a call begin later, for a server counts it from where it has read
-//!   of it. What is larger than a sip, such as a batch, waits for several.
+//! - Nobody waits longer than [`LONGEST`] for a sip, credit or none, as long as the service gets its processors. What lies behind other
+//!   bytes on its connection, be it a batch, a ping of HTTP/2 or a call that is given up, waits until these are read, which takes as many
+//!   sips as they have kilobytes; a deadline of a call begins when it is read.
 //! - The server never idles for it: as soon as less than half of the queue is taken, who waits is read without credit.
 //! - Between sips whatever else is ready has its turn, so that who sends little waits for little.
 

@@ -34,6 +34,8 @@ const CONNECTIONS: usize = 32;
 const BATCHES: usize = 3;
 /// Four times what may wait.
 const CALLS: usize = 4 * MIN_QUEUE as usize;
+/// Until the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Purchases in a batch: the most there may be.
 const BATCH: usize = 1_000;
 
@@ -203,7 +205,9 @@ async fn what_the_queue_does_not_take_is_refused_with_a_delay_and_what_it_takes_
     let orders: Vec<String> = (0..CALLS).map(|n| format!("wave-{n}")).collect();
     let (mut calls, mut turned_away) = (busy.wave(&orders), Vec::new());
     while turned_away.len() < CALLS - MIN_QUEUE as usize {
-        let (order, answer) = calls.join_next().await.unwrap().unwrap();
+        let answered = tokio::time::timeout(PATIENCE, calls.join_next()).await;
+        let answered = answered.unwrap_or_else(|_| panic!("only {} are refused, though nothing leaves the queue", turned_away.len()));
+        let (order, answer) = answered.unwrap().unwrap();
         let status = answer.expect_err("nothing is carried out now");
         assert_eq!(refused(&status), Refused { code: Code::ResourceExhausted, reason: "QUEUE_FULL".into(), fields: vec![] });
         let delay = status.get_error_details().retry_info().and_then(|retry| retry.retry_delay);

@@ -6,19 +6,18 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
 };
 
 use super::{
-    background::Background,
     compress::gap,
     packed::FrameCache,
     segment::{
         Found, Hash, MAX_PAYLOAD, RECORD_HEADER, Record, SEGMENT_HEADER, Segment, SegmentHeader, Tail, damaged, io_error, refusable,
         seal_record,
     },
+    spare::Spare,
     torn,
 };
 use crate::store::StoreError;
@@ -87,14 +86,6 @@ pub(super) struct Appender {
     torn: Option<u64>,
     /// The segment's last record and where it is, until it is known to be on disk.
     unsure: Option<(u64, Vec<u8>)>,
-}
-
-/// The file of a segment to come, which a thread fills with zeros: that takes a while.
-#[derive(Debug)]
-struct Spare {
-    thread: JoinHandle<Result<File, StoreError>>,
-    /// It will be needed soon.
-    is_urgent: Arc<AtomicBool>,
 }
 
 /// Where a record has been written.
@@ -420,28 +411,15 @@ impl Appender {
         self.last_hash = hash;
         match &self.spare {
             None if self.offset > self.segment_bytes / 4 => self.make_spare()?,
-            Some(spare) if self.offset > self.segment_bytes / 4 * 3 => spare.is_urgent.store(true, Ordering::Relaxed),
+            Some(spare) if self.offset > self.segment_bytes / 4 * 3 => spare.hurry(),
             None | Some(_) => {}
         }
         Ok(appended)
     }
 
     fn make_spare(&mut self) -> Result<(), StoreError> {
-        let path = self.journal.folder.join(SPARE);
-        let size = self.segment_bytes;
-        let is_urgent = Arc::new(AtomicBool::new(false));
-        let urgent = is_urgent.clone();
-        let work = move || {
-            let made = create_file(&path).and_then(|file| write_zeros(&file, &path, size, &urgent).map(|()| file));
-            if made.is_err() {
-                // Half a segment only takes space away from the one that will be made when it is needed.
-                let _ = fs::remove_file(&path);
-            }
-            made
-        };
-        let thread = thread::Builder::new().name("segment-maker".to_owned()).spawn(work);
-        let thread = thread.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?;
-        self.spare = Some(Spare { thread, is_urgent });
+        let spare = Spare::begin(self.journal.folder.join(SPARE), self.segment_bytes);
+        self.spare = Some(spare.map_err(|source| io_error("starting a thread for", &self.journal.folder, source))?);
         Ok(())
     }
 
@@ -455,7 +433,7 @@ impl Appender {
         };
         let size = self.segment_bytes.max(SEGMENT_HEADER as u64 + record);
         // Without the spare one, for whatever reason, the file is made here and now.
-        let spare = self.spare.take().and_then(|spare| spare.thread.join().ok()?.ok()).filter(|_| size == self.segment_bytes);
+        let spare = self.spare.take().and_then(Spare::file).filter(|_| size == self.segment_bytes);
         let segment = Arc::new(create_segment(&self.journal.folder, header, size, spare)?);
         // What was preallocated and not used; a crash before this does no harm.
         old.file.set_len(self.offset).map_err(|source| io_error("cutting", &old.path, source))?;
@@ -510,16 +488,6 @@ pub(super) fn copy_plain(segment: &Segment, end: u64, target: &Path) -> Result<(
     sync(&file, target)
 }
 
-impl Drop for Appender {
-    fn drop(&mut self) {
-        if let Some(Spare { thread, is_urgent }) = self.spare.take() {
-            is_urgent.store(true, Ordering::Relaxed);
-            // The file is removed at the next start, whatever became of it.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Makes a segment under another name, and renames it when it is durable: what has a segment's name has a whole header.
 fn create_segment(folder: &Path, header: SegmentHeader, size: u64, spare: Option<File>) -> Result<Segment, StoreError> {
     let path = segment_path(folder, header.first_seq);
@@ -550,22 +518,6 @@ fn create_segment(folder: &Path, header: SegmentHeader, size: u64, spare: Option
 pub(super) fn create_file(path: &Path) -> Result<File, StoreError> {
     let opened = File::options().read(true).write(true).create(true).truncate(true).open(path);
     opened.map_err(|source| io_error("creating", path, source))
-}
-
-/// Blocks that were written once need no metadata when they are written again, unlike blocks that are only allocated.
-fn write_zeros(file: &File, path: &Path, size: u64, is_urgent: &AtomicBool) -> Result<(), StoreError> {
-    let zeros = [0; 64 << 10];
-    let is_urgent = |_| is_urgent.load(Ordering::Relaxed);
-    let mut work = Background::new(1, &is_urgent);
-    let mut offset = 0;
-    while offset < size {
-        let part = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
-        let written = file.write_all_at(&zeros[..part], offset).and_then(|()| work.written(file, part));
-        written.map_err(|source| io_error("writing", path, source))?;
-        offset += part as u64;
-        work.step(0);
-    }
-    sync(file, path)
 }
 
 /// So that the file system has the blocks, and fdatasync has no metadata to write.

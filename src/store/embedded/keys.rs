@@ -26,8 +26,8 @@ const FORMAT: u8 = 1;
 /// Of slots the file grows by, so that writing one seldom changes its length.
 const GROWTH: u64 = 16_384;
 
-/// Slots that one commit may have left unsynced: more than it has members.
-const UNSURE: u64 = 16_384;
+/// Slots that one commit may have left unsynced: more than it enrols members.
+const UNSURE: u64 = 1_024;
 
 /// Of a slot whose checksum is wrong, until it is taken as it is.
 const READS: u32 = 3;
@@ -96,11 +96,15 @@ impl KeyFile {
 
     /// Makes sure of the last slots, before anything else knows how many there are. They may be in the kernel's memory alone: if a sync
     /// failed, which ended the process before this one, Linux takes the pages as written all the same, and another sync would write nothing.
+    /// One that is not whole stays as it is.
     pub(super) fn secure(&self) -> Result<(), StoreError> {
         let end = u64::from(self.next_slot());
-        let from = end.saturating_sub(UNSURE) * SLOT as u64;
-        let bytes = Zeroizing::new(self.read_slots(from, (end * SLOT as u64 - from) as usize)?);
-        self.file.write_all_at(&bytes, from).map_err(|source| io_error("writing", &self.path, source))?;
+        let first = end.saturating_sub(UNSURE).max(u64::from(FIRST_MEMBER_SLOT));
+        let bytes = Zeroizing::new(self.read_slots(first * SLOT as u64, (end - first) as usize * SLOT)?);
+        for (slot, place) in bytes.chunks_exact(SLOT).zip(first..).filter(|(slot, place)| is_free_or_whole(number(*place), slot)) {
+            let written = self.file.write_all_at(slot, place * SLOT as u64);
+            written.map_err(|source| io_error("writing", &self.path, source))?;
+        }
         self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
     }
 

@@ -84,7 +84,8 @@
 //! | 8..56 | wrapped: the key under ChaCha20-Poly1305; nonce: the slot's number and 8 zeros; associated data: the slot's number (4 bytes) |
 //!
 //! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
-//! by the id of the store. A slot is durable before the record of the commit that enrols. What is sealed names its slot; how it is sealed
+//! by the id of the store. A slot is durable before the record of the commit that enrols; the last ones are written again at open, since a
+//! process whose sync of them failed may have left them in the kernel's memory alone. What is sealed names its slot; how it is sealed
 //! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there, or a next free slot lower
 //! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
 //!
@@ -154,6 +155,7 @@ mod sealing;
 mod segment;
 mod source;
 mod space;
+mod spare;
 mod tables;
 mod torn;
 mod trust;

@@ -75,6 +75,14 @@ impl Progress {
     fn is_awaited(&self) -> bool {
         self.written < self.awaited
     }
+
+    /// Whether rows of so many bytes have to be written without pauses, when so many thousandths of them are: somebody waits, or new ones
+    /// come so fast that there would be no room for them before these are written.
+    fn is_urgent(&self, bound: usize, writing: usize, done: usize) -> bool {
+        let new = self.waiting_bytes.saturating_sub(writing);
+        let room = bound.saturating_sub(writing);
+        self.is_awaited() || self.stop || self.waiting_bytes > bound || new.saturating_mul(1000) >= room.saturating_mul(done)
+    }
 }
 
 impl Overlay {
@@ -276,15 +284,6 @@ impl Overlay {
         }
     }
 
-    /// Whether rows of so many bytes have to be written without pauses, when so many thousandths of them are: somebody waits, or new ones
-    /// come so fast that there would be no room for them before these are written.
-    fn is_urgent(&self, writing: usize, done: usize) -> bool {
-        let progress = self.progress();
-        let new = progress.waiting_bytes.saturating_sub(writing);
-        let room = self.bound.saturating_sub(writing);
-        progress.is_awaited() || progress.stop || new.saturating_mul(1000) >= room.saturating_mul(done)
-    }
-
     fn write_once(&self) -> Result<(), StoreError> {
         let (rows, applied, published, bytes) = {
             let progress = self.progress();
@@ -294,7 +293,7 @@ impl Overlay {
             (layers.lower.clone(), layers.applied.clone(), progress.published, progress.waiting_bytes)
         };
         let sorted = rows.sorted();
-        let is_urgent = |done| self.is_urgent(bytes, done);
+        let is_urgent = |done| self.progress().is_urgent(self.bound, bytes, done);
         let work = || Background::new(Tables::steps(sorted.len()), &is_urgent);
         while let Err(error) = self.tables.write(&sorted, &applied, &mut work()) {
             let goes_on = matches!(error, StoreError::NoSpace { .. }) && !self.progress().stop;
@@ -331,5 +330,25 @@ impl Overlay {
             absent: &self.absent,
             newest: self.generation.load(Ordering::Acquire),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_written_without_pauses_when_somebody_waits_or_new_ones_come_faster() {
+        let (bound, writing) = (1_000, 500);
+        let progress = |waiting_bytes| Progress { waiting_bytes, published: 9, written: 4, ..Progress::default() };
+        assert!(!progress(500).is_urgent(bound, writing, 1), "nothing has come since");
+        assert!(!progress(700).is_urgent(bound, writing, 500), "half is done, and less than half of the room is taken");
+        assert!(progress(751).is_urgent(bound, writing, 500));
+        for done in [0, 999, 1_000, 5_000] {
+            assert!(progress(1_001).is_urgent(bound, writing, done), "commits wait for room, at {done}");
+            assert!(Progress { awaited: 5, ..progress(500) }.is_urgent(bound, writing, done), "somebody waits, at {done}");
+            assert!(Progress { stop: true, ..progress(500) }.is_urgent(bound, writing, done), "it is to end, at {done}");
+        }
+        assert!(!Progress { awaited: 4, ..progress(500) }.is_urgent(bound, writing, 1), "what was waited for is there");
     }
 }

@@ -231,9 +231,8 @@ impl Tables {
             let end = self.leaf_behind(&key)?;
             let (mut last, mut left) = (key, MAX_MERGED);
             let own = std::iter::from_fn(|| {
-                left = left.checked_sub(1)?;
-                let row = rows.next_if(|(row, _)| *row >= last && end.is_none_or(|end| *row < end))?;
-                last = row.0;
+                let row = rows.next_if(|(row, _)| left > 0 && *row >= last && end.is_none_or(|end| *row < end))?;
+                (last, left) = (row.0, left - 1);
                 Some(row)
             });
             let merged = leaves::merge(key, &leaf, end.as_ref(), own)?;

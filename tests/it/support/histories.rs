@@ -14,7 +14,7 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
-/// Points lapse two days after earning; two tiers; one of the rules has a cap, one rounds the fraction on.
+/// Points lapse two days after earning; two tiers; one of the rules has a cap and does not qualify, one rounds the fraction on.
 const RULE_BOOK: &str = r#"
 programId: club
 displayName: Club
@@ -30,6 +30,7 @@ accrualRules:
   - ruleId: visit
     displayName: Once a day
     perOrder: { points: "2" }
+    withoutQualifying: true
     limits: { cap: { points: "4", period: PERIOD_DAY } }
 tiers:
   - tierId: silver
