@@ -158,7 +158,7 @@ impl Overlay {
             if progress.failure.is_some() || progress.looked_for_space > looked {
                 self.check(&progress)?;
             }
-            progress.awaited = target;
+            progress.awaited = progress.awaited.max(target);
             self.wake.notify_all();
             progress = self.written.wait(progress).expect("nobody panics while holding the progress");
         }
