@@ -209,14 +209,18 @@ fn room_for_tables(folder: &Path, times: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Of all files in a folder. Rows may be written meanwhile: what is renamed or removed before it is looked at does not count.
 fn size(path: &Path) -> Result<u64, StoreError> {
-    let failed = |source| io_error("measuring", path, source);
     let Ok(items) = fs::read_dir(path) else { return Ok(0) };
     let mut sum = 0;
     for item in items {
-        let item = item.map_err(failed)?;
-        let about = item.metadata().map_err(failed)?;
-        sum += if about.is_dir() { size(&item.path())? } else { about.len() };
+        let path = item.map_err(|source| io_error("measuring", path, source))?.path();
+        sum += match fs::symlink_metadata(&path) {
+            Ok(about) if about.is_dir() => size(&path)?,
+            Ok(about) => about.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(io_error("measuring", &path, source)),
+        };
     }
     Ok(sum)
 }

@@ -249,16 +249,22 @@ impl Tables {
     }
 
     /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
+    /// [`StoreError::NoSpace`]: nothing is lost, and it can be tried again.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        // sled has something to write as well, and does not survive that there is no space for it.
+        if !self.has_space_for(0) {
+            return Err(self.no_space());
+        }
         contained("flushing", || self.db.flush())?;
         // Its rows are there, and must not be written again when they are old.
-        self.write_redo(std::iter::empty(), &self.applied()?.unwrap_or_default(), &mut Background::urgent())?;
+        let redo = self.write_redo(std::iter::empty(), &self.applied()?.unwrap_or_default(), &mut Background::urgent());
+        redo.map_err(refusable)?;
         sync_tree(&self.folder)?;
         let mut mark = self.mark();
         if *mark == Mark::Distrusted {
             return Err(StoreError::Tables("they are wrong, and are made again at the next start".to_owned()));
         }
-        trust::mark_clean(&self.folder)?;
+        trust::mark_clean(&self.folder).map_err(refusable)?;
         *mark = Mark::Clean;
         Ok(())
     }
