@@ -16,13 +16,13 @@ use tonic::{Code, Status};
 use super::{
     codec::{BatchAnswer, StreamAnswer},
     random::Random,
-    tally::Tally,
+    tally::{self, Tally},
     wire::{Answer, Connection, take_message},
     workload::{Scenario, Workload},
 };
 use crate::cli::{CliError, client};
 
-/// After a failed call, so that a server that refuses is not also flooded.
+/// After a failed call that does not say when to come back, so that a server that refuses is not also flooded.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(1);
 /// How long answers may take after the end.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -131,8 +131,8 @@ async fn calls(lane: Arc<Lane>, mut random: Random) {
         let answered = Instant::now();
         lane.note(sent, answered, &outcome);
         sent = answered;
-        if outcome.is_err() {
-            tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+        if let Err(status) = outcome {
+            tokio::time::sleep(tally::retry_delay(&status).unwrap_or(PAUSE_AFTER_ERROR)).await;
             sent = Instant::now();
         }
     }

@@ -19,7 +19,7 @@ use super::{
     pace::{self, Paced},
     random::Random,
     report::Target,
-    session::Step,
+    session::{Settings, Step},
     suite::Suite,
     tally::Tally,
     wire::Connection,
@@ -31,6 +31,9 @@ use crate::cli::CliError;
 const CONNECTIONS: usize = 64;
 /// On each, for the most that is done.
 const IN_FLIGHT: usize = 8;
+/// Many tills, none of which sends so much that it is read in turn with others: together they fill the queue and more.
+const TILLS: usize = 450;
+const AT_A_TILL: usize = 12;
 const TIMES: f64 = 4.0;
 /// What a caller waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -51,6 +54,8 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
     let start = memory(suite);
     let (paced, probed) = overload(suite, peak * TIMES, duration).await?;
     let overloaded = memory(suite) - start;
+    suite.session.settle().await;
+    refusals(suite).await?;
     together(suite, kept);
     suite.session.purchases += paced.tally.all + probed[0].all;
     tell(suite, peak, duration, &paced, &probed);
@@ -58,6 +63,29 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
     suite.figure("overload", "resident memory grew, under the most that is done", at_peak, "MiB", None);
     suite.figure("overload", "resident memory grew, under overload", overloaded, "MiB", None);
     suite.session.connect(super::suite::CONNECTIONS).await
+}
+
+/// More tills than the queue has room for, each of which comes back when it was told to: how soon those without room are told.
+async fn refusals(suite: &mut Suite<'_>) -> Result<(), CliError> {
+    suite.session.connect(TILLS).await?;
+    let Settings { warm_up, seed, .. } = suite.session.settings;
+    let shape = Shape { in_flight: AT_A_TILL, warm_up, duration: suite.seconds(20), seed };
+    let workload = Arc::new(suite.session.workload(Scenario::Record));
+    let tally = load::run(&suite.session.connections, workload, shape).await?;
+    suite.session.purchases += tally.all;
+    let (done, refused) = (tally.done as f64, tally.refusal.len() as f64);
+    let name = format!("refused, of what {TILLS} tills with {AT_A_TILL} calls each asked for");
+    suite.figure("overload", name, refused / (done + refused).max(1.0), "", None);
+    for quantile in [0.5, 0.99] {
+        let name = format!("p{} until a call was refused", quantile * 100.0);
+        let took = tally.refusal.value_at_quantile(quantile) as f64 / 1000.0;
+        let target = Target::AtMost(10.0);
+        match tally.refusal.is_empty() {
+            true => suite.figure("overload", format!("{name}: not tested, none was"), 0.0, "ms", None),
+            false => suite.figure("overload", name, took, "ms", Some(target)),
+        }
+    }
+    Ok(())
 }
 
 /// In MiB.
@@ -74,16 +102,10 @@ fn tell(suite: &mut Suite<'_>, peak: f64, duration: Duration, paced: &Paced, pro
     suite.figure("overload", "done under overload, of the most", goodput / peak.max(1.0), "", Some(Target::AtLeast(0.9)));
     let late = paced.tally.latency.value_at_quantile(0.99) as f64 / 1000.0;
     suite.figure("overload", "p99 until a purchase that was done was recorded, from when it was due", late, "ms", None);
-    let milliseconds = |tally: &Tally| tally.refusal.value_at_quantile(0.99) as f64 / 1000.0;
     for (code, count) in &paced.tally.errors {
         suite.figure("overload", format!("answered with {code}"), *count as f64 / duration.as_secs_f64(), "/s", None);
     }
     suite.figure("overload", "refusals that the probe met, on its own connection", probed[0].refusal.len() as f64, "calls", None);
-    let name = "p99 until the probe, on its own connection, was refused";
-    match probed[0].refusal.is_empty() {
-        true => suite.figure("overload", format!("{name}: not tested, it was served each time"), 0.0, "ms", None),
-        false => suite.figure("overload", name, milliseconds(&probed[0]), "ms", Some(Target::AtMost(10.0))),
-    }
     let served = probed[0].latency.value_at_quantile(0.99) as f64 / 1000.0;
     suite.figure("overload", "p99 until the probe's purchase was recorded", served, "ms", None);
     let health = probed[1].latency.value_at_quantile(0.99) as f64 / 1000.0;

@@ -48,7 +48,7 @@ impl Tally {
     }
 
     pub fn error(&mut self, status: &Status, took: Duration) {
-        if status.code() == Code::ResourceExhausted && status.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()) {
+        if status.code() == Code::ResourceExhausted && retry_delay(status).is_some() {
             self.refusal.saturating_record(microseconds(took));
         }
         self.refused(status.code());
@@ -77,6 +77,11 @@ impl Tally {
         let counted = &self.by_second[..self.by_second.len().min(seconds)];
         counted.iter().sum::<u64>() as f64 / seconds.max(1) as f64
     }
+}
+
+/// When to come back, if the server said so.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 fn microseconds(took: Duration) -> u64 {

@@ -299,3 +299,37 @@ fn totals(engine: &Engine) -> Result<Vec<ProgramTotals>, StoreError> {
     }
     Ok(programs.into_values().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    const FILES: u32 = 200;
+
+    #[test]
+    fn a_folder_is_measured_while_files_in_it_are_renamed() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        fs::write(folder.path().join("stays"), [0; 100]).expect("there is space");
+        let name = |number: u32| folder.path().join(number.to_string());
+        for number in 0..FILES {
+            fs::write(name(number), [0; 10]).expect("there is space");
+        }
+        let is_measured = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in (0..u32::MAX - FILES).take_while(|_| !is_measured.load(Ordering::Relaxed)) {
+                    fs::rename(name(number), name(number + FILES)).expect("it was written or renamed before");
+                }
+            });
+            let sizes = (0..500).map(|_| size(folder.path())).collect::<Result<Vec<_>, _>>();
+            is_measured.store(true, Ordering::Relaxed);
+            let sizes = sizes.expect("what vanishes is no error");
+            assert!(sizes.iter().all(|size| *size >= 100), "what stays is counted: {sizes:?}");
+        });
+    }
+}
