@@ -251,6 +251,10 @@ impl Tables {
     /// Makes what was written durable, and says so. sled itself never calls fsync. Nothing may be written meanwhile.
     /// [`StoreError::NoSpace`]: nothing is lost, and it can be tried again.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        // They would be changed while they are marked as clean.
+        if *self.mark() == Mark::Clean {
+            return Ok(());
+        }
         // sled has something to write as well, and does not survive that there is no space for it.
         if !self.has_space_for(0) {
             return Err(self.no_space());
