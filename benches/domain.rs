@@ -1,14 +1,14 @@
 //! How long a decision takes, without queue, disk or network: `cargo bench --bench domain`.
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        Command, Context, Fingerprint, Header, Line, LineKind, Member, MemberId, MemberKey, OrderId, OrderKey, Person, ProgramHistory,
-        Purchase, Request, RequestId, StoreId, apply, decide,
+        Command, Context, Fingerprint, Header, History, Line, LineKind, Member, MemberId, MemberKey, OrderId, OrderKey, Person,
+        ProgramHistory, Purchase, Request, RequestId, StoreId, apply, decide,
     },
 };
 use rust_decimal::Decimal;
@@ -37,6 +37,7 @@ fn purchase(lines: u32) -> Purchase {
         total: Decimal::new(1_299, 2) * Decimal::from(lines),
         tenders: Vec::new(),
         labels: Vec::new(),
+        payments: Vec::new(),
     }
 }
 
@@ -47,8 +48,8 @@ fn bench(c: &mut Criterion) {
     let key = MemberKey { program: program.id.clone(), member: MemberId([1; 16]) };
     let programs = ProgramHistory::new(Arc::new(program));
     let request = Request { id: RequestId::new("r-1").expect("an id"), fingerprint: Fingerprint([0; 16]) };
-    let context = Context { programs: &programs, now, request: Some(&request), actor: None };
-    let blank = Member { key, header: Header::new(now), person: None, lots: BTreeMap::new() };
+    let context = Context { programs: &programs, now, request: Some(&request), actor: None, history: History::NONE };
+    let blank = Member::bare(key, Header::new(now));
     let member = decide(context, blank, &Command::Enroll { person: Person::default() }).expect("the member enrols").member;
 
     for lines in [1, 10, 100] {

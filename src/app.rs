@@ -58,6 +58,8 @@ pub struct RunningServer {
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     opening: Option<JoinHandle<Result<Ledger, AppError>>>,
     ledger: Option<Ledger>,
+    /// Enters what is due by time alone, once calls are let through.
+    schedule: Option<JoinHandle<()>>,
 }
 
 /// Binds the listener and begins to open the store. Health answers from now on; calls are let through when [`RunningServer::ready`]
@@ -98,7 +100,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     tracing::info!("listening on {address}");
     let drain = config.drain;
     let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));
-    Ok(RunningServer { address, drain, gate, health, stop, server, opening: Some(opening), ledger: None })
+    Ok(RunningServer { address, drain, gate, health, stop, server, opening: Some(opening), ledger: None, schedule: None })
 }
 
 /// Reads the ledger, publishes the rule books that were given, and opens the gate.
@@ -153,7 +155,10 @@ impl RunningServer {
         if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
-            self.ledger = Some(opened??);
+            let ledger = opened??;
+            let scheduled = ledger.clone();
+            self.schedule = Some(tokio::spawn(async move { scheduled.keep_schedule().await }));
+            self.ledger = Some(ledger);
         }
         Ok(())
     }
@@ -192,6 +197,11 @@ impl RunningServer {
         if tokio::time::timeout(self.drain, drained).await.is_err() {
             tracing::warn!("calls were still under way after {} s; they are cut off", self.drain.as_secs());
             self.server.abort();
+        }
+        if let Some(schedule) = self.schedule.take() {
+            schedule.abort();
+            // Aborted, or ended before.
+            let _ = schedule.await;
         }
         if let Some(ledger) = self.ledger.take() {
             tokio::task::spawn_blocking(move || ledger.close()).await??;

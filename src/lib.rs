@@ -12,7 +12,7 @@
 //!   domain's validated form.
 //! - [`store`]: where the ledger lives. `trait Store`, and the embedded store: a journal that is the truth, and tables to look things up.
 //! - [`ledger`]: the imperative shell round the domain. A bounded queue, one writer, one commit for a group of commands, idempotency,
-//!   queries, and the clock.
+//!   queries, the schedule of what time alone brings, and the clock.
 //! - [`grpc`]: one file a service; parses requests once into domain types, shows what the ledger holds, and maps every refusal to a
 //!   status.
 //! - [`config`], [`telemetry`]: flags and environment, checked before anything starts; logs.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, Member, Points, Program, Rejection, expiry};
+use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, Member, Points, Program, Rejection, expiry, redemption};
 
 /// Added points make a lot that lapses as the programme says; taken points come from the lots that lapse soonest. What counts for tiers is
 /// not taken below zero.
@@ -20,37 +20,20 @@ pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment
         reference: adjustment.reference.clone(),
         lot: None,
         allocations: Vec::new(),
+        debt: Points::ZERO,
         next_expiry_time: None,
     };
     if requested > Points::ZERO {
-        let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now)?;
+        let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now, now)?;
         let id = LotId(member.header.last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
-        adjusted.lot = Some(AccruedLot { id, points: size, expire_time });
+        let debt_paid = member.header.balance.debt.min(size);
+        adjusted.lot = Some(AccruedLot { debt_paid, ..AccruedLot::new(id, size, expire_time) });
     } else {
-        (adjusted.allocations, adjusted.next_expiry_time) = allocate(member, size)?;
+        let taken = if program.adjust_into_debt { size.min(member.header.balance.available.max(Points::ZERO)) } else { size };
+        adjusted.debt = size.minus(taken)?;
+        let (portions, next_expiry_time) = redemption::take(member, taken, now)?;
+        adjusted.allocations = portions.iter().map(Allocation::from).collect();
+        adjusted.next_expiry_time = next_expiry_time;
     }
     Ok(adjusted)
-}
-
-/// Takes points from the live lots in their order, never below zero, and says when the first lot that is left lapses.
-fn allocate(member: &Member, wanted: Points) -> Result<(Vec<Allocation>, Option<Timestamp>), Rejection> {
-    let available = member.header.balance.available;
-    if wanted > available {
-        return Err(Rejection::InsufficientPoints { available, requested: wanted });
-    }
-    let mut left = wanted;
-    let mut allocations = Vec::new();
-    for (key, lot) in &member.lots {
-        if left.is_zero() {
-            return Ok((allocations, key.expire_time()));
-        }
-        let points = lot.remaining.min(left);
-        left = left.minus(points)?;
-        allocations.push(Allocation { lot: *key, points });
-        if points < lot.remaining {
-            return Ok((allocations, key.expire_time()));
-        }
-    }
-    assert!(left.is_zero(), "the live lots sum to the available points");
-    Ok((allocations, None))
 }

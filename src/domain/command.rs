@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{BirthDate, Identifier, Person, Points, Purchase, TierId};
+use rust_decimal::Decimal;
+
+use super::{BirthDate, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, ReturnedLine, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -15,6 +17,104 @@ pub enum Command {
     Reactivate { reason: String },
     RecordPurchase(Arc<Purchase>),
     AdjustPoints(Adjustment),
+    RedeemPoints(RedeemRequest),
+    ReverseRedemption(ReversalRequest),
+    HoldPoints(HoldRequest),
+    CaptureHold(CaptureRequest),
+    ReleaseHold { hold: HoldId, reason: String },
+    ConfirmPurchase { order: OrderKey },
+    ReturnPurchase(Arc<ReturnRequest>),
+    TransferPoints(TransferRequest),
+}
+
+/// Who gets points. An identifier is looked up when the command has its turn, and an id takes its place before it is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    Id(MemberId),
+    Identifier(Identifier),
+}
+
+/// Points for another member of the programme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferRequest {
+    pub to: Recipient,
+    /// More than 0.
+    pub points: Points,
+    pub reason: String,
+    /// Empty: none.
+    pub reference: String,
+}
+
+/// What of a purchase comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnRequest {
+    pub order: OrderKey,
+    /// Each line once.
+    pub lines: Vec<ReturnedLine>,
+    /// Off the whole order, beside the lines; 0: none.
+    pub amount: Decimal,
+    /// All that has not come back yet, with shipping and tip.
+    pub whole: bool,
+    pub reason: String,
+    /// Such as the number of the return; empty: none.
+    pub reference: String,
+    /// What is bought instead, recorded in the same commit.
+    pub exchange: Option<Arc<Purchase>>,
+}
+
+/// Points to be spent as money.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RedeemRequest {
+    /// `None`: all that are available; as a rule with `up_to`.
+    pub points: Option<Points>,
+    /// As many of them as balance, order and programme allow.
+    pub up_to: bool,
+    /// What the order comes to.
+    pub order_total: Option<Decimal>,
+    pub order: Option<OrderKey>,
+    /// Empty: none.
+    pub reference: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReversalRequest {
+    /// Sequence of the entry that redeemed.
+    pub redemption: u64,
+    /// `None`: all that has not gone back yet.
+    pub points: Option<Points>,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRequest {
+    pub redeem: RedeemRequest,
+    /// `None`: as long as the programme says.
+    pub seconds: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureRequest {
+    pub hold: HoldId,
+    /// `None`: all of it.
+    pub points: Option<Points>,
+    pub order: Option<OrderKey>,
+    /// Empty: none.
+    pub reference: String,
+}
+
+/// What must be loaded beside the header for a command to be decided.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Demand {
+    /// So many points' worth of lots.
+    pub points: Option<Points>,
+    pub holds: bool,
+    pub person: bool,
+    /// Sequences of earlier entries that it refers to.
+    pub threads: Vec<u64>,
+    /// The purchase that it is about, with what paid it.
+    pub sale: Option<OrderKey>,
+    /// As many lots as the purchase may take back.
+    pub takes_back: bool,
 }
 
 /// The fields that are to change, each with its new value; an empty one is cleared.
@@ -47,16 +147,54 @@ pub struct Adjustment {
 }
 
 impl Command {
-    /// Whether the decision reads what is personal.
-    pub fn reads_person(&self) -> bool {
+    /// The purchase that it records.
+    pub fn purchase(&self) -> Option<&Arc<Purchase>> {
         match self {
-            Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => true,
+            Command::RecordPurchase(purchase) => Some(purchase),
+            Command::ReturnPurchase(request) => request.exchange.as_ref(),
             Command::Enroll { .. }
+            | Command::UpdateProfile(_)
+            | Command::AddIdentifier { .. }
+            | Command::RemoveIdentifier { .. }
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
-            | Command::RecordPurchase(_)
-            | Command::AdjustPoints(_) => false,
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::TransferPoints(_) => None,
+        }
+    }
+
+    pub fn demand(&self) -> Demand {
+        let redeem = |request: &RedeemRequest| Some(request.points.unwrap_or(Points(i64::MAX)));
+        match self {
+            Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => {
+                Demand { person: true, ..Demand::default() }
+            }
+            Command::Enroll { .. } | Command::SetTier { .. } | Command::Suspend { .. } | Command::Reactivate { .. } => Demand::default(),
+            Command::RecordPurchase(purchase) => purchase.demand(),
+            Command::AdjustPoints(adjustment) if adjustment.points < Points::ZERO => {
+                // The lowest number has no positive counterpart; it is more than any balance anyway.
+                Demand { points: Some(adjustment.points.negated().unwrap_or(Points(i64::MAX))), ..Demand::default() }
+            }
+            Command::AdjustPoints(_) => Demand::default(),
+            Command::TransferPoints(request) => Demand { points: Some(request.points), ..Demand::default() },
+            Command::RedeemPoints(request) => Demand { points: redeem(request), ..Demand::default() },
+            Command::ReverseRedemption(request) => Demand { threads: vec![request.redemption], ..Demand::default() },
+            Command::HoldPoints(request) => Demand { points: redeem(&request.redeem), holds: true, ..Demand::default() },
+            Command::CaptureHold(CaptureRequest { hold, .. }) | Command::ReleaseHold { hold, .. } => {
+                Demand { holds: true, threads: vec![hold.0], ..Demand::default() }
+            }
+            Command::ConfirmPurchase { order } => Demand { sale: Some(order.clone()), ..Demand::default() },
+            Command::ReturnPurchase(request) => {
+                let bought = request.exchange.as_ref().map_or_else(Demand::default, |purchase| purchase.demand());
+                Demand { sale: Some(request.order.clone()), takes_back: true, ..bought }
+            }
         }
     }
 
@@ -70,26 +208,36 @@ impl Command {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. } => true,
-            Command::RecordPurchase(_) | Command::AdjustPoints(_) => false,
+            Command::RecordPurchase(_)
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::ReturnPurchase(_)
+            | Command::TransferPoints(_) => false,
         }
     }
+}
 
-    /// How many points the decision takes from lots; `None`: it reads no lots beside those that are due.
-    pub fn takes_points(&self) -> Option<Points> {
-        match self {
-            Command::AdjustPoints(adjustment) if adjustment.points < Points::ZERO => {
-                // The lowest number has no positive counterpart; it is more than any balance anyway.
-                Some(adjustment.points.negated().unwrap_or(Points(i64::MAX)))
+impl Purchase {
+    fn demand(&self) -> Demand {
+        let mut demand = Demand::default();
+        for payment in &self.payments {
+            match payment {
+                Payment::Redeem { points } => {
+                    let sum = demand.points.unwrap_or(Points::ZERO).plus(*points);
+                    demand.points = Some(sum.unwrap_or(Points(i64::MAX)));
+                }
+                Payment::Capture { hold, .. } => {
+                    demand.holds = true;
+                    demand.threads.push(hold.0);
+                }
+                Payment::Redeemed { redemption } => demand.threads.push(*redemption),
             }
-            Command::AdjustPoints(_)
-            | Command::Enroll { .. }
-            | Command::UpdateProfile(_)
-            | Command::AddIdentifier { .. }
-            | Command::RemoveIdentifier { .. }
-            | Command::SetTier { .. }
-            | Command::Suspend { .. }
-            | Command::Reactivate { .. }
-            | Command::RecordPurchase(_) => None,
         }
+        demand
     }
 }

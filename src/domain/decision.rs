@@ -1,13 +1,19 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
+use rust_decimal::Decimal;
 
 use super::{
-    ActorId, Command, Entry, EntryKind, FoldError, Identifier, MAX_IDENTIFIERS, Member, MemberState, Person, Profile, ProfileUpdate,
-    Program, ProgramHistory, Purchase, PurchaseAccrued, Rejection, Request, Sealed, TierCause, TierChange, TierId, accrual, adjustment,
-    expiry, fold::fold, tier,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member, MemberState,
+    OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase, PurchaseAccrued, RedeemRequest,
+    Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause, TierChange, TierId, accrual, activation,
+    adjustment, expiry,
+    fold::fold,
+    hold, redemption,
+    returns::{self, Due, Sale},
+    tier, transfer,
 };
 
 /// What a decision may look at beside the member.
@@ -18,20 +24,72 @@ pub struct Context<'a> {
     /// `None` in a quote, and for what time alone causes.
     pub request: Option<&'a Request>,
     pub actor: Option<&'a ActorId>,
+    pub history: &'a History,
+}
+
+/// Earlier entries that a command refers to, by the sequence of the first of each story.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History(pub BTreeMap<u64, Thread>);
+
+/// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    pub origin: Entry,
+    pub latest: Option<Entry>,
+}
+
+impl History {
+    pub const NONE: &'static Self = &Self(BTreeMap::new());
+
+    /// The lots that points may go back into, or be taken back from.
+    pub fn lots(&self) -> Vec<LotKey> {
+        let of = |thread: &Thread| match &thread.origin.kind {
+            EntryKind::PointsRedeemed(redeemed) => redeemed.portions.iter().map(|portion| portion.lot).collect(),
+            EntryKind::PurchaseAccrued(_) => Sale::of(thread).map_or_else(Vec::new, |sale| sale.lots().collect()),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => Vec::new(),
+        };
+        self.0.values().flat_map(of).collect()
+    }
+
+    /// The purchase that a command is about.
+    fn sale(&self, order: &OrderKey) -> Option<Sale<'_>> {
+        let sales = self.0.values().filter_map(Sale::of);
+        sales.into_iter().find(|sale| sale.accrued.purchase.order.as_ref() == Some(order))
+    }
 }
 
 /// Entries, and the state after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     pub entries: Vec<Entry>,
+    /// The places of those that the command itself entered; the others are caused by time.
+    pub own: Range<usize>,
     pub member: Member,
+    /// What was asked for had been done before, by this entry: the command itself enters nothing.
+    pub done_before: Option<Entry>,
 }
 
-/// Decides a command. The member must be loaded as [`Command::reads_person`], [`Command::takes_points`] and what is due ask; a member
-/// that is about to enrol has a new header.
+/// Decides a command. The member must be loaded as [`Command::demand`] and what is due ask; a member that is about to enrol has a new
+/// header.
 pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
     draft.enter_what_is_due()?;
+    let first = draft.entries.len();
     match command {
         Command::Enroll { person } => draft.enroll(person),
         Command::UpdateProfile(update) => draft.update_profile(update),
@@ -47,44 +105,74 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
             draft.enter(EntryKind::PointsAdjusted(adjusted), context.now, context.programs.newest())?;
             draft.upgrade(context.now)
         }
+        Command::RedeemPoints(request) => draft.redeem(request),
+        Command::ReverseRedemption(request) => draft.reverse_redemption(request),
+        Command::HoldPoints(request) => draft.hold(request),
+        Command::CaptureHold(request) => draft.capture_hold(request),
+        Command::ReleaseHold { hold, reason } => draft.release_hold(*hold, reason),
+        Command::ConfirmPurchase { order } => draft.confirm_purchase(order),
+        Command::ReturnPurchase(request) => draft.return_purchase(request),
+        Command::TransferPoints(request) => {
+            draft.require_active()?;
+            let sent = transfer::send(context.programs.newest(), &draft.member, request, context.now)?;
+            draft.enter_now(EntryKind::PointsTransferredOut(sent))
+        }
     }?;
-    // A late sale can earn points that have lapsed since.
+    let own = first..draft.entries.len();
+    // A late sale can earn points that have become active or have lapsed since.
     draft.enter_what_is_due()?;
-    Ok(draft.finish())
+    Ok(draft.finish(own))
 }
 
-/// Turns all that is due at or before now into entries, in order of time. The lots that are due must be loaded, and the one after them.
+/// Turns all that is due at or before now into entries, in order of time. What is due must be loaded, and the lot after those that are.
 pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
-    let mut draft = Draft::new(Context { programs, now, request: None, actor: None }, member);
+    let mut draft = Draft::new(Context { programs, now, request: None, actor: None, history: History::NONE }, member);
     draft.enter_what_is_due()?;
-    Ok(draft.finish())
+    Ok(draft.finish(0..0))
+}
+
+/// The other side of a transfer: what an entry of another member sent. The header is loaded, and what is due.
+pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Decision, Rejection> {
+    let mut draft = Draft::new(context, member);
+    draft.enter_what_is_due()?;
+    let first = draft.entries.len();
+    if let EntryKind::PointsTransferredOut(transferred) = &sent.kind {
+        let got = transfer::receive(&draft.member, sent.key.member, sent.sequence, transferred)?;
+        draft.enter_now(EntryKind::PointsTransferredIn(got))?;
+    }
+    let own = first..draft.entries.len();
+    Ok(draft.finish(own))
 }
 
 struct Draft<'a> {
     context: Context<'a>,
     member: Member,
     entries: Vec<Entry>,
+    done_before: Option<Entry>,
+    /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
+    hold_end: Timestamp,
+    /// What is entered now is caused by time alone.
+    by_time: bool,
 }
 
 impl<'a> Draft<'a> {
     fn new(context: Context<'a>, member: Member) -> Self {
-        Self { context, member, entries: Vec::new() }
+        Self { context, member, entries: Vec::new(), done_before: None, hold_end: Timestamp::MIN, by_time: false }
     }
 
-    fn finish(self) -> Decision {
-        Decision { entries: self.entries, member: self.member }
+    fn finish(self, own: Range<usize>) -> Decision {
+        Decision { entries: self.entries, own, member: self.member, done_before: self.done_before }
     }
 
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
-        let by_request = !matches!(kind, EntryKind::PointsExpired(_));
         let mut entry = Entry {
             key: self.member.key.clone(),
             sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
             record_time: self.context.now,
             occurred_time,
-            request: self.context.request.filter(|_| by_request).cloned(),
-            actor: self.context.actor.filter(|_| by_request).cloned(),
+            request: self.context.request.filter(|_| !self.by_time).cloned(),
+            actor: self.context.actor.filter(|_| !self.by_time).cloned(),
             program_version: program.version,
             balance: self.member.header.balance.clone(),
             kind,
@@ -99,11 +187,40 @@ impl<'a> Draft<'a> {
     }
 
     fn enter_what_is_due(&mut self) -> Result<(), Rejection> {
-        while let Some((expired, instant)) = expiry::next_lapse(&self.member, self.context.now) {
-            let program = self.context.programs.at(instant);
-            self.enter(EntryKind::PointsExpired(expired), instant, program)?;
-        }
+        self.by_time = true;
+        while self.enter_next_due()? {}
+        self.by_time = false;
         Ok(())
+    }
+
+    /// Of what is due at the same instant pending points become active first, and lots lapse last: a hold that ends when a lot lapses has
+    /// kept its points until then. False: nothing is due.
+    fn enter_next_due(&mut self) -> Result<bool, Rejection> {
+        let (now, programs) = (self.context.now, self.context.programs);
+        let activation = activation::next_activation(&self.member, now)?;
+        let ended = hold::next_end(&self.member, now);
+        let lapse = expiry::next_lapse(&self.member, now).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
+        let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);
+        if let Some((activated, time)) = activation
+            && !lapses_before(time)
+            && ended.is_none_or(|hold| hold.expire_time >= time)
+        {
+            self.enter(EntryKind::PointsActivated(activated), time, programs.at(time))?;
+            self.hold_end = self.hold_end.max(time);
+            self.upgrade(time)?;
+        } else if let Some(hold) = ended
+            && !lapses_before(hold.expire_time)
+        {
+            let end = hold.expire_time;
+            let released = hold::release(&self.member, hold, ReleaseCause::Expired, "");
+            self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
+            self.hold_end = self.hold_end.max(end);
+        } else if let Some((expired, time)) = lapse {
+            self.enter(EntryKind::PointsExpired(expired), time, programs.at(time))?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn enter_now(&mut self, kind: EntryKind) -> Result<(), Rejection> {
@@ -192,6 +309,208 @@ impl<'a> Draft<'a> {
         self.enter(EntryKind::TierChanged(change), start, programs.newest())
     }
 
+    fn redeem(&mut self, request: &RedeemRequest) -> Result<(), Rejection> {
+        self.require_active()?;
+        self.draw(request, self.context.now).map(|_| ())
+    }
+
+    /// Takes points out of lots; the sequence of the entry, and what they are worth.
+    fn draw(&mut self, request: &RedeemRequest, occurred_time: Timestamp) -> Result<(u64, Decimal), Rejection> {
+        let newest = self.context.programs.newest();
+        let drawn = redemption::draw(newest, &self.member, request, self.context.now)?;
+        let redeemed = Redeemed {
+            points: drawn.points,
+            value: drawn.value,
+            order: request.order.clone(),
+            reference: request.reference.clone(),
+            portions: drawn.portions,
+            captured: None,
+            next_expiry_time: drawn.next_expiry_time,
+        };
+        self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, newest)?;
+        Ok((self.member.header.last_sequence, drawn.value))
+    }
+
+    fn reverse_redemption(&mut self, request: &ReversalRequest) -> Result<(), Rejection> {
+        let not_found = Rejection::RedemptionNotFound { redemption: request.redemption };
+        let thread = self.context.history.0.get(&request.redemption).ok_or_else(|| not_found.clone())?;
+        let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { return Err(not_found) };
+        let so_far = gone_back(thread);
+        let programs = self.context.programs;
+        let mut reversed =
+            redemption::reverse(programs.newest(), &self.member, (request.redemption, redeemed), so_far, request.points, self.context.now)?;
+        reversed.reason.clone_from(&request.reason);
+        reversed.debt_paid = self.member.header.balance.debt.min(reversed.points);
+        self.enter_now(EntryKind::RedemptionReversed(reversed))
+    }
+
+    fn hold(&mut self, request: &super::HoldRequest) -> Result<(), Rejection> {
+        self.require_active()?;
+        let held = hold::hold(self.context.programs.newest(), &self.member, request, self.context.now)?;
+        self.enter_now(EntryKind::PointsHeld(held))
+    }
+
+    fn capture_hold(&mut self, request: &CaptureRequest) -> Result<(), Rejection> {
+        self.require_active()?;
+        self.capture(request, self.context.now).map(|_| ())
+    }
+
+    /// Redeems out of a hold; the sequence of the entry, and what the points are worth.
+    fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(u64, Decimal), Rejection> {
+        let hold = self.open_hold(request.hold)?.clone();
+        let (portions, captured) = hold::capture(&self.member, &hold, request)?;
+        let points = Portion::total(&portions)?;
+        let newest = self.context.programs.newest();
+        // Worth what was promised when they were set aside.
+        let value = hold.share(points, newest.currency.digits())?;
+        let redeemed = Redeemed {
+            points,
+            value,
+            order: request.order.clone().or(hold.order),
+            reference: if request.reference.is_empty() { hold.reference } else { request.reference.clone() },
+            portions,
+            captured: Some(captured),
+            next_expiry_time: None,
+        };
+        self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, newest)?;
+        self.hold_end = self.hold_end.max(self.context.now);
+        Ok((self.member.header.last_sequence, value))
+    }
+
+    fn open_hold(&self, hold: HoldId) -> Result<&Hold, Rejection> {
+        self.member.holds.get(&hold).ok_or_else(|| match self.end_of(hold) {
+            Ok(end) => {
+                let captured = matches!(end.kind, EntryKind::PointsRedeemed(_));
+                Rejection::HoldEnded { hold, captured, entry_sequence: end.sequence }
+            }
+            Err(rejection) => rejection,
+        })
+    }
+
+    /// The entry that ended a hold that is not open.
+    fn end_of(&self, hold: HoldId) -> Result<&Entry, Rejection> {
+        let here = self.entries.iter().find(|entry| entry.continues() == Some(hold.0));
+        let before = || {
+            let thread = self.context.history.0.get(&hold.0)?;
+            thread.latest.as_ref().filter(|_| matches!(thread.origin.kind, EntryKind::PointsHeld(_)))
+        };
+        here.or_else(before).ok_or(Rejection::HoldNotFound { hold })
+    }
+
+    /// One that was given back already stays so, whoever asks for it.
+    fn release_hold(&mut self, id: HoldId, reason: &str) -> Result<(), Rejection> {
+        if let Some(hold) = self.member.holds.get(&id) {
+            let released = hold::release(&self.member, hold, ReleaseCause::Request, reason);
+            self.hold_end = self.hold_end.max(self.context.now);
+            return self.enter_now(EntryKind::HoldReleased(released));
+        }
+        let end = self.end_of(id)?;
+        if let EntryKind::PointsRedeemed(_) = end.kind {
+            return Err(Rejection::HoldEnded { hold: id, captured: true, entry_sequence: end.sequence });
+        }
+        self.done_before = Some(end.clone());
+        Ok(())
+    }
+
+    fn confirm_purchase(&mut self, order: &OrderKey) -> Result<(), Rejection> {
+        self.require_active()?;
+        let (programs, now) = (self.context.programs, self.context.now);
+        let sale = self.context.history.sale(order).ok_or(Rejection::NothingPending)?;
+        let program = programs.version(sale.accrued.accrual.program_version).unwrap_or_else(|| programs.newest());
+        let activated = activation::confirm(program, &self.member, &sale, now)?;
+        self.enter_now(EntryKind::PointsActivated(activated))?;
+        self.hold_end = self.hold_end.max(now);
+        self.upgrade(now)
+    }
+
+    fn return_purchase(&mut self, request: &ReturnRequest) -> Result<(), Rejection> {
+        let history = self.context.history;
+        let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
+        let mut due = returns::due(self.context.programs, &self.member.header, &sale, request)?;
+        due.totals.reinstated = self.reinstate(&sale, &due)?;
+        let (newest, now) = (self.context.programs.newest(), self.context.now);
+        let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
+        let counts_now = returned.qualifying_points < Points::ZERO;
+        self.enter_now(EntryKind::PurchaseReturned(Arc::new(returned)))?;
+        match &request.exchange {
+            Some(purchase) => self.record_purchase(purchase),
+            // Points that were to count later are gone, and what they were to count does so for the goods that stay.
+            None if counts_now => self.upgrade(now),
+            None => Ok(()),
+        }
+    }
+
+    /// Points that paid for what has come back go back, in proportion; how many have, of each redemption.
+    fn reinstate(&mut self, sale: &Sale<'_>, due: &Due) -> Result<Vec<(u64, Points)>, Rejection> {
+        let (programs, now) = (self.context.programs, self.context.now);
+        let mut back = Vec::with_capacity(sale.accrued.redemptions.len());
+        for sequence in &sale.accrued.redemptions {
+            let thread = self.context.history.0.get(sequence).ok_or(Rejection::RedemptionNotFound { redemption: *sequence })?;
+            let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { continue };
+            let total = returns::reinstated(programs, sale, &due.rest, redeemed.points)?;
+            let before = due.totals.reinstated.iter().find(|(other, _)| other == sequence).map_or(Points::ZERO, |(_, points)| *points);
+            back.push((*sequence, total));
+            // Some may have gone back by hand.
+            let so_far = gone_back(thread);
+            let points = total.minus(before)?.min(redeemed.points.minus(so_far)?);
+            if points > Points::ZERO {
+                let redeemed = (*sequence, redeemed);
+                let mut reversed = redemption::reverse(programs.newest(), &self.member, redeemed, so_far, Some(points), now)?;
+                reversed.debt_paid = self.member.header.balance.debt.min(points);
+                reversed.order.clone_from(&sale.accrued.purchase.order);
+                self.enter_now(EntryKind::RedemptionReversed(reversed))?;
+            }
+        }
+        Ok(back)
+    }
+
+    /// Enters what pays the tenders of points; the sequences of these entries.
+    fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
+        let mut paid = Decimal::ZERO;
+        let mut redemptions = Vec::with_capacity(purchase.payments.len());
+        for payment in &purchase.payments {
+            let (sequence, value) = match *payment {
+                Payment::Redeem { points } => {
+                    let (order, order_total) = (purchase.order.clone(), Some(purchase.total));
+                    let request = RedeemRequest { points: Some(points), up_to: false, order_total, order, reference: String::new() };
+                    self.draw(&request, occurred_time)?
+                }
+                Payment::Capture { hold, points } => {
+                    let request = CaptureRequest { hold, points, order: purchase.order.clone(), reference: String::new() };
+                    self.capture(&request, occurred_time)?
+                }
+                Payment::Redeemed { redemption } if redemptions.contains(&redemption) => {
+                    return Err(Rejection::RedemptionUnusable { redemption });
+                }
+                Payment::Redeemed { redemption } => (redemption, self.paid_before(redemption, purchase)?),
+            };
+            redemptions.push(sequence);
+            paid = paid.checked_add(value).ok_or(Rejection::Overflow)?;
+        }
+        // What was held or spent before was judged then.
+        if purchase.payments.iter().any(|payment| matches!(payment, Payment::Redeem { .. })) {
+            redemption::check_order(self.context.programs.newest(), purchase.total, paid)?;
+        }
+        let tendered = purchase.points_tender()?;
+        if !redemptions.is_empty() && tendered != paid {
+            return Err(Rejection::PaymentMismatch { tendered, paid });
+        }
+        Ok(redemptions)
+    }
+
+    /// What an earlier redemption for this order is worth. An order is one purchase, so none can pay two.
+    fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<Decimal, Rejection> {
+        let thread = self.context.history.0.get(&redemption).ok_or(Rejection::RedemptionNotFound { redemption })?;
+        match &thread.origin.kind {
+            EntryKind::PointsRedeemed(redeemed)
+                if redeemed.order.is_some() && redeemed.order == purchase.order && gone_back(thread) == Points::ZERO =>
+            {
+                Ok(redeemed.value)
+            }
+            _ => Err(Rejection::RedemptionUnusable { redemption }),
+        }
+    }
+
     fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
@@ -199,15 +518,30 @@ impl<'a> Draft<'a> {
         check_time(newest, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
         let oldest = days_before(self.context.now, self.context.programs.max_age_days());
-        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
+        let redemptions = self.pay(purchase, occurred_time)?;
+        let mut accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
+        let mut debt = self.member.header.balance.debt;
+        for lot in accrual.lots.iter_mut().filter(|lot| lot.pending.is_none()) {
+            lot.debt_paid = lot.points.min(debt);
+            debt = debt.minus(lot.debt_paid)?;
+        }
         let accrued = PurchaseAccrued {
             purchase: Arc::clone(purchase),
             accrual,
             // The rule book of a late sale may not have it.
             tier: newest.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
+            redemptions,
         };
         self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
         self.upgrade(occurred_time)
+    }
+}
+
+/// Points of a redemption that have gone back.
+fn gone_back(thread: &Thread) -> Points {
+    match thread.latest.as_ref().map(|latest| &latest.kind) {
+        Some(EntryKind::RedemptionReversed(reversed)) => reversed.so_far,
+        _ => Points::ZERO,
     }
 }
 

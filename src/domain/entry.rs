@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, Allocation, Balance, Identifier, LotId, LotKey, MemberKey, PeriodStart, Person, Points, Profile, Purchase, RequestId,
-    RoundingMode, RuleId, Sealed, TierId,
+    Activated, ActorId, Allocation, Balance, Held, HoldId, Identifier, LotId, LotKey, MemberKey, OrderKey, PendingKey, PeriodStart, Person,
+    Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, RoundingMode, RuleId, Sealed, TierId,
+    TransferredIn, TransferredOut,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,14 @@ pub enum EntryKind {
     PointsAdjusted(Adjusted),
     PointsExpired(Expired),
     TierChanged(TierChange),
+    PointsRedeemed(Redeemed),
+    RedemptionReversed(Reversed),
+    PointsHeld(Held),
+    HoldReleased(Released),
+    PointsActivated(Activated),
+    PurchaseReturned(Arc<Returned>),
+    PointsTransferredOut(TransferredOut),
+    PointsTransferredIn(TransferredIn),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +83,8 @@ pub struct PurchaseAccrued {
     pub accrual: Accrual,
     /// The tier held when this was recorded, before any change by it; `None` in a programme without tiers.
     pub tier: Option<TierId>,
+    /// Sequences of the entries that paid the tenders of points.
+    pub redemptions: Vec<u64>,
 }
 
 /// What a purchase earns, and why.
@@ -114,6 +125,18 @@ pub struct AccruedLot {
     pub id: LotId,
     pub points: Points,
     pub expire_time: Option<Timestamp>,
+    /// So many of the points paid debt, and are not in the lot.
+    pub debt_paid: Points,
+    /// They cannot be spent yet.
+    pub pending: Option<Pending>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// `None`: when the purchase is confirmed.
+    pub activate_time: Option<Timestamp>,
+    /// What counts for tiers only then.
+    pub qualifying_points: Points,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +214,8 @@ pub struct Adjusted {
     pub lot: Option<AccruedLot>,
     /// Of taken points.
     pub allocations: Vec<Allocation>,
+    /// Of taken points: those that were not there, and are owed.
+    pub debt: Points,
     /// Of taken points: when the next of the lots that are left lapses, if one does.
     pub next_expiry_time: Option<Timestamp>,
 }
@@ -222,12 +247,23 @@ impl Entry {
     /// The change of the available points.
     pub fn points(&self) -> Points {
         match &self.kind {
-            EntryKind::PurchaseAccrued(accrued) => accrued.accrual.points,
-            EntryKind::PointsAdjusted(adjusted) => adjusted.points,
-            EntryKind::PointsExpired(expired) => {
-                let taken: i64 = expired.allocations.iter().map(|taken| taken.points.0).sum();
-                Points(-taken)
-            }
+            EntryKind::PurchaseAccrued(accrued) => received(&accrued.accrual.lots),
+            EntryKind::PointsAdjusted(adjusted) => match &adjusted.lot {
+                Some(lot) => lot.available(),
+                None => taken(&adjusted.allocations),
+            },
+            EntryKind::PointsExpired(expired) => taken(&expired.allocations),
+            EntryKind::PointsActivated(activated) => Points(activated.lots.iter().map(|active| active.lot.available().0).sum()),
+            EntryKind::PurchaseReturned(returned) => Points(taken(&returned.from_sale).0 + taken(&returned.from_others).0),
+            EntryKind::PointsRedeemed(redeemed) => match &redeemed.captured {
+                Some(captured) => sum(&captured.released),
+                None => Points(-redeemed.points.0),
+            },
+            EntryKind::RedemptionReversed(reversed) => Points(reversed.points.0 - reversed.debt_paid.0),
+            EntryKind::PointsHeld(held) => Points(-held.hold.points.0),
+            EntryKind::HoldReleased(released) => sum(&released.portions),
+            EntryKind::PointsTransferredOut(sent) => Points(-sent.points.0),
+            EntryKind::PointsTransferredIn(got) => Points(got.lots.iter().map(|(lot, _)| lot.available().0).sum()),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -241,12 +277,27 @@ impl Entry {
     /// The lots that folding this entry changes or makes.
     pub fn touched_lots(&self) -> Vec<LotKey> {
         match &self.kind {
-            EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().map(AccruedLot::key).collect(),
+            EntryKind::PurchaseAccrued(accrued) => {
+                accrued.accrual.lots.iter().filter(|lot| lot.pending.is_none()).map(AccruedLot::key).collect()
+            }
+            EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.lot.key()).collect(),
+            EntryKind::PurchaseReturned(returned) => {
+                returned.from_sale.iter().chain(&returned.from_others).map(|taken| taken.lot).collect()
+            }
             EntryKind::PointsAdjusted(adjusted) => {
                 let made = adjusted.lot.iter().map(AccruedLot::key);
                 made.chain(adjusted.allocations.iter().map(|taken| taken.lot)).collect()
             }
             EntryKind::PointsExpired(expired) => expired.allocations.iter().map(|taken| taken.lot).collect(),
+            EntryKind::PointsRedeemed(redeemed) => match &redeemed.captured {
+                Some(captured) => lots(&captured.released),
+                None => lots(&redeemed.portions),
+            },
+            EntryKind::RedemptionReversed(reversed) => reversed.put_back.iter().map(|back| back.into).collect(),
+            EntryKind::PointsHeld(held) => lots(&held.hold.portions),
+            EntryKind::HoldReleased(released) => lots(&released.portions),
+            EntryKind::PointsTransferredOut(sent) => lots(&sent.portions),
+            EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.key()).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -254,6 +305,136 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::TierChanged(_) => Vec::new(),
+        }
+    }
+
+    /// The numbers of the lots that it made.
+    pub fn made_lots(&self) -> Vec<LotId> {
+        match &self.kind {
+            EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().map(|lot| lot.id).collect(),
+            EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().map(|lot| lot.id).collect(),
+            EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.id).collect(),
+            EntryKind::RedemptionReversed(reversed) => {
+                reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id()).collect()
+            }
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_) => Vec::new(),
+        }
+    }
+
+    /// The lots that the points of a hold came from which it redeems.
+    pub fn captured_lots(&self) -> Vec<LotId> {
+        if let EntryKind::PointsRedeemed(Redeemed { captured: Some(_), portions, .. }) = &self.kind {
+            return portions.iter().map(|portion| portion.lot.id()).collect();
+        }
+        Vec::new()
+    }
+
+    /// The order that it belongs to.
+    pub fn order(&self) -> Option<&OrderKey> {
+        match &self.kind {
+            EntryKind::PurchaseAccrued(accrued) => accrued.purchase.order.as_ref(),
+            EntryKind::PointsRedeemed(redeemed) => redeemed.order.as_ref(),
+            EntryKind::RedemptionReversed(reversed) => reversed.order.as_ref(),
+            EntryKind::PointsHeld(held) => held.hold.order.as_ref(),
+            EntryKind::PointsActivated(activated) => activated.confirmed.as_ref().map(|confirmed| &confirmed.order),
+            EntryKind::PurchaseReturned(returned) => Some(&returned.order),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => None,
+        }
+    }
+
+    /// The pending lots that folding this entry changes or makes.
+    pub fn touched_pending(&self) -> Vec<PendingKey> {
+        match &self.kind {
+            EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key).collect(),
+            EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.pending).collect(),
+            EntryKind::PurchaseReturned(returned) => returned.from_pending.iter().map(|taken| taken.lot).collect(),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => Vec::new(),
+        }
+    }
+
+    /// The hold that folding this entry makes or ends.
+    pub fn touched_hold(&self) -> Option<HoldId> {
+        match &self.kind {
+            EntryKind::PointsRedeemed(redeemed) => redeemed.captured.as_ref().map(|captured| captured.hold),
+            EntryKind::PointsHeld(held) => Some(held.hold.id),
+            EntryKind::HoldReleased(released) => Some(released.hold),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PurchaseAccrued(_)
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => None,
+        }
+    }
+
+    /// The entry whose story this one goes on with: a redemption that goes back, a hold that ends, a purchase that is confirmed or returned.
+    pub fn continues(&self) -> Option<u64> {
+        match &self.kind {
+            EntryKind::PointsActivated(activated) => activated.confirmed.as_ref().map(|confirmed| confirmed.sale.sale),
+            EntryKind::PurchaseReturned(returned) => Some(returned.sale.sale),
+            EntryKind::PointsRedeemed(redeemed) => redeemed.captured.as_ref().map(|captured| captured.hold.0),
+            EntryKind::RedemptionReversed(reversed) => Some(reversed.redemption),
+            EntryKind::HoldReleased(released) => Some(released.hold.0),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::PurchaseAccrued(_)
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => None,
         }
     }
 
@@ -268,8 +449,16 @@ impl Entry {
             | EntryKind::MemberReactivated { .. }
             | EntryKind::PurchaseAccrued(_)
             | EntryKind::PointsAdjusted(_)
-            | EntryKind::PointsExpired { .. }
-            | EntryKind::TierChanged(_) => false,
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => false,
         }
     }
 }
@@ -281,6 +470,7 @@ impl Entry {
         const LINE: usize = 96;
         const AWARD: usize = 256;
         const ALLOCATION: usize = 32;
+        const PORTION: usize = 64;
         ENTRY
             + match &self.kind {
                 EntryKind::PurchaseAccrued(accrued) => {
@@ -298,6 +488,26 @@ impl Entry {
                     adjusted.reason.len() + adjusted.reference.len() + ALLOCATION * adjusted.allocations.len()
                 }
                 EntryKind::PointsExpired(expired) => ALLOCATION * expired.allocations.len(),
+                EntryKind::PointsRedeemed(redeemed) => {
+                    let released = redeemed.captured.as_ref().map_or(0, |captured| captured.released.len());
+                    redeemed.reference.len() + PORTION * (redeemed.portions.len() + released)
+                }
+                EntryKind::RedemptionReversed(reversed) => reversed.reason.len() + 2 * PORTION * reversed.put_back.len(),
+                EntryKind::PointsHeld(held) => held.hold.reference.len() + PORTION * held.hold.portions.len(),
+                EntryKind::PointsActivated(activated) => {
+                    let moved = activated.confirmed.as_ref().map_or(0, |confirmed| confirmed.sale.returned.lines.len());
+                    LINE * activated.lots.len() + PORTION * moved
+                }
+                EntryKind::PurchaseReturned(returned) => {
+                    let taken = returned.from_pending.len() + returned.from_sale.len() + returned.from_others.len();
+                    returned.reason.len()
+                        + returned.reference.len()
+                        + PORTION * (taken + returned.sale.returned.lines.len() + returned.sale.activated.len())
+                        + LINE * returned.counters.len()
+                }
+                EntryKind::PointsTransferredOut(sent) => sent.reason.len() + sent.reference.len() + PORTION * sent.portions.len(),
+                EntryKind::PointsTransferredIn(got) => got.reason.len() + got.reference.len() + PORTION * got.lots.len(),
+                EntryKind::HoldReleased(released) => released.reason.len() + PORTION * released.portions.len(),
                 EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
                 EntryKind::ProfileUpdated { .. } => LINE * 16,
                 EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => LINE * 12,
@@ -307,7 +517,37 @@ impl Entry {
     }
 }
 
+fn received(lots: &[AccruedLot]) -> Points {
+    Points(lots.iter().map(|lot| lot.available().0).sum())
+}
+
+fn taken(allocations: &[Allocation]) -> Points {
+    Points(-allocations.iter().map(|taken| taken.points.0).sum::<i64>())
+}
+
+fn sum(portions: &[Portion]) -> Points {
+    Points(portions.iter().map(|portion| portion.points.0).sum())
+}
+
+fn lots(portions: &[Portion]) -> Vec<LotKey> {
+    portions.iter().map(|portion| portion.lot).collect()
+}
+
 impl AccruedLot {
+    pub fn new(id: LotId, points: Points, expire_time: Option<Timestamp>) -> Self {
+        Self { id, points, expire_time, debt_paid: Points::ZERO, pending: None }
+    }
+
+    /// Of a lot that is pending.
+    pub fn pending_key(&self) -> Option<PendingKey> {
+        self.pending.map(|pending| PendingKey::new(pending.activate_time, self.id))
+    }
+
+    /// The points that can be spent.
+    pub fn available(&self) -> Points {
+        if self.pending.is_some() { Points::ZERO } else { Points(self.points.0 - self.debt_paid.0) }
+    }
+
     pub fn key(&self) -> LotKey {
         LotKey::new(self.expire_time, self.id)
     }

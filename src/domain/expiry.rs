@@ -8,7 +8,7 @@ use super::{Allocation, Expired, Expiry, Lot, Member, Overflow, calendar, fold::
 pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Timestamp)> {
     let instant = member.lots.values().next().filter(|lot| lot.has_lapsed(now))?.expire_time?;
     let lapsed = |lot: &&Lot| lot.expire_time == Some(instant);
-    let allocations = member.lots.values().take_while(lapsed).map(|lot| Allocation { lot: lot.key(), points: lot.remaining }).collect();
+    let allocations = member.lots.values().take_while(lapsed).map(|lot| Allocation::of(lot, lot.remaining)).collect();
     // Lots that have lapsed too are loaded, and next; they must not hide when those that are not loaded will lapse.
     let next_loaded = member.lots.values().find(|lot| !lot.has_lapsed(now)).and_then(|lot| lot.expire_time);
     // The header's time was right for the lots that are not loaded, unless it is what has just become due.
@@ -16,13 +16,18 @@ pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Ti
     Some((Expired { allocations, next_expiry_time: sooner(next_loaded, next_other) }, instant))
 }
 
-/// The instant until which points earned at `earned` are valid, exclusive: the start of a local day. `None`: for ever.
-pub(super) fn expire_time(expiry: Expiry, zone: &TimeZone, earned: Timestamp) -> Result<Option<Timestamp>, Overflow> {
-    let day = calendar::local_date(zone, earned);
+/// The instant until which points earned at `earned` are valid, exclusive: the start of a local day. `None`: for ever. Of points that
+/// become active later, `active` says when.
+pub(super) fn expire_time(expiry: Expiry, zone: &TimeZone, earned: Timestamp, active: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+    let counts_from = match expiry {
+        Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_) => active,
+        Expiry::Never | Expiry::AfterDays(_) | Expiry::AfterMonths(_) | Expiry::EndOfPeriod { .. } | Expiry::FixedDate { .. } => earned,
+    };
+    let day = calendar::local_date(zone, counts_from);
     let after = match expiry {
         Expiry::Never => return Ok(None),
-        Expiry::AfterDays(days) => day_after(calendar::add_days(day, days)?)?,
-        Expiry::AfterMonths(months) => day_after(calendar::add_months(day, months)?)?,
+        Expiry::AfterDays(days) | Expiry::DaysAfterActivation(days) => day_after(calendar::add_days(day, days)?)?,
+        Expiry::AfterMonths(months) | Expiry::MonthsAfterActivation(months) => day_after(calendar::add_months(day, months)?)?,
         Expiry::EndOfPeriod { period, additional_periods } => calendar::after_calendar_period(day, period, additional_periods)?,
         Expiry::FixedDate { month, day: day_of_month, minimum_days } => {
             day_after(next_fixed_date(day, month, day_of_month, minimum_days)?)?

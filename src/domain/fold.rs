@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Adjusted, Allocation, Entry, EntryKind, Expired, Header, Lot, MAX_TIER_HISTORY, Member, MemberState, Overflow,
-    Person, Points, Sealed, TierCause, TierChange, TierSince, TierStanding,
+    Accrual, AccruedLot, Activated, Adjusted, Allocation, Captured, Entry, EntryKind, Expired, Header, Held, HoldId, Lot, MAX_TIER_HISTORY,
+    Member, MemberState, Overflow, PendingLot, Person, Points, Portion, Redeemed, Released, Returned, Reversed, Sealed, TierCause,
+    TierChange, TierSince, TierStanding,
 };
 
 /// A ledger that contradicts itself.
@@ -17,6 +18,8 @@ pub enum FoldError {
     Balance { sequence: u64 },
     #[error("entry {sequence} takes more from lot {lot} than is there")]
     Lot { sequence: u64, lot: u64 },
+    #[error("entry {sequence} ends hold {hold}, which is not there or is another one")]
+    Hold { sequence: u64, hold: HoldId },
     #[error("entry {sequence} needs what was not loaded")]
     NotLoaded { sequence: u64 },
     #[error("entry {sequence} breaks the conservation of points")]
@@ -46,6 +49,7 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
         Fault::Overflow => FoldError::Overflow { sequence },
         Fault::NotLoaded => FoldError::NotLoaded { sequence },
         Fault::Lot(lot) => FoldError::Lot { sequence, lot },
+        Fault::Hold(hold) => FoldError::Hold { sequence, hold },
     })?;
     member.header.last_sequence = sequence;
     member.header.update_time = entry.record_time;
@@ -56,6 +60,7 @@ enum Fault {
     Overflow,
     NotLoaded,
     Lot(u64),
+    Hold(HoldId),
 }
 
 impl From<Overflow> for Fault {
@@ -93,6 +98,26 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             fold_tier_change(&mut member.header.tier, change, entry.occurred_time);
             Ok(())
         }
+        EntryKind::PointsRedeemed(redeemed) => fold_redemption(member, entry, redeemed),
+        EntryKind::RedemptionReversed(reversed) => fold_reversal(member, entry, reversed),
+        EntryKind::PointsHeld(held) => fold_hold(member, held),
+        EntryKind::HoldReleased(released) => fold_release(member, entry, released),
+        EntryKind::PointsActivated(activated) => fold_activation(member, entry, activated),
+        EntryKind::PurchaseReturned(returned) => fold_return(member, entry, returned),
+        EntryKind::PointsTransferredOut(sent) => {
+            let taken = take_from_lots(member, &allocations(&sent.portions))?;
+            member.header.balance.transfer_out(taken)?;
+            member.header.next_expiry_time = sent.next_expiry_time;
+            Ok(())
+        }
+        EntryKind::PointsTransferredIn(got) => {
+            for (lot, earn_time) in &got.lots {
+                member.header.last_lot = lot.id.max(member.header.last_lot);
+                member.header.balance.transfer_in(lot.points, lot.debt_paid)?;
+                open_lot(member, entry, lot, *earn_time, entry.sequence)?;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -122,7 +147,8 @@ fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result
         add_lot(member, entry, lot)?;
     }
     let header = &mut member.header;
-    header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(accrual.qualifying_points)?;
+    let waiting = Points::total(accrual.lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points))?;
+    header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(accrual.qualifying_points.minus(waiting)?)?;
     header.lifetime.spend = header.lifetime.spend.checked_add(accrual.basis).ok_or(Overflow)?;
     header.lifetime.visits = header.lifetime.visits.checked_add(1).ok_or(Overflow)?;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
@@ -150,9 +176,10 @@ fn fold_adjustment(member: &mut Member, entry: &Entry, adjusted: &Adjusted) -> R
     if let Some(lot) = &adjusted.lot {
         add_lot(member, entry, lot)?;
     }
-    if !adjusted.allocations.is_empty() {
+    if adjusted.lot.is_none() {
         let taken = take_from_lots(member, &adjusted.allocations)?;
         member.header.balance.claw_back(taken)?;
+        member.header.balance.owe(adjusted.debt)?;
         member.header.next_expiry_time = adjusted.next_expiry_time;
     }
     if !adjusted.qualifying_points.is_zero() {
@@ -170,21 +197,189 @@ fn fold_expiry(member: &mut Member, expired: &Expired) -> Result<(), Fault> {
     Ok(())
 }
 
+fn fold_redemption(member: &mut Member, entry: &Entry, redeemed: &Redeemed) -> Result<(), Fault> {
+    match &redeemed.captured {
+        None => {
+            let taken = take_from_lots(member, &allocations(&redeemed.portions))?;
+            member.header.balance.redeem(taken)?;
+            member.header.next_expiry_time = redeemed.next_expiry_time;
+        }
+        Some(Captured { hold, released, next_hold_expiry_time }) => {
+            let captured = Portion::total(&redeemed.portions)?;
+            let back = Portion::total(released)?;
+            end_hold(member, *hold, captured.plus(back)?, *next_hold_expiry_time)?;
+            member.header.balance.release(captured.plus(back)?)?;
+            member.header.balance.redeem(captured)?;
+            put_back(member, entry, released)?;
+        }
+    }
+    Ok(())
+}
+
+fn fold_reversal(member: &mut Member, entry: &Entry, reversed: &Reversed) -> Result<(), Fault> {
+    member.header.balance.reinstate(reversed.points, reversed.debt_paid)?;
+    let mut debt = reversed.debt_paid;
+    for back in &reversed.put_back {
+        let paid = debt.min(back.portion.points);
+        debt = debt.minus(paid)?;
+        let points = back.portion.points.minus(paid)?;
+        if points.is_zero() {
+            continue;
+        }
+        let lot = Lot { remaining: points, ..back.portion.lot() };
+        let is_new = back.into != back.portion.lot;
+        let lot = if is_new {
+            Lot {
+                id: back.into.id(),
+                issued: back.portion.points,
+                expire_time: back.into.expire_time(),
+                entry_sequence: entry.sequence,
+                ..lot
+            }
+        } else {
+            lot
+        };
+        member.header.last_lot = member.header.last_lot.max(lot.id);
+        refill(member, entry, lot)?;
+    }
+    Ok(())
+}
+
+fn fold_hold(member: &mut Member, held: &Held) -> Result<(), Fault> {
+    let hold = &held.hold;
+    let taken = take_from_lots(member, &allocations(&hold.portions))?;
+    member.header.balance.hold(taken)?;
+    member.header.next_expiry_time = held.next_expiry_time;
+    member.header.next_hold_expiry_time = sooner(member.header.next_hold_expiry_time, Some(hold.expire_time));
+    member.holds.insert(hold.id, hold.clone());
+    Ok(())
+}
+
+fn fold_release(member: &mut Member, entry: &Entry, released: &Released) -> Result<(), Fault> {
+    let points = Portion::total(&released.portions)?;
+    end_hold(member, released.hold, points, released.next_hold_expiry_time)?;
+    member.header.balance.release(points)?;
+    put_back(member, entry, &released.portions)
+}
+
+fn end_hold(member: &mut Member, hold: HoldId, points: Points, next: Option<Timestamp>) -> Result<(), Fault> {
+    match member.holds.remove(&hold) {
+        Some(ended) if ended.points == points => {
+            member.header.next_hold_expiry_time = next;
+            Ok(())
+        }
+        Some(_) | None => Err(Fault::Hold(hold)),
+    }
+}
+
+fn allocations(portions: &[Portion]) -> Vec<Allocation> {
+    portions.iter().map(Allocation::from).collect()
+}
+
+/// Points of a hold return to the lots that they came from.
+fn put_back(member: &mut Member, entry: &Entry, portions: &[Portion]) -> Result<(), Fault> {
+    portions.iter().try_for_each(|portion| refill(member, entry, portion.lot()))
+}
+
+/// What remains of a lot that is gone, or more for one that is there.
+fn refill(member: &mut Member, entry: &Entry, lot: Lot) -> Result<(), Fault> {
+    let expiry = lot.expire_time.filter(|expiry| *expiry > entry.record_time);
+    member.header.next_expiry_time = sooner(member.header.next_expiry_time, expiry);
+    let (id, points) = (lot.id, lot.remaining);
+    match member.lots.entry(lot.key()) {
+        std::collections::btree_map::Entry::Vacant(place) => {
+            place.insert(lot);
+        }
+        std::collections::btree_map::Entry::Occupied(mut place) => {
+            let there = place.get_mut();
+            there.remaining = there.remaining.plus(points)?;
+            if there.remaining > there.issued {
+                return Err(Fault::Lot(id.0));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn add_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot) -> Result<(), Fault> {
-    member.header.balance.issue(lot.points)?;
     member.header.last_lot = lot.id.max(member.header.last_lot);
-    member.header.next_expiry_time = sooner(member.header.next_expiry_time, lot.expire_time.filter(|expiry| *expiry > entry.record_time));
-    member.lots.insert(
-        lot.key(),
-        Lot {
+    if let Some(pending) = lot.pending {
+        member.header.balance.issue_pending(lot.points)?;
+        // Of a late sale the time may have passed: it becomes active with the same commit, and must not hide when others do.
+        let activation = pending.activate_time.filter(|time| *time > entry.record_time);
+        member.header.next_activation_time = sooner(member.header.next_activation_time, activation);
+        let waiting = PendingLot {
             id: lot.id,
             issued: lot.points,
             remaining: lot.points,
             earn_time: entry.occurred_time,
+            activate_time: pending.activate_time,
             expire_time: lot.expire_time,
+            qualifying_points: pending.qualifying_points,
             entry_sequence: entry.sequence,
-        },
-    );
+        };
+        member.pending.insert(waiting.key(), waiting);
+        return Ok(());
+    }
+    member.header.balance.issue(lot.points, lot.debt_paid)?;
+    open_lot(member, entry, lot, entry.occurred_time, entry.sequence)
+}
+
+/// A lot with the points that did not pay debt.
+fn open_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot, earn_time: Timestamp, entry_sequence: u64) -> Result<(), Fault> {
+    let remaining = lot.points.minus(lot.debt_paid)?;
+    if remaining.is_zero() {
+        return Ok(());
+    }
+    member.header.next_expiry_time = sooner(member.header.next_expiry_time, lot.expire_time.filter(|expiry| *expiry > entry.record_time));
+    let expire_time = lot.expire_time;
+    member.lots.insert(lot.key(), Lot { id: lot.id, issued: lot.points, remaining, earn_time, expire_time, entry_sequence });
+    Ok(())
+}
+
+fn fold_activation(member: &mut Member, entry: &Entry, activated: &Activated) -> Result<(), Fault> {
+    for active in &activated.lots {
+        let pending = member.pending.remove(&active.pending).ok_or(Fault::NotLoaded)?;
+        if pending.remaining != active.lot.points {
+            return Err(Fault::Lot(pending.id.0));
+        }
+        member.header.balance.activate(active.lot.points, active.lot.debt_paid)?;
+        let lifetime = &mut member.header.lifetime;
+        lifetime.qualifying_points = lifetime.qualifying_points.plus(active.qualifying_points)?;
+        open_lot(member, entry, &active.lot, active.earn_time, active.entry_sequence)?;
+    }
+    member.header.next_activation_time = activated.next_activation_time;
+    member.header.latest_occurred_time = member.header.latest_occurred_time.max(Some(entry.occurred_time));
+    Ok(())
+}
+
+fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Result<(), Fault> {
+    for taken in &returned.from_pending {
+        let lot = member.pending.get_mut(&taken.lot).ok_or(Fault::NotLoaded)?;
+        lot.remaining = lot.remaining.minus(taken.points)?;
+        lot.qualifying_points = lot.qualifying_points.minus(taken.qualifying_points)?;
+        match lot.remaining {
+            left if left < Points::ZERO => return Err(Fault::Lot(taken.lot.id().0)),
+            Points::ZERO => {
+                member.pending.remove(&taken.lot);
+            }
+            _ => {}
+        }
+        member.header.balance.claw_back_pending(taken.points)?;
+    }
+    let from_lots = take_from_lots(member, &returned.from_sale)?.plus(take_from_lots(member, &returned.from_others)?)?;
+    let header = &mut member.header;
+    header.balance.claw_back(from_lots)?;
+    header.balance.owe(returned.debt)?;
+    header.lifetime.qualifying_points = header.lifetime.qualifying_points.minus(returned.qualifying_points)?;
+    header.lifetime.spend = header.lifetime.spend.checked_sub(returned.basis).ok_or(Overflow)?;
+    header.lifetime.visits = header.lifetime.visits.checked_sub(u64::from(returned.voids)).ok_or(Overflow)?;
+    for counter in &returned.counters {
+        header.counters.insert((counter.rule.clone(), counter.period), counter.points);
+    }
+    header.next_expiry_time = returned.next_expiry_time;
+    header.next_activation_time = returned.next_activation_time;
+    header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     Ok(())
 }
 

@@ -136,3 +136,13 @@ impl fmt::Display for LotId {
         self.0.fmt(f)
     }
 }
+
+/// Of a hold, unique for its member: the sequence of the entry that made it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HoldId(pub u64);
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

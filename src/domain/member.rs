@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt};
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
-use super::{Lot, LotId, LotKey, MemberKey, Overflow, Points, RuleId, TierId};
+use super::{
+    HoldId, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId, TierId, fold::sooner,
+};
 
 /// Identifiers a member can have at most.
 pub const MAX_IDENTIFIERS: usize = 20;
@@ -22,6 +24,35 @@ pub struct Member {
     pub person: Option<Sealed<Person>>,
     /// The live lots that were loaded, in the order in which they are used up.
     pub lots: BTreeMap<LotKey, Lot>,
+    /// All open ones with the lots that they came from, or none.
+    pub holds: BTreeMap<HoldId, Hold>,
+    /// The pending lots that were loaded, in the order in which they become active.
+    pub pending: BTreeMap<PendingKey, PendingLot>,
+}
+
+impl Member {
+    /// With nothing loaded but the header.
+    pub fn bare(key: MemberKey, header: Header) -> Self {
+        Self { key, header, person: None, lots: BTreeMap::new(), holds: BTreeMap::new(), pending: BTreeMap::new() }
+    }
+}
+
+/// Points set aside for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub id: HoldId,
+    pub points: Points,
+    /// What they are worth as money, by the rule book that the hold was made under.
+    pub value: Decimal,
+    /// Soonest expiry first.
+    pub portions: Vec<Portion>,
+    pub hold_time: Timestamp,
+    /// Held until this instant, exclusive.
+    pub expire_time: Timestamp,
+    pub order: Option<OrderKey>,
+    /// Empty: none.
+    pub reference: String,
+    pub program_version: u32,
 }
 
 /// Small, of bounded size, and all that an accrual reads.
@@ -46,6 +77,10 @@ pub struct Header {
     pub counters: BTreeMap<(RuleId, PeriodStart), Points>,
     /// When the next lot lapses; not later than that. `None`: none will.
     pub next_expiry_time: Option<Timestamp>,
+    /// When the next open hold ends.
+    pub next_hold_expiry_time: Option<Timestamp>,
+    /// When the next pending lot becomes active; not later than that.
+    pub next_activation_time: Option<Timestamp>,
 }
 
 impl Header {
@@ -64,12 +99,14 @@ impl Header {
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
             next_expiry_time: None,
+            next_hold_expiry_time: None,
+            next_activation_time: None,
         }
     }
 
     /// When something becomes due by time alone. What is due must be entered before anything else is decided.
     pub fn next_due_time(&self) -> Option<Timestamp> {
-        self.next_expiry_time
+        sooner(sooner(self.next_expiry_time, self.next_hold_expiry_time), self.next_activation_time)
     }
 
     pub fn is_due(&self, now: Timestamp) -> bool {
@@ -110,15 +147,48 @@ impl Balance {
     /// Invariant 4: issued + transferred in + reinstated = pending + available + held + redeemed + expired + clawed back
     /// + transferred out - debt.
     pub fn is_conserved(&self) -> bool {
-        let sources = Points::total([self.issued, self.transferred_in, self.reinstated, self.debt]);
-        let places =
-            Points::total([self.pending, self.available, self.held, self.redeemed, self.expired, self.clawed_back, self.transferred_out]);
-        matches!((sources, places), (Ok(a), Ok(b)) if a == b)
+        // Each number fits, their sum need not.
+        let sum = |points: &[Points]| points.iter().map(|points| i128::from(points.0)).sum::<i128>();
+        let sources = [self.issued, self.transferred_in, self.reinstated, self.debt];
+        let places = [self.pending, self.available, self.held, self.redeemed, self.expired, self.clawed_back, self.transferred_out];
+        sum(&sources) == sum(&places)
     }
 
-    pub fn issue(&mut self, points: Points) -> Result<(), Overflow> {
+    /// New points, of which some pay debt.
+    pub fn issue(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
         self.issued = self.issued.plus(points)?;
-        self.available = self.available.plus(points)?;
+        self.receive(points, debt_paid)
+    }
+
+    pub fn issue_pending(&mut self, points: Points) -> Result<(), Overflow> {
+        self.issued = self.issued.plus(points)?;
+        self.pending = self.pending.plus(points)?;
+        Ok(())
+    }
+
+    /// Pending points become active, of which some pay debt.
+    pub fn activate(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
+        self.pending = self.pending.minus(points)?;
+        self.receive(points, debt_paid)
+    }
+
+    fn receive(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
+        self.debt = self.debt.minus(debt_paid)?;
+        self.available = self.available.plus(points.minus(debt_paid)?)?;
+        Ok(())
+    }
+
+    /// Pending points are taken back.
+    pub fn claw_back_pending(&mut self, points: Points) -> Result<(), Overflow> {
+        self.clawed_back = self.clawed_back.plus(points)?;
+        self.pending = self.pending.minus(points)?;
+        Ok(())
+    }
+
+    /// Points are taken back that the member does not have.
+    pub fn owe(&mut self, points: Points) -> Result<(), Overflow> {
+        self.clawed_back = self.clawed_back.plus(points)?;
+        self.debt = self.debt.plus(points)?;
         Ok(())
     }
 
@@ -126,6 +196,42 @@ impl Balance {
         self.expired = self.expired.plus(points)?;
         self.available = self.available.minus(points)?;
         Ok(())
+    }
+
+    pub fn redeem(&mut self, points: Points) -> Result<(), Overflow> {
+        self.redeemed = self.redeemed.plus(points)?;
+        self.available = self.available.minus(points)?;
+        Ok(())
+    }
+
+    pub fn hold(&mut self, points: Points) -> Result<(), Overflow> {
+        self.held = self.held.plus(points)?;
+        self.available = self.available.minus(points)?;
+        Ok(())
+    }
+
+    pub fn release(&mut self, points: Points) -> Result<(), Overflow> {
+        self.held = self.held.minus(points)?;
+        self.available = self.available.plus(points)?;
+        Ok(())
+    }
+
+    /// Points come back to the member, and pay so much of the debt.
+    pub fn reinstate(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
+        self.reinstated = self.reinstated.plus(points)?;
+        self.receive(points, debt_paid)
+    }
+
+    pub fn transfer_out(&mut self, points: Points) -> Result<(), Overflow> {
+        self.transferred_out = self.transferred_out.plus(points)?;
+        self.available = self.available.minus(points)?;
+        Ok(())
+    }
+
+    /// Points of another member, of which some pay debt.
+    pub fn transfer_in(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
+        self.transferred_in = self.transferred_in.plus(points)?;
+        self.receive(points, debt_paid)
     }
 
     pub fn claw_back(&mut self, points: Points) -> Result<(), Overflow> {

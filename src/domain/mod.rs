@@ -4,6 +4,7 @@
 //! entries. `decide` is deterministic: the same state, rule book, command and time give the same entries.
 
 mod accrual;
+mod activation;
 mod adjustment;
 mod calendar;
 mod command;
@@ -11,6 +12,7 @@ mod decision;
 mod entry;
 mod expiry;
 mod fold;
+mod hold;
 mod id;
 mod lot;
 mod member;
@@ -18,14 +20,20 @@ mod money;
 mod points;
 mod program;
 mod purchase;
+mod redemption;
 mod rejection;
+mod returned;
+mod returns;
+mod spent;
 mod tier;
+mod transfer;
 
 pub use calendar::*;
 pub use command::*;
-pub use decision::{Context, Decision, advance, decide};
+pub use decision::{Context, Decision, History, Thread, advance, decide, receive};
 pub use entry::*;
 pub use fold::{FoldError, apply};
+pub use hold::MAX_HOLDS;
 pub use id::*;
 pub use lot::*;
 pub use member::*;
@@ -33,5 +41,8 @@ pub use money::*;
 pub use points::{Overflow, Points};
 pub use program::*;
 pub use purchase::*;
+pub use redemption::usable;
 pub use rejection::Rejection;
+pub use returned::*;
+pub use spent::*;
 pub use tier::{NextTier, next_tier};

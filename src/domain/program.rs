@@ -35,6 +35,71 @@ pub struct Program {
     pub purchase_time: PurchaseTimePolicy,
     /// The most that one adjustment may move, either way.
     pub maximum_adjustment: Option<Points>,
+    /// Points may be taken by an adjustment beyond the balance, and are owed then.
+    pub adjust_into_debt: bool,
+    /// `None`: points are not spent as money.
+    pub redemption: Option<RedemptionPolicy>,
+    pub returns: ReturnPolicy,
+    /// `None`: members cannot give points away.
+    pub transfers: Option<TransferPolicy>,
+}
+
+/// Points that members give to one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferPolicy {
+    /// The fewest at a time; at least 1.
+    pub minimum: Points,
+    /// The most at a time.
+    pub maximum: Option<Points>,
+}
+
+/// What happens where a return takes points that are not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReturnPolicy {
+    /// What the sale's own points lack is taken from other lots.
+    pub from_other_lots: bool,
+    pub shortfall: Shortfall,
+}
+
+/// What becomes of points that a return should take and that nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortfall {
+    /// They are owed, and later points pay.
+    Debt,
+    /// They are let go.
+    Forgive,
+    /// The return is refused.
+    Refuse,
+    /// The cashier keeps their worth back from the refund.
+    Withhold,
+}
+
+/// When points of a purchase can be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    Immediate,
+    /// From the beginning of the local day so many days after the sale.
+    AfterDays(u32),
+    /// When the purchase is confirmed.
+    Confirmation,
+}
+
+/// Points as money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedemptionPolicy {
+    /// So many points are worth `amount`. More than 0, both.
+    pub points: Points,
+    pub amount: Decimal,
+    /// The fewest at a time.
+    pub minimum: Points,
+    /// Only multiples of it; at least 1.
+    pub step: Points,
+    /// The part of an order that may be paid with points, in per cent. `None`: all of it, and the order's total need not be said.
+    pub maximum_share: Option<Decimal>,
+    /// Points that go back and have lapsed meanwhile are valid for so many days more; 0: they lapse.
+    pub grace_days: u32,
+    pub default_hold_seconds: u32,
+    pub maximum_hold_seconds: u32,
 }
 
 /// Which part of a purchase earns.
@@ -82,6 +147,8 @@ pub struct AccrualRule {
     pub rounding: Rounding,
     /// The rule's own, or the programme's.
     pub expiry: Expiry,
+    /// The rule's own, or the programme's.
+    pub activation: Activation,
     pub with_tier_multiplier: bool,
     pub qualifying: bool,
 }
@@ -149,8 +216,18 @@ pub enum Expiry {
     Never,
     AfterDays(u32),
     AfterMonths(u32),
-    EndOfPeriod { period: CalendarPeriod, additional_periods: u32 },
-    FixedDate { month: i8, day: i8, minimum_days: u32 },
+    /// Counted from the day on which they become active.
+    DaysAfterActivation(u32),
+    MonthsAfterActivation(u32),
+    EndOfPeriod {
+        period: CalendarPeriod,
+        additional_periods: u32,
+    },
+    FixedDate {
+        month: i8,
+        day: i8,
+        minimum_days: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +262,8 @@ pub struct TierPolicy {
     pub rate_at_tier_after: bool,
     /// Points count for tiers as they would be without a tier's multiplier.
     pub qualify_unmultiplied: bool,
+    /// Points count for tiers while they are pending.
+    pub qualify_pending: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +307,13 @@ impl ProgramHistory {
     pub(super) fn longest_cap_period(&self, rule: &RuleId) -> Period {
         // A rule that no version caps by a period has no such counter.
         self.cap_periods.get(rule).copied().unwrap_or(Period::Year)
+    }
+
+    /// The versions that were published by an instant, or the first one.
+    pub fn as_of(&self, instant: Timestamp) -> Self {
+        let mut versions = self.versions.iter().enumerate().filter(|(place, version)| *place == 0 || version.publish_time <= instant);
+        let (_, first) = versions.next().expect("a programme has at least one version");
+        versions.fold(Self::new(Arc::clone(first)), |history, (_, version)| history.with(Arc::clone(version)))
     }
 
     pub fn newest(&self) -> &Arc<Program> {

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{OrderId, Overflow, StoreId};
+use super::{HoldId, OrderId, Overflow, Points, StoreId};
 
 pub const MAX_LINES: usize = 10_000;
 pub const MAX_TENDERS: usize = 20;
 pub const MAX_LABELS: usize = 20;
+pub const MAX_PAYMENTS: usize = 10;
 /// Lines of all awards of a purchase. Bounds the entry that explains it to what clients take in one message (4 MiB), and the work.
 pub const MAX_AWARD_LINES: usize = 50_000;
 
@@ -28,6 +29,19 @@ pub struct Purchase {
     pub total: Decimal,
     pub tenders: Vec<Tender>,
     pub labels: Vec<String>,
+    /// Where the tenders of points come from, if this service is to know; then they are worth as much in sum.
+    pub payments: Vec<Payment>,
+}
+
+/// Points that pay a part of a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Spent with the purchase, in one commit.
+    Redeem { points: Points },
+    /// Of a hold, which ends; `None`: all of it.
+    Capture { hold: HoldId, points: Option<Points> },
+    /// Spent before: sequence of the entry.
+    Redeemed { redemption: u64 },
 }
 
 /// What makes a purchase unique in its programme.
@@ -107,6 +121,12 @@ impl Line {
 }
 
 impl Purchase {
+    /// What is paid with points.
+    pub fn points_tender(&self) -> Result<Decimal, Overflow> {
+        let tenders = self.tenders.iter().filter(|tender| tender.kind == TenderKind::Points);
+        tenders.map(|tender| tender.amount).try_fold(Decimal::ZERO, add)
+    }
+
     /// Says whether the sums agree; every mistake of the first kind found.
     pub fn check(&self) -> Result<(), PurchaseMistake> {
         if self.lines.is_empty() {

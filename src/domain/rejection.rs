@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{IdentifierKind, MemberId, OrderKey, Points, TierId};
+use rust_decimal::Decimal;
+
+use super::{HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -41,8 +43,62 @@ pub enum Rejection {
     TierHeld { tier: TierId },
     #[error("one adjustment may move at most {limit} points (smallest unit), {requested} were asked for")]
     AdjustmentTooLarge { limit: Points, requested: Points },
+    #[error("the member has no redemption with the entry sequence {redemption}")]
+    RedemptionNotFound { redemption: u64 },
+    #[error("the member has no hold {hold}")]
+    HoldNotFound { hold: HoldId },
+    #[error("the hold {hold} has ended, with entry {entry_sequence}: its points were {}", if *.captured { "captured" } else { "given back" })]
+    HoldEnded { hold: HoldId, captured: bool, entry_sequence: u64 },
+    #[error("all of the purchase has been returned already")]
+    PurchaseReturned,
+    #[error("nothing is returned: name lines with a quantity or an amount, an amount of the order, or the whole purchase")]
+    NothingReturned,
+    #[error("the purchase has no line {line}; lines are counted from 0")]
+    ReturnLineNotFound { line: usize },
+    #[error("of {} {left} can still be returned, {requested} were asked for", match line { Some(line) => format!("line {line}"), None => "the order".to_owned() })]
+    ReturnTooLarge { line: Option<usize>, left: Decimal, requested: Decimal },
+    #[error("no points of the purchase wait for a confirmation: they were confirmed, returned, or never pending")]
+    NothingPending,
+    #[error(
+        "the return takes {requested} points (smallest unit), and {shortfall} of them are not there any more, which the programme asks for"
+    )]
+    ReturnShortfall { shortfall: Points, requested: Points },
+    #[error("members of the programme do not give points away: its rule book has no `transfers`")]
+    TransfersNotOffered,
+    #[error("no member of the programme has the id or identifier of the one who is to get the points")]
+    RecipientNotFound,
+    #[error("a member cannot transfer points to itself")]
+    TransferToSelf,
+    #[error("one transfer may move at most {limit} points (smallest unit), {requested} were asked for")]
+    TransferTooLarge { limit: Points, requested: Points },
+    #[error("the programme does not redeem points as money: its rule book has no `redemption`")]
+    RedemptionNotOffered,
+    #[error("the programme bounds the part of an order that is paid with points: say what the order comes to")]
+    OrderTotalRequired,
+    #[error("a hold may last {maximum_seconds} seconds at most, {seconds} were asked for")]
+    HoldTooLong { seconds: u32, maximum_seconds: u32 },
+    #[error("a member can have at most {limit} open holds; capture or release one first")]
+    TooManyHolds { limit: usize },
+    #[error("the member owes {debt} points (smallest unit), which later points pay; until then none can be redeemed")]
+    InDebt { debt: Points },
+    #[error("at least {minimum} points (smallest unit) are redeemed at a time, {requested} were asked for or can be used")]
+    BelowMinimum { minimum: Points, requested: Points },
+    #[error("points are redeemed in multiples of {step} (smallest unit), {requested} were asked for")]
+    NotInSteps { step: Points, requested: Points },
+    #[error("of this order at most {limit} may be paid with points, and those asked for are worth {requested}")]
+    OverOrder { limit: Decimal, requested: Decimal },
+    #[error("the hold has {held} points (smallest unit), {requested} were asked for")]
+    MoreThanHeld { held: Points, requested: Points },
+    #[error("of the redemption {left} points (smallest unit) can go back, {requested} were asked for")]
+    MoreThanRedeemed { left: Points, requested: Points },
+    #[error("the tenders of points come to {tendered}, but the points that pay them are worth {paid}")]
+    PaymentMismatch { tendered: Decimal, paid: Decimal },
+    #[error("entry {redemption} is not a redemption that can pay this purchase: it went back, belongs to another order, or is named twice")]
+    RedemptionUnusable { redemption: u64 },
     #[error("{requested} points are asked for, {available} are available (smallest unit)")]
     InsufficientPoints { available: Points, requested: Points },
+    #[error("the member who is to get the points is suspended; reactivate it first")]
+    RecipientSuspended,
     #[error("a number would leave the range that the ledger can hold")]
     Overflow,
 }

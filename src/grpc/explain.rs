@@ -6,8 +6,9 @@ use rust_decimal::Decimal;
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, Adjusted, Allocation, Award, Entry, EntryKind, LimitKind, Lot, LotId, LotKey, MemberKey, Points, Program, ProgramHistory,
-        Purchase, Rate, RoundingMode, RoundingStep, TierCause, TierChange,
+        Accrual, Activated, Adjusted, Allocation, Award, Entry, EntryKind, Hold, LimitKind, Lot, LotId, LotKey, MemberKey, OrderKey,
+        Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed,
+        RoundingMode, RoundingStep, TierCause, TierChange, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -39,11 +40,22 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MemberReactivated { reason } => vec![format!("The member was reactivated. Reason: {reason}")],
         EntryKind::PurchaseAccrued(accrued) => {
             let judged_by = history.version(accrued.accrual.program_version).map_or(story.program, |program| program);
-            Story { program: judged_by, said: Vec::new() }.purchase(&accrued.purchase, &accrued.accrual, entry.occurred_time)
+            let mut story = Story { program: judged_by, said: Vec::new() };
+            story.purchase(&accrued.purchase, &accrued.accrual, entry.occurred_time);
+            story.paid(&accrued.redemptions);
+            story.said
         }
         EntryKind::PointsAdjusted(adjusted) => story.adjusted(adjusted),
         EntryKind::PointsExpired(expired) => story.expired(&expired.allocations, entry.occurred_time),
         EntryKind::TierChanged(change) => story.tier_changed(change, entry.occurred_time),
+        EntryKind::PointsRedeemed(redeemed) => story.redeemed(redeemed),
+        EntryKind::RedemptionReversed(reversed) => story.reversed(reversed),
+        EntryKind::PointsHeld(held) => story.held(&held.hold),
+        EntryKind::HoldReleased(released) => story.released(released, entry.occurred_time),
+        EntryKind::PointsActivated(activated) => story.activated(activated),
+        EntryKind::PurchaseReturned(returned) => story.returned(returned),
+        EntryKind::PointsTransferredOut(sent) => story.sent(sent),
+        EntryKind::PointsTransferredIn(got) => story.got(got),
     };
     if let Some(actor) = &entry.actor {
         said.push(format!("Done by {actor}."));
@@ -84,7 +96,21 @@ impl Story<'_> {
         }
     }
 
-    fn purchase(mut self, purchase: &Purchase, accrual: &Accrual, occurred_time: Timestamp) -> Vec<String> {
+    fn pending_or_valid(&self, pending: Option<Pending>, expire_time: Option<Timestamp>) -> String {
+        match (pending, expire_time) {
+            (None, _) => self.valid(expire_time),
+            (Some(Pending { activate_time: Some(time), .. }), _) => {
+                format!("pending until {}, {}", self.local(time), self.valid(expire_time))
+            }
+            (Some(Pending { activate_time: None, .. }), Some(_)) => {
+                format!("pending until the purchase is confirmed, {}", self.valid(expire_time))
+            }
+            // When they lapse may be counted from then.
+            (Some(Pending { activate_time: None, .. }), None) => "pending until the purchase is confirmed".to_owned(),
+        }
+    }
+
+    fn purchase(&mut self, purchase: &Purchase, accrual: &Accrual, occurred_time: Timestamp) {
         let place = match &purchase.order {
             Some(order) => format!("Purchase {} of store {}", order.order, order.store),
             None => "Purchase".to_owned(),
@@ -115,7 +141,180 @@ impl Story<'_> {
         }
         let (points, qualifying) = (self.points(accrual.points), self.points(accrual.qualifying_points));
         self.say(format!("Together {points} points, of which {qualifying} count for tiers."));
+        let waiting = Points(accrual.lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points.0).sum());
+        if waiting > Points::ZERO {
+            let waiting = self.points(waiting);
+            self.say(format!("{waiting} of these count only when the points become active."));
+        }
+        self.debt_paid(Points(accrual.lots.iter().map(|lot| lot.debt_paid.0).sum()));
+    }
+
+    fn debt_paid(&mut self, points: Points) {
+        if points > Points::ZERO {
+            let points = self.points(points);
+            self.say(format!("{points} of the points paid debt."));
+        }
+    }
+
+    fn paid(&mut self, redemptions: &[u64]) {
+        let numbers: Vec<String> = redemptions.iter().map(ToString::to_string).collect();
+        match numbers.as_slice() {
+            [] => {}
+            [one] => self.say(format!("The points that paid a part of it are redeemed in entry {one}.")),
+            many => self.say(format!("The points that paid a part of it are redeemed in the entries {}.", many.join(", "))),
+        }
+    }
+
+    fn activated(mut self, activated: &Activated) -> Vec<String> {
+        let sum = Points(activated.lots.iter().map(|active| active.lot.points.0).sum());
+        let cause = match &activated.confirmed {
+            Some(confirmed) => format!("when order {} of store {} was confirmed", confirmed.order.order, confirmed.order.store),
+            None => "since their time had come".to_owned(),
+        };
+        let points = self.points(sum);
+        self.say(format!("{points} pending points became active, {cause}."));
+        for active in activated.lots.iter().take(MAX_STEPS) {
+            let (points, valid) = (self.points(active.lot.available()), self.valid(active.lot.expire_time));
+            if active.lot.available() > Points::ZERO {
+                self.say(format!("{points} points of entry {} are in lot {}, {valid}.", active.entry_sequence, active.lot.id));
+            }
+        }
+        if activated.lots.len() > MAX_STEPS {
+            self.say(format!("{} more lots are in the entry.", activated.lots.len() - MAX_STEPS));
+        }
+        self.debt_paid(Points(activated.lots.iter().map(|active| active.lot.debt_paid.0).sum()));
         self.said
+    }
+
+    fn returned(mut self, returned: &Returned) -> Vec<String> {
+        let (points, basis) = (self.points(returned.points), self.money(returned.basis));
+        let OrderKey { store, order } = &returned.order;
+        let earned = match returned.points {
+            Points::ZERO => "No points are to be taken back for that".to_owned(),
+            _ => format!("{points} points are to be taken back for that, by the rules of the sale in entry {}", returned.sale.sale),
+        };
+        self.say(format!("Of order {order} of store {store}, {basis} of the basis came back. {earned}."));
+        for (taken, place) in [(&returned.from_sale, "the sale's own lots"), (&returned.from_others, "other lots")] {
+            if !taken.is_empty() {
+                let sum = self.points(Points(taken.iter().map(|taken| taken.points.0).sum()));
+                self.say(format!("{sum} of them came from {place}."));
+                self.taken(taken);
+            }
+        }
+        let pending = Points(returned.from_pending.iter().map(|taken| taken.points.0).sum());
+        let rest = [
+            (pending, "were still pending"),
+            (returned.debt, "were not there any more and are owed"),
+            (returned.forgiven, "were not there any more and were let go"),
+            (returned.withheld, "were not there any more: the cashier keeps their worth back"),
+        ];
+        for (points, what) in rest.into_iter().filter(|(points, _)| *points > Points::ZERO) {
+            let points = self.points(points);
+            self.say(format!("{points} of them {what}."));
+        }
+        let worth = returned.withheld_value.map(|value| self.money(value));
+        if let Some(worth) = worth {
+            self.say(format!("To keep back from the refund: {worth}."));
+        }
+        let totals = &returned.sale.returned;
+        if totals.points != returned.points {
+            let so_far = self.points(totals.points);
+            self.say(format!("Of this purchase {so_far} points have been taken back in all."));
+        }
+        let said = match returned.reason.trim_end_matches('.') {
+            "" => referred(&returned.reference).trim_start().to_owned(),
+            reason => format!("Reason: {reason}.{}", referred(&returned.reference)),
+        };
+        if !said.is_empty() {
+            self.say(said);
+        }
+        self.said
+    }
+
+    fn sent(mut self, sent: &TransferredOut) -> Vec<String> {
+        let points = self.points(sent.points);
+        self.say(format!("{points} points went to member {}. Reason: {}.", sent.to, sent.reason.trim_end_matches('.')));
+        self.taken(&allocations(&sent.portions));
+        self.said
+    }
+
+    fn got(mut self, got: &TransferredIn) -> Vec<String> {
+        let points = self.points(got.points);
+        let reason = got.reason.trim_end_matches('.');
+        self.say(format!("{points} points came from member {}, where entry {} took them. Reason: {reason}.", got.from, got.sequence));
+        for (lot, _) in got.lots.iter().take(MAX_STEPS) {
+            let points = self.points(lot.points);
+            self.say(format!("{points} are in lot {}, with the expiry that they had.", lot.id));
+        }
+        self.said
+    }
+
+    fn redeemed(mut self, redeemed: &Redeemed) -> Vec<String> {
+        let (points, value) = (self.points(redeemed.points), self.money(redeemed.value));
+        let order = for_order(redeemed.order.as_ref());
+        let reference = referred(&redeemed.reference);
+        self.say(format!("{points} points were redeemed, worth {value}{order}.{reference}"));
+        if let Some(captured) = &redeemed.captured {
+            self.say(format!("They were captured from hold {}, which ended with that.", captured.hold));
+        }
+        self.taken(&allocations(&redeemed.portions));
+        if let Some(captured) = &redeemed.captured {
+            self.went_back(captured.released.iter().map(|portion| (portion.points, portion.lot)));
+        }
+        self.said
+    }
+
+    fn reversed(mut self, reversed: &Reversed) -> Vec<String> {
+        let (points, value) = (self.points(reversed.points), self.money(reversed.value));
+        let order = for_order(reversed.order.as_ref());
+        let reason =
+            if reversed.reason.is_empty() { String::new() } else { format!(" Reason: {}.", reversed.reason.trim_end_matches('.')) };
+        self.say(format!("{points} points of the redemption in entry {} went back, worth {value}{order}.{reason}", reversed.redemption));
+        if reversed.debt_paid > Points::ZERO {
+            let debt = self.points(reversed.debt_paid);
+            self.say(format!("The first {debt} of them paid debt."));
+        }
+        self.went_back(reversed.put_back.iter().map(|back| (back.portion.points, back.into)));
+        for back in reversed.put_back.iter().filter(|back| back.into != back.portion.lot).take(MAX_STEPS) {
+            self.say(format!("Lot {} is new, since lot {} had lapsed.", back.into.id(), back.portion.lot.id()));
+        }
+        if reversed.so_far != reversed.points {
+            let so_far = self.points(reversed.so_far);
+            self.say(format!("Of that redemption {so_far} points have gone back in all."));
+        }
+        self.said
+    }
+
+    fn held(mut self, hold: &Hold) -> Vec<String> {
+        let (points, value) = (self.points(hold.points), self.money(hold.value));
+        let (end, zone) = (self.local(hold.expire_time), self.program.time_zone.iana_name().unwrap_or("UTC"));
+        let (order, reference) = (for_order(hold.order.as_ref()), referred(&hold.reference));
+        self.say(format!("{points} points were set aside in hold {}, worth {value}{order}, until {end} ({zone}).{reference}", hold.id));
+        self.taken(&allocations(&hold.portions));
+        self.said
+    }
+
+    fn released(mut self, released: &Released, instant: Timestamp) -> Vec<String> {
+        let (time, zone) = (self.local(instant), self.program.time_zone.iana_name().unwrap_or("UTC"));
+        let cause = match released.cause {
+            ReleaseCause::Request if released.reason.is_empty() => "was released".to_owned(),
+            ReleaseCause::Request => format!("was released (reason: {})", released.reason),
+            ReleaseCause::Expired => "was over".to_owned(),
+        };
+        self.say(format!("Hold {} {cause} at {time} ({zone}).", released.hold));
+        self.went_back(released.portions.iter().map(|portion| (portion.points, portion.lot)));
+        self.said
+    }
+
+    fn went_back(&mut self, portions: impl ExactSizeIterator<Item = (Points, LotKey)>) {
+        let count = portions.len();
+        for (points, lot) in portions.take(MAX_STEPS) {
+            let (points, valid) = (self.points(points), self.valid(lot.expire_time()));
+            self.say(format!("{points} points went back to lot {}, {valid}.", lot.id()));
+        }
+        if count > MAX_STEPS {
+            self.say(format!("{} more lots are in the entry.", count - MAX_STEPS));
+        }
     }
 
     fn basis(&mut self, accrual: &Accrual) {
@@ -161,7 +360,9 @@ impl Story<'_> {
             ));
         }
         if let Some(lot) = award.lot {
-            sentence.push_str(&format!(" {} points in lot {lot}, {}.", self.points(award.points), self.valid(award.expire_time)));
+            let pending = accrual.lots.iter().find(|accrued| accrued.id == lot).and_then(|accrued| accrued.pending);
+            let points = self.points(award.points);
+            sentence.push_str(&format!(" {points} points in lot {lot}, {}.", self.pending_or_valid(pending, award.expire_time)));
         }
         self.say(sentence);
     }
@@ -201,13 +402,18 @@ impl Story<'_> {
 
     fn adjusted(mut self, adjusted: &Adjusted) -> Vec<String> {
         let points = self.points(adjusted.points);
-        let reference = if adjusted.reference.is_empty() { String::new() } else { format!(" Reference: {}.", adjusted.reference) };
+        let reference = referred(&adjusted.reference);
         self.say(format!("{points} points by hand. Reason: {}.{reference}", adjusted.reason.trim_end_matches('.')));
         if let Some(lot) = &adjusted.lot {
             let sentence = format!("They are in lot {}, {}.", lot.id, self.valid(lot.expire_time));
             self.say(sentence);
         }
         self.taken(&adjusted.allocations);
+        if adjusted.debt > Points::ZERO {
+            let debt = self.points(adjusted.debt);
+            self.say(format!("{debt} points were not there and are owed."));
+        }
+        self.debt_paid(adjusted.lot.as_ref().map_or(Points::ZERO, |lot| lot.debt_paid));
         let qualifying = self.points(adjusted.qualifying_points);
         if adjusted.qualifying_points < Points::ZERO {
             self.say(format!("What counts for tiers changed by {qualifying}."));
@@ -245,6 +451,18 @@ impl Story<'_> {
         }
         self.said
     }
+}
+
+fn referred(reference: &str) -> String {
+    if reference.is_empty() { String::new() } else { format!(" Reference: {reference}.") }
+}
+
+fn for_order(order: Option<&OrderKey>) -> String {
+    order.map_or_else(String::new, |order| format!(", for order {} of store {}", order.order, order.store))
+}
+
+fn allocations(portions: &[Portion]) -> Vec<Allocation> {
+    portions.iter().map(Allocation::from).collect()
 }
 
 fn limited(limit: LimitKind) -> &'static str {

@@ -117,8 +117,22 @@ impl Members {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
         let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
-        let key = ledger.find(&program, &mistakes.settle(target)?)?;
-        Ok(v1::GetMemberResponse { member: Some(convert::member(&ledger.member(&key)?, history.newest())) })
+        let view = v1::MemberView::try_from(request.view).ok();
+        if view.is_none() {
+            mistakes.add(Path::Root.field("view"), format!("has no value {}", request.view));
+        }
+        let as_of = match &request.as_of {
+            None => Some(None),
+            Some(instant) => convert::past(Path::Root.field("as_of"), instant, ledger.now(), &mut mistakes).map(Some),
+        };
+        let (target, (view, as_of)) = mistakes.settle(target.zip(view.zip(as_of)))?;
+        let key = ledger.find(&program, &target)?;
+        let member = match as_of {
+            Some(instant) => convert::whole_member(&ledger.member_as_of(&key, instant)?, history.as_of(instant).newest()),
+            None if view == v1::MemberView::Full => convert::whole_member(&ledger.whole_member(&key)?, history.newest()),
+            None => convert::member_read(&ledger.member(&key)?, history.newest()),
+        };
+        Ok(v1::GetMemberResponse { member: Some(member) })
     }
 
     fn look_up(&self, request: &v1::LookupMemberRequest) -> Result<v1::LookupMemberResponse, Refusal> {
@@ -143,7 +157,7 @@ impl Members {
         let found = members.len();
         members.truncate(page.size);
         let mut filling = Filling::new();
-        let fitting = members.iter().take_while(|member| filling.add(convert::member(member, history.newest()))).count();
+        let fitting = members.iter().take_while(|member| filling.add(convert::member_read(member, history.newest()))).count();
         members.truncate(fitting);
         let more = found > members.len();
         let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));

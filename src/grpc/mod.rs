@@ -3,6 +3,7 @@
 
 mod admin;
 mod convert;
+mod entries;
 mod explain;
 mod gate;
 mod gathering;
@@ -13,6 +14,8 @@ mod page;
 mod points;
 mod program;
 mod purchase;
+mod redemption;
+mod returns;
 mod services;
 mod status;
 mod stream;
@@ -76,4 +79,14 @@ fn named(
     let target = convert::member_target(member, mistakes);
     let (program, history) = program_named(ledger, program, mistakes)?;
     Ok(Named { program, history, target })
+}
+
+/// Reads that may take long, beside the threads that serve calls.
+async fn aside<T: Send + 'static>(
+    ledger: Result<Ledger, Refusal>,
+    read: impl FnOnce(&Ledger) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let ledger = ledger?;
+    // It is cut short only when the runtime ends.
+    tokio::task::spawn_blocking(move || read(&ledger)).await.unwrap_or_else(|_| Err(Refusal::stopping()))
 }

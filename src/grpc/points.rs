@@ -5,38 +5,83 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal,
+    Gate, Named, Refusal, aside,
     convert::{self, Mistakes, Path},
-    explain, named,
+    entries, named,
     observe::observe,
-    page::{Filling, List},
+    page::List,
+    redemption,
 };
 use crate::{
     contract::v1::{self, points_service_server::PointsService},
-    domain::{Adjustment, Command, LotKey, Points},
+    domain::{Adjustment, Command, LotKey, Points, TransferRequest},
     ledger::{Ledger, Submission},
 };
-
-/// Entries that are read together: one can have 10,000 lines, and a page ends when it is full.
-const ENTRIES_AT_ONCE: usize = 16;
 
 pub struct PointsRoom(pub Arc<Gate>);
 
 #[tonic::async_trait]
 impl PointsService for PointsRoom {
+    async fn redeem_points(&self, request: Request<v1::RedeemPointsRequest>) -> Result<Response<v1::RedeemPointsResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("PointsService/RedeemPoints", &request.program_id);
+        observed.run(async { redemption::redeem(self.0.ledger()?, request).await }).await
+    }
+
+    async fn reverse_redemption(
+        &self,
+        request: Request<v1::ReverseRedemptionRequest>,
+    ) -> Result<Response<v1::ReverseRedemptionResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("PointsService/ReverseRedemption", &request.program_id);
+        observed.run(async { redemption::reverse(self.0.ledger()?, request).await }).await
+    }
+
+    async fn hold_points(&self, request: Request<v1::HoldPointsRequest>) -> Result<Response<v1::HoldPointsResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("PointsService/HoldPoints", &request.program_id);
+        observed.run(async { redemption::hold(self.0.ledger()?, request).await }).await
+    }
+
+    async fn capture_hold(&self, request: Request<v1::CaptureHoldRequest>) -> Result<Response<v1::CaptureHoldResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("PointsService/CaptureHold", &request.program_id);
+        observed.run(async { redemption::capture(self.0.ledger()?, request).await }).await
+    }
+
+    async fn release_hold(&self, request: Request<v1::ReleaseHoldRequest>) -> Result<Response<v1::ReleaseHoldResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("PointsService/ReleaseHold", &request.program_id);
+        observed.run(async { redemption::release(self.0.ledger()?, request).await }).await
+    }
+
+    async fn list_holds(&self, request: Request<v1::ListHoldsRequest>) -> Result<Response<v1::ListHoldsResponse>, Status> {
+        let request = request.into_inner();
+        observe("PointsService/ListHolds", &request.program_id).run(async { redemption::list(self.0.ledger()?, &request) }).await
+    }
+
     async fn adjust_points(&self, request: Request<v1::AdjustPointsRequest>) -> Result<Response<v1::AdjustPointsResponse>, Status> {
         let request = request.into_inner();
         observe("PointsService/AdjustPoints", &request.program_id.clone()).run(self.adjust(request)).await
     }
 
+    async fn transfer_points(&self, request: Request<v1::TransferPointsRequest>) -> Result<Response<v1::TransferPointsResponse>, Status> {
+        let request = request.into_inner();
+        observe("PointsService/TransferPoints", &request.program_id.clone()).run(self.transfer(request)).await
+    }
+
     async fn list_entries(&self, request: Request<v1::ListEntriesRequest>) -> Result<Response<v1::ListEntriesResponse>, Status> {
         let request = request.into_inner();
-        observe("PointsService/ListEntries", &request.program_id).run(async { self.entries(&request) }).await
+        observe("PointsService/ListEntries", &request.program_id.clone())
+            .run(aside(self.0.ledger().cloned(), move |ledger| entries::list(ledger, &request)))
+            .await
     }
 
     async fn explain_entry(&self, request: Request<v1::ExplainEntryRequest>) -> Result<Response<v1::ExplainEntryResponse>, Status> {
         let request = request.into_inner();
-        observe("PointsService/ExplainEntry", &request.program_id).run(async { self.explain(&request) }).await
+        observe("PointsService/ExplainEntry", &request.program_id.clone())
+            .run(aside(self.0.ledger().cloned(), move |ledger| entries::explain(ledger, &request)))
+            .await
     }
 
     async fn list_lots(&self, request: Request<v1::ListLotsRequest>) -> Result<Response<v1::ListLotsResponse>, Status> {
@@ -54,51 +99,27 @@ impl PointsRoom {
         Ok(v1::AdjustPointsResponse { entry, tier_change: convert::tier_change(&outcome.entries) })
     }
 
-    fn entries(&self, request: &v1::ListEntriesRequest) -> Result<v1::ListEntriesResponse, Refusal> {
+    async fn transfer(&self, mut request: v1::TransferPointsRequest) -> Result<v1::TransferPointsResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
-        let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
-        let key = ledger.find(&program, &settle_target(target, &mut mistakes)?)?;
-        let list = List { method: "ListEntries", filter: &[program.as_str().as_bytes(), &key.member.0] };
-        let page = list.page::<u64>(request.page_size, &request.page_token, &mut mistakes);
-        let page = mistakes.settle(page)?;
-        let mut filling = Filling::new();
-        let mut last = page.after;
-        'page: while filling.items.len() < page.size {
-            let entries = ledger.entries(&key, last, ENTRIES_AT_ONCE.min(page.size - filling.items.len()))?;
-            if entries.is_empty() {
-                break;
-            }
-            for listed in &entries {
-                if !filling.add(convert::listed(listed, &history)) {
-                    break 'page;
-                }
-                last = Some(listed.entry.sequence);
-            }
+        let id = convert::request(&mut request, &mut mistakes);
+        let Named { history, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+        let recipient = convert::recipient(Path::Root.field("recipient"), request.recipient.as_ref(), &mut mistakes);
+        let reason = convert::reason(request.reason, &mut mistakes);
+        let reference = convert::text(Path::Root.field("reference"), request.reference, 120, &mut mistakes);
+        let actor = match request.actor {
+            None => Some(None),
+            actor => convert::actor(actor, &mut mistakes).map(Some),
+        };
+        if request.points <= 0 {
+            mistakes.add(Path::Root.field("points"), "is required: more than 0");
         }
-        // Entries are numbered from 1 without gaps: the page that has the first one is the last page.
-        let last = last.filter(|sequence| *sequence > 1 && !filling.items.is_empty());
-        let next_page_token = last.map_or_else(String::new, |sequence| list.token(&sequence));
-        Ok(v1::ListEntriesResponse { entries: filling.items, next_page_token })
-    }
-
-    fn explain(&self, request: &v1::ExplainEntryRequest) -> Result<v1::ExplainEntryResponse, Refusal> {
-        let ledger = self.0.ledger()?;
-        let mut mistakes = Mistakes::default();
-        let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
-        let sequence = u64::try_from(request.sequence).ok().filter(|sequence| *sequence > 0);
-        if sequence.is_none() {
-            mistakes.add(Path::Root.field("sequence"), "is required: 1 or more");
-        }
-        let (target, sequence) = mistakes.settle(target.zip(sequence))?;
-        let key = ledger.find(&program, &target)?;
-        let found = ledger.entry(&key, sequence)?;
-        let lots = explain::live_lots(ledger, &key, &found.entry)?;
-        Ok(v1::ExplainEntryResponse {
-            entry: Some(convert::listed(&found, &history)),
-            explanation: explain::sentences(&found.entry, &history),
-            lots: lots.iter().map(convert::lot).collect(),
-        })
+        let parsed = id.zip(target.zip(recipient)).zip(actor).zip(reason.zip(reference));
+        let (((id, (member, recipient)), actor), (reason, reference)) = mistakes.settle(parsed)?;
+        let command = Command::TransferPoints(TransferRequest { to: recipient, points: Points(request.points), reason, reference });
+        let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
+        let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
+        Ok(v1::TransferPointsResponse { entry })
     }
 
     fn lots(&self, request: &v1::ListLotsRequest) -> Result<v1::ListLotsResponse, Refusal> {

@@ -9,11 +9,11 @@ use super::{
     convert::{self, Mistakes, Order, Path},
     named,
     observe::{Tally, observe},
-    program_named, stream,
+    program_named, returns, stream,
 };
 use crate::{
     contract::v1::{self, purchase_result::Result as Judged, purchase_service_server::PurchaseService},
-    domain::{Command, EntryKind},
+    domain::Command,
     ledger::{Ledger, Outcome, Submission},
 };
 
@@ -61,6 +61,21 @@ impl PurchaseService for Purchases {
         }
     }
 
+    async fn confirm_purchase(
+        &self,
+        request: Request<v1::ConfirmPurchaseRequest>,
+    ) -> Result<Response<v1::ConfirmPurchaseResponse>, Status> {
+        let request = request.into_inner();
+        let program = request.program_id.clone();
+        observe("PurchaseService/ConfirmPurchase", &program).run(async { returns::confirm(self.0.ledger()?, request).await }).await
+    }
+
+    async fn return_purchase(&self, request: Request<v1::ReturnPurchaseRequest>) -> Result<Response<v1::ReturnPurchaseResponse>, Status> {
+        let request = request.into_inner();
+        let program = request.program_id.clone();
+        observe("PurchaseService/ReturnPurchase", &program).run(async { returns::return_purchase(self.0.ledger()?, request).await }).await
+    }
+
     async fn get_purchase(&self, request: Request<v1::GetPurchaseRequest>) -> Result<Response<v1::GetPurchaseResponse>, Status> {
         let request = request.into_inner();
         observe("PurchaseService/GetPurchase", &request.program_id).run(async { self.get(&request) }).await
@@ -74,14 +89,21 @@ impl Purchases {
         let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
         let purchase = convert::purchase(request.purchase, Order::Optional, &history.newest().currency, &mut mistakes);
         let (target, purchase) = mistakes.settle(target.zip(purchase))?;
-        let mut entries = ledger.quote(&ledger.find(&program, &target)?, Arc::new(purchase))?.entries;
-        // What time alone brings is not the purchase's, here as in the answer of RecordPurchase.
-        entries.retain(|entry| !matches!(entry.kind, EntryKind::PointsExpired(_)));
-        let recorded = convert::purchase_recorded(&history, &entries).ok_or_else(no_purchase)?;
+        let quote = ledger.quote(&ledger.find(&program, &target)?, Arc::new(purchase))?;
+        let recorded = convert::purchase_recorded(&history, &quote.decision.entries).ok_or_else(no_purchase)?;
         let mut accrual = recorded.accrual;
         // A quote makes no lots.
-        accrual.iter_mut().flat_map(|accrual| &mut accrual.awards).for_each(|award| award.lot_id.clear());
-        Ok(v1::QuotePurchaseResponse { accrual, balance: recorded.balance, tier_id: recorded.tier_id, tier_change: recorded.tier_change })
+        if let Some(accrual) = &mut accrual {
+            accrual.awards.iter_mut().for_each(|award| award.lot_id.clear());
+            accrual.lots.iter_mut().for_each(|lot| lot.lot_id.clear());
+        }
+        Ok(v1::QuotePurchaseResponse {
+            accrual,
+            balance: recorded.balance,
+            tier_id: recorded.tier_id,
+            tier_change: recorded.tier_change,
+            usable_points: quote.usable.map(|usable| convert::usable(usable, &history.newest().currency)),
+        })
     }
 
     async fn record(&self, request: v1::RecordPurchaseRequest) -> Result<v1::RecordPurchaseResponse, Refusal> {

@@ -3,13 +3,14 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{IdentifierKind, Rejection},
+    domain::{HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -206,66 +207,124 @@ struct Row {
 /// The table of rejections.
 fn row(rejection: &Rejection) -> Row {
     let row = |code, reason, metadata| Row { code, reason, field: None, metadata };
+    let refused = |reason, metadata| Row { code: Code::FailedPrecondition, reason, field: None, metadata };
     let blamed = |code, reason, field, metadata| Row { code, reason, field: Some(field), metadata };
     match rejection {
         Rejection::RequestIdReused => row(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
         Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
-        Rejection::PurchaseExists { order, member, entry_sequence } => row(
-            Code::AlreadyExists,
-            "PURCHASE_EXISTS",
-            vec![
-                ("store_id", order.store.to_string()),
-                ("order_id", order.order.to_string()),
-                ("member_id", member.to_string()),
-                ("entry_sequence", entry_sequence.to_string()),
-            ],
-        ),
+        Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::IdentifierTaken { kind, member } => {
             row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind)), ("member_id", member.to_string())])
         }
-        Rejection::IdentifierHeld { kind } => row(Code::FailedPrecondition, "IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
-        Rejection::IdentifierNotHeld { kind } => row(Code::FailedPrecondition, "IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
-        Rejection::TooManyIdentifiers { limit } => {
-            row(Code::FailedPrecondition, "TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())])
+        Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
+        Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
+        Rejection::TooManyIdentifiers { limit } => refused("TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())]),
+        Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
+        Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
+        Rejection::PurchaseTooOld { occurred_time, max_age_days } => {
+            misdated("PURCHASE_TOO_OLD", occurred_time, ("max_age_days", *max_age_days))
         }
-        Rejection::MemberSuspended => row(Code::FailedPrecondition, "MEMBER_SUSPENDED", vec![]),
-        Rejection::MemberNotSuspended => row(Code::FailedPrecondition, "MEMBER_NOT_SUSPENDED", vec![]),
-        Rejection::PurchaseTooOld { occurred_time, max_age_days } => blamed(
-            Code::OutOfRange,
-            "PURCHASE_TOO_OLD",
-            "purchase.occurred_time",
-            vec![("occurred_time", occurred_time.to_string()), ("max_age_days", max_age_days.to_string())],
-        ),
-        Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => blamed(
-            Code::OutOfRange,
-            "PURCHASE_IN_FUTURE",
-            "purchase.occurred_time",
-            vec![("occurred_time", occurred_time.to_string()), ("max_ahead_seconds", max_ahead_seconds.to_string())],
-        ),
-        Rejection::PurchaseTooComplex { award_lines, limit } => row(
-            Code::FailedPrecondition,
-            "PURCHASE_TOO_COMPLEX",
-            vec![("award_lines", award_lines.to_string()), ("limit", limit.to_string())],
-        ),
+        Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => {
+            misdated("PURCHASE_IN_FUTURE", occurred_time, ("max_ahead_seconds", *max_ahead_seconds))
+        }
+        Rejection::PurchaseTooComplex { award_lines, limit } => {
+            refused("PURCHASE_TOO_COMPLEX", vec![("award_lines", award_lines.to_string()), ("limit", limit.to_string())])
+        }
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
-        Rejection::TierHeld { tier } => row(Code::FailedPrecondition, "TIER_HELD", vec![("tier_id", tier.to_string())]),
-        Rejection::AdjustmentTooLarge { limit, requested } => {
-            row(Code::FailedPrecondition, "ADJUSTMENT_TOO_LARGE", vec![("limit", limit.to_string()), ("requested", requested.to_string())])
+        Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
+        Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
+        Rejection::RedemptionNotFound { redemption } => {
+            row(Code::NotFound, "REDEMPTION_NOT_FOUND", vec![("redemption_sequence", redemption.to_string())])
         }
-        Rejection::InsufficientPoints { available, requested } => row(
-            Code::FailedPrecondition,
-            "INSUFFICIENT_POINTS",
-            vec![("available", available.to_string()), ("requested", requested.to_string())],
-        ),
+        Rejection::HoldNotFound { hold } => row(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
+        Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
+        Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
+        Rejection::OrderTotalRequired => blamed(Code::InvalidArgument, "ORDER_TOTAL_REQUIRED", "order_total", vec![]),
+        Rejection::HoldTooLong { seconds, maximum_seconds } => {
+            refused("HOLD_TOO_LONG", vec![("seconds", seconds.to_string()), ("maximum_seconds", maximum_seconds.to_string())])
+        }
+        Rejection::TooManyHolds { limit } => refused("TOO_MANY_HOLDS", vec![("limit", limit.to_string())]),
+        Rejection::InDebt { debt } => refused("IN_DEBT", vec![("debt", debt.to_string())]),
+        Rejection::BelowMinimum { minimum, requested } => refused_points("BELOW_MINIMUM", ("minimum", minimum), requested),
+        Rejection::NotInSteps { step, requested } => refused_points("NOT_IN_STEPS", ("step", step), requested),
+        Rejection::OverOrder { limit, requested } => refused_points("OVER_ORDER", ("limit", limit), requested),
+        Rejection::MoreThanHeld { held, requested } => refused_points("MORE_THAN_HELD", ("held", held), requested),
+        Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
+        Rejection::PaymentMismatch { tendered, paid } => {
+            refused("PAYMENT_MISMATCH", vec![("tendered", tendered.to_string()), ("paid", paid.to_string())])
+        }
+        Rejection::RedemptionUnusable { redemption } => {
+            refused("REDEMPTION_UNUSABLE", vec![("redemption_sequence", redemption.to_string())])
+        }
+        Rejection::InsufficientPoints { available, requested } => {
+            refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
+        }
+        Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
+        Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
+        Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
+        Rejection::RecipientSuspended => refused("RECIPIENT_SUSPENDED", vec![]),
+        Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
+        Rejection::ReturnLineNotFound { line } => line_not_found(*line),
+        Rejection::PurchaseReturned => refused("PURCHASE_RETURNED", vec![]),
+        Rejection::NothingReturned => refused("NOTHING_RETURNED", vec![]),
+        Rejection::ReturnTooLarge { line, left, requested } => return_too_large(*line, left, requested),
+        Rejection::NothingPending => refused("NOTHING_PENDING", vec![]),
+        Rejection::ReturnShortfall { shortfall, requested } => refused_points("RETURN_SHORTFALL", ("shortfall", shortfall), requested),
         Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
+}
+
+fn purchase_exists(order: &OrderKey, member: &MemberId, entry_sequence: u64) -> Row {
+    let metadata = vec![
+        ("store_id", order.store.to_string()),
+        ("order_id", order.order.to_string()),
+        ("member_id", member.to_string()),
+        ("entry_sequence", entry_sequence.to_string()),
+    ];
+    Row { code: Code::AlreadyExists, reason: "PURCHASE_EXISTS", field: None, metadata }
+}
+
+fn misdated(reason: &'static str, occurred_time: &Timestamp, (name, bound): (&'static str, u32)) -> Row {
+    let metadata = vec![("occurred_time", occurred_time.to_string()), (name, bound.to_string())];
+    Row { code: Code::OutOfRange, reason, field: Some("purchase.occurred_time"), metadata }
+}
+
+fn hold_ended(hold: HoldId, captured: bool, entry_sequence: u64) -> Row {
+    let end = if captured { "captured" } else { "released" };
+    let metadata = vec![("hold_id", hold.to_string()), ("end", end.to_owned()), ("entry_sequence", entry_sequence.to_string())];
+    Row { code: Code::FailedPrecondition, reason: "HOLD_ENDED", field: None, metadata }
+}
+
+/// More, or fewer, than a bound allows.
+fn refused_points(reason: &'static str, (name, bound): (&'static str, &dyn ToString), requested: &dyn ToString) -> Row {
+    let metadata = vec![(name, bound.to_string()), ("requested", requested.to_string())];
+    Row { code: Code::FailedPrecondition, reason, field: None, metadata }
+}
+
+fn line_not_found(line: usize) -> Row {
+    let metadata = vec![("line_index", line.to_string())];
+    Row { code: Code::InvalidArgument, reason: "RETURN_LINE_NOT_FOUND", field: Some("lines"), metadata }
+}
+
+fn return_too_large(line: Option<usize>, left: &dyn ToString, requested: &dyn ToString) -> Row {
+    let mut row = refused_points("RETURN_TOO_LARGE", ("left", left), requested);
+    row.metadata.extend(line.map(|line| ("line_index", line.to_string())));
+    row
 }
 
 /// Whose state or bound stands against it.
 fn subject(reason: &str) -> &'static str {
     match reason {
-        "ADJUSTMENT_TOO_LARGE" | "PURCHASE_TOO_COMPLEX" => "program",
+        "ADJUSTMENT_TOO_LARGE"
+        | "PURCHASE_TOO_COMPLEX"
+        | "REDEMPTION_NOT_OFFERED"
+        | "HOLD_TOO_LONG"
+        | "BELOW_MINIMUM"
+        | "NOT_IN_STEPS"
+        | "OVER_ORDER" => "program",
+        "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
+        "PURCHASE_RETURNED" | "NOTHING_RETURNED" | "RETURN_TOO_LARGE" | "RETURN_SHORTFALL" | "NOTHING_PENDING" => "purchase",
         _ => "member",
     }
 }

@@ -55,25 +55,31 @@ impl Repeat {
     }
 }
 
-/// The state right after an entry, folded from the first one on: exact by invariant 3. Only repeated requests of support staff pay for it.
+/// The state right after an entry. Only repeated requests of support staff pay for it.
 fn state_at(store: &(impl Read + ?Sized), key: &MemberKey, last: u64) -> Result<Member, LedgerError> {
+    state_until(store, key, |entry| entry.sequence <= last)
+}
+
+/// The state after the first entries, as long as they are wanted, folded from the first one on: exact by invariant 3.
+pub(super) fn state_until(store: &(impl Read + ?Sized), key: &MemberKey, wanted: impl Fn(&Entry) -> bool) -> Result<Member, LedgerError> {
     let mut member: Option<Member> = None;
-    let mut next = 1;
-    while next <= last {
-        let page = store.entries(key, next, last.min(next + FOLD_PAGE - 1))?;
-        let expected = page.len() as u64;
+    loop {
+        let next = member.as_ref().map_or(1, |member| member.header.last_sequence + 1);
+        let page = store.entries(key, next, next + FOLD_PAGE - 1)?;
+        let is_last = (page.len() as u64) < FOLD_PAGE;
         for entry in &page {
+            if !wanted(entry) {
+                return Ok(member.ok_or(Rejection::MemberNotFound)?);
+            }
             let state = member.get_or_insert_with(|| new_member(key, entry));
             domain::apply(state, entry).map_err(StoreError::from)?;
         }
-        if expected == 0 {
-            return Err(StoreError::Damaged(format!("entries {next} to {last} of a member are missing")).into());
+        if is_last {
+            return Ok(member.ok_or(Rejection::MemberNotFound)?);
         }
-        next += expected;
     }
-    Ok(member.ok_or(Rejection::MemberNotFound)?)
 }
 
 fn new_member(key: &MemberKey, first: &Entry) -> Member {
-    Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() }
+    Member::bare(key.clone(), Header::new(first.record_time))
 }

@@ -6,8 +6,10 @@
 
 mod clock;
 mod idempotency;
+mod loading;
 mod programs;
 mod query;
+mod schedule;
 mod staging;
 mod writer;
 
@@ -21,16 +23,22 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::{
     contract::{Violation, v1},
-    domain::{ActorId, Command, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Rejection, Request},
+    domain::{
+        ActorId, Command, Decision, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, Points, ProgramHistory, ProgramId, Rejection,
+        Request,
+    },
     store::{Store, StoreError},
 };
 
 pub use clock::{Clock, ManualClock, SystemClock};
 use programs::Programs;
+pub use query::DATES;
+pub use schedule::Advanced;
 use writer::{Answer, Job, Writer};
 
 /// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with
@@ -120,7 +128,15 @@ impl Submission {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
-            | Command::AdjustPoints(_) => 0,
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::TransferPoints(_) => 0,
+            Command::ReturnPurchase(request) => request.lines.len() + request.exchange.as_ref().map_or(0, |purchase| purchase.lines.len()),
         };
         u32::try_from(1 + lines / LINES_PER_WEIGHT).expect("the number of lines is bounded")
     }
@@ -133,6 +149,8 @@ pub enum MemberTarget {
     New,
     Id(MemberId),
     Identifier(Identifier),
+    /// Who bought.
+    Order(OrderKey),
 }
 
 /// What a command led to: the same the first time and every time it is repeated.
@@ -141,9 +159,9 @@ pub struct Outcome {
     /// Has every version that the entries were decided by.
     pub programs: Arc<ProgramHistory>,
     pub key: MemberKey,
-    /// Those that carry the request, in their order; never empty.
+    /// Those that carry the request, in their order; never empty: of one that had been done before, by another request, the entry that did.
     pub entries: Vec<Entry>,
-    /// The state right after them. `None` for purchases and adjustments, whose answers the entries hold.
+    /// The state right after them. `None` where the entries hold the whole answer.
     pub member: Option<Box<Member>>,
 }
 
@@ -153,6 +171,14 @@ pub struct Listed {
     pub entry: Entry,
     /// False: it is due by now, and will be recorded with the member's next change.
     pub is_recorded: bool,
+}
+
+/// What a purchase would lead to.
+#[derive(Debug, Clone)]
+pub struct Quote {
+    pub decision: Decision,
+    /// As many points as could pay for it, before its own payments, and what they are worth; `None` where none are redeemed.
+    pub usable: Option<(Points, Decimal)>,
 }
 
 #[derive(Debug, Clone)]
@@ -307,7 +333,7 @@ impl Ledger {
         match &mut job {
             Job::Commands { submissions, .. } => submissions.iter_mut().for_each(|submission| keep(&mut submission.request)),
             Job::Publish { request, .. } => keep(request),
-            Job::Stop => {}
+            Job::Advance { .. } | Job::Stop => {}
         }
         self.0.queue.send(job).map_err(|_| LedgerError::Closing)
     }

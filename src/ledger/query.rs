@@ -1,13 +1,16 @@
 //! Queries. Each answers as of now: what is due is entered first, though not written.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, Context, Decision, Entry, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase,
-        Rejection,
+        self, Command, Context, Decision, Entry, Hold, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramHistory,
+        ProgramId, Purchase, Rejection,
     },
     store::{
         MemberDemand,
@@ -15,7 +18,13 @@ use crate::{
     },
 };
 
-use super::{Ledger, LedgerError, Listed, MemberTarget};
+use super::{
+    Ledger, LedgerError, Listed, MemberTarget, Quote, idempotency,
+    loading::{self, Loaded},
+};
+
+/// Instants at which points lapse that a member is told of.
+pub const DATES: usize = 3;
 
 impl Ledger {
     /// Which member is meant. That there is one of this id shows when it is loaded.
@@ -24,19 +33,42 @@ impl Ledger {
         let member = match target {
             MemberTarget::Id(member) => Some(*member),
             MemberTarget::Identifier(identifier) => self.0.store.member_by_identifier(program, identifier)?,
+            MemberTarget::Order(order) => self.0.store.purchase(program, order)?.map(|row| row.member),
             MemberTarget::New => None,
         };
         let member = member.ok_or(Rejection::MemberNotFound)?;
         Ok(MemberKey { program: program.clone(), member })
     }
 
-    /// A member, with what is personal.
+    /// A member, with what is personal, and the lots that lapse at the next [`DATES`] instants.
     pub fn member(&self, key: &MemberKey) -> Result<Member, LedgerError> {
+        self.read_member(key, false)
+    }
+
+    /// The same with all lots, pending lots and holds.
+    pub fn whole_member(&self, key: &MemberKey) -> Result<Member, LedgerError> {
+        self.read_member(key, true)
+    }
+
+    fn read_member(&self, key: &MemberKey, whole: bool) -> Result<Member, LedgerError> {
         let now = self.now();
-        let stored = self.load(key, now, true)?;
+        let points = whole.then_some(Points(i64::MAX));
+        let demand = MemberDemand { now, points, dates: DATES, holds: whole, pending: whole, person: true };
+        let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         // What is due is not written yet: the member was not updated by it.
         let update_time = stored.header.update_time;
         let mut member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
+        member.header.update_time = update_time;
+        Ok(member)
+    }
+
+    /// A member as it was known at an instant of the past, with all that it had then. Only what support staff asks pays for it: the entries
+    /// are folded from the first one on.
+    pub fn member_as_of(&self, key: &MemberKey, instant: Timestamp) -> Result<Member, LedgerError> {
+        let programs = self.program(&key.program)?.as_of(instant);
+        let stored = idempotency::state_until(&*self.0.store, key, |entry| entry.record_time <= instant)?;
+        let update_time = stored.header.update_time;
+        let mut member = domain::advance(&programs, instant, stored)?.member;
         member.header.update_time = update_time;
         Ok(member)
     }
@@ -48,8 +80,8 @@ impl Ledger {
         ids.into_iter().map(|member| self.member(&MemberKey { program: program.clone(), member })).collect()
     }
 
-    /// What recording the purchase would enter.
-    pub fn quote(&self, key: &MemberKey, purchase: Arc<Purchase>) -> Result<Decision, LedgerError> {
+    /// What recording the purchase would enter, and what of its total the member could pay with points before.
+    pub fn quote(&self, key: &MemberKey, purchase: Arc<Purchase>) -> Result<Quote, LedgerError> {
         if let Some(order) = &purchase.order
             && let Some(row) = self.0.store.purchase(&key.program, order)?
         {
@@ -58,14 +90,35 @@ impl Ledger {
         }
         let programs = self.program(&key.program)?;
         let now = self.now();
-        let context = Context { programs: &programs, now, request: None, actor: None };
-        let member = self.load(key, now, false)?;
-        Ok(domain::decide(context, member, &Command::RecordPurchase(purchase))?)
+        let total = purchase.total;
+        let command = Command::RecordPurchase(purchase);
+        let Loaded { member, history } = loading::load(&*self.0.store, key, &command, now, false)?.ok_or(Rejection::MemberNotFound)?;
+        let context = Context { programs: &programs, now, request: None, actor: None, history: &history };
+        let usable = match programs.newest().redemption {
+            Some(_) => {
+                let before = domain::advance(&programs, now, member.clone())?.member;
+                domain::usable(programs.newest(), &before.header, total).map_err(Rejection::from)?
+            }
+            None => None,
+        };
+        let mut decision = domain::decide(context, member, &command)?;
+        // What time alone brings is not the purchase's.
+        decision.entries = decision.entries.drain(decision.own.clone()).collect();
+        Ok(Quote { decision, usable })
+    }
+
+    /// The open holds, the oldest first.
+    pub fn holds(&self, key: &MemberKey) -> Result<Vec<Hold>, LedgerError> {
+        let now = self.now();
+        let demand = MemberDemand { now, points: None, dates: 0, holds: true, pending: false, person: false };
+        let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
+        let member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
+        Ok(member.holds.into_values().collect())
     }
 
     /// A member's entries before a sequence number, or the newest; newest first.
     pub fn entries(&self, key: &MemberKey, before: Option<u64>, limit: usize) -> Result<Vec<Listed>, LedgerError> {
-        let Decision { entries: due, member } = self.advanced(key, false)?;
+        let Decision { entries: due, member, .. } = self.advanced(key, false)?;
         let stored = member.header.last_sequence - due.len() as u64;
         let last = before.map_or(member.header.last_sequence, |before| before.saturating_sub(1).min(member.header.last_sequence));
         let first = last.saturating_sub(limit as u64) + 1;
@@ -77,6 +130,11 @@ impl Ledger {
         Ok(entries)
     }
 
+    /// Recorded entries `first` to `last`, both inclusive, oldest first.
+    pub fn recorded(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, LedgerError> {
+        Ok(self.0.store.entries(key, first, last)?)
+    }
+
     pub fn entry(&self, key: &MemberKey, sequence: u64) -> Result<Listed, LedgerError> {
         let before = sequence.checked_add(1).ok_or(LedgerError::EntryNotFound { sequence })?;
         let found = self.entries(key, Some(before), 1)?.pop();
@@ -85,12 +143,22 @@ impl Ledger {
 
     /// The lots that hold points that have not lapsed, in the order in which they are used up.
     pub fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, LedgerError> {
-        let now = self.now();
-        self.load(key, now, false)?;
+        let due = self.advanced(key, false)?;
         // Lots that have lapsed stand first: begin behind them.
-        let lapsed = LotKey::behind(now);
+        let lapsed = LotKey::behind(self.now());
         let after = after.map_or(lapsed, |after| after.max(lapsed));
-        Ok(self.0.store.lots(key, Some(after), limit)?)
+        // What is due is not written yet: points that have become active or have come out of a hold are not in their lots.
+        let changed: BTreeSet<LotKey> = due.entries.iter().flat_map(Entry::touched_lots).filter(|lot| *lot > after).collect();
+        let stored = self.0.store.lots(key, Some(after), limit.saturating_add(changed.len()))?;
+        let mut lots: BTreeMap<LotKey, Lot> = stored.into_iter().map(|lot| (lot.key(), lot)).collect();
+        let complete = if lots.len() < limit.saturating_add(changed.len()) { None } else { lots.keys().next_back().copied() };
+        for lot in changed.into_iter().filter(|lot| complete.is_none_or(|last| *lot <= last)) {
+            match due.member.lots.get(&lot) {
+                Some(found) => drop(lots.insert(lot, found.clone())),
+                None => drop(lots.remove(&lot)),
+            }
+        }
+        Ok(lots.into_values().take(limit).collect())
     }
 
     /// What a backup lacks of all that is durable now.
@@ -108,7 +176,7 @@ impl Ledger {
     }
 
     fn load(&self, key: &MemberKey, now: Timestamp, person: bool) -> Result<Member, LedgerError> {
-        let demand = MemberDemand { now, points: None, person };
+        let demand = MemberDemand { now, points: None, dates: 0, holds: false, pending: false, person };
         Ok(self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?)
     }
 

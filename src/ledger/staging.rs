@@ -10,13 +10,17 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, Context, Decision, Entry, EntryKind, Header, Identifier, Member, MemberId, MemberKey, OrderKey, ProgramHistory,
-        ProgramId, Rejection, RequestId, Sealed,
+        self, Command, Context, Decision, Entry, EntryKind, Header, History, Identifier, Member, MemberId, MemberKey, OrderKey,
+        ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
 
-use super::{LedgerError, MemberTarget, Outcome, Submission, idempotency, writer::Answer};
+use super::{
+    LedgerError, MemberTarget, Outcome, Submission, idempotency,
+    loading::{self, Loaded},
+    writer::Answer,
+};
 
 /// The commands of one commit.
 pub(super) struct Staging<'a, R: Read + ?Sized> {
@@ -41,6 +45,8 @@ struct Staged {
     entries: Vec<Entry>,
     /// All live lots are loaded.
     lots_complete: bool,
+    /// What was due next before the group.
+    due_before: Option<Timestamp>,
 }
 
 /// An identifier that the group has given or taken away.
@@ -73,7 +79,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     }
 
     pub fn into_commit(self) -> Commit {
-        let members = self.members.into_iter().map(|staged| MemberChange { entries: staged.entries, after: staged.member }).collect();
+        let change = |Staged { member, entries, due_before, .. }| MemberChange { entries, after: member, due_before };
+        let members = self.members.into_iter().map(change).collect();
         Commit { publications: Vec::new(), members }
     }
 
@@ -113,21 +120,91 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             MemberTarget::New => new_member(),
             MemberTarget::Id(member) => *member,
             MemberTarget::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::MemberNotFound)?,
+            // What the group has just recorded cannot be read yet.
+            MemberTarget::Order(order) if self.purchases.contains_key(&(program.clone(), order.clone())) => return Ok(None),
+            MemberTarget::Order(order) => {
+                let row = self.store.purchase(program, order)?;
+                row.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?.member
+            }
         };
         let key = MemberKey { program: program.clone(), member };
         if self.moves_identifier(&key, &submission.command) {
             return Ok(None);
         }
-        let Some(state) = self.load(&key, &submission.command)? else { return Ok(None) };
+        let recipient = self.recipient(program, &submission.command)?;
+        let Some(Loaded { member, history }) = self.load(&key, &submission.command)? else { return Ok(None) };
         self.check_unique(&key, &submission.command)?;
-        let context = Context { programs, now: self.now, request: Some(&submission.request), actor: submission.actor.as_ref() };
-        let decision = domain::decide(context, state, &submission.command)?;
-        let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
+        let due_before = member.header.next_due_time();
+        let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
+        let context = Context { programs, now: self.now, request, actor, history: &history };
+        let named = recipient.as_ref().map(|(_, command)| command);
+        let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
+        let receive = |(to, _)| self.receive(Context { request: None, ..context }, to, &decision);
+        let other = recipient.map(receive).transpose()?;
+        let entries = decision.entries.iter().chain(other.iter().flat_map(|(_, _, other)| &other.entries));
+        let bytes = entries.map(Entry::stored_size_estimate).sum::<usize>();
         if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
             return Ok(None);
         }
         self.bytes += bytes;
-        Ok(Some(self.stage(programs, key, decision, &submission.command)))
+        if let Some((key, due_before, other)) = other {
+            self.keep(key, due_before, other.entries, other.member);
+        }
+        Ok(Some(self.stage(programs, key, due_before, decision, &submission.command)))
+    }
+
+    /// Who gets the points of a transfer, and the command with that id in it.
+    fn recipient(&self, program: &ProgramId, command: &Command) -> Result<Option<(MemberId, Command)>, LedgerError> {
+        let Command::TransferPoints(request) = command else { return Ok(None) };
+        let to = match &request.to {
+            Recipient::Id(to) => *to,
+            Recipient::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::RecipientNotFound)?,
+        };
+        let key = MemberKey { program: program.clone(), member: to };
+        if !self.places.contains_key(&key) {
+            let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+            self.store.member(&key, demand)?.ok_or(Rejection::RecipientNotFound)?;
+        }
+        Ok(Some((to, Command::TransferPoints(domain::TransferRequest { to: Recipient::Id(to), ..request.clone() }))))
+    }
+
+    /// What the other side of a transfer gets, with what was due next there before.
+    fn receive(
+        &self,
+        context: Context<'_>,
+        to: MemberId,
+        sent: &Decision,
+    ) -> Result<(MemberKey, Option<Timestamp>, Decision), LedgerError> {
+        let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
+        let member = match self.places.get(&key) {
+            Some(place) => self.members[*place].member.clone(),
+            None => {
+                let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+                self.store.member(&key, demand)?.ok_or(Rejection::RecipientNotFound)?
+            }
+        };
+        let due_before = member.header.next_due_time();
+        let entry = sent.entries[sent.own.clone()].first().expect("a transfer has an entry");
+        Ok((key, due_before, domain::receive(context, member, entry)?))
+    }
+
+    /// Enters what is due of a member by time alone. False: it goes first in the next group.
+    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey) -> Result<bool, LedgerError> {
+        // What the group has changed was advanced before.
+        if self.places.contains_key(key) {
+            return Ok(true);
+        }
+        let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+        let Some(member) = self.store.member(key, demand)? else { return Ok(true) };
+        let due_before = member.header.next_due_time();
+        let decision = domain::advance(programs, self.now, member)?;
+        let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
+        if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
+            return Ok(false);
+        }
+        self.bytes += bytes;
+        self.keep(key.clone(), due_before, decision.entries, decision.member);
+        Ok(true)
     }
 
     /// Whether the command is about an identifier that the group has given to, or taken from, another member. The entries of a commit are
@@ -145,39 +222,45 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
             | Command::RecordPurchase(_)
-            | Command::AdjustPoints(_) => false,
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::ReturnPurchase(_)
+            | Command::TransferPoints(_) => false,
         }
     }
 
-    /// The member as the group has left it; `None` if more of it is needed than can be loaded under what the group has changed.
-    fn load(&self, key: &MemberKey, command: &Command) -> Result<Option<Member>, LedgerError> {
-        let person = command.reads_person() || command.answers_with_member();
-        let points = command.takes_points();
+    /// The member as the group has left it; `None` if more is needed than can be loaded under what the group has changed.
+    fn load(&self, key: &MemberKey, command: &Command) -> Result<Option<Loaded>, LedgerError> {
+        let person = command.answers_with_member();
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
-            let enough = (!person || staged.member.person.is_some()) && (points.is_none() || staged.lots_complete);
-            return Ok(enough.then(|| staged.member.clone()));
+            let demand = command.demand();
+            let person = !(person || demand.person) || staged.member.person.is_some();
+            let lots = demand.points.is_none() || staged.lots_complete;
+            let enough = person && lots && !demand.holds && demand.threads.is_empty() && demand.sale.is_none();
+            return Ok(enough.then(|| Loaded { member: staged.member.clone(), history: History::default() }));
         }
         if let Command::Enroll { .. } = command {
-            let header = Header::new(self.now);
-            return Ok(Some(Member { key: key.clone(), header, person: None, lots: Default::default() }));
+            let member = Member::bare(key.clone(), Header::new(self.now));
+            return Ok(Some(Loaded { member, history: History::default() }));
         }
-        let demand = MemberDemand { now: self.now, points, person };
-        Ok(Some(self.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?))
+        let loaded = loading::load(self.store, key, command, self.now, person)?;
+        Ok(Some(loaded.ok_or(Rejection::MemberNotFound)?))
     }
 
     /// What must be unique in the programme, beyond what the member's own state shows.
     fn check_unique(&self, key: &MemberKey, command: &Command) -> Result<(), LedgerError> {
+        if let Some(order) = command.purchase().and_then(|purchase| purchase.order.as_ref())
+            && let Some(row) = self.purchase(&key.program, order)?
+        {
+            let order = order.clone();
+            return Err(Rejection::PurchaseExists { order, member: row.member, entry_sequence: row.entry_sequence }.into());
+        }
         match command {
-            Command::RecordPurchase(purchase) => {
-                let order = purchase.order.as_ref().expect("the edge asks for store and order before it submits");
-                match self.purchase(&key.program, order)? {
-                    Some(row) => {
-                        Err(Rejection::PurchaseExists { order: order.clone(), member: row.member, entry_sequence: row.entry_sequence }
-                            .into())
-                    }
-                    None => Ok(()),
-                }
-            }
             Command::Enroll { person } => person.identifiers.iter().try_for_each(|identifier| self.check_free(key, identifier)),
             Command::AddIdentifier { identifier } => self.check_free(key, identifier),
             Command::UpdateProfile(_)
@@ -185,7 +268,16 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
-            | Command::AdjustPoints(_) => Ok(()),
+            | Command::RecordPurchase(_)
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::ReturnPurchase(_)
+            | Command::TransferPoints(_) => Ok(()),
         }
     }
 
@@ -213,15 +305,28 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(self.store.purchase(program, order)?)
     }
 
-    fn stage(&mut self, programs: &Arc<ProgramHistory>, key: MemberKey, decision: Decision, command: &Command) -> Outcome {
-        let Decision { entries, member } = decision;
+    fn stage(
+        &mut self,
+        programs: &Arc<ProgramHistory>,
+        key: MemberKey,
+        due_before: Option<Timestamp>,
+        decision: Decision,
+        command: &Command,
+    ) -> Outcome {
+        let Decision { entries, own, member, done_before } = decision;
         for entry in &entries {
             self.stage_lookups(entry);
         }
-        let answered = entries.iter().filter(|entry| entry.request.is_some()).cloned().collect();
+        let answered = entries[own].iter().chain(&done_before).cloned().collect();
         let shown = command.answers_with_member().then(|| Box::new(member.clone()));
+        self.keep(key.clone(), due_before, entries, member);
+        Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown }
+    }
+
+    fn keep(&mut self, key: MemberKey, due_before: Option<Timestamp>, entries: Vec<Entry>, member: Member) {
         let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
         match self.places.get(&key) {
+            None if entries.is_empty() => {}
             Some(place) => {
                 let staged = &mut self.members[*place];
                 staged.entries.extend(entries);
@@ -230,10 +335,9 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             }
             None => {
                 self.places.insert(key.clone(), self.members.len());
-                self.members.push(Staged { member, entries, lots_complete });
+                self.members.push(Staged { member, entries, lots_complete, due_before });
             }
         }
-        Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown }
     }
 
     /// Later commands of the group must find what this entry makes findable.
@@ -262,7 +366,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::MemberReactivated { .. }
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
-            | EntryKind::TierChanged(_) => {}
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => {}
         }
     }
 }

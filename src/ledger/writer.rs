@@ -16,12 +16,12 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{MemberId, ProgramId, Rejection, Request},
+    domain::{Command, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
 use super::{
-    Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
+    Advanced, Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     idempotency::Repeat,
     programs::{Draft, Programs},
     staging::{Staging, Verdict},
@@ -57,6 +57,12 @@ pub(super) enum Job {
         document: Box<v1::Program>,
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<Published, LedgerError>>,
+    },
+    /// What is due of these members by time alone.
+    Advance {
+        members: Vec<MemberKey>,
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<Advanced, LedgerError>>,
     },
     Stop,
 }
@@ -167,6 +173,13 @@ impl Writer {
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
+            Job::Advance { members, permit: _permit, reply } => {
+                // What waited longer goes first, as ever.
+                while !self.taken.is_empty() {
+                    self.commit_group();
+                }
+                let _ = reply.send(self.advance(&members));
+            }
             Job::Stop => self.stopping = true,
         }
     }
@@ -274,6 +287,32 @@ impl Writer {
         }
     }
 
+    fn advance(&mut self, members: &[MemberKey]) -> Result<Advanced, LedgerError> {
+        let now = self.now();
+        let store = Arc::clone(&self.store);
+        let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
+        let unit = store.begin(&names)?;
+        let commit = {
+            let mut staging = Staging::new(&*unit, now, members.len());
+            for key in members {
+                // Those that do not fit are due the next time.
+                let Some(programs) = self.programs.history(&key.program) else { continue };
+                match staging.advance(&programs, key) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // One that cannot go on must not keep the others from it.
+                    Err(error) => tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered"),
+                }
+            }
+            staging.into_commit()
+        };
+        let advanced = Advanced { members: members.len(), entries: commit.members.iter().map(|change| change.entries.len()).sum() };
+        if !commit.is_empty() {
+            self.commit(unit, commit)?;
+        }
+        Ok(advanced)
+    }
+
     fn publish(&mut self, request: Request, document: &v1::Program) -> Result<Published, LedgerError> {
         let now = self.now();
         let store = Arc::clone(&self.store);
@@ -343,10 +382,15 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
             MemberTarget::New => {}
             MemberTarget::Id(member) => names.push(Name::Member(program, *member)),
             MemberTarget::Identifier(identifier) => names.push(Name::Identifier(program, identifier)),
+            MemberTarget::Order(order) => names.push(Name::Order(program, order)),
         }
-        if let crate::domain::Command::RecordPurchase(purchase) = &submission.command
-            && let Some(order) = &purchase.order
-        {
+        if let Command::TransferPoints(request) = &submission.command {
+            names.push(match &request.to {
+                Recipient::Id(to) => Name::Member(program, *to),
+                Recipient::Identifier(identifier) => Name::Identifier(program, identifier),
+            });
+        }
+        if let Some(order) = submission.command.purchase().and_then(|purchase| purchase.order.as_ref()) {
             names.push(Name::Order(program, order));
         }
     }

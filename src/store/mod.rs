@@ -55,8 +55,14 @@ pub trait Read {
     fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError>;
     /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
+    /// One live lot.
+    fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError>;
+    /// The newest entry that goes on with the story of an entry ([`Entry::continues`]): its sequence.
+    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError>;
     /// Live lots in the order in which they are used up, those behind `after`.
     fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError>;
+    /// Members with something due by now, in the order of time.
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError>;
     /// Members in the order of their ids, those behind `after`.
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError>;
     /// All versions of all programmes, in the order in which they were published.
@@ -99,6 +105,12 @@ pub struct MemberDemand {
     pub now: Timestamp,
     /// So many points' worth of lots that have not lapsed, in their order, and the one after them.
     pub points: Option<Points>,
+    /// All lots that lapse at the next so many instants.
+    pub dates: usize,
+    /// All open holds, and what is left of the lots that they came from. If one has ended by now, they are loaded as well.
+    pub holds: bool,
+    /// All pending lots. If some have become active by now, these are loaded, and the one after them.
+    pub pending: bool,
     pub person: bool,
 }
 
@@ -122,6 +134,8 @@ pub struct MemberChange {
     pub entries: Vec<Entry>,
     /// The state after them; whatever they touch is loaded in it.
     pub after: Member,
+    /// What was due next before them ([`crate::domain::Header::next_due_time`]).
+    pub due_before: Option<Timestamp>,
 }
 
 /// A published version of a rule book. The store does not look into the document.

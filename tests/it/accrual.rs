@@ -12,6 +12,8 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
+use crate::support::histories::history;
+
 /// A rule book in US dollars and New York time, with these fields besides. Whole points, floor, by rule, unless it says otherwise.
 pub fn rule_book_with(fields: &str) -> Program {
     let mut text = String::from("program_id: shop\ndisplay_name: Shop\ncurrency_code: USD\n");
@@ -65,6 +67,7 @@ pub fn purchase(lines: Vec<Line>) -> Purchase {
         total: Decimal::ZERO,
         tenders: Vec::new(),
         labels: Vec::new(),
+        payments: Vec::new(),
     })
 }
 
@@ -89,14 +92,18 @@ impl Shop {
     pub fn open(program: Program) -> Self {
         let now = at("2026-03-10T15:00:00Z");
         let key = MemberKey { program: program.id.clone(), member: MemberId([7; 16]) };
-        let member = Member { key, header: Header::new(now), person: None, lots: Default::default() };
+        let member = Member::bare(key, Header::new(now));
         let mut shop = Self { programs: ProgramHistory::new(Arc::new(program)), member, now, entries: Vec::new() };
         shop.does(&Command::Enroll { person: Person::default() }).expect("anyone can enrol");
         shop
     }
 
     pub fn decide(&self, command: &Command) -> Result<Decision, Rejection> {
-        decide(Context { programs: &self.programs, now: self.now, request: None, actor: None }, self.member.clone(), command)
+        decide(
+            Context { programs: &self.programs, now: self.now, request: None, actor: None, history: &history(&self.entries, command) },
+            self.member.clone(),
+            command,
+        )
     }
 
     pub fn does(&mut self, command: &Command) -> Result<Vec<Entry>, Rejection> {

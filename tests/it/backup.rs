@@ -94,7 +94,7 @@ impl Shop {
 
 /// All that a store answers about its members.
 fn answers(store: &dyn Store) -> String {
-    let demand = MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), person: true };
+    let demand = MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, holds: true, pending: true, person: true };
     let members = store.members(&program_id(), None, usize::MAX).expect("members are listed");
     let member = |id: &MemberId| {
         let key = key(id.0[0]);
@@ -685,7 +685,7 @@ fn lost_keys_can_be_given_up_and_the_points_stay() {
     shop.world.enroll(&shop.store, 4);
     shop.sell(2);
     let Shop { folder: _folder, mut world, store, .. } = shop;
-    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
     let shown = |store: &dyn Store, world: &World, number: u8| {
         let member = store.member(&key(number), demand).expect("a member is read").expect("the member is there");
         assert_eq!(member.header, world.members[&member_id(number)].header);

@@ -4,20 +4,24 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, Command, Decision, Entry, EntryKind, Header, Line, LineKind, Member, Points, Purchase, Rejection, Tender, TenderKind,
-    TierId, apply, share,
+    Adjustment, CaptureRequest, Command, Decision, Entry, EntryKind, Header, HoldId, HoldRequest, Line, LineKind, Member, Payment, Points,
+    Purchase, RedeemRequest, Rejection, ReturnRequest, ReversalRequest, Tender, TenderKind, TierId, apply, share,
 };
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, option, prelude::*, sample::select};
 use rust_decimal::Decimal;
 
-use crate::accrual::{Shop, check_sums, line, purchase, rule_book_with, total};
+use crate::{
+    accrual::{Shop, check_sums, line, purchase, rule_book_with, total},
+    returns::{of, order, whole},
+    support::histories::history,
+};
 
 fn cents(units: u64) -> Decimal {
     Decimal::new(units as i64, 2)
 }
 
 /// Of a failing run nothing is left in the tree: what shrinks out of it becomes a test of its own.
-fn cases(cases: u32) -> ProptestConfig {
+pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
@@ -163,6 +167,12 @@ accrual_rules:
 - { rule_id: all, per_amount: { amount: 3, points: 1 } }
 - { rule_id: tea, per_amount: { amount: 7, points: 2, whole_blocks: true }, filter: { categories: [tea] } }
 - { rule_id: units, per_unit: { points: 0.3 }, rounding: { mode: MODE_HALF_EVEN, stage: STAGE_LINE, fraction: FRACTION_DROP }, expiry: { after: { days: 1 } } }
+- { rule_id: later, per_amount: { amount: 4, points: 1 }, rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }, activation: { after_days: 2 } }
+- rule_id: confirmed
+  per_amount: { amount: 9, points: 1 }
+  rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
+  activation: { on_confirmation: {} }
+  expiry: { after: { days: 2, from_activation: true } }
 - rule_id: visit
   per_order: { points: 2 }
   rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
@@ -182,16 +192,66 @@ tiers:
 - { tier_id: silver, threshold: { qualifying_points: 50, spend: 1000 }, multiplier: 1.25 }
 - { tier_id: gold, threshold: { qualifying_points: 300, visits: 3, require_all: true }, multiplier: 1.333333 }
 purchase_time: { max_age_days: 5 }
+redemption: { points: 3, amount: 0.20, minimum_points: 0.4, step_points: 0.2, maximum_share_percent: 62.5, grace_days: 1, default_hold_seconds: 90000, maximum_hold_seconds: 400000 }
+adjustments: { into_debt: true }
 ";
 
 #[derive(Debug, Clone)]
 enum Step {
-    Buy { purchase: Box<Purchase>, age_hours: i64 },
-    Adjust { points: i64, qualifying: bool },
-    Wait { hours: i64 },
+    Buy {
+        purchase: Box<Purchase>,
+        age_hours: i64,
+        pay: Option<Pay>,
+    },
+    Adjust {
+        points: i64,
+        qualifying: bool,
+    },
+    Wait {
+        hours: i64,
+    },
     SetTier(&'static str),
     Suspend,
     Reactivate,
+    Redeem(Spend),
+    Hold {
+        spend: Spend,
+        hours: Option<u32>,
+    },
+    Capture {
+        which: usize,
+        points: Option<i64>,
+    },
+    Release {
+        which: usize,
+    },
+    Reverse {
+        which: usize,
+        points: Option<i64>,
+    },
+    /// Of one of the purchases a part, or all.
+    Return {
+        sale: usize,
+        cents: Option<u64>,
+    },
+    Confirm {
+        sale: usize,
+    },
+}
+
+/// Points to be spent for an order of so many cents.
+#[derive(Debug, Clone, Copy)]
+struct Spend {
+    points: Option<i64>,
+    up_to: bool,
+    total: u64,
+}
+
+/// A point, and a part of a hold, that pay a purchase.
+#[derive(Debug, Clone, Copy)]
+struct Pay {
+    redeem: i64,
+    capture: Option<(usize, i64)>,
 }
 
 fn any_line() -> impl Strategy<Value = Line> {
@@ -209,7 +269,7 @@ fn any_line() -> impl Strategy<Value = Line> {
     )
 }
 
-fn any_purchase() -> impl Strategy<Value = Purchase> {
+pub fn any_purchase() -> impl Strategy<Value = Purchase> {
     (vec(any_line(), 1..6), 0u64..=100, any::<bool>(), 0u64..2_000, 0u64..500, 0u64..=100).prop_map(
         |(lines, percent_off, prices_include_tax, shipping, tip, percent_points)| {
             let nets: Decimal = lines.iter().map(|line| line.amount - line.discount).sum();
@@ -232,21 +292,83 @@ fn any_purchase() -> impl Strategy<Value = Purchase> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (any_purchase(), -1i64..150).prop_map(|(purchase, age_hours)| Step::Buy { purchase: Box::new(purchase), age_hours }),
+        8 => (any_purchase(), -1i64..150, option::of(any_pay()))
+            .prop_map(|(purchase, age_hours, pay)| Step::Buy { purchase: Box::new(purchase), age_hours, pay }),
         2 => (prop_oneof![-400i64..0, 1i64..400], any::<bool>()).prop_map(|(points, qualifying)| Step::Adjust { points, qualifying }),
         4 => (1i64..60).prop_map(|hours| Step::Wait { hours }),
         1 => select(vec!["base", "silver", "gold", "platinum"]).prop_map(Step::SetTier),
         1 => Just(Step::Suspend),
         2 => Just(Step::Reactivate),
+        3 => any_spend().prop_map(Step::Redeem),
+        4 => (any_spend(), option::of(1u32..100)).prop_map(|(spend, hours)| Step::Hold { spend, hours }),
+        3 => (0usize..9, some_points()).prop_map(|(which, points)| Step::Capture { which, points }),
+        2 => (0usize..9).prop_map(|which| Step::Release { which }),
+        3 => (0usize..9, some_points()).prop_map(|(which, points)| Step::Reverse { which, points }),
+        4 => (0usize..40, proptest::option::weighted(0.7, 1u64..20_000)).prop_map(|(sale, cents)| Step::Return { sale, cents }),
+        2 => (0usize..40).prop_map(|sale| Step::Confirm { sale }),
     ]
 }
 
-fn command(step: Step, now: Timestamp) -> Option<Command> {
+fn some_points() -> impl Strategy<Value = Option<i64>> {
+    option::of(1i64..40)
+}
+
+fn any_spend() -> impl Strategy<Value = Spend> {
+    (option::of((1i64..60).prop_map(|points| points * 2)), any::<bool>(), 1u64..5_000).prop_map(|(points, up_to, total)| Spend {
+        points,
+        up_to,
+        total,
+    })
+}
+
+fn any_pay() -> impl Strategy<Value = Pay> {
+    ((2i64..20).prop_map(|points| points * 2), option::of((0usize..9, 1i64..10))).prop_map(|(redeem, capture)| Pay { redeem, capture })
+}
+
+/// The sequence of an entry of a kind, counted round.
+fn nth(shop: &Shop, which: usize, is: impl Fn(&EntryKind) -> bool) -> u64 {
+    let found: Vec<u64> = shop.entries.iter().filter(|entry| is(&entry.kind)).map(|entry| entry.sequence).collect();
+    if found.is_empty() { 1 } else { found[which % found.len()] }
+}
+
+fn nth_hold(shop: &Shop, which: usize) -> HoldId {
+    HoldId(nth(shop, which, |kind| matches!(kind, EntryKind::PointsHeld(_))))
+}
+
+/// Tenders of points that come to what these payments are worth.
+fn paid(mut purchase: Purchase, pay: Pay, shop: &Shop) -> Purchase {
+    let policy = shop.programs.newest().redemption.as_ref().expect("points are redeemed");
+    let mut worth = policy.value(Points(pay.redeem), 2).expect("small numbers");
+    purchase.payments.push(Payment::Redeem { points: Points(pay.redeem) });
+    if let Some((which, points)) = pay.capture {
+        let hold = nth_hold(shop, which);
+        purchase.payments.push(Payment::Capture { hold, points: Some(Points(points)) });
+        worth += shop.member.holds.get(&hold).map_or(Decimal::ZERO, |hold| hold.share(Points(points), 2).expect("small numbers"));
+    }
+    let worth = worth.min(purchase.total);
+    purchase.tenders =
+        vec![Tender { kind: TenderKind::Points, amount: worth }, Tender { kind: TenderKind::Card, amount: purchase.total - worth }];
+    purchase
+}
+
+fn request(spend: Spend) -> RedeemRequest {
+    let Spend { points, up_to, total } = spend;
+    RedeemRequest { points: points.map(Points), up_to, order_total: Some(cents(total)), ..RedeemRequest::default() }
+}
+
+fn command(step: Step, shop: &Shop) -> Option<Command> {
     let reason = "because".to_owned();
+    let sales = || shop.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_))).count();
+    let one_of = |sale: usize| order(&(sale % sales().max(1)).to_string());
     match step {
-        Step::Buy { mut purchase, age_hours } => {
-            purchase.occurred_time = Some(now - age_hours.hours());
-            Some(Command::RecordPurchase(Arc::new(*purchase)))
+        Step::Buy { mut purchase, age_hours, pay } => {
+            purchase.occurred_time = Some(shop.now - age_hours.hours());
+            purchase.order = Some(order(&sales().to_string()));
+            let purchase = match pay {
+                Some(pay) => paid(*purchase, pay, shop),
+                None => *purchase,
+            };
+            Some(Command::RecordPurchase(Arc::new(purchase)))
         }
         Step::Adjust { points, qualifying } => {
             Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new() }))
@@ -255,6 +377,29 @@ fn command(step: Step, now: Timestamp) -> Option<Command> {
         Step::SetTier(tier) => Some(Command::SetTier { tier: TierId::new(tier).expect("an id"), reason }),
         Step::Suspend => Some(Command::Suspend { reason }),
         Step::Reactivate => Some(Command::Reactivate { reason }),
+        Step::Redeem(spend) => Some(Command::RedeemPoints(request(spend))),
+        Step::Hold { spend, hours } => {
+            let seconds = hours.map(|hours| hours * 3_600);
+            Some(Command::HoldPoints(HoldRequest { redeem: request(spend), seconds }))
+        }
+        Step::Capture { which, points } => Some(Command::CaptureHold(CaptureRequest {
+            hold: nth_hold(shop, which),
+            points: points.map(Points),
+            order: None,
+            reference: String::new(),
+        })),
+        Step::Release { which } => Some(Command::ReleaseHold { hold: nth_hold(shop, which), reason }),
+        Step::Reverse { which, points } => {
+            let redemption = nth(shop, which, |kind| matches!(kind, EntryKind::PointsRedeemed(_)));
+            Some(Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(Points), reason }))
+        }
+        Step::Return { .. } | Step::Confirm { .. } if sales() == 0 => None,
+        Step::Return { sale, cents: Some(cents) } => {
+            let order = one_of(sale);
+            Some(Command::ReturnPurchase(Arc::new(ReturnRequest { amount: self::cents(cents), ..of(order.order.as_str()) })))
+        }
+        Step::Return { sale, cents: None } => Some(Command::ReturnPurchase(Arc::new(whole(one_of(sale).order.as_str())))),
+        Step::Confirm { sale } => Some(Command::ConfirmPurchase { order: one_of(sale) }),
     }
 }
 
@@ -271,7 +416,7 @@ proptest! {
             if let Step::Wait { hours } = step {
                 shop.now += hours.hours();
             }
-            let Some(command) = command(step, shop.now) else { continue };
+            let Some(command) = command(step, &shop) else { continue };
             let first = shop.decide(&command);
             prop_assert_eq!(&first, &shop.decide(&command), "a decision is deterministic");
             let partly = partly_loaded(&shop, &command).decide(&command);
@@ -288,7 +433,7 @@ proptest! {
             }
             check_state(&shop)?;
         }
-        let mut folded = Member { person: None, lots: Default::default(), header: Header::new(shop.now), ..shop.member.clone() };
+        let mut folded = Member::bare(shop.member.key.clone(), Header::new(shop.now));
         for entry in &shop.entries {
             prop_assert!(apply(&mut folded, entry).is_ok());
         }
@@ -297,17 +442,26 @@ proptest! {
 }
 
 /// What is the same however many lots were loaded.
-fn outcome(decision: &Result<Decision, Rejection>) -> Result<(&[Entry], &Header), &Rejection> {
-    decision.as_ref().map(|decision| (decision.entries.as_slice(), &decision.member.header))
+fn outcome(decision: &Result<Decision, Rejection>) -> Result<(&[Entry], &Header, Option<&Entry>), &Rejection> {
+    decision.as_ref().map(|decision| (decision.entries.as_slice(), &decision.member.header, decision.done_before.as_ref()))
 }
 
-/// The same shop, with as many of the member's lots as a store loads for a command: if any has lapsed those, as many as the command takes
-/// points from, and one more.
+/// The same shop, with as much of the member as a store loads for a command: if any has lapsed those lots, as many as the command takes
+/// points from, and one more; if it asks for holds or one is over all of them, with the lots that they came from; of pending lots those
+/// that have become active and one more; and the lots of what it refers to.
 fn partly_loaded(shop: &Shop, command: &Command) -> Shop {
-    let points = command.takes_points();
+    let (demand, header) = (command.demand(), &shop.member.header);
+    let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= shop.now);
+    let history = history(&shop.entries, command);
+    let mut points = demand.points;
+    for thread in history.0.values().filter(|_| demand.takes_back) {
+        if let EntryKind::PurchaseAccrued(accrued) = &thread.origin.kind {
+            points = points.unwrap_or(Points::ZERO).plus(accrued.accrual.points).ok();
+        }
+    }
     let mut wanted = points.unwrap_or(Points::ZERO);
     let mut lots = BTreeMap::new();
-    if points.is_some() || shop.member.header.is_due(shop.now) {
+    if points.is_some() || is_due(header.next_expiry_time) {
         for (key, lot) in &shop.member.lots {
             lots.insert(*key, lot.clone());
             if !lot.has_lapsed(shop.now) {
@@ -318,16 +472,35 @@ fn partly_loaded(shop: &Shop, command: &Command) -> Shop {
             }
         }
     }
-    let member = Member { lots, ..shop.member.clone() };
-    Shop { programs: shop.programs.clone(), member, now: shop.now, entries: Vec::new() }
+    let holds = if demand.holds || is_due(header.next_hold_expiry_time) { shop.member.holds.clone() } else { BTreeMap::new() };
+    let of_holds = holds.values().flat_map(|hold| &hold.portions).map(|portion| portion.lot);
+    for key in of_holds.chain(history.lots()) {
+        lots.extend(shop.member.lots.get(&key).map(|lot| (key, lot.clone())));
+    }
+    let mut pending = shop.member.pending.clone();
+    if demand.sale.is_none() {
+        let due = pending.values().take_while(|lot| lot.is_active(shop.now)).count();
+        let loaded = if is_due(header.next_activation_time) { due + 1 } else { 0 };
+        pending = pending.into_iter().take(loaded).collect();
+    }
+    let member = Member { lots, holds, pending, ..shop.member.clone() };
+    Shop { programs: shop.programs.clone(), member, now: shop.now, entries: shop.entries.clone() }
 }
 
-fn check_state(shop: &Shop) -> Result<(), TestCaseError> {
+pub fn check_state(shop: &Shop) -> Result<(), TestCaseError> {
     let header = &shop.member.header;
     prop_assert!(header.balance.is_conserved());
     let live: i64 = shop.member.lots.values().map(|lot| lot.remaining.0).sum();
     prop_assert_eq!(header.balance.available.0, live);
     prop_assert!(live >= 0);
+    prop_assert_eq!(header.balance.held.0, shop.member.holds.values().map(|hold| hold.points.0).sum::<i64>());
+    prop_assert_eq!(header.next_hold_expiry_time, shop.member.holds.values().map(|hold| hold.expire_time).min());
+    prop_assert!(shop.member.holds.values().all(|hold| hold.expire_time > shop.now), "none is over unseen");
+    let pending: i64 = shop.member.pending.values().map(|lot| lot.remaining.0).sum();
+    prop_assert_eq!(header.balance.pending.0, pending);
+    prop_assert!(shop.member.pending.values().all(|lot| lot.remaining.0 > 0 && lot.qualifying_points.0 >= 0 && !lot.is_active(shop.now)));
+    let next = shop.member.pending.values().filter_map(|lot| lot.activate_time).min();
+    prop_assert!(next.is_none_or(|next| header.next_activation_time.is_some_and(|due| due <= next)), "nothing becomes active unseen");
     let next = shop.member.lots.values().filter_map(|lot| lot.expire_time).min();
     prop_assert!(next.is_none_or(|next| header.next_expiry_time.is_some_and(|due| due <= next)), "nothing lapses unseen");
     prop_assert!(shop.member.lots.values().all(|lot| !lot.has_lapsed(shop.now) && lot.remaining.0 > 0 && lot.remaining <= lot.issued));

@@ -67,7 +67,7 @@ async fn before_the_ledger_is_read_calls_are_told_to_come_back() {
         assert_eq!(answer.status(), ServingStatus::NotServing, "{service}");
     }
     let mut members = loyaltyd::contract::v1::member_service_client::MemberServiceClient::new(channel.clone());
-    let request = loyaltyd::contract::v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card("c-1") };
+    let request = loyaltyd::contract::v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card("c-1"), ..Default::default() };
     let status = members.get_member(request).await.unwrap_err();
     assert_eq!(refused(&status), Refused { code: Code::Unavailable, reason: "STARTING".into(), fields: vec![] });
     let details = tonic_types::StatusExt::get_error_details(&status);
@@ -100,7 +100,7 @@ async fn while_tables_are_made_again_nothing_is_served_and_calls_are_told_to_com
     let answer = health.check(HealthCheckRequest { service: SERVICES[2].into() }).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::NotServing);
     let mut members = loyaltyd::contract::v1::member_service_client::MemberServiceClient::new(channel.clone());
-    let request = loyaltyd::contract::v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card("c-1") };
+    let request = loyaltyd::contract::v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card("c-1"), ..Default::default() };
     let status = members.get_member(request.clone()).await.unwrap_err();
     assert_eq!(refused(&status), Refused { code: Code::Unavailable, reason: "STARTING".into(), fields: vec![] });
     assert!(tonic_types::StatusExt::get_error_details(&status).retry_info().is_some_and(|retry| retry.retry_delay.is_some()));

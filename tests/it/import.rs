@@ -53,7 +53,7 @@ impl Shop {
     async fn member(&self, external_id: &str) -> (i64, i64) {
         let member = identifier(Kind::ExternalId, external_id);
         let member = Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(member)) });
-        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member };
+        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member, ..Default::default() };
         let answer = MemberServiceClient::new(connect(&self.server).await).get_member(request).await.expect("the member is there");
         let member = answer.into_inner().member.expect("a member");
         (member.balance.expect("a balance").available, member.lifetime.expect("totals").visits)
@@ -152,6 +152,7 @@ async fn members_come_with_their_identifiers() {
     let request = v1::GetMemberRequest {
         program_id: PROGRAM.into(),
         member: Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(identifier(Kind::Phone, "+84900000001"))) }),
+        ..Default::default()
     };
     let answer = MemberServiceClient::new(connect(&shop.server).await).get_member(request).await.expect("found by phone");
     let profile = answer.into_inner().member.and_then(|member| member.profile).expect("a profile");

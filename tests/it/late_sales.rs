@@ -1,11 +1,11 @@
 //! Sales that are told of late: what has lapsed, what caps count and which tier was held stay as they were decided.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, Command, Context, Header, LotId, MAX_COUNTERS_PER_RULE, MAX_TIER_HISTORY, Member, MemberId, MemberKey, Points, Program,
-    Purchase, TierId, decide,
+    Adjustment, Command, Context, Header, History, LotId, MAX_COUNTERS_PER_RULE, MAX_TIER_HISTORY, Member, MemberId, MemberKey, Points,
+    Program, Purchase, TierId, decide,
 };
 
 use crate::accrual::{Shop, at, line, purchase, rule_book_with};
@@ -44,9 +44,9 @@ fn lots_that_are_not_loaded_still_lapse() {
     let mut header = Header::new(now);
     (header.last_sequence, header.last_lot, header.next_expiry_time) = (5, LotId(1), Some(due));
     (header.balance.issued, header.balance.available) = (Points(10), Points(10));
-    let member = Member { key, header, person: None, lots: BTreeMap::new() };
+    let member = Member::bare(key, header);
     let late = Purchase { occurred_time: Some(at("2026-03-01T12:00:00Z")), ..purchase(vec![line("1")]) };
-    let context = Context { programs: &shop.programs, now, request: None, actor: None };
+    let context = Context { programs: &shop.programs, now, request: None, actor: None, history: History::NONE };
     let decision = decide(context, member, &Command::RecordPurchase(Arc::new(late))).expect("a late sale is taken");
     assert_eq!(decision.entries.len(), 3, "a sale and two lapses: {:#?}", decision.entries);
     let header = decision.member.header;

@@ -32,10 +32,10 @@ tiers:
   - {tierId: gold, displayName: Gold, threshold: {qualifyingPoints: "100"}}
 "#;
 
-struct Shop {
-    ledger: Ledger,
-    clock: Arc<ManualClock>,
-    folder: tempfile::TempDir,
+pub struct Shop {
+    pub ledger: Ledger,
+    pub clock: Arc<ManualClock>,
+    pub folder: tempfile::TempDir,
 }
 
 fn noon() -> Timestamp {
@@ -44,26 +44,31 @@ fn noon() -> Timestamp {
 
 impl Shop {
     async fn open() -> Self {
+        Self::open_with(RULE_BOOK).await
+    }
+
+    /// With another rule book, of the same programme.
+    pub async fn open_with(rule_book: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Arc::new(ManualClock::new(noon()));
         let shop = Self { ledger: open(&folder, &clock), clock, folder };
-        let document: v1::Program = rule_book::read(RULE_BOOK).expect("the rule book parses");
+        let document: v1::Program = rule_book::read(rule_book).expect("the rule book parses");
         shop.ledger.publish(request("publish"), document).await.expect("the rule book is published");
         shop
     }
 
-    fn reopen(self) -> Self {
+    pub fn reopen(self) -> Self {
         self.ledger.close().expect("the ledger closes");
         drop(self.ledger);
         Self { ledger: open(&self.folder, &self.clock), clock: self.clock, folder: self.folder }
     }
 
-    fn submission(&self, member: MemberTarget, id: &str, command: Command) -> Submission {
+    pub fn submission(&self, member: MemberTarget, id: &str, command: Command) -> Submission {
         let program = self.ledger.program(&program()).expect("the programme is published");
         Submission { program, member, request: request(id), actor: None, command }
     }
 
-    async fn enroll(&self, id: &str) -> MemberId {
+    pub async fn enroll(&self, id: &str) -> MemberId {
         self.try_enroll(id, id).await.expect("the member enrols").key.member
     }
 
@@ -77,12 +82,12 @@ impl Shop {
         self.submission(MemberTarget::Id(member), id, Command::RecordPurchase(Arc::new(purchase(order, dollars))))
     }
 
-    fn adjust(&self, member: MemberId, id: &str, points: i64) -> Submission {
+    pub fn adjust(&self, member: MemberId, id: &str, points: i64) -> Submission {
         let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "test".into(), reference: String::new() };
         self.submission(MemberTarget::Id(member), id, Command::AdjustPoints(adjustment))
     }
 
-    fn available(&self, member: MemberId) -> i64 {
+    pub fn available(&self, member: MemberId) -> i64 {
         self.ledger.member(&key(member)).expect("the member is there").header.balance.available.0
     }
 }
@@ -96,7 +101,7 @@ fn program() -> ProgramId {
     ProgramId::new("shop").expect("an id")
 }
 
-fn key(member: MemberId) -> MemberKey {
+pub fn key(member: MemberId) -> MemberKey {
     MemberKey { program: program(), member }
 }
 
@@ -105,7 +110,7 @@ fn request(id: &str) -> Request {
     Request { id: RequestId::new(id).expect("an id"), fingerprint: Fingerprint([7; 16]) }
 }
 
-fn purchase(order: &str, dollars: i64) -> Purchase {
+pub fn purchase(order: &str, dollars: i64) -> Purchase {
     let amount = Decimal::from(dollars);
     let line = Line {
         sku: "tea".into(),
@@ -129,10 +134,11 @@ fn purchase(order: &str, dollars: i64) -> Purchase {
         total: amount,
         tenders: Vec::new(),
         labels: Vec::new(),
+        payments: Vec::new(),
     }
 }
 
-fn rejection(result: Result<Outcome, LedgerError>) -> Rejection {
+pub fn rejection(result: Result<Outcome, LedgerError>) -> Rejection {
     match result {
         Err(LedgerError::Rejected(rejection)) => rejection,
         other => panic!("not rejected: {other:?}"),

@@ -167,7 +167,7 @@ impl Busy {
         let sum = acknowledged + recorded;
         let (mut visits, mut desk) = (0, MemberServiceClient::new(self.channel.clone()));
         for member in &self.members {
-            let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: support::by_id(member) };
+            let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: support::by_id(member), ..Default::default() };
             let member = desk.get_member(request).await.unwrap().into_inner().member.unwrap();
             visits += member.lifetime.map_or(0, |lifetime| lifetime.visits);
         }

@@ -50,7 +50,13 @@ async fn entries_and_lots_are_listed_page_by_page() {
     let mut sequences = Vec::new();
     let mut token = String::new();
     loop {
-        let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 4, page_token: token };
+        let request = v1::ListEntriesRequest {
+            program_id: PROGRAM.into(),
+            member: by_id(&member),
+            page_size: 4,
+            page_token: token,
+            ..Default::default()
+        };
         let page = server.points().list_entries(request).await.unwrap().into_inner();
         sequences.push(page.entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>());
         token = page.next_page_token;
@@ -107,7 +113,13 @@ async fn a_page_of_long_purchases_ends_early_and_goes_on() {
     }
     let (mut pages, mut sequences, mut token) = (0, Vec::new(), String::new());
     loop {
-        let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 0, page_token: token };
+        let request = v1::ListEntriesRequest {
+            program_id: PROGRAM.into(),
+            member: by_id(&member),
+            page_size: 0,
+            page_token: token,
+            ..Default::default()
+        };
         let page = server.points().list_entries(request).await.unwrap().into_inner();
         assert!(prost::Message::encoded_len(&page) < 1_100_000);
         sequences.extend(page.entries.iter().map(|entry| entry.sequence));

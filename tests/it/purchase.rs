@@ -17,7 +17,9 @@ async fn a_quote_says_what_the_record_then_does() {
     let mut recorded = server.purchases().record_purchase(record).await.unwrap().into_inner();
     assert_eq!(quoted.accrual.as_ref().unwrap().points, 25);
     assert_eq!(recorded.accrual.as_ref().unwrap().awards[0].lot_id, "1");
-    recorded.accrual.as_mut().unwrap().awards[0].lot_id.clear();
+    let accrual = recorded.accrual.as_mut().unwrap();
+    accrual.awards[0].lot_id.clear();
+    accrual.lots[0].lot_id.clear();
     assert_eq!(quoted.accrual, recorded.accrual);
     assert_eq!(quoted.balance, recorded.balance);
     assert_eq!((quoted.tier_id, quoted.tier_change), (recorded.tier_id, recorded.tier_change));

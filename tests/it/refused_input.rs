@@ -22,6 +22,8 @@ enum Call {
     Lots(v1::ListLotsRequest),
     Explain(v1::ExplainEntryRequest),
     Publish(Box<v1::PublishProgramRequest>),
+    Confirm(v1::ConfirmPurchaseRequest),
+    Return(Box<v1::ReturnPurchaseRequest>),
 }
 
 impl Call {
@@ -40,6 +42,8 @@ impl Call {
             Call::Lots(request) => server.points().list_lots(request).await.map(drop),
             Call::Explain(request) => server.points().explain_entry(request).await.map(drop),
             Call::Publish(request) => server.programs().publish_program(*request).await.map(drop),
+            Call::Confirm(request) => server.purchases().confirm_purchase(request).await.map(drop),
+            Call::Return(request) => server.purchases().return_purchase(*request).await.map(drop),
         }
         .expect_err("the case is refused")
     }
@@ -94,6 +98,7 @@ async fn refused_input_names_its_field_and_changes_nothing() {
     cases.extend(amounts(&member));
     cases.extend(purchases(&member));
     cases.extend(people(&member));
+    cases.extend(returns());
     cases.extend(lists(&server, &member).await);
     let count = cases.len();
     for Case { name, call, code, reason, fields } in cases {
@@ -258,6 +263,74 @@ fn purchases(member: &str) -> Vec<Case> {
     ]
 }
 
+fn give_back(change: impl FnOnce(&mut v1::ReturnPurchaseRequest)) -> Call {
+    let mut request = v1::ReturnPurchaseRequest {
+        request_id: "back".into(),
+        program_id: PROGRAM.into(),
+        store_id: "hcm-1".into(),
+        order_id: "o-1".into(),
+        whole_purchase: true,
+        ..Default::default()
+    };
+    change(&mut request);
+    Call::Return(Box::new(request))
+}
+
+/// Lines in place of the whole purchase.
+fn give_back_lines(lines: &[(i32, &str, &str)]) -> Call {
+    let line = |(line_index, quantity, amount): &(i32, &str, &str)| v1::ReturnLine {
+        line_index: *line_index,
+        quantity: (*quantity).into(),
+        amount: if amount.is_empty() { None } else { vnd(amount) },
+    };
+    give_back(|it| (it.whole_purchase, it.lines) = (false, lines.iter().map(line).collect()))
+}
+
+fn returns() -> Vec<Case> {
+    let confirm = |store: &str, order: &str| {
+        let (request_id, program_id) = ("confirm".into(), PROGRAM.into());
+        Call::Confirm(v1::ConfirmPurchaseRequest { request_id, program_id, store_id: store.into(), order_id: order.into() })
+    };
+    const QUANTITY: &[&str] = &["lines[0].quantity"];
+    const AMOUNT: &[&str] = &["lines[0].amount.amount"];
+    vec![
+        wrong("confirm nothing", confirm("", ""), &["store_id", "order_id"]),
+        wrong("confirm for no programme", Call::Confirm(Default::default()), &["request_id", "program_id"]),
+        no("confirm an unknown order", confirm("hcm-1", "o-9"), Code::NotFound, "PURCHASE_NOT_FOUND", &[]),
+        no("confirm what is active", confirm("hcm-1", "o-1"), Code::FailedPrecondition, "NOTHING_PENDING", &[]),
+        wrong("return without a request id", give_back(|it| it.request_id.clear()), &["request_id"]),
+        wrong("return without an order", give_back(|it| it.order_id.clear()), &["order_id"]),
+        no("return an unknown order", give_back(|it| it.order_id = "o-9".into()), Code::NotFound, "PURCHASE_NOT_FOUND", &[]),
+        wrong("return nothing", give_back(|it| it.whole_purchase = false), &["whole_purchase"]),
+        wrong("return an amount of all", give_back(|it| it.amount = vnd("1")), &["whole_purchase"]),
+        wrong("return an amount of 0", give_back(|it| (it.whole_purchase, it.amount) = (false, vnd("0"))), &["whole_purchase"]),
+        wrong("negative amount", give_back(|it| (it.whole_purchase, it.amount) = (false, vnd("-1"))), &["amount.amount"]),
+        wrong("surplus digits", give_back(|it| (it.whole_purchase, it.amount) = (false, vnd("1.5"))), &["amount.amount"]),
+        wrong("another currency", give_back(|it| (it.whole_purchase, it.amount) = (false, dollars("1"))), &["amount.currency_code"]),
+        wrong("line of nothing", give_back_lines(&[(0, "", "")]), QUANTITY),
+        wrong("line of 0 units", give_back_lines(&[(0, "0", "0")]), QUANTITY),
+        wrong("negative units", give_back_lines(&[(0, "-1", "")]), QUANTITY),
+        wrong("4 decimal places of a unit", give_back_lines(&[(0, "0.0001", "")]), QUANTITY),
+        wrong("surplus digits of a line", give_back_lines(&[(0, "", "1.5")]), AMOUNT),
+        wrong("negative line", give_back_lines(&[(-1, "1", "")]), &["lines[0].line_index"]),
+        wrong("line named twice", give_back_lines(&[(0, "1", ""), (0, "1", "")]), &["lines[1].line_index"]),
+        wrong("10,001 lines returned", give_back_lines(&[(0, "1", ""); 10_001]), &["lines"]),
+        no("unknown line", give_back_lines(&[(1, "1", "")]), Code::InvalidArgument, "RETURN_LINE_NOT_FOUND", &["lines"]),
+        no("too many units", give_back_lines(&[(0, "1.001", "")]), Code::FailedPrecondition, "RETURN_TOO_LARGE", &[]),
+        wrong("long reason", give_back(|it| it.reason = "x".repeat(501)), &["reason"]),
+        wrong("long reference", give_back(|it| it.reference = "x".repeat(121)), &["reference"]),
+        wrong("empty actor", give_back(|it| it.actor = Some(v1::Actor::default())), &["actor.actor_id"]),
+        wrong("exchange of nothing", give_back(|it| it.exchange = Some(v1::Purchase::default())), EXCHANGE),
+    ]
+}
+
+/// What every purchase needs.
+const EXCHANGE: &[&str] = &["exchange.store_id", "exchange.order_id", "exchange.total", "exchange.lines"];
+
+fn dollars(amount: &str) -> Option<v1::Money> {
+    Some(v1::Money { currency_code: "USD".into(), amount: amount.into() })
+}
+
 fn ago(days: i64) -> Option<prost_types::Timestamp> {
     at(crate::support::noon().checked_sub((days * 24).hours()).unwrap().as_second(), 0)
 }
@@ -316,6 +389,7 @@ async fn lists(server: &TestServer, member: &str) -> Vec<Case> {
         member: by_id(member),
         page_size: size,
         page_token: token.into(),
+        ..Default::default()
     };
     let token = server.points().list_entries(entries(member, "", 1)).await.unwrap().into_inner().next_page_token;
     assert!(!token.is_empty());

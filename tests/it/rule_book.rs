@@ -9,7 +9,10 @@ use loyaltyd::{
         rule_book::{self, RuleBookError},
         v1,
     },
-    domain::{Combination, Currency, DecimalError, Expiry, Program, RoundingStage, parse_amount, parse_decimal},
+    domain::{
+        Activation, Combination, Currency, DecimalError, Expiry, Program, ReturnPolicy, RoundingStage, Shortfall, parse_amount,
+        parse_decimal,
+    },
 };
 use proptest::{
     collection::vec,
@@ -75,6 +78,9 @@ fn what_is_left_out_has_its_default() {
         (program.rules[0].rounding.stage, program.rules[0].expiry, program.maximum_adjustment),
         (RoundingStage::Rule, Expiry::Never, None)
     );
+    let returns = ReturnPolicy { from_other_lots: true, shortfall: Shortfall::Debt };
+    assert_eq!((program.rules[0].activation, program.returns, program.adjust_into_debt), (Activation::Immediate, returns, false));
+    assert!(!program.tier_policy.qualify_pending && program.redemption.is_none());
     assert!(program.tiers.is_empty() && program.rules[0].with_tier_multiplier && program.rules[0].qualifying);
     let filled = parse(&v1::Program { version: 7, publish_time: Some(Default::default()), ..read(SOUND) }, 2, Timestamp::UNIX_EPOCH);
     assert_eq!(filled.expect("output fields do not count").version, 2);
@@ -160,6 +166,9 @@ tiers:
 tier_policy: { rate_tier: 7, qualifying_basis: 8 }
 purchase_time: { max_age_days: 36501, max_ahead_seconds: -1 }
 adjustments: { maximum_points: 0 }
+activation: {}
+returns: { shortfall: 9 }
+redemption: { points: 0, maximum_share_percent: 101 }
 ";
     let mut found = paths(text);
     found.sort();
@@ -204,6 +213,11 @@ adjustments: { maximum_points: 0 }
         "purchase_time.max_age_days",
         "purchase_time.max_ahead_seconds",
         "adjustments.maximum_points",
+        "activation",
+        "returns.shortfall",
+        "redemption.points",
+        "redemption.amount",
+        "redemption.maximum_share_percent",
     ];
     expected.sort();
     assert_eq!(found, expected);
@@ -234,12 +248,26 @@ fn each_mistake_is_found_by_itself() {
         ("points: 1.5 }", "points: 1 }, expiry: { after: { days: 36501 } }", "accrual_rules[0].expiry.after.days"),
         ("points: 1.5 }", "points: 1 }, expiry: { after: { months: -1 } }", "accrual_rules[0].expiry.after.months"),
         ("points: 1.5 }", "points: 1 }, expiry: { end_of_period: {} }", "accrual_rules[0].expiry.end_of_period.period"),
+        ("points: 1.5 }", "points: 1 }, expiry: { after: { from_activation: true } }", "accrual_rules[0].expiry.after"),
+        ("points: 1.5 }", "points: 1 }, activation: {}", "accrual_rules[0].activation"),
+        ("points: 1.5 }", "points: 1 }, activation: { after_days: 0 }", "accrual_rules[0].activation.after_days"),
+        ("points: 1.5 }", "points: 1 }, activation: { after_days: 3651 }", "accrual_rules[0].activation.after_days"),
+        ("points: 1.5 }", "points: 1 }, activation: { after_days: -1 }", "accrual_rules[0].activation.after_days"),
         ("points: 1.5 }", "points: 1 }, expiry: { fixed_date: { month: 13, day: 1 } }", "accrual_rules[0].expiry.fixed_date.month"),
     ];
     for (old, new, path) in table {
         let text = SOUND.replace(old, new);
         assert_ne!(text, SOUND);
         assert_eq!(paths(&text), [path], "{new}");
+    }
+    for (field, path) in [
+        ("activation: {}", "activation"),
+        ("activation: { after_days: 0 }", "activation.after_days"),
+        ("activation: { after_days: 3651 }", "activation.after_days"),
+        ("returns: { shortfall: 5 }", "returns.shortfall"),
+        ("returns: { shortfall: -1 }", "returns.shortfall"),
+    ] {
+        assert_eq!(paths(&format!("{SOUND}{field}\n")), [path], "{field}");
     }
     let order = SOUND.replace("STAGE_RULE", "STAGE_ORDER");
     for limit in ["minimum_points: 1", "maximum_points: 1", "once_per_member: true", "cap: { points: 1, period: PERIOD_DAY }"] {

@@ -124,7 +124,7 @@ async fn requests_are_logged_with_their_programme_and_counts() {
     let mut answers = server.purchases().stream_purchases(tokio_stream::iter(requests)).await.unwrap().into_inner();
     while answers.message().await.unwrap().is_some() {}
     drop(answers);
-    let odd = v1::GetMemberRequest { program_id: "Nguyen Lan".into(), member: None };
+    let odd = v1::GetMemberRequest { program_id: "Nguyen Lan".into(), member: None, ..Default::default() };
     server.members().get_member(odd).await.unwrap_err();
     server.stop().await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

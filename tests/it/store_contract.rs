@@ -6,13 +6,16 @@ use loyaltyd::{
     domain::{Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
     store::{
         Commit, MemberDemand, Store,
-        embedded::{EmbeddedStore, Options},
+        embedded::{EmbeddedStore, Options, check},
     },
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::support::histories::{World, adjustment, commit, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase};
+use crate::support::histories::{
+    World, adjustment, capture, commit, hold, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase, purchase_on,
+    redemption, release, return_of, reversal,
+};
 
 /// Opens the store of a test; again what was there before, if it was opened before.
 pub trait Factory {
@@ -34,6 +37,22 @@ fn what_was_committed_is_read(factory: &dyn Factory) {
     world.decide(3, &adjustment(55)).expect("an adjustment");
     world.decide(3, &adjustment(-5)).expect("an adjustment");
     world.commit(&*store);
+    // Points that wait for a day, and for a confirmation; sales that come back before and after.
+    world.decide(1, &purchase_on("app", 4, 30_00, None)).expect("a purchase");
+    world.decide(2, &purchase_on("web", 5, 30_00, None)).expect("a purchase");
+    world.decide(2, &purchase_on("web", 6, 30_00, None)).expect("a purchase");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(1, &return_of(order(4), Some(10_00))).expect("a return");
+    world.decide(2, &return_of(order(5), None)).expect("a return");
+    world.decide(2, &return_of(order(6), Some(5_00))).expect("a return");
+    world.decide(2, &Command::ConfirmPurchase { order: order(6) }).expect("a confirmation");
+    world.decide(2, &return_of(order(6), Some(5_00))).expect("a return");
+    world.commit(&*store);
+    world.check(&*store);
+    world.now += hours(24);
+    world.decide(1, &return_of(order(4), None)).expect("a return");
+    world.commit(&*store);
     world.decide(4, &Command::AddIdentifier { identifier: phone(44) }).expect("an identifier");
     world.decide(4, &Command::RemoveIdentifier { identifier: phone(4) }).expect("an identifier");
     let update = ProfileUpdate { display_name: Some("Another name".to_owned()), birth_date: Some(None), language_code: None };
@@ -47,10 +66,47 @@ fn what_was_committed_is_read(factory: &dyn Factory) {
     world.check(&*factory.open());
 }
 
+fn holds_and_redemptions_are_kept(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    world.enroll(&*store, 1);
+    for points in [30, 40, 50] {
+        world.decide(1, &adjustment(points)).expect("an adjustment");
+        world.now += hours(5);
+    }
+    world.commit(&*store);
+    // Entries 5 to 10.
+    world.decide(1, &redemption(45)).expect("a redemption");
+    world.decide(1, &hold(20, 100)).expect("a hold");
+    world.decide(1, &hold(40, 200)).expect("a hold");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(1, &hold(5, 1)).expect("a hold");
+    world.decide(1, &reversal(5, Some(10))).expect("a reversal");
+    world.decide(1, &capture(6, Some(15))).expect("a capture");
+    world.commit(&*store);
+    world.check(&*store);
+    store.flush().expect("rows are written out");
+    // One hold is over; then all lots have lapsed, and what of them goes back has grace, or lapses with its hold.
+    world.now += hours(2);
+    world.decide(1, &reversal(5, Some(1))).expect("a reversal");
+    world.commit(&*store);
+    world.check(&*store);
+    world.now += hours(100);
+    world.decide(1, &reversal(5, None)).expect("a reversal");
+    world.decide(1, &release(7)).expect("a release");
+    world.commit(&*store);
+    world.check(&*store);
+    let member = &world.members[&member_id(1)];
+    assert!(member.holds.is_empty() && member.header.balance.available == Points(34), "{member:?}");
+    drop(store);
+    world.check(&*factory.open());
+}
+
 fn unknown_names_are_absent(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
-    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
     assert_eq!(store.member(&key(1), demand).expect("a read"), None);
     world.enroll(&*store, 1);
     let other = ProgramId::new("other").expect("a valid id");
@@ -148,7 +204,7 @@ fn a_member_is_loaded_as_far_as_asked(factory: &dyn Factory) {
     }
     let expiries: Vec<_> = world.members[&member_id(1)].lots.values().map(|lot| lot.expire_time.expect("lots lapse")).collect();
     let load = |now, points: Option<i64>| {
-        let demand = MemberDemand { now, points: points.map(Points), person: false };
+        let demand = MemberDemand { now, points: points.map(Points), dates: 0, holds: false, pending: false, person: false };
         let member = store.member(&key(1), demand).expect("a read").expect("the member is there");
         assert_eq!(member.person, None);
         member.lots.values().map(|lot| lot.remaining.0).collect::<Vec<_>>()
@@ -169,9 +225,18 @@ enum Step {
     Enroll(u8),
     Purchase(u8, i64, i64),
     Adjust(u8, i64),
+    /// Of one of the purchases a part of the goods, or all.
+    Return(u8, usize, Option<i64>),
+    Confirm(u8, usize),
     AddPhone(u8, u32),
     RemovePhone(u8, u32),
     Rename(u8, String),
+    Redeem(u8, i64),
+    Hold(u8, i64, u32),
+    /// Of the hold or redemption in an entry; most entries are none.
+    Capture(u8, u64),
+    Release(u8, u64),
+    Reverse(u8, u64, i64),
     Wait(i64),
     Commit,
     Flush,
@@ -184,9 +249,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => member.clone().prop_map(Step::Enroll),
         8 => (member.clone(), 0..20_000i64, 0..100i64).prop_map(|(member, cents, ago)| Step::Purchase(member, cents, ago)),
         4 => (member.clone(), -300..300i64).prop_map(|(member, points)| Step::Adjust(member, points)),
+        4 => (member.clone(), 0..20usize, proptest::option::weighted(0.6, 1..9_000i64))
+            .prop_map(|(member, sale, cents)| Step::Return(member, sale, cents)),
+        2 => (member.clone(), 0..20usize).prop_map(|(member, sale)| Step::Confirm(member, sale)),
         1 => (member.clone(), 0..20u32).prop_map(|(member, digits)| Step::AddPhone(member, digits)),
         1 => (member.clone(), 0..20u32).prop_map(|(member, digits)| Step::RemovePhone(member, digits)),
-        1 => (member, "[a-z]{0,12}").prop_map(|(member, name)| Step::Rename(member, name)),
+        1 => (member.clone(), "[a-z]{0,12}").prop_map(|(member, name)| Step::Rename(member, name)),
+        4 => (member.clone(), 1..100i64).prop_map(|(member, points)| Step::Redeem(member, points)),
+        4 => (member.clone(), 1..100i64, 1..99u32).prop_map(|(member, points, hours)| Step::Hold(member, points, hours)),
+        4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Capture(member, hold)),
+        4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Release(member, hold)),
+        4 => (member, 1..12u64, 1..50i64).prop_map(|(member, redemption, points)| Step::Reverse(member, redemption, points)),
         3 => (1..40i64).prop_map(Step::Wait),
         6 => Just(Step::Commit),
         1 => Just(Step::Flush),
@@ -201,6 +274,11 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
     for (index, step) in steps.into_iter().enumerate() {
         let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
         let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
+        let bought = |world: &World, member: u8, sale: usize| {
+            let orders = world.purchases.iter().filter(|(_, row)| row.member == member_id(member)).map(|(order, _)| order);
+            let orders: Vec<_> = orders.cloned().collect();
+            orders.get(sale % orders.len().max(1)).cloned()
+        };
         // What the domain or the ledger would refuse is not part of the history.
         match step {
             Step::Enroll(member) if !enrolled(&world, member) => {
@@ -208,9 +286,20 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
             }
             Step::Purchase(member, cents, ago) if enrolled(&world, member) => {
                 let occurred = (ago % 2 == 0).then(|| world.now - hours(ago));
-                drop(world.decide(member, &purchase(index as u64, cents, occurred)));
+                let channel = ["pos", "app", "web"][index % 3];
+                drop(world.decide(member, &purchase_on(channel, index as u64, cents, occurred)));
             }
             Step::Adjust(member, points) if enrolled(&world, member) && points != 0 => drop(world.decide(member, &adjustment(points))),
+            Step::Return(member, sale, cents) => {
+                if let Some(order) = bought(&world, member, sale) {
+                    drop(world.decide(member, &return_of(order, cents)));
+                }
+            }
+            Step::Confirm(member, sale) => {
+                if let Some(order) = bought(&world, member, sale) {
+                    drop(world.decide(member, &Command::ConfirmPurchase { order }));
+                }
+            }
             Step::AddPhone(member, digits) if enrolled(&world, member) && taken(&world, digits).is_none() => {
                 drop(world.decide(member, &Command::AddIdentifier { identifier: phone(digits) }))
             }
@@ -221,6 +310,13 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 let update = ProfileUpdate { display_name: Some(name), ..ProfileUpdate::default() };
                 drop(world.decide(member, &Command::UpdateProfile(update)));
             }
+            Step::Redeem(member, points) if enrolled(&world, member) => drop(world.decide(member, &redemption(points))),
+            Step::Hold(member, points, time) if enrolled(&world, member) => drop(world.decide(member, &hold(points, time))),
+            Step::Capture(member, hold) if enrolled(&world, member) => drop(world.decide(member, &capture(hold, None))),
+            Step::Release(member, hold) if enrolled(&world, member) => drop(world.decide(member, &release(hold))),
+            Step::Reverse(member, redemption, points) if enrolled(&world, member) => {
+                drop(world.decide(member, &reversal(redemption, Some(points))));
+            }
             Step::Wait(time) => world.now += hours(time),
             Step::Commit => drop(world.commit(&*store)),
             Step::Flush => store.flush().expect("rows are written out"),
@@ -230,6 +326,7 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 store = factory.open();
             }
             Step::Enroll(_) | Step::Purchase(..) | Step::Adjust(..) | Step::AddPhone(..) | Step::RemovePhone(..) | Step::Rename(..) => {}
+            Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) => {}
         }
     }
     world.commit(&*store);
@@ -275,6 +372,12 @@ impl Embedded {
         })
     }
 
+    /// Rows are what the fold of the journal's entries gives.
+    fn check(&self) {
+        let report = check(self.folder.path(), &self.options).expect("the journal is whole");
+        assert!(report.is_sound());
+    }
+
     fn forget_tables(&self) {
         std::fs::remove_dir_all(self.folder.path().join("tables")).expect("the tables are removed");
     }
@@ -300,6 +403,7 @@ macro_rules! embedded {
 
 embedded!(
     what_was_committed_is_read,
+    holds_and_redemptions_are_kept,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,
@@ -313,7 +417,8 @@ proptest! {
 
     #[test]
     fn random_histories_are_kept(steps in steps()) {
-        a_random_history_is_kept(&Embedded::small(), steps, || {});
+        let factory = Embedded::small();
+        a_random_history_is_kept(&factory, steps, || factory.check());
     }
 
     /// What the store answers after its tables were made again is the fold of the journal's entries.

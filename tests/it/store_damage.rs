@@ -507,7 +507,7 @@ fn rows_that_a_reader_cannot_read_lead_to_new_tables_at_the_next_start() {
     open(folder.path()).flush().expect("rows are written out");
     spoil(folder.path(), |key| key[0] == b'm' && key.len() == 22);
     let store = open(folder.path());
-    let demand = MemberDemand { now: world.now, points: None, person: false };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: false };
     assert!(matches!(store.member(&key(1), demand), Err(StoreError::Tables(_))));
     // Making them durable does not make them right.
     assert!(store.flush().is_err());
@@ -615,7 +615,7 @@ fn a_wiped_key_erases_the_person_and_leaves_the_ledger() {
     // What found the member is durably gone before the key is: a kill right now brings nothing back.
     let killed = tempfile::tempdir().expect("a temporary folder");
     copy(folder.path(), killed.path());
-    let demand = MemberDemand { now: world.now, points: None, person: true };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
     let erased = |store: &dyn Store| {
         let member = store.member(&key(2), demand).expect("a member is read").expect("the member is there");
         assert_eq!(member.person, Some(Sealed::Erased));

@@ -184,7 +184,7 @@ fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {
         Scenario::Empty => Template::new(&HealthCheckRequest { service: String::new() }),
         Scenario::Record | Scenario::Batch => Template::new(&record),
         Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record) }),
-        Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member }),
+        Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member, ..Default::default() }),
         Scenario::Quote => Template::new(&v1::QuotePurchaseRequest { program_id, member, purchase: Some(purchase) }),
         Scenario::Enroll => Template::new(&enrolment(format!("{run}-{SEQUENCE}"), format!("{run}-{SEQUENCE}"))),
     }

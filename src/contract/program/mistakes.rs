@@ -28,6 +28,11 @@ impl Mistakes {
         }
     }
 
+    /// Those noted so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value, if nothing was wrong with it and with all that was read beside it.
     pub fn result<T>(self, value: Option<T>) -> Result<T, Vec<Violation>> {
         match value {

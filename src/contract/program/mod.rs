@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod policy;
+mod redemption;
 mod rule;
 mod tier;
 
@@ -54,6 +55,7 @@ struct Scope {
     precision: u32,
     rounding: Option<domain::Rounding>,
     expiry: Option<domain::Expiry>,
+    activation: Option<domain::Activation>,
     qualify_unmultiplied: bool,
 }
 
@@ -77,6 +79,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         precision: precision.unwrap_or(2),
         rounding,
         expiry: policy::expiry("expiry", document.expiry.as_ref(), mistakes),
+        activation: policy::activation("activation", document.activation.as_ref(), mistakes),
         qualify_unmultiplied: tier_policy.is_some_and(|policy| policy.qualify_unmultiplied),
     };
     let rules = rules(&document.accrual_rules, &scope, mistakes);
@@ -85,6 +88,20 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
     let adjustments = document.adjustments.as_ref().map(|policy| policy.maximum_points.as_str()).unwrap_or_default();
     let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
+    let returns = policy::returns(document.returns.as_ref(), mistakes);
+    let transfers = document.transfers.as_ref().map(|policy| domain::TransferPolicy {
+        minimum: mistakes
+            .points_above_zero("transfers.minimum_points", &policy.minimum_points, scope.precision)
+            .unwrap_or(domain::Points(1)),
+        maximum: mistakes.points_above_zero("transfers.maximum_points", &policy.maximum_points, scope.precision),
+    });
+    if let Some(domain::TransferPolicy { minimum, maximum: Some(maximum) }) = transfers
+        && maximum < minimum
+    {
+        mistakes.note("transfers.maximum_points", "is less than minimum_points: no transfer is possible");
+    }
+    let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
+    let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
         display_name: display_name?,
@@ -102,6 +119,10 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         tier_policy: tier_policy?,
         purchase_time: purchase_time?,
         maximum_adjustment,
+        adjust_into_debt,
+        redemption: redemption?,
+        returns: returns?,
+        transfers,
     })
 }
 

@@ -4,7 +4,8 @@ use jiff::civil::Date;
 
 use super::{Mistakes, v1};
 use crate::domain::{
-    BasisPolicy, CalendarPeriod, Combination, Expiry, PurchaseTimePolicy, Rounding, RoundingMode, RoundingStage, TierPolicy,
+    Activation, BasisPolicy, CalendarPeriod, Combination, Expiry, PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage,
+    Shortfall, TierPolicy,
 };
 
 const DEFAULT_MAX_AGE_DAYS: u32 = 30;
@@ -69,8 +70,14 @@ fn expiry_after(path: &str, document: &v1::expiry_policy::After, mistakes: &mut 
             mistakes.note(path, "needs days or months");
             None
         }
-        (days, 0) => mistakes.number(format!("{path}.days"), days, 1..=36_500).map(Expiry::AfterDays),
-        (0, months) => mistakes.number(format!("{path}.months"), months, 1..=1_200).map(Expiry::AfterMonths),
+        (days, 0) => {
+            let days = mistakes.number(format!("{path}.days"), days, 1..=36_500);
+            days.map(if document.from_activation { Expiry::DaysAfterActivation } else { Expiry::AfterDays })
+        }
+        (0, months) => {
+            let months = mistakes.number(format!("{path}.months"), months, 1..=1_200);
+            months.map(if document.from_activation { Expiry::MonthsAfterActivation } else { Expiry::AfterMonths })
+        }
         (_, _) => {
             mistakes.note(path, "has both days and months; only one is possible");
             None
@@ -101,6 +108,37 @@ fn fixed_date(path: &str, document: &v1::expiry_policy::FixedDate, mistakes: &mu
     Some(Expiry::FixedDate { month: month?, day: day?, minimum_days: minimum_days? })
 }
 
+/// Without a document: at once.
+pub(super) fn activation(path: &str, document: Option<&v1::ActivationPolicy>, mistakes: &mut Mistakes) -> Option<Activation> {
+    use v1::activation_policy::Policy;
+    let Some(document) = document else { return Some(Activation::Immediate) };
+    match &document.policy {
+        Some(Policy::Immediate(_)) => Some(Activation::Immediate),
+        Some(Policy::AfterDays(days)) => mistakes.number(format!("{path}.after_days"), *days, 1..=3_650).map(Activation::AfterDays),
+        Some(Policy::OnConfirmation(_)) => Some(Activation::Confirmation),
+        None => {
+            mistakes.note(path, "needs one of immediate, after_days, on_confirmation");
+            None
+        }
+    }
+}
+
+pub(super) fn returns(document: Option<&v1::ReturnPolicy>, mistakes: &mut Mistakes) -> Option<ReturnPolicy> {
+    use v1::return_policy::Shortfall as Document;
+    let Some(document) = document else { return Some(ReturnPolicy { from_other_lots: true, shortfall: Shortfall::Debt }) };
+    let shortfall = match Document::try_from(document.shortfall) {
+        Ok(Document::Unspecified | Document::Debt) => Some(Shortfall::Debt),
+        Ok(Document::Forgive) => Some(Shortfall::Forgive),
+        Ok(Document::Refuse) => Some(Shortfall::Refuse),
+        Ok(Document::Withhold) => Some(Shortfall::Withhold),
+        Err(_) => {
+            mistakes.note("returns.shortfall", format_args!("has no value with the number {}", document.shortfall));
+            None
+        }
+    };
+    Some(ReturnPolicy { from_other_lots: !document.own_lots_only, shortfall: shortfall? })
+}
+
 pub(super) fn combination(number: i32, mistakes: &mut Mistakes) -> Option<Combination> {
     match v1::Combination::try_from(number) {
         Ok(v1::Combination::Unspecified | v1::Combination::Sum) => Some(Combination::Sum),
@@ -115,7 +153,9 @@ pub(super) fn combination(number: i32, mistakes: &mut Mistakes) -> Option<Combin
 
 pub(super) fn tier_policy(document: Option<&v1::TierPolicy>, mistakes: &mut Mistakes) -> Option<TierPolicy> {
     use v1::tier_policy::{QualifyingBasis, RateTier};
-    let Some(document) = document else { return Some(TierPolicy { rate_at_tier_after: false, qualify_unmultiplied: false }) };
+    let Some(document) = document else {
+        return Some(TierPolicy { rate_at_tier_after: false, qualify_unmultiplied: false, qualify_pending: false });
+    };
     let rate_at_tier_after = match RateTier::try_from(document.rate_tier) {
         Ok(RateTier::Unspecified | RateTier::Before) => Some(false),
         Ok(RateTier::After) => Some(true),
@@ -132,7 +172,8 @@ pub(super) fn tier_policy(document: Option<&v1::TierPolicy>, mistakes: &mut Mist
             None
         }
     };
-    Some(TierPolicy { rate_at_tier_after: rate_at_tier_after?, qualify_unmultiplied: qualify_unmultiplied? })
+    let qualify_pending = document.qualify_pending;
+    Some(TierPolicy { rate_at_tier_after: rate_at_tier_after?, qualify_unmultiplied: qualify_unmultiplied?, qualify_pending })
 }
 
 pub(super) fn purchase_time(document: Option<&v1::PurchaseTimePolicy>, mistakes: &mut Mistakes) -> Option<PurchaseTimePolicy> {

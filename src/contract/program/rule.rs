@@ -27,6 +27,10 @@ pub(super) fn rule(path: &str, document: &v1::AccrualRule, scope: &Scope, mistak
         Some(own) => policy::expiry(&format!("{path}.expiry"), Some(own), mistakes),
         None => scope.expiry,
     };
+    let activation = match &document.activation {
+        Some(own) => policy::activation(&format!("{path}.activation"), Some(own), mistakes),
+        None => scope.activation,
+    };
     check_together(path, document, rounding, scope, mistakes);
     Some(AccrualRule {
         id: id?,
@@ -37,6 +41,7 @@ pub(super) fn rule(path: &str, document: &v1::AccrualRule, scope: &Scope, mistak
         limits: limits?,
         rounding: rounding?,
         expiry: expiry?,
+        activation: activation?,
         with_tier_multiplier: !document.without_tier_multiplier,
         qualifying: !document.without_qualifying,
     })

@@ -13,8 +13,8 @@ pub(super) struct Basis {
     /// Gift cards may not; then no rule sees the line.
     pub earns: bool,
     pub amount: i128,
-    order_discount_share: i128,
-    tender_share: i128,
+    pub order_discount_share: i128,
+    pub tender_share: i128,
 }
 
 impl Bases {

@@ -11,6 +11,9 @@ use crate::domain::{
     AccrualRule, Counter, Header, LimitKind, MAX_COUNTERS_PER_RULE, Overflow, Period, PeriodStart, Points, ProgramHistory, RuleId, calendar,
 };
 
+/// Says of a rule that awards once that it has.
+pub(super) const GIVEN: Points = Points(1);
+
 /// Limits what was rounded, and says what the rule's counters stand at then.
 pub(super) fn limit(sale: &Sale<'_>, rule: &AccrualRule, price: &mut Price) -> Result<(), Overflow> {
     let limits = &rule.limits;

@@ -44,8 +44,7 @@ pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Ma
     let mut candidates = Vec::with_capacity(rules.len());
     for rule in rules {
         if applies(&rule.filter, sale)? {
-            let labelled = rule.filter.labels.is_empty() || has_label(&rule.filter.labels, &sale.purchase.labels);
-            candidates.push(Candidate { matched: Matched { rule, lines: Vec::new() }, labelled, products: HashSet::new(), factor: None });
+            candidates.push(Candidate::new(rule, sale));
         }
     }
     match sale.program.combination {
@@ -71,6 +70,11 @@ pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Ma
         }
     }
     Ok(candidates.into_iter().map(|candidate| candidate.matched).filter(|matched| !matched.lines.is_empty()).collect())
+}
+
+/// Whether a line meets what a rule that applies to the purchase asks of it.
+pub(super) fn is_counted<'a>(rule: &'a AccrualRule, sale: &Sale<'a>, line: usize) -> bool {
+    Candidate::new(rule, sale).matches(sale, line)
 }
 
 struct Candidate<'a> {
@@ -148,6 +152,11 @@ impl IsNoneOrLess for Option<(usize, Ratio)> {
 }
 
 impl<'a> Candidate<'a> {
+    fn new(rule: &'a AccrualRule, sale: &Sale<'a>) -> Self {
+        let labelled = rule.filter.labels.is_empty() || has_label(&rule.filter.labels, &sale.purchase.labels);
+        Self { matched: Matched { rule, lines: Vec::new() }, labelled, products: HashSet::new(), factor: None }
+    }
+
     fn is_per_order(&self) -> bool {
         match self.matched.rule.rate {
             Rate::PerOrder { .. } => true,

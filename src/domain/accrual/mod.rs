@@ -9,6 +9,7 @@ mod limits;
 mod matching;
 mod pricing;
 mod ratio;
+mod remaining;
 
 use jiff::{Timestamp, civil::DateTime};
 use rust_decimal::Decimal;
@@ -18,9 +19,11 @@ use self::{
     matching::Matched,
     pricing::{Price, Prices},
 };
+pub(super) use remaining::{Remaining, check_left, remaining};
+
 use super::{
-    Accrual, AccruedLot, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Points, Program, ProgramHistory, Purchase, Rate,
-    Rejection, expiry, money, tier,
+    Accrual, AccrualRule, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Pending, Points, Program,
+    ProgramHistory, Purchase, Rate, Rejection, calendar, expiry, money, tier,
 };
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
@@ -98,7 +101,7 @@ impl Sale<'_> {
         qualifying: Option<&Prices>,
         multiplier: Decimal,
     ) -> Result<(), Overflow> {
-        let mut lots = Lots { sale: self, lots: Vec::new(), known: Vec::new() };
+        let mut lots = Lots { sale: self, lots: Vec::new(), known: Vec::new(), later: None, policies: Vec::new() };
         for (index, (matched, price)) in matched.iter().zip(prices.rules).enumerate() {
             let rule = matched.rule;
             if let Some(carry) = price.carry {
@@ -108,7 +111,9 @@ impl Sale<'_> {
                 accrual.counters.push(Counter { rule: rule.id.clone(), period: *period, points: *points });
             }
             let counts = qualifying.map_or(price.points, |prices| prices.rules[index].points);
-            let expire_time = if price.points > Points::ZERO { lots.expire_time(rule.expiry)? } else { None };
+            let qualifying_points = if rule.qualifying { counts } else { Points::ZERO };
+            let waits = if self.program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
+            let (lot, expire_time) = lots.add(price.points, rule, waits)?;
             let award = Award {
                 rule: rule.id.clone(),
                 display_name: rule.display_name.clone(),
@@ -118,10 +123,10 @@ impl Sale<'_> {
                 uncapped_points: price.uncapped,
                 limit: price.limit,
                 points: price.points,
-                qualifying_points: if rule.qualifying { counts } else { Points::ZERO },
+                qualifying_points,
                 lines: self.award_lines(matched, &price)?,
                 expire_time,
-                lot: lots.add(price.points, expire_time)?,
+                lot,
                 roundings: price.roundings,
             };
             accrual.points = accrual.points.plus(award.points)?;
@@ -162,36 +167,78 @@ impl Sale<'_> {
     }
 }
 
-/// Awards that lapse together share a lot.
+/// Awards that become active together and lapse together share a lot.
 struct Lots<'a> {
     sale: &'a Sale<'a>,
     lots: Vec<AccruedLot>,
     /// Rules mostly share one policy; the time-zone table need not be asked again.
-    known: Vec<(Expiry, Option<Timestamp>)>,
+    known: Vec<(Expiry, Timestamp, Option<Timestamp>)>,
+    /// The same of points that become active some days later.
+    later: Option<(u32, Timestamp)>,
+    /// What each lot's expiry follows.
+    policies: Vec<(LotId, Expiry)>,
 }
 
 impl Lots<'_> {
-    fn expire_time(&mut self, policy: Expiry) -> Result<Option<Timestamp>, Overflow> {
-        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == policy) {
+    fn expire_time(&mut self, policy: Expiry, active: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+        if let Some((.., known)) = self.known.iter().find(|(known, from, _)| *known == policy && *from == active) {
             return Ok(*known);
         }
-        let instant = expiry::expire_time(policy, &self.sale.program.time_zone, self.sale.occurred_time)?;
-        self.known.push((policy, instant));
+        let instant = expiry::expire_time(policy, &self.sale.program.time_zone, self.sale.occurred_time, active)?;
+        self.known.push((policy, active, instant));
         Ok(instant)
     }
 
-    fn add(&mut self, points: Points, expire_time: Option<Timestamp>) -> Result<Option<LotId>, Overflow> {
-        if points <= Points::ZERO {
-            return Ok(None);
+    /// When points become active that do so some days after the sale.
+    fn activate_time(&mut self, days: u32) -> Result<Timestamp, Overflow> {
+        if let Some((_, known)) = self.later.filter(|(known, _)| *known == days) {
+            return Ok(known);
         }
-        if let Some(lot) = self.lots.iter_mut().find(|lot| lot.expire_time == expire_time) {
+        let day = calendar::add_days(self.sale.local_time.date(), days)?;
+        let instant = calendar::start_of_day(&self.sale.program.time_zone, day)?;
+        self.later = Some((days, instant));
+        Ok(instant)
+    }
+
+    /// The lot that the points of a rule go into, with its expiry. `waits`: what counts for tiers when they become active.
+    fn add(&mut self, points: Points, rule: &AccrualRule, waits: Points) -> Result<(Option<LotId>, Option<Timestamp>), Overflow> {
+        if points <= Points::ZERO {
+            return Ok((None, None));
+        }
+        let pending = match rule.activation {
+            Activation::Immediate => None,
+            Activation::AfterDays(days) => Some(Some(self.activate_time(days)?)),
+            Activation::Confirmation => Some(None),
+        };
+        let expire_time = match (pending, rule.expiry) {
+            // It is known when they are confirmed.
+            (Some(None), Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_)) => None,
+            (pending, policy) => self.expire_time(policy, pending.flatten().unwrap_or(self.sale.occurred_time))?,
+        };
+        // What is counted from an unknown day is not to be mixed with what never lapses.
+        let is_own = |lot: &AccruedLot| {
+            lot.expire_time == expire_time
+                && lot.pending.map(|pending| pending.activate_time) == pending
+                && (pending != Some(None) || self.lapses_as(lot, rule))
+        };
+        if let Some(place) = self.lots.iter().position(is_own) {
+            let lot = &mut self.lots[place];
             lot.points = lot.points.plus(points)?;
-            return Ok(Some(lot.id));
+            if let Some(pending) = &mut lot.pending {
+                pending.qualifying_points = pending.qualifying_points.plus(waits)?;
+            }
+            return Ok((Some(lot.id), expire_time));
         }
         let newest = self.lots.last().map_or(self.sale.header.last_lot, |lot| lot.id);
         let id = LotId(newest.0.checked_add(1).ok_or(Overflow)?);
-        self.lots.push(AccruedLot { id, points, expire_time });
-        Ok(Some(id))
+        let pending = pending.map(|activate_time| Pending { activate_time, qualifying_points: waits });
+        self.lots.push(AccruedLot { pending, ..AccruedLot::new(id, points, expire_time) });
+        self.policies.push((id, rule.expiry));
+        Ok((Some(id), expire_time))
+    }
+
+    fn lapses_as(&self, lot: &AccruedLot, rule: &AccrualRule) -> bool {
+        self.policies.iter().any(|(id, policy)| *id == lot.id && *policy == rule.expiry)
     }
 }
 

@@ -32,6 +32,15 @@ pub fn parse_optional_money(path: Path<'_>, money: Option<&v1::Money>, currency:
     }
 }
 
+/// Points that are asked for, in the smallest unit.
+pub fn parse_points(path: Path<'_>, points: i64, mistakes: &mut Mistakes) -> Option<Points> {
+    if points <= 0 {
+        mistakes.add(path, "is required: more than 0");
+        return None;
+    }
+    Some(Points(points))
+}
+
 const MAX_QUANTITY: i64 = 1_000_000;
 
 /// Empty is 1.

@@ -6,6 +6,8 @@ use super::{
     amount::{decimal, money},
     member::{count, identifier_out, profile},
     purchase::purchase_out,
+    redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
+    returned::{accrued_lot, points_activated, purchase_returned},
     time::timestamp,
 };
 use crate::{
@@ -19,18 +21,9 @@ use crate::{
 
 /// What RecordPurchase answers, from the entries that the request led to. `None` if they are not those of a purchase.
 pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<v1::RecordPurchaseResponse> {
-    let (entry, accrued) = entries.iter().find_map(|entry| match &entry.kind {
-        EntryKind::PurchaseAccrued(accrued) => Some((entry, accrued)),
-        EntryKind::MemberEnrolled { .. }
-        | EntryKind::ProfileUpdated { .. }
-        | EntryKind::IdentifierAdded { .. }
-        | EntryKind::IdentifierRemoved { .. }
-        | EntryKind::MemberSuspended { .. }
-        | EntryKind::MemberReactivated { .. }
-        | EntryKind::PointsAdjusted(_)
-        | EntryKind::PointsExpired(_)
-        | EntryKind::TierChanged(_) => None,
-    })?;
+    let accrued =
+        entries.iter().find_map(|entry| if let EntryKind::PurchaseAccrued(accrued) = &entry.kind { Some((entry, accrued)) } else { None });
+    let (entry, accrued) = accrued?;
     let change = tier_change(entries);
     Some(v1::RecordPurchaseResponse {
         member_id: entry.key.member.to_string(),
@@ -40,6 +33,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         balance: last_balance(entries),
         tier_id: tier_after(accrued, change.as_ref()),
         tier_change: change,
+        redemptions: purchase_redemptions(entries, &program_of(history, entry).currency),
     })
 }
 
@@ -57,18 +51,7 @@ pub fn last_balance(entries: &[Entry]) -> Option<v1::Balance> {
 
 /// The change of the tier among the entries of a request, of which there is at most one.
 pub fn tier_change(entries: &[Entry]) -> Option<v1::TierChanged> {
-    entries.iter().find_map(|entry| match &entry.kind {
-        EntryKind::TierChanged(change) => Some(tier_changed(change)),
-        EntryKind::MemberEnrolled { .. }
-        | EntryKind::ProfileUpdated { .. }
-        | EntryKind::IdentifierAdded { .. }
-        | EntryKind::IdentifierRemoved { .. }
-        | EntryKind::MemberSuspended { .. }
-        | EntryKind::MemberReactivated { .. }
-        | EntryKind::PurchaseAccrued(_)
-        | EntryKind::PointsAdjusted(_)
-        | EntryKind::PointsExpired(_) => None,
-    })
+    entries.iter().find_map(|entry| if let EntryKind::TierChanged(change) = &entry.kind { Some(tier_changed(change)) } else { None })
 }
 
 /// The rule book that an entry was decided by.
@@ -96,6 +79,30 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
     }
 }
 
+/// How the contract calls the kind of an entry.
+pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
+    match kind {
+        EntryKind::MemberEnrolled { .. } => v1::EntryKind::MemberEnrolled,
+        EntryKind::ProfileUpdated { .. } => v1::EntryKind::ProfileUpdated,
+        EntryKind::IdentifierAdded { .. } => v1::EntryKind::IdentifierAdded,
+        EntryKind::IdentifierRemoved { .. } => v1::EntryKind::IdentifierRemoved,
+        EntryKind::MemberSuspended { .. } => v1::EntryKind::MemberSuspended,
+        EntryKind::MemberReactivated { .. } => v1::EntryKind::MemberReactivated,
+        EntryKind::PurchaseAccrued(_) => v1::EntryKind::PurchaseAccrued,
+        EntryKind::PointsAdjusted(_) => v1::EntryKind::PointsAdjusted,
+        EntryKind::PointsExpired(_) => v1::EntryKind::PointsExpired,
+        EntryKind::TierChanged(_) => v1::EntryKind::TierChanged,
+        EntryKind::PointsRedeemed(_) => v1::EntryKind::PointsRedeemed,
+        EntryKind::RedemptionReversed(_) => v1::EntryKind::RedemptionReversed,
+        EntryKind::PointsHeld(_) => v1::EntryKind::PointsHeld,
+        EntryKind::HoldReleased(_) => v1::EntryKind::HoldReleased,
+        EntryKind::PointsActivated(_) => v1::EntryKind::PointsActivated,
+        EntryKind::PurchaseReturned(_) => v1::EntryKind::PurchaseReturned,
+        EntryKind::PointsTransferredOut(_) => v1::EntryKind::PointsTransferredOut,
+        EntryKind::PointsTransferredIn(_) => v1::EntryKind::PointsTransferredIn,
+    }
+}
+
 fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
     use v1::entry::Kind;
     match &entry.kind {
@@ -120,10 +127,19 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
             purchase: Some(purchase_out(&accrued.purchase, entry.occurred_time, currency)),
             accrual: Some(accrual(&accrued.accrual, currency)),
+            redemption_sequences: accrued.redemptions.iter().map(|sequence| count(*sequence)).collect(),
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
         EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),
         EntryKind::TierChanged(change) => Kind::TierChanged(tier_changed(change)),
+        EntryKind::PointsRedeemed(redeemed) => Kind::PointsRedeemed(points_redeemed(redeemed, currency)),
+        EntryKind::RedemptionReversed(reversed) => Kind::RedemptionReversed(redemption_reversed(reversed, currency)),
+        EntryKind::PointsHeld(held) => Kind::PointsHeld(points_held(held, currency)),
+        EntryKind::HoldReleased(released) => Kind::HoldReleased(hold_released(released)),
+        EntryKind::PointsActivated(activated) => Kind::PointsActivated(points_activated(activated)),
+        EntryKind::PurchaseReturned(returned) => Kind::PurchaseReturned(purchase_returned(returned, currency)),
+        EntryKind::PointsTransferredOut(sent) => Kind::PointsTransferredOut(transferred_out(sent)),
+        EntryKind::PointsTransferredIn(got) => Kind::PointsTransferredIn(transferred_in(got)),
     }
 }
 
@@ -137,12 +153,17 @@ fn points_adjusted(adjusted: &Adjusted) -> v1::PointsAdjusted {
         expire_time: lot.and_then(|lot| lot.expire_time).map(timestamp),
         allocations: allocations(&adjusted.allocations),
         qualifying_points: adjusted.qualifying_points.0,
+        debt: adjusted.debt.0,
     }
 }
 
-fn allocations(allocations: &[Allocation]) -> Vec<v1::Allocation> {
-    let shown = allocations.iter().map(|taken| v1::Allocation { lot_id: taken.lot.id().to_string(), points: taken.points.0 });
-    shown.collect()
+pub(super) fn allocations(allocations: &[Allocation]) -> Vec<v1::Allocation> {
+    let shown = |taken: &Allocation| v1::Allocation {
+        lot_id: taken.lot.id().to_string(),
+        points: taken.points.0,
+        entry_sequence: count(taken.entry_sequence),
+    };
+    allocations.iter().map(shown).collect()
 }
 
 fn tier_changed(change: &TierChange) -> v1::TierChanged {
@@ -196,6 +217,7 @@ pub fn accrual(accrual: &Accrual, currency: &Currency) -> v1::Accrual {
         awards: accrual.awards.iter().map(award).collect(),
         line_bases: accrual.line_bases.iter().map(line_basis).collect(),
         order_rounding: accrual.order_rounding.as_ref().map(rounding_step),
+        lots: accrual.lots.iter().map(accrued_lot).collect(),
     }
 }
 
@@ -286,5 +308,6 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::Get
         record_time: Some(timestamp(entry.record_time)),
         purchase: accrued.purchase,
         accrual: accrued.accrual,
+        redemption_sequences: accrued.redemption_sequences,
     })
 }

@@ -2,12 +2,46 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Mistakes, Path, amount::money, entry::balance, text, time};
+use super::{
+    Mistakes, Path,
+    amount::money,
+    entry::{balance, lot},
+    redemption::hold,
+    returned::pending_lot,
+    text, time,
+};
 use crate::{
     contract::v1,
-    domain::{self, Identifier, IdentifierKind, MAX_IDENTIFIERS, MemberId, MemberState, Person, Profile, ProfileUpdate, Program, Sealed},
-    ledger::MemberTarget,
+    domain::{
+        self, Identifier, IdentifierKind, MAX_IDENTIFIERS, MemberId, MemberState, Person, Points, Profile, ProfileUpdate, Program,
+        Recipient, Sealed,
+    },
+    ledger::{DATES, MemberTarget},
 };
+
+/// Lots, pending lots and holds of a member that are shown with it.
+const MAX_SHOWN: usize = 1_000;
+
+/// Who gets points.
+pub fn recipient(path: Path<'_>, value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<Recipient> {
+    use v1::member_ref::Ref;
+    match value.and_then(|member| member.r#ref.as_ref()) {
+        None => {
+            mistakes.add(path, "is required: a member_id or an identifier");
+            None
+        }
+        Some(Ref::MemberId(text)) => member_id(path, text, mistakes).map(Recipient::Id),
+        Some(Ref::Identifier(value)) => identifier(path.field("identifier"), value, mistakes).map(Recipient::Identifier),
+    }
+}
+
+fn member_id(path: Path<'_>, text: &str, mistakes: &mut Mistakes) -> Option<MemberId> {
+    let id = MemberId::parse(text);
+    if id.is_none() {
+        mistakes.add(path.field("member_id"), "is not the id of a member, which is a UUID as EnrollMember returns it");
+    }
+    id
+}
 
 pub fn member_target(value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<MemberTarget> {
     use v1::member_ref::Ref;
@@ -17,13 +51,7 @@ pub fn member_target(value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> 
             mistakes.add(path, "is required: a member_id or an identifier");
             None
         }
-        Some(Ref::MemberId(text)) => {
-            let id = MemberId::parse(text).map(MemberTarget::Id);
-            if id.is_none() {
-                mistakes.add(path.field("member_id"), "is not the id of a member, which is a UUID as EnrollMember returns it");
-            }
-            id
-        }
+        Some(Ref::MemberId(text)) => member_id(path, text, mistakes).map(MemberTarget::Id),
         Some(Ref::Identifier(value)) => identifier(path.field("identifier"), value, mistakes).map(MemberTarget::Identifier),
     }
 }
@@ -151,7 +179,41 @@ pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
             visits: count(header.lifetime.visits),
         }),
         last_sequence: count(header.last_sequence),
+        expiring: Vec::new(),
+        lots: Vec::new(),
+        pending_lots: Vec::new(),
+        holds: Vec::new(),
     }
+}
+
+/// With what lapses next: what reads show. The answer of a change must be the same again when it is repeated later, and has less.
+pub fn member_read(read: &domain::Member, program: &Program) -> v1::Member {
+    v1::Member { expiring: expiring(read), ..member(read, program) }
+}
+
+/// With all that it has, as far as that is loaded.
+pub fn whole_member(whole: &domain::Member, program: &Program) -> v1::Member {
+    let live = whole.lots.values().filter(|lot| lot.remaining > Points::ZERO);
+    v1::Member {
+        lots: live.take(MAX_SHOWN).map(lot).collect(),
+        pending_lots: whole.pending.values().take(MAX_SHOWN).map(pending_lot).collect(),
+        holds: whole.holds.values().take(MAX_SHOWN).map(|held| hold(held, &program.currency)).collect(),
+        ..member_read(whole, program)
+    }
+}
+
+/// What lapses at the next instants; the lots of these are loaded.
+fn expiring(member: &domain::Member) -> Vec<v1::ExpiringPoints> {
+    let mut dates: Vec<(Timestamp, i64)> = Vec::with_capacity(DATES);
+    for (time, points) in member.lots.values().filter_map(|lot| Some((lot.expire_time?, lot.remaining.0))) {
+        let is_full = dates.len() == DATES;
+        match dates.last_mut() {
+            Some((last, sum)) if *last == time => *sum += points,
+            Some(_) if is_full => break,
+            Some(_) | None => dates.push((time, points)),
+        }
+    }
+    dates.into_iter().map(|(time, points)| v1::ExpiringPoints { points, expire_time: Some(time::timestamp(time)) }).collect()
 }
 
 /// Counters of the ledger go up by one at a time and never come near the bound of the wire's type.

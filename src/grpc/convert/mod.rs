@@ -6,7 +6,9 @@ mod amount;
 mod entry;
 mod member;
 mod purchase;
+mod redemption;
 mod request;
+mod returned;
 mod time;
 
 use std::fmt;
@@ -16,11 +18,13 @@ use crate::{
     domain::ActorId,
 };
 
-pub use amount::{decimal, points_text, whole_points};
-pub use entry::{entry, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
-pub use member::{enrolment, identifier, member, member_target, profile_update};
-pub use purchase::{Order, order_key, purchase};
+pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
+pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
+pub use member::{enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};
+pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
+pub use redemption::{hold, redeemed, usable};
 pub use request::{Mutation, request};
+pub use time::{parse_timestamp, past, timestamp};
 
 /// Mistakes of one request that are kept; the rest is counted.
 const MAX_MISTAKES: usize = 40;

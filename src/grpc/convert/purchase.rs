@@ -5,14 +5,15 @@ use rust_decimal::Decimal;
 
 use super::{
     Mistakes, Path,
-    amount::{decimal, money, parse_money, parse_optional_money, parse_quantity},
+    amount::{decimal, money, parse_money, parse_optional_money, parse_points, parse_quantity},
+    member::count,
     required_text, text, time,
 };
 use crate::{
     contract::v1,
     domain::{
-        Currency, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_TENDERS, OrderId, OrderKey, Purchase, PurchaseMistake, StoreId, Tender,
-        TenderKind,
+        Currency, HoldId, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_PAYMENTS, MAX_TENDERS, OrderId, OrderKey, Payment, Purchase,
+        PurchaseMistake, StoreId, Tender, TenderKind,
     },
 };
 
@@ -27,7 +28,16 @@ pub enum Order {
 const MAX_TEXT: usize = 64;
 
 pub fn purchase(value: Option<v1::Purchase>, order: Order, currency: &Currency, mistakes: &mut Mistakes) -> Option<Purchase> {
-    let path = Path::Root.field("purchase");
+    purchase_at(Path::Root.field("purchase"), value, order, currency, mistakes)
+}
+
+pub fn purchase_at(
+    path: Path<'_>,
+    value: Option<v1::Purchase>,
+    order: Order,
+    currency: &Currency,
+    mistakes: &mut Mistakes,
+) -> Option<Purchase> {
     let value = mistakes.require(path, value)?;
     let before = mistakes.found.len();
     let order = match order {
@@ -47,6 +57,7 @@ pub fn purchase(value: Option<v1::Purchase>, order: Order, currency: &Currency, 
     let lines = lines(path, value.lines, currency, mistakes);
     let tenders = tenders(path, &value.tenders, currency, mistakes);
     let labels = labels(path, value.labels, mistakes);
+    let payments = payments(path, &value.points_payments, mistakes);
     let purchase = Purchase {
         order: order?,
         occurred_time: occurred_time?,
@@ -59,6 +70,7 @@ pub fn purchase(value: Option<v1::Purchase>, order: Order, currency: &Currency, 
         total: total?,
         tenders: tenders?,
         labels: labels?,
+        payments: payments?,
     };
     // Sums of amounts that were refused would only confuse.
     if mistakes.found.len() == before
@@ -86,6 +98,14 @@ pub fn order_key(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistak
     let store = mistakes.take(path.field("store_id"), StoreId::new(store));
     let order = mistakes.take(path.field("order_id"), OrderId::new(order));
     Some(OrderKey { store: store?, order: order? })
+}
+
+/// Both or none.
+pub fn optional_order(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<Option<OrderKey>> {
+    match (store, order) {
+        ("", "") => Some(None),
+        (store, order) => order_key(path, store, order, mistakes).map(Some),
+    }
 }
 
 /// What a quote says of store and order. A store alone is kept, since rules ask for it.
@@ -195,6 +215,74 @@ fn tender_kind(path: Path<'_>, kind: i32, mistakes: &mut Mistakes) -> Option<Ten
     }
 }
 
+fn payments(path: Path<'_>, payments: &[v1::PointsPayment], mistakes: &mut Mistakes) -> Option<Vec<Payment>> {
+    if payments.len() > MAX_PAYMENTS {
+        mistakes.add(path.field("points_payments"), format!("has {} of at most {MAX_PAYMENTS}", payments.len()));
+        return None;
+    }
+    let parsed = payments.iter().enumerate().map(|(index, value)| payment(path.item("points_payments", index), value, mistakes));
+    let parsed: Vec<Option<Payment>> = parsed.collect();
+    parsed.into_iter().collect()
+}
+
+fn payment(path: Path<'_>, value: &v1::PointsPayment, mistakes: &mut Mistakes) -> Option<Payment> {
+    use v1::points_payment::Payment as Document;
+    match &value.payment {
+        Some(Document::RedeemPoints(points)) => {
+            let points = parse_points(path.field("redeem_points"), *points, mistakes)?;
+            Some(Payment::Redeem { points })
+        }
+        Some(Document::CaptureHold(capture)) => {
+            let path = path.field("capture_hold");
+            let hold = hold_id(path.field("hold_id"), &capture.hold_id, mistakes);
+            let points = match capture.points {
+                None => Some(None),
+                Some(points) => parse_points(path.field("points"), points, mistakes).map(Some),
+            };
+            Some(Payment::Capture { hold: hold?, points: points? })
+        }
+        Some(Document::RedemptionSequence(redemption)) => {
+            let redemption = sequence(path.field("redemption_sequence"), *redemption, mistakes)?;
+            Some(Payment::Redeemed { redemption })
+        }
+        None => {
+            mistakes.add(path, "needs one of redeem_points, capture_hold, redemption_sequence");
+            None
+        }
+    }
+}
+
+/// The number of an entry.
+pub fn sequence(path: Path<'_>, sequence: i64, mistakes: &mut Mistakes) -> Option<u64> {
+    let parsed = u64::try_from(sequence).ok().filter(|sequence| *sequence > 0);
+    if parsed.is_none() {
+        mistakes.add(path, "is required: 1 or more");
+    }
+    parsed
+}
+
+pub fn hold_id(path: Path<'_>, text: &str, mistakes: &mut Mistakes) -> Option<HoldId> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = text.parse().ok().filter(|_| is_number).map(HoldId);
+    if parsed.is_none() {
+        mistakes
+            .add(path, if text.is_empty() { "is required" } else { "is not the id of a hold, which is a number as HoldPoints returns it" });
+    }
+    parsed
+}
+
+fn payment_out(payment: &Payment) -> v1::PointsPayment {
+    use v1::points_payment::{HoldCapture, Payment as Document};
+    let payment = match payment {
+        Payment::Redeem { points } => Document::RedeemPoints(points.0),
+        Payment::Capture { hold, points } => {
+            Document::CaptureHold(HoldCapture { hold_id: hold.to_string(), points: points.map(|points| points.0) })
+        }
+        Payment::Redeemed { redemption } => Document::RedemptionSequence(count(*redemption)),
+    };
+    v1::PointsPayment { payment: Some(payment) }
+}
+
 /// As it was recorded: with the time that counts, and without amounts of 0.
 pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Currency) -> v1::Purchase {
     let optional = |amount: Decimal| (!amount.is_zero()).then(|| money(amount, currency));
@@ -212,6 +300,7 @@ pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Cu
         total: Some(money(purchase.total, currency)),
         tenders: purchase.tenders.iter().map(|tender| tender_out(tender, currency)).collect(),
         labels: purchase.labels.clone(),
+        points_payments: purchase.payments.iter().map(payment_out).collect(),
     }
 }
 

@@ -39,6 +39,14 @@ mutation! {
     ReactivateMemberRequest: "MemberService/ReactivateMember",
     RecordPurchaseRequest: "PurchaseService/RecordPurchase",
     AdjustPointsRequest: "PointsService/AdjustPoints",
+    TransferPointsRequest: "PointsService/TransferPoints",
+    ConfirmPurchaseRequest: "PurchaseService/ConfirmPurchase",
+    ReturnPurchaseRequest: "PurchaseService/ReturnPurchase",
+    RedeemPointsRequest: "PointsService/RedeemPoints",
+    ReverseRedemptionRequest: "PointsService/ReverseRedemption",
+    HoldPointsRequest: "PointsService/HoldPoints",
+    CaptureHoldRequest: "PointsService/CaptureHold",
+    ReleaseHoldRequest: "PointsService/ReleaseHold",
 }
 
 /// The id, and the fingerprint of method and payload without it, which the ledger keys before anything keeps it. A purchase in a batch or a stream is a `RecordPurchaseRequest` too, so

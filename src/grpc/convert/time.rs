@@ -23,6 +23,16 @@ pub fn parse_timestamp(path: Path<'_>, time: &prost_types::Timestamp, mistakes: 
     mistakes.take(path, Timestamp::from_microsecond(micros))
 }
 
+/// An instant that is not after now.
+pub fn past(path: Path<'_>, time: &prost_types::Timestamp, now: Timestamp, mistakes: &mut Mistakes) -> Option<Timestamp> {
+    let instant = parse_timestamp(path, time, mistakes)?;
+    if instant > now {
+        mistakes.add(path, "is in the future");
+        return None;
+    }
+    Some(instant)
+}
+
 pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let micros = time.as_microsecond();
     let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).expect("less than a second in nanoseconds fits");

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use super::{
     BackupPlace, EmbeddedStore, Engine, JOURNAL, Options, Parts,
     decode::{self, Malformed},
+    index::Index,
     journal::{Journal, segment_paths},
     lost_keys::{self, Accepted},
     marker,
     replay::{self, Depth},
-    rows::{self, Generation, Index, RowKey},
+    rows::{self, Generation, RowKey},
     segment::io_error,
     tables::{self, Tables},
     verify::Opened,

@@ -9,15 +9,21 @@ use rust_decimal::Decimal;
 use crate::{
     domain::{
         Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, BirthDate, Counter, Entry, EntryKind, Expired,
-        Fingerprint, Header, Identifier, IdentifierKind, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotId, LotKey,
-        MemberId, MemberKey, MemberState, OrderId, OrderKey, PeriodStart, Person, Points, Profile, ProgramId, Purchase, PurchaseAccrued,
-        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
-        TierSince, TierStanding,
+        Fingerprint, Header, Held, HoldId, Identifier, IdentifierKind, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotId,
+        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Person, Points, Profile, ProgramId,
+        Purchase, PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind,
+        TierCause, TierChange, TierId, TierSince, TierStanding,
     },
     store::{Publication, StoreError},
 };
 
-use super::{segment::damaged, stored, wire::read_decimal};
+use super::{
+    decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
+    decode_returns::{activated, returned},
+    segment::damaged,
+    stored,
+    wire::read_decimal,
+};
 
 /// Which field does not hold what it must.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +63,7 @@ impl Unreadable {
     }
 }
 
-type Decoded<T> = Result<T, Malformed>;
+pub(super) type Decoded<T> = Result<T, Malformed>;
 
 /// What opens sealed fields: the kind of entry decides which message is inside.
 pub(super) trait Unseal {
@@ -80,6 +86,17 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::IdentifierRemoved(_) => EntryKind::IdentifierRemoved { identifier: sealed(open()?, identifier_bytes)? },
         Kind::MemberSuspended(one) => EntryKind::MemberSuspended { reason: one.reason },
         Kind::MemberReactivated(one) => EntryKind::MemberReactivated { reason: one.reason },
+        Kind::PointsRedeemed(one) => EntryKind::PointsRedeemed(redeemed(one)?),
+        Kind::RedemptionReversed(one) => EntryKind::RedemptionReversed(reversed(one)?),
+        Kind::PointsHeld(one) => EntryKind::PointsHeld(Held {
+            hold: hold(HoldId(entry.sequence), one.hold.unwrap_or_default())?,
+            next_expiry_time: optional_time(one.next_expiry_time)?,
+        }),
+        Kind::HoldReleased(one) => EntryKind::HoldReleased(released(one)?),
+        Kind::PointsActivated(one) => EntryKind::PointsActivated(activated(one)?),
+        Kind::PurchaseReturned(one) => EntryKind::PurchaseReturned(Arc::new(returned(one)?)),
+        Kind::PointsTransferredOut(one) => EntryKind::PointsTransferredOut(transferred_out(one)?),
+        Kind::PointsTransferredIn(one) => EntryKind::PointsTransferredIn(transferred_in(one)?),
     };
     Ok(Entry {
         key: key.clone(),
@@ -108,11 +125,11 @@ pub(super) fn time(micros: i64) -> Decoded<Timestamp> {
     Timestamp::from_microsecond(micros).map_err(|_| Malformed("an instant"))
 }
 
-fn optional_time(micros: Option<i64>) -> Decoded<Option<Timestamp>> {
+pub(super) fn optional_time(micros: Option<i64>) -> Decoded<Option<Timestamp>> {
     micros.map(time).transpose()
 }
 
-fn decimal(bytes: &[u8]) -> Decoded<Decimal> {
+pub(super) fn decimal(bytes: &[u8]) -> Decoded<Decimal> {
     read_decimal(bytes).ok_or(Malformed("a decimal"))
 }
 
@@ -186,18 +203,12 @@ fn purchase_accrued(accrued: stored::PurchaseAccrued, occurred_time: Timestamp) 
         purchase: Arc::new(purchase(accrued.purchase.unwrap_or_default(), occurred_time)?),
         accrual: accrual(accrued.accrual.unwrap_or_default())?,
         tier: optional_tier(&accrued.tier_id)?,
+        redemptions: accrued.redemptions,
     })
 }
 
 fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Purchase> {
-    let order = match (some_text(&purchase.store_id), some_text(&purchase.order_id)) {
-        (Some(store), Some(order)) => Some(OrderKey {
-            store: StoreId::new(store).map_err(|_| Malformed("store_id"))?,
-            order: OrderId::new(order).map_err(|_| Malformed("order_id"))?,
-        }),
-        (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => return Err(Malformed("order_id")),
-    };
+    let order = order(&purchase.store_id, &purchase.order_id)?;
     let said = purchase.occurred_delay.map(|delay| {
         let micros = occurred_time.as_microsecond().checked_sub(delay).ok_or(Malformed("occurred_delay"))?;
         time(micros)
@@ -214,7 +225,29 @@ fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Pur
         total: decimal(&purchase.total)?,
         tenders: purchase.tenders.into_iter().map(tender).collect::<Decoded<_>>()?,
         labels: purchase.labels,
+        payments: purchase.payments.iter().map(payment).collect::<Decoded<_>>()?,
     })
+}
+
+pub(super) fn order(store: &str, order: &str) -> Decoded<Option<OrderKey>> {
+    match (some_text(store), some_text(order)) {
+        (Some(store), Some(order)) => Ok(Some(OrderKey {
+            store: StoreId::new(store).map_err(|_| Malformed("store_id"))?,
+            order: OrderId::new(order).map_err(|_| Malformed("order_id"))?,
+        })),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(Malformed("order_id")),
+    }
+}
+
+fn payment(payment: &stored::Payment) -> Decoded<Payment> {
+    let points = payment.points.map(Points);
+    match payment.kind {
+        0 => Ok(Payment::Redeem { points: points.ok_or(Malformed("payment.points"))? }),
+        1 => Ok(Payment::Capture { hold: HoldId(payment.sequence), points }),
+        2 => Ok(Payment::Redeemed { redemption: payment.sequence }),
+        _ => Err(Malformed("payment.kind")),
+    }
 }
 
 fn line(line: stored::Line) -> Decoded<Line> {
@@ -334,15 +367,20 @@ fn rounding_step(step: &stored::RoundingStep) -> Decoded<RoundingStep> {
     })
 }
 
-fn accrued_lot(lot: &stored::AccruedLot) -> Decoded<AccruedLot> {
-    Ok(AccruedLot { id: LotId(lot.lot), points: Points(lot.points), expire_time: optional_time(lot.expire_time)? })
+pub(super) fn accrued_lot(lot: &stored::AccruedLot) -> Decoded<AccruedLot> {
+    let pending = lot.pending.as_ref().map(|pending| {
+        let qualifying_points = Points(pending.qualifying_points);
+        Ok(Pending { activate_time: optional_time(pending.activate_time)?, qualifying_points })
+    });
+    let (debt_paid, pending) = (Points(lot.debt_paid), pending.transpose()?);
+    Ok(AccruedLot { debt_paid, pending, ..AccruedLot::new(LotId(lot.lot), Points(lot.points), optional_time(lot.expire_time)?) })
 }
 
 fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
     Ok((some_text(&carry.rule_id).map(rule_id).transpose()?, decimal(&carry.fraction)?))
 }
 
-fn counter(counter: &stored::Counter) -> Decoded<Counter> {
+pub(super) fn counter(counter: &stored::Counter) -> Decoded<Counter> {
     Ok(Counter { rule: rule_id(&counter.rule_id)?, period: period(counter.period_start)?, points: Points(counter.points) })
 }
 
@@ -362,14 +400,16 @@ fn adjusted(adjusted: stored::PointsAdjusted) -> Decoded<Adjusted> {
         qualifying_points: Points(adjusted.qualifying_points),
         lot: adjusted.lot.as_ref().map(accrued_lot).transpose()?,
         allocations: adjusted.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        debt: Points(adjusted.debt),
         next_expiry_time: optional_time(adjusted.next_expiry_time)?,
         reason: adjusted.reason,
         reference: adjusted.reference,
     })
 }
 
-fn allocation(allocation: &stored::Allocation) -> Decoded<Allocation> {
-    Ok(Allocation { lot: LotKey::new(optional_time(allocation.expire_time)?, LotId(allocation.lot)), points: Points(allocation.points) })
+pub(super) fn allocation(allocation: &stored::Allocation) -> Decoded<Allocation> {
+    let lot = LotKey::new(optional_time(allocation.expire_time)?, LotId(allocation.lot));
+    Ok(Allocation { lot, points: Points(allocation.points), entry_sequence: allocation.entry_sequence })
 }
 
 fn expired(expired: stored::PointsExpired) -> Decoded<Expired> {
@@ -392,7 +432,7 @@ fn tier_change(change: stored::TierChanged) -> Decoded<TierChange> {
     })
 }
 
-fn message<M: prost::Message + Default>(bytes: &[u8]) -> Decoded<M> {
+pub(super) fn message<M: prost::Message + Default>(bytes: &[u8]) -> Decoded<M> {
     M::decode(bytes).map_err(|_| Malformed("a message"))
 }
 
@@ -456,6 +496,8 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: counters.into_iter().map(|counter| ((counter.rule, counter.period), counter.points)).collect(),
         next_expiry_time: optional_time(row.next_expiry_time)?,
+        next_hold_expiry_time: optional_time(row.next_hold_expiry_time)?,
+        next_activation_time: optional_time(row.next_activation_time)?,
     })
 }
 

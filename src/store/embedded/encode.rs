@@ -5,13 +5,16 @@ use rust_decimal::Decimal;
 use crate::{
     domain::{
         Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
-        IdentifierKind, LimitKind, Line, LineKind, Lot, MemberState, PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate,
-        Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause, TierChange,
+        IdentifierKind, LimitKind, Line, LineKind, Lot, LotKey, MemberState, OrderKey, Payment, PendingLot, PeriodStart, Person, Points,
+        Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause, TierChange,
     },
     store::Publication,
 };
 
-use super::wire::Writer;
+use super::{
+    encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
+    wire::Writer,
+};
 
 pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
     w.uint(1, entry.sequence);
@@ -41,6 +44,17 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::IdentifierRemoved { .. } => w.message(19, |_| {}),
         EntryKind::MemberSuspended { reason } => w.message(20, |w| w.text(1, reason)),
         EntryKind::MemberReactivated { reason } => w.message(21, |w| w.text(1, reason)),
+        EntryKind::PointsRedeemed(one) => w.message(22, |w| redeemed(w, one)),
+        EntryKind::RedemptionReversed(one) => w.message(23, |w| reversed(w, one)),
+        EntryKind::PointsHeld(one) => w.message(24, |w| {
+            w.message(1, |w| hold(w, &one.hold));
+            w.optional_time(2, one.next_expiry_time);
+        }),
+        EntryKind::HoldReleased(one) => w.message(25, |w| released(w, one)),
+        EntryKind::PointsActivated(one) => w.message(26, |w| activated(w, one)),
+        EntryKind::PurchaseReturned(one) => w.message(27, |w| returned(w, one)),
+        EntryKind::PointsTransferredOut(one) => w.message(28, |w| transferred_out(w, one)),
+        EntryKind::PointsTransferredIn(one) => w.message(29, |w| transferred_in(w, one)),
     };
 }
 
@@ -94,13 +108,13 @@ fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
     if let Some(tier) = &accrued.tier {
         w.text(3, tier.as_str());
     }
+    for redemption in &accrued.redemptions {
+        w.item_uint(4, *redemption);
+    }
 }
 
 fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
-    if let Some(order) = &purchase.order {
-        w.text(1, order.store.as_str());
-        w.text(2, order.order.as_str());
-    }
+    order(w, 1, purchase.order.as_ref());
     if let Some(occurred) = purchase.occurred_time {
         w.present_sint(3, entry.occurred_time.as_microsecond() - occurred.as_microsecond());
     }
@@ -122,6 +136,30 @@ fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
     for label in &purchase.labels {
         w.item_text(12, label);
     }
+    for one in &purchase.payments {
+        w.message(13, |w| payment(w, *one));
+    }
+}
+
+/// In two fields that follow one another.
+pub(super) fn order(w: &mut Writer, field: u32, order: Option<&OrderKey>) {
+    if let Some(order) = order {
+        w.text(field, order.store.as_str());
+        w.text(field + 1, order.order.as_str());
+    }
+}
+
+fn payment(w: &mut Writer, payment: Payment) {
+    let (kind, points, sequence) = match payment {
+        Payment::Redeem { points } => (0, Some(points), 0),
+        Payment::Capture { hold, points } => (1, points, hold.0),
+        Payment::Redeemed { redemption } => (2, None, redemption),
+    };
+    w.uint(1, kind);
+    if let Some(points) = points {
+        w.present_sint(2, points.0);
+    }
+    w.uint(3, sequence);
 }
 
 fn line(w: &mut Writer, line: &Line) {
@@ -257,10 +295,22 @@ fn rounding_step(w: &mut Writer, step: &RoundingStep) {
     w.decimal(5, step.carried_out);
 }
 
-fn accrued_lot(w: &mut Writer, lot: &AccruedLot) {
+pub(super) fn accrued_lot(w: &mut Writer, lot: &AccruedLot) {
     w.uint(1, lot.id.0);
     w.sint(2, lot.points.0);
     w.optional_time(3, lot.expire_time);
+    w.sint(4, lot.debt_paid.0);
+    if let Some(pending) = lot.pending {
+        w.message(5, |w| {
+            w.optional_time(1, pending.activate_time);
+            w.sint(2, pending.qualifying_points.0);
+        });
+    }
+}
+
+/// Number and expiry alone.
+pub(super) fn lot_key(w: &mut Writer, lot: &LotKey) {
+    accrued_lot(w, &AccruedLot::new(lot.id(), Points::ZERO, lot.expire_time()));
 }
 
 fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
@@ -268,7 +318,7 @@ fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
     w.decimal(2, fraction);
 }
 
-fn counter(w: &mut Writer, counter: &Counter) {
+pub(super) fn counter(w: &mut Writer, counter: &Counter) {
     counter_fields(w, &counter.rule, counter.period, counter.points);
 }
 
@@ -292,12 +342,14 @@ fn adjusted(w: &mut Writer, adjusted: &Adjusted) {
         w.message(6, |w| allocation(w, taken));
     }
     w.optional_time(7, adjusted.next_expiry_time);
+    w.sint(8, adjusted.debt.0);
 }
 
-fn allocation(w: &mut Writer, allocation: &Allocation) {
+pub(super) fn allocation(w: &mut Writer, allocation: &Allocation) {
     w.uint(1, allocation.lot.id().0);
     w.sint(2, allocation.points.0);
     w.optional_time(3, allocation.lot.expire_time());
+    w.uint(4, allocation.entry_sequence);
 }
 
 fn expired(w: &mut Writer, expired: &Expired) {
@@ -381,6 +433,8 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     if let Some(latest) = header.latest_occurred_time {
         w.present_sint(15, header.update_time.as_microsecond() - latest.as_microsecond());
     }
+    w.optional_time(16, header.next_hold_expiry_time);
+    w.optional_time(17, header.next_activation_time);
 }
 
 pub(super) fn lot(w: &mut Writer, lot: &Lot) {
@@ -388,4 +442,13 @@ pub(super) fn lot(w: &mut Writer, lot: &Lot) {
     w.sint_unless(2, lot.remaining.0, lot.issued.0);
     w.time(3, lot.earn_time);
     w.uint(4, lot.entry_sequence);
+}
+
+pub(super) fn pending_lot(w: &mut Writer, lot: &PendingLot) {
+    w.sint(1, lot.issued.0);
+    w.sint_unless(2, lot.remaining.0, lot.issued.0);
+    w.time(3, lot.earn_time);
+    w.optional_time(4, lot.expire_time);
+    w.sint(5, lot.qualifying_points.0);
+    w.uint(6, lot.entry_sequence);
 }

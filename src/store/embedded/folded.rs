@@ -38,6 +38,14 @@ impl From<FoldedKind> for Kind {
             FoldedKind::IdentifierRemoved(one) => Self::IdentifierRemoved(one),
             FoldedKind::MemberSuspended(one) => Self::MemberSuspended(one),
             FoldedKind::MemberReactivated(one) => Self::MemberReactivated(one),
+            FoldedKind::PointsRedeemed(one) => Self::PointsRedeemed(one),
+            FoldedKind::RedemptionReversed(one) => Self::RedemptionReversed(one),
+            FoldedKind::PointsHeld(one) => Self::PointsHeld(one),
+            FoldedKind::HoldReleased(one) => Self::HoldReleased(one),
+            FoldedKind::PointsActivated(one) => Self::PointsActivated(one),
+            FoldedKind::PurchaseReturned(one) => Self::PurchaseReturned(one),
+            FoldedKind::PointsTransferredOut(one) => Self::PointsTransferredOut(one),
+            FoldedKind::PointsTransferredIn(one) => Self::PointsTransferredIn(one),
         }
     }
 }
@@ -45,7 +53,7 @@ impl From<FoldedKind> for Kind {
 impl From<FoldedPurchaseAccrued> for PurchaseAccrued {
     fn from(accrued: FoldedPurchaseAccrued) -> Self {
         let FoldedPurchaseAccrued { purchase, accrual } = accrued;
-        Self { purchase: purchase.map(Purchase::from), accrual: accrual.map(Accrual::from), tier_id: String::new() }
+        Self { purchase: purchase.map(Purchase::from), accrual: accrual.map(Accrual::from), ..Self::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::rows::{Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, RowKey, Space};
+use super::rows::{Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, PENDING, RowKey, Space};
 
 /// What rows cost in memory beside their values, by measurement of the process.
 const ROW_COST: usize = 64;
@@ -28,7 +28,7 @@ pub(super) struct Layer {
 
 /// What a row's key says behind its owner, and its value; none: the row goes.
 type OwnRow = ([u8; OWN], Option<Box<[u8]>>);
-/// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros.
+/// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros. Of a pending lot as of a lot.
 const OWN: usize = 17;
 const ENTRY_OWN: usize = 9;
 
@@ -178,6 +178,12 @@ impl Layer {
                 None => Box::new(std::iter::empty()),
             };
         }
+        if let (Space::Other, Space::Other) = (from.space(), to.space())
+            && from.as_bytes().first() == to.as_bytes().first()
+        {
+            let rows = self.others.range((Bound::Included(from), Bound::Excluded(to.max(from))));
+            return Box::new(rows.map(|(key, value)| (*key, value.as_deref())));
+        }
         let mut rows: Vec<_> = self.sorted().rows().filter(|(key, _)| *key >= from && *key < to).collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
         Box::new(rows.into_iter())
@@ -208,7 +214,7 @@ fn padded(own: &[u8]) -> [u8; OWN] {
 
 fn unpadded(own: &[u8; OWN]) -> &[u8] {
     match own {
-        [LOT, ..] => own,
+        [LOT | PENDING, ..] => own,
         _ => &own[..ENTRY_OWN],
     }
 }

@@ -117,9 +117,13 @@
 //! | `m` P M 0 | `HeaderRow` |
 //! | `m` P M 1, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never), lot (8 bytes) | `LotRow` |
 //! | `m` P M 2, sequence (8 bytes) | place of the `Entry` |
+//! | `m` P M 3, sequence of the entry that made it (8 bytes) | `Hold` of `journal.proto`, as long as it is open |
+//! | `m` P M 4, sequence of an entry (8 bytes) | sequence of the newest entry that goes on with its story, as a varint |
+//! | `m` P M 5, activation as a lot's expiry (8 bytes), lot (8 bytes) | `PendingRow` |
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
 //! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
+//! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //!
 //! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
@@ -136,8 +140,12 @@ mod backup;
 mod check;
 mod compress;
 mod decode;
+mod decode_holds;
+mod decode_returns;
 mod encode;
+mod encode_points;
 mod folded;
+mod index;
 mod journal;
 mod keys;
 mod layer;
@@ -156,6 +164,7 @@ mod segment;
 mod source;
 mod space;
 mod spare;
+mod state_rows;
 mod tables;
 mod torn;
 mod trust;
@@ -188,11 +197,11 @@ pub use self::{
 
 use self::{
     compress::Compressor,
+    index::Index,
     journal::{Appended, Appender, Journal, segment_paths, sync_folder},
     keys::{KeyFile, SlotWriter},
     overlay::Overlay,
     programs::Programs,
-    rows::Index,
     segment::io_error,
 };
 use crate::{

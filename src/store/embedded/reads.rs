@@ -1,10 +1,14 @@
 //! Look-ups, from the overlay, the tables and the journal.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
     EmbeddedStore, Engine, decode,
     decode::{Malformed, Unreadable, Unseal as _},
+    decode_holds, decode_returns,
     journal::Position,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored,
@@ -30,7 +34,7 @@ impl Engine {
     /// The header alone.
     pub(super) fn bare_member(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Option<Member>, StoreError> {
         let Some(row) = view.header(number, &key.member)? else { return Ok(None) };
-        Ok(Some(Member { key: key.clone(), header: decode::header(&row)?, person: None, lots: Default::default() }))
+        Ok(Some(Member::bare(key.clone(), decode::header(&row)?)))
     }
 
     pub(super) fn person(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Sealed<Person>, StoreError> {
@@ -53,12 +57,16 @@ impl Engine {
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
         let wanted = demand.points.unwrap_or(Points::ZERO);
-        let mut covered = Points::ZERO;
+        let (mut covered, mut dates, mut date) = (Points::ZERO, 0, None);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
             if !lot.has_lapsed(demand.now) {
-                if covered >= wanted {
+                if lot.expire_time != date {
+                    (date, dates) = (lot.expire_time, dates + 1);
+                }
+                // Undated lots have no date to be told of.
+                if covered >= wanted && (dates > demand.dates || lot.expire_time.is_none()) {
                     // The first that is not needed says when the next lapses.
                     member.lots.insert(lot.key(), lot);
                     break;
@@ -68,6 +76,18 @@ impl Engine {
             member.lots.insert(lot.key(), lot);
         }
         Ok(())
+    }
+
+    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
+        let row = self.overlay.view().get(&RowKey::story(number, &key.member, origin))?;
+        Ok(row.map(|row| rows::read_story(&row)).transpose()?)
+    }
+
+    fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
+        let row = self.overlay.view().get(&RowKey::lot(number, &key.member, lot))?;
+        Ok(row.map(|row| decode::lot(*lot, &row)).transpose()?)
     }
 
     fn read_entry(&self, key: &MemberKey, position: &Position) -> Result<Entry, StoreError> {
@@ -87,8 +107,16 @@ impl Engine {
         let view = self.overlay.view();
         let Some(mut member) = self.bare_member(&view, number, key)? else { return Ok(None) };
         // The header knows when the first lot lapses: an accrual reads the header alone.
-        if demand.points.is_some() || member.header.is_due(demand.now) {
+        let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= demand.now);
+        let has_dates = demand.dates > 0 && member.header.next_expiry_time.is_some();
+        if demand.points.is_some() || has_dates || is_due(member.header.next_expiry_time) {
             self.load_lots(&view, number, &mut member, demand)?;
+        }
+        if demand.holds || is_due(member.header.next_hold_expiry_time) {
+            load_holds(&view, number, &mut member)?;
+        }
+        if demand.pending || is_due(member.header.next_activation_time) {
+            load_pending(&view, number, &mut member, demand)?;
         }
         if demand.person {
             member.person = Some(self.person(&view, number, key)?);
@@ -142,7 +170,7 @@ impl Engine {
         let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
         let behind = match last.checked_add(1) {
             Some(behind) => RowKey::entry(number, &key.member, behind),
-            None => RowKey::behind_member(number, &key.member),
+            None => RowKey::behind_entries(number, &key.member),
         };
         let rows = self.overlay.view().scan(RowKey::entry(number, &key.member, first), behind).collect::<Result<Vec<_>, _>>()?;
         rows.iter().map(|(_, row)| self.read_entry(key, &rows::read_position(row)?)).collect()
@@ -156,6 +184,16 @@ impl Engine {
         lots.filter(|lot| lot.as_ref().map_or(true, |lot| Some(lot.key()) != after)).take(limit).collect()
     }
 
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError> {
+        let (from, to) = RowKey::due_by(now);
+        let key = |row: Result<(RowKey, Box<[u8]>), StoreError>| {
+            let (number, member) = row?.0.due_member().ok_or(Malformed("a due row's key"))?;
+            let program = self.programs.name(number).ok_or(Malformed("a due row's programme"))?;
+            Ok(MemberKey { program, member })
+        };
+        self.overlay.view().scan(from, to).take(limit).map(key).collect()
+    }
+
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(Vec::new()) };
         self.overlay.view().members(number, after, limit)
@@ -166,6 +204,39 @@ impl Engine {
         let rows = self.overlay.view().scan(from, to).collect::<Result<Vec<_>, _>>()?;
         rows.iter().map(|(_, row)| self.read_publication(&rows::read_position(row)?)).collect()
     }
+}
+
+/// All open holds, and what is left of the lots that they came from.
+fn load_holds(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Result<(), StoreError> {
+    let id = member.key.member;
+    let (from, to) = RowKey::holds(number, &id);
+    for row in view.scan(from, to) {
+        let (key, value) = row?;
+        let hold = decode_holds::hold_row(key.hold_id().ok_or(Malformed("a hold's key"))?, &value)?;
+        member.holds.insert(hold.id, hold);
+    }
+    let lots: BTreeSet<LotKey> = member.holds.values().flat_map(|hold| &hold.portions).map(|portion| portion.lot).collect();
+    for lot in lots.into_iter().filter(|lot| !member.lots.contains_key(lot)).collect::<Vec<_>>() {
+        if let Some(row) = view.get(&RowKey::lot(number, &id, &lot))? {
+            member.lots.insert(lot, decode::lot(lot, &row)?);
+        }
+    }
+    Ok(())
+}
+
+/// All that are pending, or those whose time has come and the one after them.
+fn load_pending(view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
+    let (from, to) = RowKey::pendings(number, &member.key.member);
+    for row in view.scan(from, to) {
+        let (key, value) = row?;
+        let lot = decode_returns::pending_lot(key.pending_key().ok_or(Malformed("a pending lot's key"))?, &value)?;
+        let is_last = !demand.pending && !lot.is_active(demand.now);
+        member.pending.insert(lot.key(), lot);
+        if is_last {
+            break;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn read_lot((key, value): (RowKey, Box<[u8]>)) -> Result<Lot, StoreError> {
@@ -197,8 +268,17 @@ macro_rules! read_through_engine {
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
                 self.engine.watched(self.engine.entries(key, first, last))
             }
+            fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError> {
+                self.engine.watched(self.engine.lot(key, lot))
+            }
+            fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError> {
+                self.engine.watched(self.engine.story(key, origin))
+            }
             fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {
                 self.engine.watched(self.engine.lots(key, after, limit))
+            }
+            fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError> {
+                self.engine.watched(self.engine.due(now, limit))
             }
             fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
                 self.engine.watched(self.engine.members(program, after, limit))

@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
     Engine, Options, Parts, decode,
     decode::{Malformed, Unreadable},
+    decode_holds, decode_returns,
     journal::{Appender, Journal, Position, sync_folder},
     keys::KeyFile,
     overlay::Overlay,
@@ -256,7 +258,10 @@ impl Engine {
         let ReadChange { key, entries, slot } = read;
         let number = self.programs.number_or_new(&key.program, changes);
         match self.fold(number, &key, &entries)? {
-            Some(after) => self.member_rows(generation, number, &MemberChange { entries, after }, slot, positions, changes),
+            Some((after, due_before)) => {
+                let change = MemberChange { entries, after, due_before };
+                self.member_rows(generation, number, &change, slot, positions, changes)
+            }
             None => {
                 rows::look_ups(&self.index, generation, number, &key.member, &entries, positions, changes);
                 Ok(())
@@ -264,11 +269,11 @@ impl Engine {
         }
     }
 
-    /// The state after the entries; `None`: the tables have it already.
-    fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<Member>, StoreError> {
+    /// The state after the entries, and what was due next before them; `None`: the tables have it already.
+    fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<(Member, Option<Timestamp>)>, StoreError> {
         let view = self.overlay.view();
         let Some(first) = entries.first() else { return Ok(None) };
-        let new_member = || Member { key: key.clone(), header: Header::new(first.record_time), person: None, lots: Default::default() };
+        let new_member = || Member::bare(key.clone(), Header::new(first.record_time));
         let mut member = match first.sequence {
             // Whether or not the tables have it already: the rest of it follows.
             1 => new_member(),
@@ -284,17 +289,27 @@ impl Engine {
                 None => None,
             };
         }
-        let last_lot = member.header.last_lot;
+        let (last_lot, due_before) = (member.header.last_lot, member.header.next_due_time());
         for lot in entries.iter().flat_map(Entry::touched_lots).filter(|lot| lot.id() <= last_lot) {
             if let Some(row) = view.get(&RowKey::lot(number, &key.member, &lot))? {
                 member.lots.insert(lot, decode::lot(lot, &row)?);
+            }
+        }
+        for lot in entries.iter().flat_map(Entry::touched_pending).filter(|lot| lot.id() <= last_lot) {
+            if let Some(row) = view.get(&RowKey::pending(number, &key.member, &lot))? {
+                member.pending.insert(lot, decode_returns::pending_lot(lot, &row)?);
+            }
+        }
+        for hold in entries.iter().filter_map(Entry::touched_hold) {
+            if let Some(row) = view.get(&RowKey::hold(number, &key.member, hold))? {
+                member.holds.insert(hold, decode_holds::hold_row(hold, &row)?);
             }
         }
         drop(view);
         for entry in &entries[entries.len() - new..] {
             apply(&mut member, entry)?;
         }
-        Ok(Some(member))
+        Ok(Some((member, due_before)))
     }
 }
 

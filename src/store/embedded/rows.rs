@@ -5,9 +5,9 @@ use std::{cell::RefCell, cmp::Ordering};
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::{decode::Malformed, encode, journal::Position, keys::Key, stored, wire::Writer};
+use super::{decode::Malformed, index::Index, journal::Position, stored, wire::Writer};
 use crate::{
-    domain::{Entry, EntryKind, Fingerprint, Identifier, Lot, LotId, LotKey, Member, MemberId, OrderKey, ProgramId, RequestId},
+    domain::{Entry, EntryKind, HoldId, Identifier, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
 };
 
@@ -28,7 +28,7 @@ pub(super) type Change = (RowKey, Option<Box<[u8]>>);
 pub(super) type ProgramNumber = u32;
 
 /// Of the rows as a whole. Tables with another one are made again.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 pub(super) const APPLIED: &[u8] = b"a";
 const PROGRAM: u8 = b'g';
 const IDENTIFIER: u8 = b'i';
@@ -36,11 +36,15 @@ const MEMBER: u8 = b'm';
 const ORDER: u8 = b'o';
 const PERSON: u8 = b'p';
 const REQUEST: u8 = b'r';
+const DUE: u8 = b't';
 const PUBLICATION: u8 = b'v';
 
 pub(super) const HEADER: u8 = 0;
 pub(super) const LOT: u8 = 1;
 const ENTRY: u8 = 2;
+const HOLD: u8 = 3;
+const STORY: u8 = 4;
+pub(super) const PENDING: u8 = 5;
 /// Length of what all rows of a member have in common.
 const MEMBER_PREFIX: usize = 21;
 
@@ -114,13 +118,52 @@ impl RowKey {
     }
 
     pub(super) fn lot(number: ProgramNumber, member: &MemberId, lot: &LotKey) -> Self {
-        // With the sign's bit turned over, numbers sort as their bytes do. Undated lots are last.
-        let expiry = lot.expire_time().map_or(u64::MAX, |time| (time.as_microsecond() as u64) ^ (1 << 63));
-        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[LOT], &expiry.to_be_bytes(), &lot.id().0.to_be_bytes()])
+        Self::dated(number, member, LOT, lot.expire_time(), lot.id())
+    }
+
+    pub(super) fn pending(number: ProgramNumber, member: &MemberId, lot: &PendingKey) -> Self {
+        Self::dated(number, member, PENDING, lot.activate_time(), lot.id())
+    }
+
+    fn dated(number: ProgramNumber, member: &MemberId, kind: u8, time: Option<Timestamp>, lot: LotId) -> Self {
+        // Undated lots are last.
+        let time = time.map_or(u64::MAX, ordered);
+        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[kind], &time.to_be_bytes(), &lot.0.to_be_bytes()])
+    }
+
+    /// Of all pending lots of a member: the range from the first to the second.
+    pub(super) fn pendings(number: ProgramNumber, member: &MemberId) -> (Self, Self) {
+        let kind = |kind: u8| Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[kind]]);
+        (kind(PENDING), kind(PENDING + 1))
     }
 
     pub(super) fn entry(number: ProgramNumber, member: &MemberId, sequence: u64) -> Self {
         Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[ENTRY], &sequence.to_be_bytes()])
+    }
+
+    pub(super) fn hold(number: ProgramNumber, member: &MemberId, hold: HoldId) -> Self {
+        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[HOLD], &hold.0.to_be_bytes()])
+    }
+
+    /// Of the newest entry that goes on with the story of another one.
+    pub(super) fn story(number: ProgramNumber, member: &MemberId, origin: u64) -> Self {
+        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[STORY], &origin.to_be_bytes()])
+    }
+
+    /// Of all holds of a member: the range from the first to the second.
+    pub(super) fn holds(number: ProgramNumber, member: &MemberId) -> (Self, Self) {
+        let kind = |kind: u8| Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[kind]]);
+        (kind(HOLD), kind(STORY))
+    }
+
+    pub(super) fn hold_id(&self) -> Option<HoldId> {
+        let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[HOLD])?;
+        Some(HoldId(u64::from_be_bytes(rest.try_into().ok()?)))
+    }
+
+    /// Behind all entries of a member.
+    pub(super) fn behind_entries(number: ProgramNumber, member: &MemberId) -> Self {
+        Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[HOLD]])
     }
 
     /// Behind all lots of a member.
@@ -146,6 +189,23 @@ impl RowKey {
     /// Behind all rows of a member.
     pub(super) fn behind_member(number: ProgramNumber, member: &MemberId) -> Self {
         Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[u8::MAX]])
+    }
+
+    /// That a member has something due at an instant.
+    pub(super) fn due(time: Timestamp, number: ProgramNumber, member: &MemberId) -> Self {
+        Self::new(&[&[DUE], &ordered(time).to_be_bytes(), &number.to_be_bytes(), &member.0])
+    }
+
+    /// Of all that is due by now: the range from the first to the second.
+    pub(super) fn due_by(now: Timestamp) -> (Self, Self) {
+        (Self::new(&[&[DUE]]), Self::new(&[&[DUE], &ordered(now).saturating_add(1).to_be_bytes()]))
+    }
+
+    /// Whose something is due.
+    pub(super) fn due_member(&self) -> Option<(ProgramNumber, MemberId)> {
+        let rest = self.as_bytes().strip_prefix(&[DUE])?.get(8..)?;
+        let (number, member) = rest.split_first_chunk::<4>()?;
+        Some((u32::from_be_bytes(*number), MemberId(member.try_into().ok()?)))
     }
 
     /// Of all publications, or of all programmes: the range from the first to the second.
@@ -180,9 +240,13 @@ impl RowKey {
             (REQUEST, _) => "request",
             (PUBLICATION, _) => "publication",
             (PERSON, _) => "person",
+            (DUE, _) => "something due",
             (MEMBER, Some(&HEADER)) => "header",
             (MEMBER, Some(&LOT)) => "lot",
             (MEMBER, Some(&ENTRY)) => "place of an entry",
+            (MEMBER, Some(&HOLD)) => "hold",
+            (MEMBER, Some(&PENDING)) => "pending lot",
+            (MEMBER, Some(&STORY)) => "newest entry of a story",
             _ => "unknown row",
         };
         match (self.member(), self.lot_key(), self.entry_sequence()) {
@@ -204,14 +268,22 @@ impl RowKey {
     }
 
     pub(super) fn lot_key(&self) -> Option<LotKey> {
-        let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[LOT])?;
-        let expiry = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
-        let id = u64::from_be_bytes(rest.get(8..)?.try_into().ok()?);
-        let expire_time = match expiry {
+        let (time, lot) = self.date(LOT)?;
+        Some(LotKey::new(time, lot))
+    }
+
+    pub(super) fn pending_key(&self) -> Option<PendingKey> {
+        let (time, lot) = self.date(PENDING)?;
+        Some(PendingKey::new(time, lot))
+    }
+
+    fn date(&self, kind: u8) -> Option<(Option<Timestamp>, LotId)> {
+        let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[kind])?;
+        let time = match u64::from_be_bytes(rest.get(..8)?.try_into().ok()?) {
             u64::MAX => None,
             dated => Some(Timestamp::from_microsecond((dated ^ (1 << 63)) as i64).ok()?),
         };
-        Some(LotKey::new(expire_time, LotId(id)))
+        Some((time, LotId(u64::from_be_bytes(rest.get(8..)?.try_into().ok()?))))
     }
 
     /// The member whose header this is the key of.
@@ -293,6 +365,11 @@ impl RowKey {
     pub(super) fn looked_up_ranges() -> [std::ops::Range<Self>; 3] {
         [ORDER, REQUEST, IDENTIFIER].map(|kind| Self::new(&[&[kind]])..Self::new(&[&[kind + 1]]))
     }
+}
+
+/// With the sign's bit turned over, numbers sort as their bytes do.
+fn ordered(time: Timestamp) -> u64 {
+    (time.as_microsecond() as u64) ^ (1 << 63)
 }
 
 /// Number of the programme and id of the member.
@@ -378,37 +455,6 @@ impl PartialOrd for RowKey {
     }
 }
 
-/// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
-pub(super) struct Index(pub(super) Key);
-
-impl Index {
-    pub(super) fn identifier(&self, program: &ProgramId, identifier: &Identifier) -> [u8; 32] {
-        self.hash(&[b"i", program.as_str().as_bytes(), &[0, encode::identifier_kind(identifier.kind)], identifier.value().as_bytes()])
-    }
-
-    pub(super) fn request(&self, request: &RequestId) -> [u8; 32] {
-        self.hash(&[b"r", request.as_str().as_bytes()])
-    }
-
-    pub(super) fn order(&self, order: &OrderKey) -> [u8; 32] {
-        // Ids have no control characters, so the parts cannot run into each other.
-        self.hash(&[b"o", order.store.as_str().as_bytes(), &[0], order.order.as_str().as_bytes()])
-    }
-
-    pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {
-        let hash = self.hash(&[b"f", &fingerprint.0]);
-        Fingerprint(*hash.first_chunk().expect("a hash is longer"))
-    }
-
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        for part in parts {
-            hasher.update(part);
-        }
-        *hasher.finalize().as_bytes()
-    }
-}
-
 pub(super) fn position_bytes(position: &Position) -> Box<[u8]> {
     value(|w| {
         w.bytes.extend_from_slice(&position.crc.to_le_bytes());
@@ -419,7 +465,7 @@ pub(super) fn position_bytes(position: &Position) -> Box<[u8]> {
 }
 
 /// A row's value, which takes no more memory than it has bytes.
-fn value(write: impl FnOnce(&mut Writer)) -> Box<[u8]> {
+pub(super) fn value(write: impl FnOnce(&mut Writer)) -> Box<[u8]> {
     thread_local! {
         static SCRATCH: RefCell<Writer> = RefCell::default();
     }
@@ -499,27 +545,24 @@ fn kind_look_ups(
         | EntryKind::MemberReactivated { .. }
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
-        | EntryKind::TierChanged(_) => {}
+        | EntryKind::TierChanged(_)
+        | EntryKind::PointsRedeemed(_)
+        | EntryKind::RedemptionReversed(_)
+        | EntryKind::PointsHeld(_)
+        | EntryKind::HoldReleased(_)
+        | EntryKind::PointsActivated(_)
+        | EntryKind::PurchaseReturned(_)
+        | EntryKind::PointsTransferredOut(_)
+        | EntryKind::PointsTransferredIn(_) => {}
+    }
+    if let Some(origin) = entry.continues() {
+        changes.push((RowKey::story(number, member, origin), Some(value(|w| w.varint(entry.sequence)))));
     }
 }
 
-/// The state that new entries lead to, but for the person.
-pub(super) fn state(number: ProgramNumber, entries: &[Entry], after: &Member, changes: &mut Vec<Change>) {
-    let member = &after.key.member;
-    changes.push((RowKey::header(number, member), Some(header_bytes(after))));
-    for entry in entries {
-        for lot in entry.touched_lots() {
-            changes.push((RowKey::lot(number, member, &lot), after.lots.get(&lot).map(lot_bytes)));
-        }
-    }
-}
-
-fn header_bytes(member: &Member) -> Box<[u8]> {
-    value(|w| encode::header(w, &member.header))
-}
-
-fn lot_bytes(lot: &Lot) -> Box<[u8]> {
-    value(|w| encode::lot(w, lot))
+/// The sequence in a story's row.
+pub(super) fn read_story(mut bytes: &[u8]) -> Result<u64, Malformed> {
+    prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a story's row"))
 }
 
 /// A publication's own row, and the one of its request.

@@ -36,7 +36,15 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PurchaseAccrued(_)
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
-        | EntryKind::TierChanged(_) => return None,
+        | EntryKind::TierChanged(_)
+        | EntryKind::PointsRedeemed(_)
+        | EntryKind::RedemptionReversed(_)
+        | EntryKind::PointsHeld(_)
+        | EntryKind::HoldReleased(_)
+        | EntryKind::PointsActivated(_)
+        | EntryKind::PurchaseReturned(_)
+        | EntryKind::PointsTransferredOut(_)
+        | EntryKind::PointsTransferredIn(_) => return None,
     }
     Some(Zeroizing::new(w.bytes))
 }

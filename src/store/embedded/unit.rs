@@ -12,7 +12,7 @@ use super::{
     rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
     segment::{Hash, MAX_PAYLOAD, RECORD_HEADER},
-    stored,
+    state_rows, stored,
     wire::Writer as Wire,
 };
 use crate::{
@@ -126,7 +126,15 @@ impl Engine {
             | EntryKind::PurchaseAccrued(_)
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
-            | EntryKind::TierChanged(_) => {
+            | EntryKind::TierChanged(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;
                 (slot, self.keys.key(slot)?)
@@ -177,7 +185,7 @@ impl Engine {
         changes: &mut Vec<Change>,
     ) -> Result<(), StoreError> {
         let key = &change.after.key;
-        rows::state(number, &change.entries, &change.after, changes);
+        state_rows::state(number, change, changes);
         rows::look_ups(&self.index, generation, number, &key.member, &change.entries, positions, changes);
         if let (Some(slot), Some(person)) = (slot, &change.after.person) {
             let row = sealing::seal_person(&self.keys, slot, key, person)?;

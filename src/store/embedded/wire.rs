@@ -33,6 +33,12 @@ impl Writer {
         }
     }
 
+    /// Of a list, unpacked.
+    pub(super) fn item_uint(&mut self, field: u32, value: u64) {
+        self.tag(field, 0);
+        self.varint(value);
+    }
+
     pub(super) fn sint(&mut self, field: u32, value: i64) {
         if value != 0 {
             self.present_sint(field, value);
@@ -89,6 +95,11 @@ impl Writer {
     }
 
     /// For fields with presence whose absence means 1.
+    pub(super) fn present_decimal(&mut self, field: u32, value: Decimal) {
+        let (bytes, length) = decimal_bytes(value);
+        self.present_bytes(field, &bytes[..length]);
+    }
+
     pub(super) fn decimal_unless_one(&mut self, field: u32, value: Decimal) {
         if value != Decimal::ONE || value.scale() != 0 {
             let (bytes, length) = decimal_bytes(value);

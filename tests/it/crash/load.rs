@@ -318,7 +318,7 @@ impl Client {
             let model = self.shared.model();
             (model.members[member].id.clone(), model.members[member].seen_sequence)
         };
-        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(&id) };
+        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(&id), ..Default::default() };
         match self.caller.members().get_member(self.caller.request(request)).await {
             Ok(shown) => {
                 let shown = shown.into_inner().member.expect("a member is shown").last_sequence;

@@ -17,7 +17,7 @@ mod fold;
 mod load;
 mod model;
 mod process;
-mod random;
+pub mod random;
 mod verify;
 
 use std::{

@@ -152,14 +152,20 @@ async fn is_enrolled(caller: &Caller, request: &v1::EnrollMemberRequest) -> bool
     let asked = v1::GetMemberRequest {
         program_id: PROGRAM.into(),
         member: Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(request.identifiers[0].clone())) }),
+        ..Default::default()
     };
     let found = match caller.members().get_member(caller.request(asked)).await {
         Ok(answer) => answer.into_inner().member.expect("a member is shown"),
         Err(status) if status.code() == tonic::Code::NotFound => return false,
         Err(status) => panic!("an identifier cannot be looked up: {status:?}"),
     };
-    let list =
-        v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&found.member_id), page_size: 500, page_token: String::new() };
+    let list = v1::ListEntriesRequest {
+        program_id: PROGRAM.into(),
+        member: by_id(&found.member_id),
+        page_size: 500,
+        page_token: String::new(),
+        ..Default::default()
+    };
     let mut token = String::new();
     loop {
         let page = caller.points().list_entries(caller.request(v1::ListEntriesRequest { page_token: token, ..list.clone() })).await;
@@ -177,7 +183,13 @@ async fn entries(shared: &Shared, caller: &Caller, member: MemberNo, after: i64)
     let mut token = String::new();
     let mut found = Vec::new();
     loop {
-        let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&id), page_size: 500, page_token: token };
+        let request = v1::ListEntriesRequest {
+            program_id: PROGRAM.into(),
+            member: by_id(&id),
+            page_size: 500,
+            page_token: token,
+            ..Default::default()
+        };
         let page = caller.points().list_entries(caller.request(request)).await;
         let page = page.unwrap_or_else(|status| panic!("the entries of member {id} cannot be listed: {status:?}")).into_inner();
         let is_enough = page.entries.last().is_none_or(|entry| entry.sequence <= after + 1);
@@ -227,7 +239,7 @@ async fn verify_member(shared: Shared, caller: Caller, member: MemberNo, whole: 
 
 /// The state, not the history: the member, the lots, and what the identifiers find.
 async fn verify_state(caller: &Caller, id: &str, sum: &Verified) {
-    let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id) };
+    let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id), ..Default::default() };
     let shown = caller.members().get_member(caller.request(request)).await.expect("a member is shown").into_inner();
     sum.is_member(&shown.member.expect("a member is shown")).unwrap_or_else(|fault| panic!("member {id}: {fault}"));
     let mut lots = Vec::new();

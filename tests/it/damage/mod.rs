@@ -165,7 +165,14 @@ fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
         };
     }
     for (id, member) in &world.members {
-        let demand = MemberDemand { now: jiff::Timestamp::MAX, points: Some(loyaltyd::domain::Points(i64::MAX)), person: true };
+        let demand = MemberDemand {
+            now: jiff::Timestamp::MAX,
+            points: Some(loyaltyd::domain::Points(i64::MAX)),
+            dates: 0,
+            holds: true,
+            pending: true,
+            person: true,
+        };
         same!(store.member(&member.key, demand), Some(member.clone()));
         let bare = MemberDemand { person: false, ..demand };
         same!(store.member(&member.key, bare).map(|found| found.map(|found| found.header)), Some(member.header.clone()));

@@ -239,7 +239,7 @@ impl Tills {
             for sent in sent.iter().filter(|sent| sent.answer.is_some()) {
                 assert!(found.contains_key(&sent.request_id), "it was answered, and is not there: {sent:?}");
             }
-            let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card(&card) };
+            let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_card(&card), ..Default::default() };
             let member = MemberServiceClient::new(channel.clone()).get_member(request).await.expect("a member is read").into_inner();
             let balance = member.member.and_then(|member| member.balance).expect("a member has a balance");
             assert_eq!(balance.available, points, "{card}");
@@ -252,7 +252,8 @@ async fn entries(channel: &Channel, card: &str) -> Option<Vec<v1::Entry>> {
     let mut entries = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_card(card), page_size: 500, page_token };
+        let request =
+            v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_card(card), page_size: 500, page_token, ..Default::default() };
         match PointsServiceClient::new(channel.clone()).list_entries(request).await {
             Ok(page) => {
                 let page = page.into_inner();

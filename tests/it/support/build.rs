@@ -26,9 +26,11 @@ pub fn rule_book() -> v1::Program {
             award: Some(Award::PerAmount(v1::PerAmount { amount: "10000".into(), points: "1".into(), whole_blocks: true })),
             ..Default::default()
         }],
-        expiry: Some(v1::ExpiryPolicy { policy: Some(v1::expiry_policy::Policy::After(v1::expiry_policy::After { days: 0, months: 12 })) }),
+        expiry: Some(v1::ExpiryPolicy {
+            policy: Some(v1::expiry_policy::Policy::After(v1::expiry_policy::After { days: 0, months: 12, from_activation: false })),
+        }),
         tiers: vec![tier("member", "", ""), tier("silver", "500", "1.2"), tier("gold", "1000", "1.5"), tier("diamond", "4000", "2")],
-        adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into() }),
+        adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into(), into_debt: false }),
         ..Default::default()
     }
 }

@@ -6,15 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        ActorId, Adjustment, BirthDate, Command, Context, Entry, Fingerprint, Header, Identifier, IdentifierKind, Line, LineKind, Lot,
-        LotKey, Member, MemberId, MemberKey, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Rejection,
-        Request, RequestId, Sealed, StoreId, decide,
+        ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint, Header, History, HoldId,
+        HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey, OrderId, OrderKey, Person,
+        Points, Profile, ProgramHistory, ProgramId, Purchase, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest,
+        Sealed, StoreId, Thread, decide,
     },
     store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
 use rust_decimal::Decimal;
 
-/// Points lapse two days after earning; two tiers; one of the rules has a cap and does not qualify, one rounds the fraction on.
+/// Points lapse two days after earning; two tiers; one of the rules has a cap and does not qualify, all round the fraction on; by some
+/// channels points are pending.
 const RULE_BOOK: &str = r#"
 programId: club
 displayName: Club
@@ -32,6 +34,14 @@ accrualRules:
     perOrder: { points: "2" }
     withoutQualifying: true
     limits: { cap: { points: "4", period: PERIOD_DAY } }
+  - ruleId: app
+    perAmount: { amount: "1", points: "1" }
+    filter: { channels: [app] }
+    activation: { afterDays: 1 }
+  - ruleId: web
+    perAmount: { amount: "1", points: "1" }
+    filter: { channels: [web] }
+    activation: { onConfirmation: {} }
 tiers:
   - tierId: silver
     displayName: Silver
@@ -39,6 +49,7 @@ tiers:
     displayName: Gold
     threshold: { qualifyingPoints: "40" }
     multiplier: "1.5"
+redemption: { points: "100", amount: "1", graceDays: 1, maximumHoldSeconds: 864000 }
 "#;
 
 pub fn start() -> Timestamp {
@@ -79,6 +90,11 @@ pub fn order(number: u64) -> OrderKey {
 }
 
 pub fn purchase(number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Command {
+    purchase_on("pos", number, cents, occurred_time)
+}
+
+/// By the app a part of the points becomes active a day later, by the web when the purchase is confirmed.
+pub fn purchase_on(channel: &str, number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Command {
     let amount = Decimal::new(cents, 2);
     let line = Line {
         sku: "sku-1".to_owned(),
@@ -93,7 +109,7 @@ pub fn purchase(number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Co
     Command::RecordPurchase(Arc::new(Purchase {
         order: Some(order(number)),
         occurred_time,
-        channel: "pos".to_owned(),
+        channel: channel.to_owned(),
         lines: vec![line],
         order_discount: Decimal::ZERO,
         prices_include_tax: true,
@@ -102,11 +118,47 @@ pub fn purchase(number: u64, cents: i64, occurred_time: Option<Timestamp>) -> Co
         total: amount,
         tenders: Vec::new(),
         labels: Vec::new(),
+        payments: Vec::new(),
+    }))
+}
+
+/// Of the goods so many cents, or all.
+pub fn return_of(order: OrderKey, cents: Option<i64>) -> Command {
+    Command::ReturnPurchase(Arc::new(ReturnRequest {
+        order,
+        lines: Vec::new(),
+        amount: Decimal::new(cents.unwrap_or(0), 2),
+        whole: cents.is_none(),
+        reason: "did not fit".to_owned(),
+        reference: "return-1".to_owned(),
+        exchange: None,
     }))
 }
 
 pub fn adjustment(points: i64) -> Command {
     Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason: "goodwill".to_owned(), reference: String::new() })
+}
+
+pub fn redemption(points: i64) -> Command {
+    Command::RedeemPoints(RedeemRequest { points: Some(Points(points)), order: Some(order(1)), ..RedeemRequest::default() })
+}
+
+pub fn reversal(redemption: u64, points: Option<i64>) -> Command {
+    Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(Points), reason: "back".to_owned() })
+}
+
+pub fn hold(points: i64, hours: u32) -> Command {
+    let redeem = RedeemRequest { points: Some(Points(points)), reference: "cart".to_owned(), ..RedeemRequest::default() };
+    Command::HoldPoints(HoldRequest { redeem, seconds: Some(hours * 3_600) })
+}
+
+pub fn capture(hold: u64, points: Option<i64>) -> Command {
+    let hold = HoldId(hold);
+    Command::CaptureHold(CaptureRequest { hold, points: points.map(Points), order: None, reference: String::new() })
+}
+
+pub fn release(hold: u64) -> Command {
+    Command::ReleaseHold { hold: HoldId(hold), reason: "cart emptied".to_owned() }
 }
 
 /// What a store must answer, as remembered by the test; and the clock.
@@ -122,7 +174,14 @@ pub struct World {
     pub identifiers: BTreeMap<Identifier, Option<MemberId>>,
     count: u64,
     /// What the next commit writes.
-    pending: BTreeMap<MemberId, Vec<Entry>>,
+    pending: BTreeMap<MemberId, Pending>,
+}
+
+/// Entries, and what was due next before them.
+#[derive(Clone)]
+struct Pending {
+    entries: Vec<Entry>,
+    due_before: Option<Timestamp>,
 }
 
 impl World {
@@ -175,12 +234,20 @@ impl World {
     pub fn decide(&mut self, number: u8, command: &Command) -> Result<(), Rejection> {
         let id = member_id(number);
         let request = self.next_request();
+        let history = history(self.entries.get(&id).map_or(&[], Vec::as_slice), command);
         let actor = ActorId::new("staff-7").expect("a valid id");
-        let context = Context { programs: &self.programs, now: self.now, request: Some(&request), actor: Some(&actor) };
-        let new = || Member { key: key(number), header: Header::new(self.now), person: None, lots: BTreeMap::new() };
+        let context = Context { programs: &self.programs, now: self.now, request: Some(&request), actor: Some(&actor), history: &history };
+        let new = || Member::bare(key(number), Header::new(self.now));
         let before = self.members.get(&id).cloned().unwrap_or_else(new);
+        let due_before = before.header.next_due_time();
         let decision = decide(context, before, command)?;
         self.members.insert(id, decision.member);
+        if decision.done_before.is_some() {
+            self.entries.entry(id).or_default().extend(decision.entries.iter().cloned());
+            self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(decision.entries);
+            self.pending.retain(|_, pending| !pending.entries.is_empty());
+            return Ok(());
+        }
         let own = decision.entries.iter().filter(|entry| entry.request.is_some()).map(|entry| entry.sequence);
         let (first, last) = (own.clone().min().expect("a command has entries"), own.max().expect("a command has entries"));
         let outcome = RequestOutcome::Entries { member: id, first, last };
@@ -188,7 +255,9 @@ impl World {
         match command {
             Command::RecordPurchase(purchase) => {
                 let order = purchase.order.clone().expect("a recorded purchase has an order");
-                self.purchases.push((order, PurchaseRow { member: id, entry_sequence: first }));
+                let accrued = decision.entries.iter().find(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_)));
+                let entry_sequence = accrued.expect("a purchase accrues").sequence;
+                self.purchases.push((order, PurchaseRow { member: id, entry_sequence }));
             }
             Command::Enroll { person } => self.identifiers.extend(person.identifiers.iter().map(|held| (held.clone(), Some(id)))),
             Command::AddIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), Some(id))),
@@ -197,17 +266,25 @@ impl World {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
-            | Command::AdjustPoints(_) => {}
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::ReturnPurchase(_)
+            | Command::TransferPoints(_) => {}
         }
         self.entries.entry(id).or_default().extend(decision.entries.iter().cloned());
-        self.pending.entry(id).or_default().extend(decision.entries);
+        self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(decision.entries);
         Ok(())
     }
 
     /// What was decided since the last commit.
     pub fn take(&mut self) -> Commit {
         let pending = std::mem::take(&mut self.pending);
-        let change = |(id, entries)| MemberChange { entries, after: self.members[&id].clone() };
+        let change = |(id, Pending { entries, due_before })| MemberChange { entries, after: self.members[&id].clone(), due_before };
         Commit { publications: Vec::new(), members: pending.into_iter().map(change).collect() }
     }
 
@@ -226,12 +303,19 @@ impl World {
     pub fn check(&self, store: &dyn Store) {
         let program = program_id();
         for (id, member) in &self.members {
-            let demand = MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), person: true };
+            let demand =
+                MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, holds: true, pending: true, person: true };
             let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
             assert_eq!(&found, member);
             assert!(matches!(found.person, Some(Sealed::Open(_))));
             let entries = &self.entries[id];
             assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
+            let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+            newest.extend(entries.iter().filter_map(|entry| Some((entry.continues()?, entry.sequence))));
+            for entry in entries {
+                let found = store.story(&member.key, entry.sequence).expect("a story is read");
+                assert_eq!(found, newest.get(&entry.sequence).copied());
+            }
             let lots: Vec<Lot> = member.lots.values().cloned().collect();
             assert_eq!(store.lots(&member.key, None, usize::MAX).expect("lots are read"), lots);
         }
@@ -248,6 +332,28 @@ impl World {
         assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
         assert_eq!(store.publications().expect("publications are read"), self.publications);
     }
+}
+
+/// What a command refers to, out of all entries of the member.
+pub fn history(entries: &[Entry], command: &Command) -> History {
+    let thread = |sequence: u64| {
+        let origin = entries.iter().find(|entry| entry.sequence == sequence)?.clone();
+        let latest = entries.iter().rfind(|entry| entry.continues() == Some(sequence)).cloned();
+        Some((sequence, Thread { origin, latest }))
+    };
+    let demand = command.demand();
+    let mut threads = demand.threads;
+    let is_sale = |entry: &&Entry| match &entry.kind {
+        EntryKind::PurchaseAccrued(accrued) => demand.sale.is_some() && accrued.purchase.order == demand.sale,
+        _ => false,
+    };
+    if let Some(sale) = entries.iter().find(is_sale)
+        && let EntryKind::PurchaseAccrued(accrued) = &sale.kind
+    {
+        threads.push(sale.sequence);
+        threads.extend(&accrued.redemptions);
+    }
+    History(threads.into_iter().filter_map(thread).collect())
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {

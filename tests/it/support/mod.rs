@@ -71,8 +71,13 @@ impl TestServer {
 
     /// Stops it in order and starts it again over the same folder.
     pub async fn restart(self) -> Self {
+        self.restart_with(rule_book()).await
+    }
+
+    /// With another rule book than the usual one.
+    pub async fn restart_with(self, program: v1::Program) -> Self {
         let (folder, clock) = self.end().await;
-        Self::start_in(folder, clock, vec![rule_book()]).await
+        Self::start_in(folder, clock, vec![program]).await
     }
 
     pub fn address(&self) -> std::net::SocketAddr {
@@ -120,8 +125,13 @@ impl TestServer {
     }
 
     pub async fn member(&self, id: &str) -> v1::Member {
-        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id) };
+        let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id), ..Default::default() };
         self.members().get_member(request).await.expect("the member is there").into_inner().member.expect("a member")
+    }
+
+    pub fn clock_now(&self) -> prost_types::Timestamp {
+        let micros = self.clock.now().as_microsecond();
+        prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos: (micros.rem_euclid(1_000_000) * 1_000) as i32 }
     }
 
     pub fn days_later(&self, days: i64) {

@@ -1,0 +1,223 @@
+//! Redemption: points spent as money, out of lots, and put back into them.
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use super::{
+    Header, Hold, Member, Overflow, Points, Portion, Program, PutBack, RedeemRequest, Redeemed, RedemptionPolicy, Rejection, Reversed,
+    calendar, money,
+};
+
+/// What a redemption takes out of the lots.
+pub(super) struct Drawn {
+    pub points: Points,
+    pub value: Decimal,
+    pub portions: Vec<Portion>,
+    /// When the first lot that is left lapses.
+    pub next_expiry_time: Option<Timestamp>,
+}
+
+pub(super) fn policy(program: &Program) -> Result<&RedemptionPolicy, Rejection> {
+    program.redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)
+}
+
+/// A programme that bounds the part of an order must know what the order comes to.
+pub(super) fn require_order_total(policy: &RedemptionPolicy, request: &RedeemRequest) -> Result<(), Rejection> {
+    match (request.order_total, policy.maximum_share) {
+        (None, Some(_)) => Err(Rejection::OrderTotalRequired),
+        (Some(_), _) | (None, None) => Ok(()),
+    }
+}
+
+/// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded.
+pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, now: Timestamp) -> Result<Drawn, Rejection> {
+    let policy = policy(program)?;
+    require_order_total(policy, request)?;
+    let digits = program.currency.digits();
+    let limit = request.order_total.map(|total| order_limit(policy, total, digits)).transpose()?;
+    let balance = &member.header.balance;
+    if balance.debt > Points::ZERO {
+        return Err(Rejection::InDebt { debt: balance.debt });
+    }
+    let available = spendable(member, now)?;
+    let points = if request.up_to {
+        let wanted = request.points.unwrap_or(available).min(available);
+        let wanted = limit.map_or(wanted, |limit| wanted.min(limit.points));
+        Points(wanted.0 - wanted.0 % policy.step.0)
+    } else {
+        request.points.unwrap_or(available)
+    };
+    if points < policy.minimum.max(policy.step) {
+        return Err(Rejection::BelowMinimum { minimum: policy.minimum.max(policy.step), requested: points });
+    }
+    if points.0 % policy.step.0 != 0 {
+        return Err(Rejection::NotInSteps { step: policy.step, requested: points });
+    }
+    let value = policy.value(points, digits)?;
+    check_limit(limit, value)?;
+    let (portions, next_expiry_time) = take(member, points, now)?;
+    Ok(Drawn { points, value, portions, next_expiry_time })
+}
+
+/// Several payments for one order keep to what of it may be paid with points, together.
+pub(super) fn check_order(program: &Program, total: Decimal, paid: Decimal) -> Result<(), Rejection> {
+    check_limit(Some(order_limit(policy(program)?, total, program.currency.digits())?), paid)
+}
+
+fn check_limit(limit: Option<OrderLimit>, value: Decimal) -> Result<(), Rejection> {
+    match limit {
+        Some(limit) if value > limit.amount => Err(Rejection::OverOrder { limit: limit.amount, requested: value }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What of an order may be paid with points.
+#[derive(Debug, Clone, Copy)]
+struct OrderLimit {
+    amount: Decimal,
+    /// The fewest points that are worth it; if none are worth just that, the most that are worth less.
+    points: Points,
+}
+
+fn order_limit(policy: &RedemptionPolicy, total: Decimal, digits: u32) -> Result<OrderLimit, Overflow> {
+    let share = policy.maximum_share.unwrap_or(Decimal::ONE_HUNDRED);
+    let units = money::to_units(total, digits)?.checked_mul(share.mantissa()).ok_or(Overflow)?;
+    let units = units / (100 * money::power_of_ten(share.scale())?);
+    let (block, worth) = (i128::from(policy.points.0), money::to_units(policy.amount, digits)?);
+    let exact = units.checked_mul(block).ok_or(Overflow)?;
+    let enough = exact.checked_add(worth - 1).ok_or(Overflow)? / worth;
+    // A point can be worth more than the smallest unit of money.
+    let is_too_much = enough.checked_mul(worth).ok_or(Overflow)? / block > units;
+    let points = if is_too_much { exact / worth } else { enough };
+    let points = Points(i64::try_from(points).unwrap_or(i64::MAX));
+    Ok(OrderLimit { amount: money::from_units(units, digits)?, points })
+}
+
+/// How many points a member could use for an order of so much, and what they are worth; nothing where the programme redeems none.
+pub fn usable(program: &Program, header: &Header, order_total: Decimal) -> Result<Option<(Points, Decimal)>, Overflow> {
+    let Some(policy) = &program.redemption else { return Ok(None) };
+    let digits = program.currency.digits();
+    let limit = order_limit(policy, order_total, digits)?.points;
+    let most = if header.balance.debt > Points::ZERO { Points::ZERO } else { header.balance.available.min(limit).max(Points::ZERO) };
+    let most = Points(most.0 - most.0 % policy.step.0);
+    let most = if most < policy.minimum { Points::ZERO } else { most };
+    Ok(Some((most, policy.value(most, digits)?)))
+}
+
+/// What is available but for points that have lapsed and came back with this very command: they lapse with it. They are loaded.
+fn spendable(member: &Member, now: Timestamp) -> Result<Points, Overflow> {
+    let lapsed = Points::total(member.lots.values().filter(|lot| lot.has_lapsed(now)).map(|lot| lot.remaining))?;
+    member.header.balance.available.minus(lapsed)
+}
+
+/// Takes points from the live lots in their order, never below zero, and says when the first lot that is left lapses.
+pub(super) fn take(member: &Member, wanted: Points, now: Timestamp) -> Result<(Vec<Portion>, Option<Timestamp>), Rejection> {
+    let available = spendable(member, now)?;
+    if wanted > available {
+        return Err(Rejection::InsufficientPoints { available, requested: wanted });
+    }
+    let mut left = wanted;
+    let mut portions = Vec::new();
+    for (key, lot) in member.lots.iter().filter(|(_, lot)| !lot.has_lapsed(now)) {
+        if left.is_zero() {
+            return Ok((portions, key.expire_time()));
+        }
+        let points = lot.remaining.min(left);
+        left = left.minus(points)?;
+        portions.push(Portion::of(lot, points));
+        if points < lot.remaining {
+            return Ok((portions, key.expire_time()));
+        }
+    }
+    assert!(left.is_zero(), "the live lots sum to the available points");
+    Ok((portions, None))
+}
+
+/// Puts points of a redemption back, those that were taken last first. `so_far`: how many went back before.
+pub(super) fn reverse(
+    program: &Program,
+    member: &Member,
+    (sequence, redeemed): (u64, &Redeemed),
+    so_far: Points,
+    points: Option<Points>,
+    now: Timestamp,
+) -> Result<Reversed, Rejection> {
+    let left = redeemed.points.minus(so_far)?;
+    let points = points.unwrap_or(left);
+    if points > left || left.is_zero() {
+        return Err(Rejection::MoreThanRedeemed { left, requested: points });
+    }
+    let backwards: Vec<Portion> = redeemed.portions.iter().rev().cloned().collect();
+    let (_, rest) = super::lot::split(&backwards, so_far)?;
+    let (portions, _) = super::lot::split(&rest, points)?;
+    let digits = program.currency.digits();
+    let total = so_far.plus(points)?;
+    // By what is back in all, so that parts sum to the whole.
+    let value = redeemed.share(total, digits)?.checked_sub(redeemed.share(so_far, digits)?).ok_or(Overflow)?;
+    let mut last_lot = member.header.last_lot;
+    let grace_end = grace_end(program, now)?;
+    let mut put_back = Vec::with_capacity(portions.len());
+    for portion in portions {
+        let has_lapsed = portion.lot.expire_time().is_some_and(|expiry| expiry <= now);
+        let into = match grace_end.filter(|_| has_lapsed) {
+            Some(end) => {
+                last_lot = super::LotId(last_lot.0.checked_add(1).ok_or(Overflow)?);
+                super::LotKey::new(Some(end), last_lot)
+            }
+            None => portion.lot,
+        };
+        put_back.push(PutBack { portion, into });
+    }
+    Ok(Reversed {
+        redemption: sequence,
+        points,
+        value,
+        put_back,
+        so_far: total,
+        debt_paid: Points::ZERO,
+        reason: String::new(),
+        order: redeemed.order.clone(),
+    })
+}
+
+/// Until when points that have lapsed meanwhile are given back for; `None`: they lapse.
+fn grace_end(program: &Program, now: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+    let days = program.redemption.as_ref().map_or(0, |policy| policy.grace_days);
+    if days == 0 {
+        return Ok(None);
+    }
+    let today = calendar::local_date(&program.time_zone, now);
+    let after = calendar::add_days(calendar::add_days(today, days)?, 1)?;
+    calendar::start_of_day(&program.time_zone, after).map(Some)
+}
+
+impl RedemptionPolicy {
+    /// What points are worth, rounded down to the currency's smallest unit.
+    pub fn value(&self, points: Points, digits: u32) -> Result<Decimal, Overflow> {
+        let worth = money::to_units(self.amount, digits)?;
+        let units = i128::from(points.0).checked_mul(worth).ok_or(Overflow)? / i128::from(self.points.0);
+        money::from_units(units, digits)
+    }
+}
+
+impl Redeemed {
+    /// The part of the value that so many of the points are, rounded down.
+    pub fn share(&self, points: Points, digits: u32) -> Result<Decimal, Overflow> {
+        share((self.points, self.value), points, digits)
+    }
+}
+
+impl Hold {
+    /// The part of the value that so many of the points are, rounded down.
+    pub fn share(&self, points: Points, digits: u32) -> Result<Decimal, Overflow> {
+        share((self.points, self.value), points, digits)
+    }
+}
+
+fn share((whole, value): (Points, Decimal), points: Points, digits: u32) -> Result<Decimal, Overflow> {
+    if points == whole {
+        return Ok(value);
+    }
+    let units = money::to_units(value, digits)?.checked_mul(i128::from(points.0)).ok_or(Overflow)?;
+    money::from_units(units / i128::from(whole.0), digits)
+}

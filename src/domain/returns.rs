@@ -1,0 +1,249 @@
+//! Returns: taking back exactly what was earned.
+//!
+//! What a return takes is the difference between what the rest of the purchase earned before it and after it, under the rules of the sale.
+//! It is taken from the sale's pending points, from its lots, and then as the programme says.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use super::{
+    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, Member, Overflow, PendingKey, PendingLot, PendingTaken, Points,
+    Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned, ReturnedLine, SaleState, Shortfall, Thread,
+    accrual::{self, Remaining},
+    money,
+};
+
+/// A purchase, and what has become of it.
+pub(super) struct Sale<'a> {
+    pub entry: &'a Entry,
+    pub accrued: &'a PurchaseAccrued,
+    pub state: SaleState,
+}
+
+impl<'a> Sale<'a> {
+    /// `None`: the thread is not a purchase's.
+    pub fn of(thread: &'a Thread) -> Option<Self> {
+        let EntryKind::PurchaseAccrued(accrued) = &thread.origin.kind else { return None };
+        let state = match thread.latest.as_ref().map(|latest| &latest.kind) {
+            Some(EntryKind::PurchaseReturned(returned)) => returned.sale.clone(),
+            Some(EntryKind::PointsActivated(activated)) => activated.confirmed.as_ref()?.sale.clone(),
+            _ => SaleState { sale: thread.origin.sequence, ..SaleState::default() },
+        };
+        Some(Self { entry: &thread.origin, accrued, state })
+    }
+
+    /// Where the sale's points may be that can be spent.
+    pub fn lots(&self) -> impl Iterator<Item = LotKey> {
+        let lots = self.accrued.accrual.lots.iter().map(AccruedLot::key);
+        lots.chain(self.state.activated.iter().copied())
+    }
+
+    fn check_left(&self, programs: &ProgramHistory, request: &ReturnRequest) -> Result<(), Rejection> {
+        let accrual = &self.accrued.accrual;
+        accrual::check_left(self.program(programs)?, &self.accrued.purchase, accrual, &self.state.returned, request)
+    }
+
+    /// A published version never goes away.
+    fn program<'b>(&self, programs: &'b ProgramHistory) -> Result<&'b Program, Rejection> {
+        programs.version(self.accrued.accrual.program_version).map(|program| &**program).ok_or(Rejection::Overflow)
+    }
+
+    fn remaining(&self, programs: &ProgramHistory, returned: &ReturnTotals) -> Result<Remaining, Rejection> {
+        let accrual = &self.accrued.accrual;
+        let program = self.program(programs)?;
+        accrual::remaining(program, &self.accrued.purchase, accrual, self.entry.occurred_time, returned)
+    }
+}
+
+/// What a return comes to, before it is known where the points are.
+pub(super) struct Due {
+    pub totals: ReturnTotals,
+    pub points: Points,
+    pub qualifying_points: Points,
+    pub basis: Decimal,
+    pub counters: Vec<Counter>,
+    pub voids: bool,
+    /// What is left after it.
+    pub rest: Remaining,
+}
+
+pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, request: &ReturnRequest) -> Result<Due, Rejection> {
+    let old = &sale.state.returned;
+    let before = sale.remaining(programs, old)?;
+    if before.is_all {
+        return Err(Rejection::PurchaseReturned);
+    }
+    let mut totals = with(old, request)?;
+    if totals == *old {
+        return Err(Rejection::NothingReturned);
+    }
+    sale.check_left(programs, request)?;
+    let after = sale.remaining(programs, &totals)?;
+    let accrual = &sale.accrued.accrual;
+    let points = accrual.points.minus(after.points)?.minus(old.points)?.max(Points::ZERO);
+    let qualifying_points = accrual.qualifying_points.minus(after.qualifying_points)?.minus(old.qualifying_points)?.max(Points::ZERO);
+    let taken_back = accrual.basis.checked_sub(after.basis).ok_or(Overflow)?;
+    let basis = taken_back.checked_sub(old.basis).ok_or(Overflow)?;
+    totals.points = old.points.plus(points)?;
+    totals.qualifying_points = old.qualifying_points.plus(qualifying_points)?;
+    totals.basis = taken_back;
+    totals.is_void = after.is_void;
+    let counters = counters(header, sale, &before, &after)?;
+    Ok(Due { points, qualifying_points, basis, counters, voids: after.is_void && !before.is_void, totals, rest: after })
+}
+
+/// Of so many points that paid the purchase, how many go back in all: in proportion to the value that has come back. Shipping and tip bear
+/// their share, which goes back with them.
+pub(super) fn reinstated(programs: &ProgramHistory, sale: &Sale<'_>, rest: &Remaining, points: Points) -> Result<Points, Rejection> {
+    if rest.is_all || rest.value == 0 {
+        return Ok(if rest.is_all { points } else { Points::ZERO });
+    }
+    let purchase = &sale.accrued.purchase;
+    let digits = sale.program(programs)?.currency.digits();
+    let total = money::to_units(purchase.total, digits)?;
+    let goods = total - money::to_units(purchase.shipping, digits)? - money::to_units(purchase.tip, digits)?;
+    let of = |points: i128, part: i128, whole: i128| Ok::<_, Overflow>(points.checked_mul(part).ok_or(Overflow)? / whole.max(1));
+    let part = of(of(i128::from(points.0), goods, total)?, rest.returned_value, rest.value)?;
+    Ok(Points(i64::try_from(part).map_err(|_| Overflow)?))
+}
+
+/// What has come back with this return.
+fn with(old: &ReturnTotals, request: &ReturnRequest) -> Result<ReturnTotals, Rejection> {
+    let mut totals = old.clone();
+    let mut lines: BTreeMap<usize, ReturnedLine> = totals.lines.iter().map(|line| (line.line, *line)).collect();
+    for back in &request.lines {
+        let line = lines.entry(back.line).or_insert(ReturnedLine { line: back.line, quantity: Decimal::ZERO, amount: Decimal::ZERO });
+        line.quantity = line.quantity.checked_add(back.quantity).ok_or(Overflow)?;
+        line.amount = line.amount.checked_add(back.amount).ok_or(Overflow)?;
+    }
+    totals.lines = lines.into_values().collect();
+    totals.amount = totals.amount.checked_add(request.amount).ok_or(Overflow)?;
+    totals.whole |= request.whole;
+    Ok(totals)
+}
+
+/// A cap has room again for what is taken back.
+fn counters(header: &Header, sale: &Sale<'_>, before: &Remaining, after: &Remaining) -> Result<Vec<Counter>, Overflow> {
+    let accrual = &sale.accrued.accrual;
+    let mut counters = Vec::new();
+    for (award, (before, after)) in accrual.awards.iter().zip(before.awards.iter().zip(&after.awards)) {
+        let taken = before.minus(*after)?;
+        if taken <= Points::ZERO {
+            continue;
+        }
+        for counter in accrual.counters.iter().filter(|counter| counter.rule == award.rule) {
+            // Those of periods that nothing can count in any more are gone.
+            if let Some(now) = header.counters.get(&(counter.rule.clone(), counter.period)) {
+                let points = now.minus(taken)?.max(Points::ZERO);
+                counters.push(Counter { rule: counter.rule.clone(), period: counter.period, points });
+            }
+        }
+    }
+    Ok(counters)
+}
+
+/// Takes what is due from where it is. All pending lots, the lots of the sale and as many others as that needs are loaded.
+pub(super) fn take(
+    program: &Program,
+    member: &Member,
+    sale: &Sale<'_>,
+    due: Due,
+    request: &ReturnRequest,
+    now: Timestamp,
+) -> Result<Returned, Rejection> {
+    let mut left = due.points;
+    let mut pending = member.pending.clone();
+    let (from_pending, waiting) = take_pending(&mut pending, sale, &mut left, due.qualifying_points)?;
+    let mut lots = member.lots.clone();
+    let mut from_sale = Vec::new();
+    for key in sale.lots() {
+        if let Some(lot) = lots.get_mut(&key).filter(|lot| !lot.has_lapsed(now)) {
+            from_sale.extend(take_from(lot, &mut left)?);
+        }
+    }
+    let mut from_others = Vec::new();
+    let policy = program.returns;
+    if policy.from_other_lots {
+        // What has just gone back into a lot that has lapsed lapses, and pays nothing.
+        for lot in lots.values_mut().filter(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)) {
+            if left.is_zero() {
+                break;
+            }
+            from_others.extend(take_from(lot, &mut left)?);
+        }
+    }
+    let (mut debt, mut forgiven, mut withheld) = (Points::ZERO, Points::ZERO, Points::ZERO);
+    match policy.shortfall {
+        Shortfall::Debt => debt = left,
+        Shortfall::Forgive => forgiven = left,
+        Shortfall::Withhold => withheld = left,
+        Shortfall::Refuse if left > Points::ZERO => {
+            return Err(Rejection::ReturnShortfall { shortfall: left, requested: due.points });
+        }
+        Shortfall::Refuse => {}
+    }
+    let digits = program.currency.digits();
+    let worth = program.redemption.as_ref().filter(|_| withheld > Points::ZERO);
+    let next_activation_time = pending.values().find(|lot| lot.remaining > Points::ZERO).and_then(|lot| lot.activate_time);
+    Ok(Returned {
+        order: request.order.clone(),
+        reason: request.reason.clone(),
+        reference: request.reference.clone(),
+        sale: SaleState { returned: due.totals, ..sale.state.clone() },
+        points: due.points,
+        // What was to count later is not taken from what counts.
+        qualifying_points: due.qualifying_points.minus(waiting)?.min(member.header.lifetime.qualifying_points.max(Points::ZERO)),
+        basis: due.basis,
+        from_pending,
+        from_sale,
+        from_others,
+        debt,
+        forgiven,
+        withheld,
+        withheld_value: worth.map(|policy| policy.value(withheld, digits)).transpose()?,
+        counters: due.counters,
+        voids: due.voids,
+        next_expiry_time: lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expire_time),
+        next_activation_time,
+    })
+}
+
+/// The sale's points that are pending go first, with what waits to count for tiers.
+fn take_pending(
+    pending: &mut BTreeMap<PendingKey, PendingLot>,
+    sale: &Sale<'_>,
+    left: &mut Points,
+    qualifying_points: Points,
+) -> Result<(Vec<PendingTaken>, Points), Overflow> {
+    let (mut taken, mut waiting) = (Vec::new(), Points::ZERO);
+    for key in sale.accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key) {
+        let Some(lot) = pending.get_mut(&key) else { continue };
+        let points = lot.remaining.min(*left);
+        *left = left.minus(points)?;
+        lot.remaining = lot.remaining.minus(points)?;
+        // Of a lot that is gone nothing counts later. What counts can be due alone: it may be reckoned without a tier's multiplier.
+        let counts = if lot.remaining.is_zero() {
+            lot.qualifying_points
+        } else {
+            lot.qualifying_points.min(qualifying_points.minus(waiting)?).max(Points::ZERO)
+        };
+        lot.qualifying_points = lot.qualifying_points.minus(counts)?;
+        waiting = waiting.plus(counts)?;
+        if points > Points::ZERO || counts > Points::ZERO {
+            taken.push(PendingTaken { lot: key, points, qualifying_points: counts });
+        }
+    }
+    Ok((taken, waiting))
+}
+
+fn take_from(lot: &mut Lot, left: &mut Points) -> Result<Option<Allocation>, Overflow> {
+    let points = lot.remaining.min(*left);
+    if points <= Points::ZERO {
+        return Ok(None);
+    }
+    lot.remaining = lot.remaining.minus(points)?;
+    *left = left.minus(points)?;
+    Ok(Some(Allocation::of(lot, points)))
+}

@@ -1,0 +1,52 @@
+//! Transfers: points of one member become another's, with the expiry that they have.
+
+use jiff::Timestamp;
+
+use super::{
+    AccruedLot, LotId, Member, MemberId, MemberState, Points, Portion, Program, Recipient, Rejection, TransferRequest, TransferredIn,
+    TransferredOut, redemption,
+};
+
+/// What the giver loses.
+pub(super) fn send(program: &Program, member: &Member, request: &TransferRequest, now: Timestamp) -> Result<TransferredOut, Rejection> {
+    let policy = program.transfers.ok_or(Rejection::TransfersNotOffered)?;
+    let Recipient::Id(to) = request.to else { return Err(Rejection::RecipientNotFound) };
+    if to == member.key.member {
+        return Err(Rejection::TransferToSelf);
+    }
+    if let Some(limit) = policy.maximum.filter(|limit| request.points > *limit) {
+        return Err(Rejection::TransferTooLarge { limit, requested: request.points });
+    }
+    let debt = member.header.balance.debt;
+    if debt > Points::ZERO {
+        return Err(Rejection::InDebt { debt });
+    }
+    if request.points < policy.minimum {
+        return Err(Rejection::BelowMinimum { minimum: policy.minimum, requested: request.points });
+    }
+    let (portions, next_expiry_time) = redemption::take(member, request.points, now)?;
+    Ok(TransferredOut {
+        to,
+        points: request.points,
+        portions,
+        reason: request.reason.clone(),
+        reference: request.reference.clone(),
+        next_expiry_time,
+    })
+}
+
+/// What the other one gets: a lot for each that the points came from. The first of them pay debt.
+pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &TransferredOut) -> Result<TransferredIn, Rejection> {
+    if member.header.state != MemberState::Active {
+        return Err(Rejection::RecipientSuspended);
+    }
+    let (mut debt, mut last_lot) = (member.header.balance.debt, member.header.last_lot);
+    let mut lots = Vec::with_capacity(sent.portions.len());
+    for Portion { lot, points, earn_time, .. } in &sent.portions {
+        last_lot = LotId(last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
+        let debt_paid = debt.min(*points);
+        debt = debt.minus(debt_paid)?;
+        lots.push((AccruedLot { debt_paid, ..AccruedLot::new(last_lot, *points, lot.expire_time()) }, *earn_time));
+    }
+    Ok(TransferredIn { from, sequence, points: sent.points, lots, reason: sent.reason.clone(), reference: sent.reference.clone() })
+}

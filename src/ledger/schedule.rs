@@ -1,0 +1,80 @@
+//! What becomes due by time alone is written down on time: points that become active, holds that end, lots that lapse. Every read and
+//! every command is right without it; entries, events and reports are on time by it. After a stop it catches up, in the order of time and
+//! exactly once, since what is due is entered by the same pure function whoever asks first.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::oneshot, time::sleep};
+
+use super::{Ledger, LedgerError, writer::Job};
+
+/// Members of one commit.
+const BATCH: usize = 256;
+/// Nothing was due: looks again after that.
+const IDLE: Duration = Duration::from_secs(1);
+/// Rests so many times as long as the work took, so that tills have most of the writer's time.
+const REST: u32 = 2;
+/// After a fault, or where something is due and nothing comes of it.
+const AFTER_FAULT: Duration = Duration::from_secs(60);
+/// Work that takes long says how far it is.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// What one step of the schedule did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Advanced {
+    /// Members who had something due.
+    pub members: usize,
+    pub entries: usize,
+}
+
+impl Ledger {
+    /// Enters what is due of some members, those who have waited longest first.
+    pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
+        let members = self.0.store.due(self.now(), BATCH)?;
+        if members.is_empty() {
+            return Ok(Advanced::default());
+        }
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Advance { members, permit, reply })?;
+        answer.await.map_err(|_| LedgerError::Closing)?
+    }
+
+    /// Keeps the schedule until the ledger closes.
+    pub async fn keep_schedule(&self) {
+        let (mut since, mut done, mut reported) = (Instant::now(), 0, Instant::now());
+        loop {
+            let begun = Instant::now();
+            match self.advance_due().await {
+                Ok(Advanced { members: 0, .. }) => {
+                    if since.elapsed() > REPORT && done > 0 {
+                        tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
+                    }
+                    sleep(IDLE).await;
+                    (since, done, reported) = (Instant::now(), 0, Instant::now());
+                }
+                Ok(Advanced { members, entries: 0 }) => {
+                    tracing::error!(members, "something is due, and nothing came of it; it is tried again later");
+                    sleep(AFTER_FAULT).await;
+                }
+                Ok(Advanced { members, .. }) => {
+                    done += members;
+                    if reported.elapsed() > REPORT {
+                        tracing::info!(members = done, seconds = since.elapsed().as_secs(), "entering what is due");
+                        reported = Instant::now();
+                    }
+                    sleep(begun.elapsed() * REST).await;
+                }
+                Err(LedgerError::Closing) => return,
+                Err(LedgerError::NoSpace { retry_delay }) => sleep(retry_delay).await,
+                Err(error) => {
+                    tracing::error!(%error, "what is due cannot be entered; it is tried again later");
+                    sleep(AFTER_FAULT).await;
+                }
+            }
+        }
+    }
+}

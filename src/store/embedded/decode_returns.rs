@@ -1,0 +1,97 @@
+//! Reading what comes after a sale: pending points that become active, and returns. The way back is in `encode.rs`.
+
+use super::{
+    decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, message, optional_time, order, time},
+    stored,
+};
+use crate::domain::{
+    Activated, ActivatedLot, Confirmed, LotId, PendingKey, PendingLot, PendingTaken, Points, ReturnTotals, Returned, ReturnedLine,
+    SaleState,
+};
+
+pub(super) fn activated(activated: stored::PointsActivated) -> Decoded<Activated> {
+    let active = |active: &stored::ActivatedLot| {
+        let lot = accrued_lot(active.lot.as_ref().ok_or(Malformed("activated.lot"))?)?;
+        Ok(ActivatedLot {
+            pending: PendingKey::new(optional_time(active.activate_time)?, lot.id),
+            lot,
+            qualifying_points: Points(active.qualifying_points),
+            earn_time: time(active.earn_time)?,
+            entry_sequence: active.entry_sequence,
+        })
+    };
+    let confirmed = activated.confirmed.map(|confirmed| {
+        let order = order(&confirmed.store_id, &confirmed.order_id)?.ok_or(Malformed("confirmed.order_id"))?;
+        Ok(Confirmed { sale: sale_state(confirmed.sale.unwrap_or_default())?, order })
+    });
+    Ok(Activated {
+        lots: activated.lots.iter().map(active).collect::<Decoded<_>>()?,
+        confirmed: confirmed.transpose()?,
+        next_activation_time: optional_time(activated.next_activation_time)?,
+    })
+}
+
+fn sale_state(state: stored::SaleState) -> Decoded<SaleState> {
+    let activated = state.activated.iter().map(|lot| Ok(accrued_lot(lot)?.key())).collect::<Decoded<_>>()?;
+    Ok(SaleState { sale: state.sale, activated, returned: return_totals(state.returned.unwrap_or_default())? })
+}
+
+fn return_totals(totals: stored::ReturnTotals) -> Decoded<ReturnTotals> {
+    let line = |line: &stored::ReturnedLine| {
+        Ok(ReturnedLine { line: line.line as usize, quantity: decimal(&line.quantity)?, amount: decimal(&line.amount)? })
+    };
+    Ok(ReturnTotals {
+        lines: totals.lines.iter().map(line).collect::<Decoded<_>>()?,
+        amount: decimal(&totals.amount)?,
+        whole: totals.whole,
+        points: Points(totals.points),
+        qualifying_points: Points(totals.qualifying_points),
+        basis: decimal(&totals.basis)?,
+        reinstated: totals.reinstated.iter().map(|back| (back.redemption, Points(back.points))).collect(),
+        is_void: totals.is_void,
+    })
+}
+
+pub(super) fn returned(returned: stored::PurchaseReturned) -> Decoded<Returned> {
+    let pending = |taken: &stored::PendingTaken| {
+        Ok(PendingTaken {
+            lot: PendingKey::new(optional_time(taken.activate_time)?, LotId(taken.lot)),
+            points: Points(taken.points),
+            qualifying_points: Points(taken.qualifying_points),
+        })
+    };
+    Ok(Returned {
+        order: order(&returned.store_id, &returned.order_id)?.ok_or(Malformed("purchase_returned.order_id"))?,
+        sale: sale_state(returned.sale.unwrap_or_default())?,
+        points: Points(returned.points),
+        qualifying_points: Points(returned.qualifying_points),
+        basis: decimal(&returned.basis)?,
+        from_pending: returned.from_pending.iter().map(pending).collect::<Decoded<_>>()?,
+        from_sale: returned.from_sale.iter().map(allocation).collect::<Decoded<_>>()?,
+        from_others: returned.from_others.iter().map(allocation).collect::<Decoded<_>>()?,
+        debt: Points(returned.debt),
+        forgiven: Points(returned.forgiven),
+        withheld: Points(returned.withheld),
+        withheld_value: returned.withheld_value.as_deref().map(decimal).transpose()?,
+        counters: returned.counters.iter().map(counter).collect::<Decoded<_>>()?,
+        voids: returned.voids,
+        next_expiry_time: optional_time(returned.next_expiry_time)?,
+        next_activation_time: optional_time(returned.next_activation_time)?,
+        reason: returned.reason,
+        reference: returned.reference,
+    })
+}
+
+pub(super) fn pending_lot(key: PendingKey, bytes: &[u8]) -> Decoded<PendingLot> {
+    let row: stored::PendingRow = message(bytes)?;
+    Ok(PendingLot {
+        id: key.id(),
+        issued: Points(row.issued),
+        remaining: Points(row.remaining.unwrap_or(row.issued)),
+        earn_time: time(row.earn_time)?,
+        activate_time: key.activate_time(),
+        expire_time: optional_time(row.expire_time)?,
+        qualifying_points: Points(row.qualifying_points),
+        entry_sequence: row.entry_sequence,
+    })
+}

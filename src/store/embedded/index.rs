@@ -1,0 +1,35 @@
+//! What rows are found by: hashes under a key of the store's.
+
+use super::{encode, keys::Key};
+use crate::domain::{Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
+
+/// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
+pub(super) struct Index(pub(super) Key);
+
+impl Index {
+    pub(super) fn identifier(&self, program: &ProgramId, identifier: &Identifier) -> [u8; 32] {
+        self.hash(&[b"i", program.as_str().as_bytes(), &[0, encode::identifier_kind(identifier.kind)], identifier.value().as_bytes()])
+    }
+
+    pub(super) fn request(&self, request: &RequestId) -> [u8; 32] {
+        self.hash(&[b"r", request.as_str().as_bytes()])
+    }
+
+    pub(super) fn order(&self, order: &OrderKey) -> [u8; 32] {
+        // Ids have no control characters, so the parts cannot run into each other.
+        self.hash(&[b"o", order.store.as_str().as_bytes(), &[0], order.order.as_str().as_bytes()])
+    }
+
+    pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {
+        let hash = self.hash(&[b"f", &fingerprint.0]);
+        Fingerprint(*hash.first_chunk().expect("a hash is longer"))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        *hasher.finalize().as_bytes()
+    }
+}

@@ -1,0 +1,168 @@
+//! What becomes due by time alone is written down on time, in order, exactly once, also after a stop of days.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::{
+    contract::{program, rule_book, v1},
+    domain::{
+        Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, MemberKey, Person, Points, ProgramId, Request, RequestId,
+    },
+    ledger::{Clock as _, Ledger, ManualClock, MemberTarget, Submission},
+    store::embedded::{self, EmbeddedStore, Options},
+};
+use tempfile::TempDir;
+
+const RULE_BOOK: &str = r#"
+programId: club
+displayName: Club
+currencyCode: USD
+timeZone: America/New_York
+rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
+expiry: { after: { days: 2 } }
+accrualRules:
+  - ruleId: base
+    perAmount: { amount: "1", points: "1" }
+"#;
+
+struct Club {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+    ledger: Ledger,
+    requests: u32,
+}
+
+impl Club {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new("2026-03-02T12:00:00Z".parse().unwrap()));
+        let ledger = open(&folder, &clock);
+        let mut club = Self { folder, clock, ledger, requests: 0 };
+        let document: v1::Program = rule_book::read(RULE_BOOK).unwrap();
+        program::parse(&document, 1, Timestamp::UNIX_EPOCH).unwrap();
+        let request = club.request();
+        club.ledger.publish(request, document).await.unwrap();
+        club
+    }
+
+    fn request(&mut self) -> Request {
+        self.requests += 1;
+        Request { id: RequestId::new(&format!("r-{}", self.requests)).unwrap(), fingerprint: Fingerprint([0; 16]) }
+    }
+
+    async fn submit(&mut self, member: MemberTarget, command: Command) -> MemberKey {
+        let program = self.ledger.program(&ProgramId::new("club").unwrap()).unwrap();
+        let request = self.request();
+        self.ledger.submit(Submission { program, member, request, actor: None, command }).await.unwrap().key
+    }
+
+    async fn enroll(&mut self) -> MemberKey {
+        let card = Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).unwrap();
+        let person = Person { identifiers: vec![card], ..Person::default() };
+        self.submit(MemberTarget::New, Command::Enroll { person }).await
+    }
+
+    async fn give(&mut self, key: &MemberKey, points: i64) {
+        let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new() };
+        self.submit(MemberTarget::Id(key.member), Command::AdjustPoints(adjustment)).await;
+    }
+
+    /// The lapses that are written down, oldest first: points, and when.
+    fn lapses(&self, key: &MemberKey) -> Vec<(i64, Timestamp)> {
+        let entries = self.ledger.entries(key, None, 100).unwrap();
+        let lapsed = entries.into_iter().rev().filter(|listed| listed.is_recorded).map(|listed| listed.entry);
+        lapsed.filter(|entry| matches!(entry.kind, EntryKind::PointsExpired(_))).map(|e| (e.points().0, e.occurred_time)).collect()
+    }
+
+    fn forward(&self, hours: i64) {
+        self.clock.set(self.clock.now() + SignedDuration::from_hours(hours));
+    }
+}
+
+fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Ledger {
+    let store = EmbeddedStore::open(folder.path(), Options::default()).unwrap();
+    Ledger::open(Arc::new(store), Arc::clone(clock) as _).unwrap()
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_lapse_in_the_journal_though_nobody_asks() {
+    let mut club = Club::open().await;
+    let (one, other) = (club.enroll().await, club.enroll().await);
+    club.give(&one, 10).await;
+    club.forward(24);
+    club.give(&one, 20).await;
+    club.give(&other, 5).await;
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 0, "nothing is due yet");
+    club.forward(24 * 2);
+    let advanced = club.ledger.advance_due().await.unwrap();
+    assert_eq!((advanced.members, advanced.entries), (1, 1));
+    // The day is New York's.
+    assert_eq!(club.lapses(&one), [(-10, at("2026-03-05T05:00:00Z"))]);
+    assert_eq!(club.lapses(&other), []);
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 0, "it is done once");
+    club.ledger.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_of_days_it_catches_up_in_order_and_once() {
+    let mut club = Club::open().await;
+    let mut members = Vec::new();
+    for _ in 0..300 {
+        let member = club.enroll().await;
+        club.give(&member, 1).await;
+        members.push(member);
+    }
+    club.forward(24);
+    for member in &members[..50] {
+        club.give(member, 2).await;
+    }
+    club.ledger.close().unwrap();
+    let Club { folder, clock, ledger, .. } = club;
+    drop(ledger);
+    clock.set(clock.now() + SignedDuration::from_hours(24 * 30));
+    let ledger = open(&folder, &clock);
+    let club = Club { folder, clock, ledger, requests: 10_000 };
+    let mut steps = Vec::new();
+    loop {
+        let advanced = club.ledger.advance_due().await.unwrap();
+        if advanced.members == 0 {
+            break;
+        }
+        steps.push(advanced);
+    }
+    assert_eq!(steps.iter().map(|step| step.members).sum::<usize>(), 300, "{steps:?}");
+    assert!(steps.len() > 1, "in bounded steps: {steps:?}");
+    let (first, second) = (at("2026-03-05T05:00:00Z"), at("2026-03-06T05:00:00Z"));
+    for (number, member) in members.iter().enumerate() {
+        let expected = if number < 50 { vec![(-1, first), (-2, second)] } else { vec![(-1, first)] };
+        assert_eq!(club.lapses(member), expected, "member {number}");
+    }
+    club.ledger.close().unwrap();
+    let Club { folder, ledger, .. } = club;
+    drop(ledger);
+    let report = embedded::check(folder.path(), &Options::default()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.differences);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_and_a_till_never_enter_the_same_twice() {
+    let mut club = Club::open().await;
+    let member = club.enroll().await;
+    for round in 0..20 {
+        club.give(&member, 7).await;
+        club.forward(24 * 4);
+        // The till's command enters what is due, or the schedule does, whoever comes first.
+        let schedule = club.ledger.clone();
+        let advanced = tokio::spawn(async move { schedule.advance_due().await });
+        club.give(&member, 1).await;
+        advanced.await.unwrap().unwrap();
+        while club.ledger.advance_due().await.unwrap().members > 0 {}
+        let lapsed: i64 = club.lapses(&member).iter().map(|(points, _)| points).sum();
+        assert_eq!(lapsed, -(7 * (round + 1) + round), "round {round}");
+    }
+    club.ledger.close().unwrap();
+}
