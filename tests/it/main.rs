@@ -32,6 +32,7 @@ mod rule_book;
 mod schedule;
 mod serve;
 mod services;
+mod simulation;
 mod store_contract;
 mod store_damage;
 mod tidy;

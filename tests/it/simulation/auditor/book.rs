@@ -1,0 +1,339 @@
+//! A rule book as the auditor reads it: out of the published document, with numbers of its own.
+
+use std::cmp::Ordering;
+
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use loyaltyd::contract::v1;
+use rust_decimal::Decimal;
+
+/// A fraction that is not negative, in lowest terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fraction {
+    pub over: i128,
+    pub under: i128,
+}
+
+impl Fraction {
+    pub fn new(over: i128, under: i128) -> Self {
+        let (mut a, mut b) = (over, under);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        Self { over: over / a.max(1), under: under / a.max(1) }
+    }
+
+    pub fn plus(self, other: Self) -> Self {
+        Self::new(self.over * other.under + other.over * self.under, self.under * other.under)
+    }
+
+    pub fn times(self, other: Self) -> Self {
+        let (a, b) = (Self::new(self.over, other.under), Self::new(other.over, self.under));
+        Self { over: a.over * b.over, under: a.under * b.under }
+    }
+
+    pub fn is_more_than(self, other: Self) -> bool {
+        self.over * other.under > other.over * self.under
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    Never,
+    Days { days: i64, from_activation: bool },
+    Months { months: i32, from_activation: bool },
+    EndOf { months: i32, more: i32 },
+    Yearly { month: i8, day: i8, at_least: i64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    No,
+    Days(i64),
+    Confirmation,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Rounds {
+    pub mode: v1::rounding::Mode,
+    pub stage: v1::rounding::Stage,
+    pub carry: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Gives {
+    /// The amount in the currency's smallest unit.
+    Amount {
+        amount: i128,
+        blocks: bool,
+    },
+    Unit,
+    Order,
+    Product,
+}
+
+pub struct Rule {
+    pub id: String,
+    pub document: v1::AccrualRule,
+    pub gives: Gives,
+    /// In the smallest unit of a point.
+    pub points: Fraction,
+    pub minimum_order: i128,
+    pub rounds: Rounds,
+    pub expiry: Policy,
+    pub waits: Waits,
+    pub minimum: Option<i64>,
+    pub maximum: Option<i64>,
+    pub cap: Option<(i64, v1::Period)>,
+    pub once: bool,
+}
+
+pub struct Tier {
+    pub id: String,
+    pub multiplier: Fraction,
+    pub points: Option<i64>,
+    pub spend: Option<i128>,
+    pub visits: Option<u64>,
+    pub all: bool,
+    pub is_lowest: bool,
+}
+
+pub struct Redemption {
+    pub points: i64,
+    pub amount: i128,
+    pub minimum: i64,
+    pub step: i64,
+    pub share: Option<Fraction>,
+    pub grace_days: i64,
+    pub default_hold: u32,
+    pub maximum_hold: u32,
+}
+
+/// The fewest and the most points at a time that one member gives another.
+pub struct Transfers {
+    pub fewest: i64,
+    pub most: Option<i64>,
+}
+
+pub struct Book {
+    pub version: u32,
+    pub since: Timestamp,
+    pub document: v1::Program,
+    pub digits: u32,
+    pub zone: TimeZone,
+    pub rounds: Rounds,
+    pub rules: Vec<Rule>,
+    pub expiry: Policy,
+    pub tiers: Vec<Tier>,
+    pub redemption: Option<Redemption>,
+    pub transfers: Option<Transfers>,
+    pub maximum_adjustment: Option<i64>,
+    pub max_age_days: u32,
+    pub max_ahead_seconds: u32,
+}
+
+/// Of a decimal text, "" being nothing.
+fn fraction(text: &str) -> Option<Fraction> {
+    let decimal: Decimal = text.parse().ok()?;
+    (!decimal.is_zero()).then(|| Fraction::new(decimal.mantissa(), 10i128.pow(decimal.scale())))
+}
+
+fn smallest(text: &str, digits: u32) -> Option<i128> {
+    let parts = fraction(text)?.times(Fraction::new(10i128.pow(digits), 1));
+    assert_eq!(parts.under, 1, "{text} has no more than {digits} decimal places");
+    Some(parts.over)
+}
+
+fn points(text: &str, precision: u32) -> Option<i64> {
+    smallest(text, precision).map(|points| i64::try_from(points).expect("points fit"))
+}
+
+fn rounds(document: &v1::Rounding) -> Rounds {
+    Rounds { mode: document.mode(), stage: document.stage(), carry: document.fraction() == v1::rounding::Fraction::Carry }
+}
+
+fn policy(document: Option<&v1::ExpiryPolicy>) -> Policy {
+    use v1::expiry_policy::{CalendarPeriod, Policy as P};
+    match document.and_then(|document| document.policy.as_ref()) {
+        None | Some(P::Never(_)) => Policy::Never,
+        Some(P::After(after)) if after.days > 0 => Policy::Days { days: after.days.into(), from_activation: after.from_activation },
+        Some(P::After(after)) => Policy::Months { months: after.months, from_activation: after.from_activation },
+        Some(P::EndOfPeriod(end)) => {
+            let months = match end.period() {
+                CalendarPeriod::Unspecified => panic!("a period is named"),
+                CalendarPeriod::Month => 1,
+                CalendarPeriod::Quarter => 3,
+                CalendarPeriod::HalfYear => 6,
+                CalendarPeriod::Year => 12,
+            };
+            Policy::EndOf { months, more: end.additional_periods }
+        }
+        Some(P::FixedDate(date)) => Policy::Yearly { month: date.month as i8, day: date.day as i8, at_least: date.minimum_days.into() },
+    }
+}
+
+fn waits(document: Option<&v1::ActivationPolicy>) -> Waits {
+    use v1::activation_policy::Policy as P;
+    match document.and_then(|document| document.policy.as_ref()) {
+        None | Some(P::Immediate(_)) => Waits::No,
+        Some(P::AfterDays(days)) => Waits::Days((*days).into()),
+        Some(P::OnConfirmation(_)) => Waits::Confirmation,
+    }
+}
+
+fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule {
+    use v1::accrual_rule::Award;
+    let precision = program.points_precision as u32;
+    let (gives, rate) = match document.award.as_ref().expect("a rule gives something") {
+        Award::PerAmount(per) => {
+            let amount = smallest(&per.amount, digits).expect("an amount");
+            (Gives::Amount { amount, blocks: per.whole_blocks }, &per.points)
+        }
+        Award::PerUnit(per) => (Gives::Unit, &per.points),
+        Award::PerOrder(per) => (Gives::Order, &per.points),
+        Award::PerProduct(per) => (Gives::Product, &per.points),
+    };
+    let limits = document.limits.clone().unwrap_or_default();
+    let own_expiry = document.expiry.as_ref().or(program.expiry.as_ref());
+    Rule {
+        id: document.rule_id.clone(),
+        gives,
+        points: fraction(rate).expect("a rate").times(Fraction::new(10i128.pow(precision), 1)),
+        minimum_order: document.filter.as_ref().and_then(|filter| smallest(&filter.minimum_order, digits)).unwrap_or(0),
+        rounds: rounds(document.rounding.as_ref().or(program.rounding.as_ref()).expect("it is required")),
+        expiry: policy(own_expiry),
+        waits: waits(document.activation.as_ref().or(program.activation.as_ref())),
+        minimum: points(&limits.minimum_points, precision),
+        maximum: points(&limits.maximum_points, precision),
+        cap: limits.cap.as_ref().map(|cap| (points(&cap.points, precision).expect("a cap"), cap.period())),
+        once: limits.once_per_member,
+        document: document.clone(),
+    }
+}
+
+fn tier(place: usize, document: &v1::Tier, precision: u32, digits: u32) -> Tier {
+    let threshold = document.threshold.clone().unwrap_or_default();
+    let multiplier = if document.multiplier.is_empty() { "1" } else { &document.multiplier };
+    Tier {
+        id: document.tier_id.clone(),
+        multiplier: fraction(multiplier).unwrap_or(Fraction { over: 0, under: 1 }),
+        points: points(&threshold.qualifying_points, precision),
+        spend: smallest(&threshold.spend, digits),
+        visits: Some(threshold.visits as u64).filter(|visits| *visits > 0),
+        all: threshold.require_all,
+        is_lowest: place == 0,
+    }
+}
+
+fn redemption(document: &v1::RedemptionPolicy, precision: u32, digits: u32) -> Redemption {
+    let step = points(&document.step_points, precision).unwrap_or(1);
+    let or = |seconds: i32, unset: u32| if seconds == 0 { unset } else { seconds as u32 };
+    Redemption {
+        points: points(&document.points, precision).expect("it is required"),
+        amount: smallest(&document.amount, digits).expect("it is required"),
+        minimum: points(&document.minimum_points, precision).unwrap_or(1).max(step),
+        step,
+        share: fraction(&document.maximum_share_percent).map(|percent| percent.times(Fraction::new(1, 100))),
+        grace_days: document.grace_days.into(),
+        default_hold: or(document.default_hold_seconds, 900),
+        maximum_hold: or(document.maximum_hold_seconds, 86_400),
+    }
+}
+
+impl Book {
+    pub fn read(document: &v1::Program, version: u32, since: Timestamp) -> Self {
+        let precision = document.points_precision as u32;
+        let digits = if document.currency_code == "VND" { 0 } else { 2 };
+        let adjustments = document.adjustments.clone().unwrap_or_default();
+        let time = document.purchase_time.unwrap_or_default();
+        let or = |number: i32, unset: u32| if number == 0 { unset } else { number as u32 };
+        Self {
+            version,
+            since,
+            digits,
+            zone: TimeZone::get(&document.time_zone).expect("a time zone"),
+            rounds: rounds(document.rounding.as_ref().expect("it is required")),
+            rules: document.accrual_rules.iter().map(|rule| self::rule(rule, document, digits)).collect(),
+            expiry: policy(document.expiry.as_ref()),
+            tiers: document.tiers.iter().enumerate().map(|(place, tier)| self::tier(place, tier, precision, digits)).collect(),
+            redemption: document.redemption.as_ref().map(|policy| redemption(policy, precision, digits)),
+            transfers: document.transfers.as_ref().map(|policy| Transfers {
+                fewest: points(&policy.minimum_points, precision).unwrap_or(1),
+                most: points(&policy.maximum_points, precision),
+            }),
+            maximum_adjustment: points(&adjustments.maximum_points, precision),
+            max_age_days: or(time.max_age_days, 30),
+            max_ahead_seconds: or(time.max_ahead_seconds, 300),
+            document: document.clone(),
+        }
+    }
+
+    pub fn date(&self, instant: Timestamp) -> Date {
+        self.zone.to_datetime(instant).date()
+    }
+
+    /// The first instant of a day on the shop's clock.
+    pub fn dawn(&self, date: Date) -> Timestamp {
+        self.zone.to_timestamp(date.at(0, 0, 0, 0)).expect("within the calendar")
+    }
+
+    pub fn place_of_tier(&self, id: Option<&String>) -> usize {
+        id.and_then(|id| self.tiers.iter().position(|tier| tier.id == *id)).unwrap_or(0)
+    }
+
+    /// The instant at which points lapse that were earned then and could be spent from then on.
+    pub fn lapse(&self, policy: Policy, earned: Timestamp, active: Timestamp) -> Option<Timestamp> {
+        let (earned, active) = (self.date(earned), self.date(active));
+        let first_invalid = match policy {
+            Policy::Never => return None,
+            Policy::Days { days, from_activation } => days_later(if from_activation { active } else { earned }, days + 1),
+            Policy::Months { months, from_activation } => {
+                days_later(months_later(if from_activation { active } else { earned }, months), 1)
+            }
+            Policy::EndOf { months, more } => {
+                let into = (i32::from(earned.month()) - 1) % months;
+                months_later(earned.first_of_month(), (more + 1) * months - into)
+            }
+            Policy::Yearly { month, day, at_least } => {
+                let after = days_later(earned, at_least);
+                let of = |year: i16| Date::new(year, month, day.min(days_of(year, month))).expect("a date");
+                let this = of(after.year());
+                days_later(if this.cmp(&after) == Ordering::Greater { this } else { of(after.year() + 1) }, 1)
+            }
+        };
+        Some(self.dawn(first_invalid))
+    }
+
+    /// The first day of the period that a day is in.
+    pub fn period(&self, date: Date, period: v1::Period) -> Option<Date> {
+        let (year, month) = (date.year(), date.month());
+        let first = |month: i8| Date::new(year, month, 1).expect("a date");
+        match period {
+            v1::Period::Unspecified => panic!("a period is named"),
+            v1::Period::Day => Some(date),
+            v1::Period::Week => Some(days_later(date, -i64::from(date.weekday().to_monday_zero_offset()))),
+            v1::Period::Month => Some(first(month)),
+            v1::Period::Quarter => Some(first([1, 4, 7, 10][(month as usize - 1) / 3])),
+            v1::Period::Year => Some(first(1)),
+            v1::Period::Lifetime => None,
+        }
+    }
+}
+
+pub fn days_later(date: Date, days: i64) -> Date {
+    date.checked_add(days.days()).expect("within the calendar")
+}
+
+fn months_later(date: Date, months: i32) -> Date {
+    let count = i32::from(date.year()) * 12 + i32::from(date.month()) - 1 + months;
+    let (year, month) = ((count / 12) as i16, (count % 12 + 1) as i8);
+    Date::new(year, month, date.day().min(days_of(year, month))).expect("a date")
+}
+
+fn days_of(year: i16, month: i8) -> i8 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}

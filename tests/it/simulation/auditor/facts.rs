@@ -1,0 +1,268 @@
+//! What an entry says, in plain numbers: what the auditor expects and what the ledger answers are compared as this.
+
+use jiff::Timestamp;
+use loyaltyd::domain::{Allocation, Entry, EntryKind, MemberId, Portion, PurchaseAccrued, ReleaseCause, Returned, Sealed, TierCause};
+use rust_decimal::Decimal;
+
+/// Lot and points.
+pub type Parts = Vec<(u64, i64)>;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    pub sequence: u64,
+    pub record_time: Timestamp,
+    pub occurred_time: Timestamp,
+    pub by_time: bool,
+    pub version: u32,
+    pub purse: Purse,
+    pub fact: Fact,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purse {
+    pub available: i64,
+    pub pending: i64,
+    pub held: i64,
+    pub debt: i64,
+    pub issued: i64,
+    pub redeemed: i64,
+    pub expired: i64,
+    pub clawed_back: i64,
+    pub reinstated: i64,
+    pub transferred_in: i64,
+    pub transferred_out: i64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LotSaid {
+    pub id: u64,
+    pub points: i64,
+    pub expire_time: Option<Timestamp>,
+    pub debt_paid: i64,
+    /// Until when it waits, `None` within: a confirmation; and what counts for tiers then.
+    pub waits: Option<(Option<Timestamp>, i64)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    Enrolled,
+    Suspended,
+    Reactivated,
+    Tier {
+        to: String,
+        manual: bool,
+    },
+    Accrued {
+        points: i64,
+        qualifying: i64,
+        basis: Decimal,
+        lines: Vec<(Decimal, Decimal)>,
+        /// Rule, points, qualifying points.
+        awards: Vec<(String, i64, i64)>,
+        lots: Vec<LotSaid>,
+        tier: Option<String>,
+        redemptions: Vec<u64>,
+    },
+    Adjusted {
+        points: i64,
+        qualifying: i64,
+        lot: Option<LotSaid>,
+        taken: Parts,
+        debt: i64,
+    },
+    Expired(Parts),
+    Redeemed {
+        points: i64,
+        value: Decimal,
+        taken: Parts,
+        /// The hold, and what of it went back.
+        captured: Option<(u64, Parts)>,
+    },
+    Reversed {
+        redemption: u64,
+        points: i64,
+        value: Decimal,
+        /// From which lot, into which, until when, how many.
+        back: Vec<(u64, u64, Option<Timestamp>, i64)>,
+        so_far: i64,
+        debt_paid: i64,
+    },
+    Held {
+        points: i64,
+        value: Decimal,
+        taken: Parts,
+        until: Timestamp,
+    },
+    Released {
+        hold: u64,
+        back: Parts,
+        expired: bool,
+    },
+    Activated {
+        lots: Vec<LotSaid>,
+        qualifying: i64,
+        confirmed: bool,
+    },
+    Returned {
+        points: i64,
+        qualifying: i64,
+        basis: Decimal,
+        pending: Vec<(u64, i64, i64)>,
+        sale: Parts,
+        others: Parts,
+        debt: i64,
+        forgiven: i64,
+        withheld: i64,
+        withheld_value: Option<Decimal>,
+        voids: bool,
+    },
+    Sent {
+        to: MemberId,
+        points: i64,
+        taken: Parts,
+    },
+    Got {
+        from: MemberId,
+        /// Of the entry that took them.
+        sequence: u64,
+        points: i64,
+        lots: Vec<LotSaid>,
+    },
+    Other,
+}
+
+fn parts(allocations: &[Allocation]) -> Parts {
+    allocations.iter().map(|taken| (taken.lot.id().0, taken.points.0)).collect()
+}
+
+fn portions(portions: &[Portion]) -> Parts {
+    portions.iter().map(|taken| (taken.lot.id().0, taken.points.0)).collect()
+}
+
+fn lot(lot: &loyaltyd::domain::AccruedLot) -> LotSaid {
+    LotSaid {
+        id: lot.id.0,
+        points: lot.points.0,
+        expire_time: lot.expire_time,
+        debt_paid: lot.debt_paid.0,
+        waits: lot.pending.map(|pending| (pending.activate_time, pending.qualifying_points.0)),
+    }
+}
+
+pub fn said(entry: &Entry) -> Said {
+    let balance = &entry.balance;
+    Said {
+        sequence: entry.sequence,
+        record_time: entry.record_time,
+        occurred_time: entry.occurred_time,
+        by_time: entry.request.is_none(),
+        version: entry.program_version,
+        purse: Purse {
+            available: balance.available.0,
+            pending: balance.pending.0,
+            held: balance.held.0,
+            debt: balance.debt.0,
+            issued: balance.issued.0,
+            redeemed: balance.redeemed.0,
+            expired: balance.expired.0,
+            clawed_back: balance.clawed_back.0,
+            reinstated: balance.reinstated.0,
+            transferred_in: balance.transferred_in.0,
+            transferred_out: balance.transferred_out.0,
+        },
+        fact: fact(&entry.kind),
+    }
+}
+
+fn fact(kind: &EntryKind) -> Fact {
+    match kind {
+        EntryKind::MemberEnrolled { person: Sealed::Open(_) } => Fact::Enrolled,
+        EntryKind::MemberSuspended { .. } => Fact::Suspended,
+        EntryKind::MemberReactivated { .. } => Fact::Reactivated,
+        EntryKind::TierChanged(change) => Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual },
+        EntryKind::PurchaseAccrued(accrued) => earned(accrued),
+        EntryKind::PointsAdjusted(adjusted) => Fact::Adjusted {
+            points: adjusted.points.0,
+            qualifying: adjusted.qualifying_points.0,
+            lot: adjusted.lot.as_ref().map(lot),
+            taken: parts(&adjusted.allocations),
+            debt: adjusted.debt.0,
+        },
+        EntryKind::PointsExpired(expired) => Fact::Expired(parts(&expired.allocations)),
+        EntryKind::PointsRedeemed(redeemed) => Fact::Redeemed {
+            points: redeemed.points.0,
+            value: redeemed.value,
+            taken: portions(&redeemed.portions),
+            captured: redeemed.captured.as_ref().map(|captured| (captured.hold.0, portions(&captured.released))),
+        },
+        EntryKind::RedemptionReversed(reversed) => {
+            let back = |back: &loyaltyd::domain::PutBack| {
+                (back.portion.lot.id().0, back.into.id().0, back.into.expire_time(), back.portion.points.0)
+            };
+            Fact::Reversed {
+                redemption: reversed.redemption,
+                points: reversed.points.0,
+                value: reversed.value,
+                back: reversed.put_back.iter().map(back).collect(),
+                so_far: reversed.so_far.0,
+                debt_paid: reversed.debt_paid.0,
+            }
+        }
+        EntryKind::PointsHeld(held) => Fact::Held {
+            points: held.hold.points.0,
+            value: held.hold.value,
+            taken: portions(&held.hold.portions),
+            until: held.hold.expire_time,
+        },
+        EntryKind::HoldReleased(released) => {
+            Fact::Released { hold: released.hold.0, back: portions(&released.portions), expired: released.cause == ReleaseCause::Expired }
+        }
+        EntryKind::PointsActivated(activated) => Fact::Activated {
+            lots: activated.lots.iter().map(|active| lot(&active.lot)).collect(),
+            qualifying: activated.lots.iter().map(|active| active.qualifying_points.0).sum(),
+            confirmed: activated.confirmed.is_some(),
+        },
+        EntryKind::PurchaseReturned(returned) => taken_back(returned),
+        EntryKind::PointsTransferredOut(sent) => Fact::Sent { to: sent.to, points: sent.points.0, taken: portions(&sent.portions) },
+        EntryKind::PointsTransferredIn(got) => Fact::Got {
+            from: got.from,
+            sequence: got.sequence,
+            points: got.points.0,
+            lots: got.lots.iter().map(|(got, _)| lot(got)).collect(),
+        },
+        EntryKind::MemberEnrolled { .. }
+        | EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+    }
+}
+
+fn earned(accrued: &PurchaseAccrued) -> Fact {
+    let accrual = &accrued.accrual;
+    Fact::Accrued {
+        points: accrual.points.0,
+        qualifying: accrual.qualifying_points.0,
+        basis: accrual.basis,
+        lines: accrual.line_bases.iter().map(|line| (line.order_discount_share, line.basis)).collect(),
+        awards: accrual.awards.iter().map(|it| (it.rule.to_string(), it.points.0, it.qualifying_points.0)).collect(),
+        lots: accrual.lots.iter().map(lot).collect(),
+        tier: accrual.tier.as_ref().map(ToString::to_string),
+        redemptions: accrued.redemptions.clone(),
+    }
+}
+
+fn taken_back(returned: &Returned) -> Fact {
+    Fact::Returned {
+        points: returned.points.0,
+        qualifying: returned.qualifying_points.0,
+        basis: returned.basis,
+        pending: returned.from_pending.iter().map(|it| (it.lot.id().0, it.points.0, it.qualifying_points.0)).collect(),
+        sale: parts(&returned.from_sale),
+        others: parts(&returned.from_others),
+        debt: returned.debt.0,
+        forgiven: returned.forgiven.0,
+        withheld: returned.withheld.0,
+        withheld_value: returned.withheld_value,
+        voids: returned.voids,
+    }
+}

@@ -1,0 +1,537 @@
+//! What a member's ledger must say, reckoned a second time and by simpler means than the domain's: a list of lots, a list of what waits,
+//! a list of what is held, and a few sums. It shares the domain's words for what is asked (commands, purchases, rejections), and none of
+//! its reckoning.
+
+pub mod book;
+mod earning;
+pub mod facts;
+mod giving;
+mod returning;
+mod spending;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use loyaltyd::domain::{Adjustment, Command, MemberId, OrderKey, Points, Purchase, Rejection, TierId};
+use rust_decimal::Decimal;
+
+use book::Book;
+use earning::Earned;
+use facts::{Fact, LotSaid, Parts, Purse, Said};
+pub use giving::{Gift, receive};
+use returning::SoFar;
+
+/// All published versions of a rule book, the oldest first.
+pub struct Books(pub Vec<Arc<Book>>);
+
+impl Books {
+    pub fn newest(&self) -> &Arc<Book> {
+        self.0.last().expect("a rule book is published")
+    }
+
+    pub fn at(&self, instant: Timestamp) -> &Arc<Book> {
+        self.0.iter().rev().find(|book| book.since <= instant).unwrap_or(&self.0[0])
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lot {
+    pub id: u64,
+    pub points: i64,
+    pub expire_time: Option<Timestamp>,
+}
+
+impl Lot {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.expire_time.is_none_or(|expiry| expiry > now)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub id: u64,
+    pub points: i64,
+    /// `None`: for a confirmation.
+    pub until: Option<Timestamp>,
+    pub expire_time: Option<Timestamp>,
+    pub qualifying: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Hold {
+    pub parts: Vec<Lot>,
+    pub points: i64,
+    pub worth: i128,
+    pub until: Timestamp,
+    pub order: Option<OrderKey>,
+}
+
+/// Points that were redeemed.
+#[derive(Debug, Clone)]
+pub struct Spent {
+    pub parts: Vec<Lot>,
+    pub points: i64,
+    pub worth: i128,
+    pub order: Option<OrderKey>,
+    pub gone_back: i64,
+}
+
+#[derive(Debug)]
+pub struct Sale {
+    pub sequence: u64,
+    pub book: Arc<Book>,
+    pub purchase: Arc<Purchase>,
+    pub occurred_time: Timestamp,
+    pub earned: Earned,
+    pub redemptions: Vec<u64>,
+    pub so_far: SoFar,
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "version {}", self.version)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// `None` before enrolment.
+    pub id: Option<MemberId>,
+    pub sequence: u64,
+    pub last_lot: u64,
+    pub suspended: bool,
+    pub lots: Vec<Lot>,
+    pub waiting: Vec<Waiting>,
+    pub holds: BTreeMap<u64, Hold>,
+    pub debt: i64,
+    pub issued: i64,
+    pub redeemed: i64,
+    pub expired: i64,
+    pub clawed_back: i64,
+    pub reinstated: i64,
+    pub given_away: i64,
+    pub got: i64,
+    pub qualifying: i64,
+    pub spend: i128,
+    pub visits: u64,
+    /// Of what counts for tiers, the latest.
+    pub latest: Option<Timestamp>,
+    /// Each tier held, and since when.
+    pub tiers: Vec<(String, Timestamp)>,
+    pub by_hand: bool,
+    pub fractions: BTreeMap<Option<String>, i128>,
+    pub given: BTreeMap<(String, Option<Date>), i64>,
+    pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
+    pub spent: Arc<BTreeMap<u64, Arc<Spent>>>,
+    /// Holds that ended: with which entry, and whether they were captured.
+    pub ended: BTreeMap<u64, (u64, bool)>,
+}
+
+impl Account {
+    pub fn available(&self) -> i64 {
+        self.lots.iter().map(|lot| lot.points).sum()
+    }
+
+    pub fn purse(&self) -> Purse {
+        let purse = Purse {
+            available: self.available(),
+            pending: self.waiting.iter().map(|lot| lot.points).sum(),
+            held: self.holds.values().map(|hold| hold.points).sum(),
+            debt: self.debt,
+            issued: self.issued,
+            redeemed: self.redeemed,
+            expired: self.expired,
+            clawed_back: self.clawed_back,
+            reinstated: self.reinstated,
+            transferred_in: self.got,
+            transferred_out: self.given_away,
+        };
+        let sources = purse.issued + purse.reinstated + purse.debt + purse.transferred_in;
+        let gone = purse.redeemed + purse.expired + purse.clawed_back + purse.transferred_out;
+        let places = purse.available + purse.pending + purse.held + gone;
+        assert_eq!(sources, places, "points are conserved: {purse:?}");
+        purse
+    }
+}
+
+pub const MANY_TIERS: usize = 32;
+const MANY_HOLDS: usize = 100;
+
+/// Works on a copy of the account: of a command that is refused nothing stays.
+pub struct Act<'a> {
+    pub account: Account,
+    pub books: &'a Books,
+    pub now: Timestamp,
+    pub said: Vec<Said>,
+    by_time: bool,
+    /// What a hold or its waiting kept from lapsing lapses when that ends.
+    hold_end: Option<Timestamp>,
+    /// What goes to another member.
+    gift: Option<Gift>,
+}
+
+impl<'a> Act<'a> {
+    fn new(account: &Account, books: &'a Books, now: Timestamp) -> Self {
+        Self { account: account.clone(), books, now, said: Vec::new(), by_time: true, hold_end: None, gift: None }
+    }
+}
+
+/// What is expected of a command.
+pub struct Expected {
+    pub account: Account,
+    pub said: Vec<Said>,
+    /// An earlier entry is the answer.
+    pub done_before: Option<u64>,
+    /// What another member gets with it.
+    pub gift: Option<Gift>,
+}
+
+pub fn expect(account: &Account, books: &Books, now: Timestamp, command: &Command) -> Result<Expected, Rejection> {
+    let mut act = Act::new(account, books, now);
+    act.pass_time();
+    act.by_time = false;
+    let done_before = act.perform(command)?;
+    act.by_time = true;
+    act.pass_time();
+    Ok(Expected { account: act.account, said: act.said, done_before, gift: act.gift })
+}
+
+/// The account as it is shown at an instant, with nothing asked of it.
+pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
+    let mut act = Act::new(account, books, now);
+    act.pass_time();
+    act.account
+}
+
+impl Act<'_> {
+    fn enter(&mut self, fact: Fact, occurred_time: Timestamp, version: u32) {
+        self.account.sequence += 1;
+        let purse = self.account.purse();
+        let (sequence, record_time, by_time) = (self.account.sequence, self.now, self.by_time);
+        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, fact });
+    }
+
+    fn enter_now(&mut self, fact: Fact) {
+        self.enter(fact, self.now, self.books.newest().version);
+    }
+
+    pub fn money(&self, units: i128) -> Decimal {
+        Decimal::from_i128_with_scale(units, self.books.newest().digits)
+    }
+
+    pub fn units(&self, amount: Decimal) -> i128 {
+        units(amount, self.books.newest().digits)
+    }
+
+    fn require_active(&self) -> Result<(), Rejection> {
+        if self.account.suspended { Err(Rejection::MemberSuspended) } else { Ok(()) }
+    }
+
+    fn perform(&mut self, command: &Command) -> Result<Option<u64>, Rejection> {
+        match command {
+            Command::Enroll { .. } => self.enter_now(Fact::Enrolled),
+            Command::Suspend { .. } => {
+                self.require_active()?;
+                self.account.suspended = true;
+                self.enter_now(Fact::Suspended);
+            }
+            Command::Reactivate { .. } => {
+                if !std::mem::take(&mut self.account.suspended) {
+                    return Err(Rejection::MemberNotSuspended);
+                }
+                self.enter_now(Fact::Reactivated);
+            }
+            Command::SetTier { tier, .. } => self.set_tier(tier)?,
+            Command::RecordPurchase(purchase) => self.buy(purchase)?,
+            Command::AdjustPoints(adjustment) => self.adjust(adjustment)?,
+            Command::RedeemPoints(request) => {
+                self.require_active()?;
+                self.redeem(request, self.now)?;
+            }
+            Command::ReverseRedemption(request) => self.reverse(request.redemption, request.points.map(|points| points.0))?,
+            Command::HoldPoints(request) => self.hold(request)?,
+            Command::CaptureHold(request) => {
+                self.require_active()?;
+                self.capture(request, self.now)?;
+            }
+            Command::ReleaseHold { hold, .. } => return self.release(hold.0),
+            Command::ConfirmPurchase { order } => self.confirm(order)?,
+            Command::ReturnPurchase(request) => self.take_back(request)?,
+            Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
+            Command::TransferPoints(request) => self.give(request)?,
+        }
+        Ok(None)
+    }
+
+    /// Everything that has become due, in order of time; at one instant points become active first, then holds end, then lots lapse.
+    fn pass_time(&mut self) {
+        loop {
+            let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
+            let hold = self.account.holds.iter().map(|(id, hold)| (hold.until, *id)).min();
+            let lapse = self.account.lots.iter().filter_map(|lot| lot.expire_time).min();
+            let lapses = lapse.map(|lapse| self.hold_end.map_or(lapse, |end| lapse.max(end)));
+            let activation_first = activation.map(|time| (time, 0));
+            let next =
+                [activation_first, hold.map(|(time, _)| (time, 1)), lapses.map(|time| (time, 2)).filter(|_| lapse <= Some(self.now))];
+            let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
+            match (what, hold, lapse) {
+                (0, _, _) => self.activate(time),
+                (1, Some((_, hold)), _) => {
+                    let version = self.books.at(time).version;
+                    self.end_hold(hold, time, version, true);
+                }
+                (_, _, Some(expiry)) => {
+                    let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(|lot| lot.expire_time == Some(expiry));
+                    self.account.lots = left;
+                    self.account.expired += gone.iter().map(|lot| lot.points).sum::<i64>();
+                    self.enter(Fact::Expired(parts(&gone)), time, self.books.at(time).version);
+                }
+                (_, _, None) => unreachable!("something lapses"),
+            }
+        }
+    }
+
+    fn activate(&mut self, time: Timestamp) {
+        let (due, left): (Vec<Waiting>, Vec<Waiting>) = self.account.waiting.drain(..).partition(|lot| lot.until == Some(time));
+        self.account.waiting = left;
+        let version = self.books.at(time).version;
+        self.make_active(due, time, version, false);
+    }
+
+    fn make_active(&mut self, due: Vec<Waiting>, time: Timestamp, version: u32, confirmed: bool) {
+        let mut lots = Vec::new();
+        let qualifying = due.iter().map(|lot| lot.qualifying).sum();
+        for lot in due {
+            let debt_paid = self.receive(lot.id, lot.points, lot.expire_time);
+            lots.push(LotSaid { id: lot.id, points: lot.points, expire_time: lot.expire_time, debt_paid, waits: None });
+        }
+        self.account.qualifying += qualifying;
+        self.account.latest = self.account.latest.max(Some(time));
+        self.hold_end = self.hold_end.max(Some(time));
+        self.enter(Fact::Activated { lots, qualifying, confirmed }, time, version);
+        self.promote(time);
+    }
+
+    /// Points that pay debt first; how much of it they paid.
+    fn receive(&mut self, id: u64, points: i64, expire_time: Option<Timestamp>) -> i64 {
+        let paid = points.min(self.account.debt);
+        self.account.debt -= paid;
+        self.put(Lot { id, points: points - paid, expire_time });
+        paid
+    }
+
+    /// Keeps the lots in the order in which they are used up: the soonest expiry first, what never lapses last, then the oldest.
+    fn put(&mut self, lot: Lot) {
+        if lot.points == 0 {
+            return;
+        }
+        match self.account.lots.iter_mut().find(|there| there.id == lot.id) {
+            Some(there) => there.points += lot.points,
+            None => self.account.lots.push(lot),
+        }
+        self.account.lots.sort_by_key(|lot| (lot.expire_time.is_none(), lot.expire_time, lot.id));
+    }
+
+    /// What can be spent: not what has lapsed and came back with this very command.
+    fn spendable(&self) -> i64 {
+        let lots = self.account.lots.iter().filter(|lot| lot.is_valid(self.now));
+        lots.map(|lot| lot.points).sum()
+    }
+
+    /// Takes so many points, which are there, from the front.
+    fn take(&mut self, mut points: i64) -> Vec<Lot> {
+        let mut taken = Vec::new();
+        let now = self.now;
+        for lot in self.account.lots.iter_mut().filter(|lot| lot.is_valid(now)) {
+            let part = lot.points.min(points);
+            if part > 0 {
+                taken.push(Lot { points: part, ..lot.clone() });
+            }
+            lot.points -= part;
+            points -= part;
+        }
+        assert_eq!(points, 0, "so many are there");
+        self.account.lots.retain(|lot| lot.points > 0);
+        taken
+    }
+
+    fn adjust(&mut self, adjustment: &Adjustment) -> Result<(), Rejection> {
+        self.require_active()?;
+        let book = Arc::clone(self.books.newest());
+        let (points, size) = (adjustment.points.0, adjustment.points.0.abs());
+        if let Some(limit) = book.maximum_adjustment.filter(|limit| size > *limit) {
+            return Err(Rejection::AdjustmentTooLarge { limit: Points(limit), requested: adjustment.points });
+        }
+        let qualifying = if adjustment.qualifying { points.max(-self.account.qualifying.max(0)) } else { 0 };
+        let (mut lot, mut taken, mut debt) = (None, Vec::new(), 0);
+        if points > 0 {
+            self.account.last_lot += 1;
+            self.account.issued += points;
+            let (id, expire_time) = (self.account.last_lot, book.lapse(book.expiry, self.now, self.now));
+            let debt_paid = self.receive(id, points, expire_time);
+            lot = Some(LotSaid { id, points, expire_time, debt_paid, waits: None });
+        } else {
+            let available = self.account.available();
+            let into_debt = book.document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
+            if size > available && !into_debt {
+                return Err(Rejection::InsufficientPoints { available: Points(available), requested: Points(size) });
+            }
+            debt = size - size.min(available);
+            taken = parts(&self.take(size - debt));
+            self.account.debt += debt;
+            self.account.clawed_back += size;
+        }
+        self.account.qualifying += qualifying;
+        if qualifying != 0 {
+            self.account.latest = self.account.latest.max(Some(self.now));
+        }
+        self.enter_now(Fact::Adjusted { points, qualifying, lot, taken, debt });
+        self.promote(self.now);
+        Ok(())
+    }
+
+    fn set_tier(&mut self, to: &TierId) -> Result<(), Rejection> {
+        let book = self.books.newest();
+        let Some(place) = book.tiers.iter().position(|tier| tier.id == to.as_str()) else {
+            return Err(Rejection::TierNotFound { tier: to.clone() });
+        };
+        let held = book.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
+        if held == place && self.account.by_hand {
+            return Err(Rejection::TierHeld { tier: to.clone() });
+        }
+        self.hold_tier(to.to_string(), self.now, true);
+        Ok(())
+    }
+
+    fn hold_tier(&mut self, to: String, since: Timestamp, manual: bool) {
+        let since = self.account.tiers.last().map_or(since, |(_, start)| since.max(*start));
+        let tiers = &mut self.account.tiers;
+        tiers.push((to.clone(), since));
+        if tiers.len() > MANY_TIERS {
+            tiers[1].1 = tiers[0].1;
+            tiers.remove(0);
+        }
+        self.account.by_hand = manual;
+        let version = self.books.newest().version;
+        self.enter(Fact::Tier { to, manual }, since, version);
+    }
+
+    /// To the highest tier that the newest rule book gives for what the member has, never down.
+    fn promote(&mut self, time: Timestamp) {
+        let book = Arc::clone(self.books.newest());
+        let held = book.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
+        let reached = self.reached(&book, (self.account.qualifying, self.account.spend, self.account.visits));
+        if reached <= held {
+            return;
+        }
+        let to = book.tiers[reached].id.clone();
+        // Since a rule book gives it, and since what gives it was earned.
+        let books = &self.books.0;
+        let first = books.iter().rposition(|book| book.since <= time).unwrap_or(0);
+        let gives = |book: &Book| {
+            let reached = self.reached(book, (self.account.qualifying, self.account.spend, self.account.visits));
+            book.tiers.get(reached).is_some_and(|tier| tier.id == to)
+        };
+        let place = (first..books.len()).find(|place| gives(&books[*place]));
+        let since = place.filter(|place| *place > 0).map(|place| books[place].since);
+        let since = [since, self.account.latest, Some(time)].into_iter().flatten().max().expect("there is one");
+        self.hold_tier(to, since, false);
+    }
+
+    fn reached(&self, book: &Book, (points, spend, visits): (i64, i128, u64)) -> usize {
+        let meets = |tier: &book::Tier| {
+            let bounds = [
+                tier.points.map(|bound| points >= bound),
+                tier.spend.map(|bound| spend >= bound),
+                tier.visits.map(|bound| visits >= bound),
+            ];
+            let mut bounds = bounds.into_iter().flatten();
+            tier.is_lowest || if tier.all { bounds.all(|met| met) } else { bounds.any(|met| met) }
+        };
+        book.tiers.iter().rposition(meets).unwrap_or(0)
+    }
+
+    fn confirm(&mut self, order: &OrderKey) -> Result<(), Rejection> {
+        self.require_active()?;
+        let sale = self.account.sales.get(order).cloned().ok_or(Rejection::NothingPending)?;
+        let mut due = Vec::new();
+        for lot in sale.earned.lots.iter().filter(|lot| matches!(lot.said.waits, Some((None, _)))) {
+            let Some(place) = self.account.waiting.iter().position(|waiting| waiting.id == lot.said.id) else { continue };
+            let mut waiting = self.account.waiting.remove(place);
+            if waiting.expire_time.is_none() {
+                waiting.expire_time = sale.book.lapse(lot.policy, sale.occurred_time, self.now);
+            }
+            due.push(waiting);
+        }
+        if due.is_empty() {
+            return Err(Rejection::NothingPending);
+        }
+        self.make_active(due, self.now, self.books.newest().version, true);
+        Ok(())
+    }
+
+    fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+        self.require_active()?;
+        let occurred_time = purchase.occurred_time.unwrap_or(self.now);
+        let newest = Arc::clone(self.books.newest());
+        let age = SignedDuration::from_hours(24 * i64::from(newest.max_age_days));
+        if self.now.duration_since(occurred_time) > age {
+            return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: newest.max_age_days });
+        }
+        let ahead = SignedDuration::from_secs(newest.max_ahead_seconds.into());
+        if occurred_time.duration_since(self.now) > ahead {
+            return Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds: newest.max_ahead_seconds });
+        }
+        let redemptions = self.pay(purchase, occurred_time)?;
+        let book = Arc::clone(self.books.at(occurred_time));
+        let mut earned = earning::earn(self, &book, purchase, occurred_time);
+        self.collect(&mut earned);
+        let fact = earned.fact(&book, redemptions.clone());
+        self.account.latest = self.account.latest.max(Some(occurred_time));
+        self.enter(fact, occurred_time, book.version);
+        let sequence = self.account.sequence;
+        let order = purchase.order.clone().expect("a recorded purchase has an order");
+        let purchase = Arc::clone(purchase);
+        let sale = Sale { sequence, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
+        Arc::make_mut(&mut self.account.sales).insert(order, Arc::new(sale));
+        self.promote(occurred_time);
+        Ok(())
+    }
+
+    /// What was earned becomes the member's.
+    fn collect(&mut self, earned: &mut Earned) {
+        let mut later = 0;
+        for lot in &mut earned.lots {
+            let said = &mut lot.said;
+            self.account.issued += said.points;
+            self.account.last_lot = said.id;
+            match said.waits {
+                None => said.debt_paid = self.receive(said.id, said.points, said.expire_time),
+                Some((until, qualifying)) => {
+                    later += qualifying;
+                    let (id, points, expire_time) = (said.id, said.points, said.expire_time);
+                    self.account.waiting.push(Waiting { id, points, until, expire_time, qualifying });
+                }
+            }
+        }
+        self.account.qualifying += earned.qualifying - later;
+        self.account.spend += earned.basis;
+        self.account.visits += 1;
+        for (rule, fraction) in &earned.fractions {
+            self.account.fractions.insert(rule.clone(), *fraction);
+        }
+        for (rule, period, points) in &earned.given {
+            *self.account.given.entry((rule.clone(), *period)).or_default() += points;
+        }
+    }
+}
+
+pub fn parts(lots: &[Lot]) -> Parts {
+    lots.iter().map(|lot| (lot.id, lot.points)).collect()
+}
+
+pub fn units(amount: Decimal, digits: u32) -> i128 {
+    let scaled = amount * Decimal::from(10u64.pow(digits));
+    assert_eq!(scaled.fract(), Decimal::ZERO, "{amount} has no more than {digits} decimal places");
+    i128::try_from(scaled).expect("it fits")
+}

@@ -1,0 +1,276 @@
+//! Spending points, setting them aside, and giving them back.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::domain::{CaptureRequest, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind};
+use rust_decimal::Decimal;
+
+use super::{
+    Act, Hold, Lot, MANY_HOLDS, Spent,
+    book::{Redemption, days_later},
+    facts::Fact,
+    parts,
+};
+
+/// What a redemption comes to.
+struct Wanted {
+    points: i64,
+    worth: i128,
+}
+
+impl Redemption {
+    fn worth(&self, points: i64) -> i128 {
+        i128::from(points) * self.amount / i128::from(self.points)
+    }
+
+    /// The fewest points that are worth so much, or where none are worth just that the most that are worth less.
+    fn enough(&self, units: i128) -> i64 {
+        let product = units * i128::from(self.points);
+        let fewer = i64::try_from(product / self.amount).expect("it fits");
+        let more = fewer + i64::from(product % self.amount > 0);
+        if self.worth(more) > units { fewer } else { more }
+    }
+
+    /// What of an order may be paid with points.
+    fn part_of_order(&self, total: i128) -> i128 {
+        self.share.map_or(total, |share| total * share.over / share.under)
+    }
+}
+
+impl Act<'_> {
+    /// Judges a redemption by the newest rule book, in the order in which reasons are listed.
+    fn judge(&self, request: &RedeemRequest, hold_seconds: Option<u32>) -> Result<Wanted, Rejection> {
+        let policy = self.books.newest().redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)?;
+        if request.order_total.is_none() && policy.share.is_some() {
+            return Err(Rejection::OrderTotalRequired);
+        }
+        let limit = request.order_total.map(|total| policy.part_of_order(self.units(total)));
+        if let Some(seconds) = hold_seconds {
+            if seconds > policy.maximum_hold {
+                return Err(Rejection::HoldTooLong { seconds, maximum_seconds: policy.maximum_hold });
+            }
+            if self.account.holds.len() >= MANY_HOLDS {
+                return Err(Rejection::TooManyHolds { limit: MANY_HOLDS });
+            }
+        }
+        if self.account.debt > 0 {
+            return Err(Rejection::InDebt { debt: Points(self.account.debt) });
+        }
+        let available = self.spendable();
+        let mut points = request.points.map_or(available, |points| points.0);
+        if request.up_to {
+            let most = limit.map_or(available, |limit| available.min(policy.enough(limit)));
+            points = points.min(most) / policy.step * policy.step;
+        }
+        let requested = Points(points);
+        if points < policy.minimum {
+            return Err(Rejection::BelowMinimum { minimum: Points(policy.minimum), requested });
+        }
+        if points % policy.step != 0 {
+            return Err(Rejection::NotInSteps { step: Points(policy.step), requested });
+        }
+        let worth = policy.worth(points);
+        limit.map_or(Ok(()), |limit| self.keep_to(limit, worth))?;
+        if points > available {
+            return Err(Rejection::InsufficientPoints { available: Points(available), requested });
+        }
+        Ok(Wanted { points, worth })
+    }
+
+    fn keep_to(&self, limit: i128, worth: i128) -> Result<(), Rejection> {
+        if worth <= limit { Ok(()) } else { Err(Rejection::OverOrder { limit: self.money(limit), requested: self.money(worth) }) }
+    }
+
+    /// The sequence of the entry, and what the points are worth.
+    pub fn redeem(&mut self, request: &RedeemRequest, occurred_time: Timestamp) -> Result<(u64, i128), Rejection> {
+        let Wanted { points, worth } = self.judge(request, None)?;
+        let lots = self.take(points);
+        self.account.redeemed += points;
+        let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&lots), captured: None };
+        self.spend(Spent { parts: lots, points, worth, order: request.order.clone(), gone_back: 0 }, fact, occurred_time);
+        Ok((self.account.sequence, worth))
+    }
+
+    fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp) {
+        self.enter(fact, occurred_time, self.books.newest().version);
+        Arc::make_mut(&mut self.account.spent).insert(self.account.sequence, Arc::new(spent));
+    }
+
+    pub fn hold(&mut self, request: &HoldRequest) -> Result<(), Rejection> {
+        self.require_active()?;
+        let policy = self.books.newest().redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)?;
+        let seconds = request.seconds.unwrap_or(policy.default_hold);
+        let Wanted { points, worth } = self.judge(&request.redeem, Some(seconds))?;
+        let lots = self.take(points);
+        let until = self.now + SignedDuration::from_secs(seconds.into());
+        let fact = Fact::Held { points, value: self.money(worth), taken: parts(&lots), until };
+        let hold = Hold { parts: lots, points, worth, until, order: request.redeem.order.clone() };
+        self.account.holds.insert(self.account.sequence + 1, hold);
+        self.enter_now(fact);
+        Ok(())
+    }
+
+    /// Why a hold that is not open cannot be used.
+    fn gone(&self, hold: u64) -> Rejection {
+        let id = loyaltyd::domain::HoldId(hold);
+        match self.account.ended.get(&hold) {
+            Some((entry_sequence, captured)) => Rejection::HoldEnded { hold: id, captured: *captured, entry_sequence: *entry_sequence },
+            None => Rejection::HoldNotFound { hold: id },
+        }
+    }
+
+    pub fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(u64, i128), Rejection> {
+        let id = request.hold.0;
+        let hold = self.account.holds.get(&id).cloned().ok_or_else(|| self.gone(id))?;
+        let points = request.points.map_or(hold.points, |points| points.0);
+        if points > hold.points {
+            return Err(Rejection::MoreThanHeld { held: Points(hold.points), requested: Points(points) });
+        }
+        let worth = part_of(hold.worth, points, hold.points);
+        self.account.holds.remove(&id);
+        let (captured, back) = cut(&hold.parts, points);
+        for lot in &back {
+            self.put(lot.clone());
+        }
+        self.account.redeemed += points;
+        self.account.ended.insert(id, (self.account.sequence + 1, true));
+        let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&captured), captured: Some((id, parts(&back))) };
+        let order = request.order.clone().or(hold.order);
+        self.spend(Spent { parts: captured, points, worth, order, gone_back: 0 }, fact, occurred_time);
+        self.hold_end = Some(self.now);
+        Ok((self.account.sequence, worth))
+    }
+
+    /// An earlier entry, if it had been given back before.
+    pub fn release(&mut self, id: u64) -> Result<Option<u64>, Rejection> {
+        if !self.account.holds.contains_key(&id) {
+            return match self.account.ended.get(&id) {
+                Some((sequence, false)) => Ok(Some(*sequence)),
+                Some(_) | None => Err(self.gone(id)),
+            };
+        }
+        self.end_hold(id, self.now, self.books.newest().version, false);
+        Ok(None)
+    }
+
+    pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, expired: bool) {
+        let hold = self.account.holds.remove(&id).expect("it is open");
+        let back = parts(&hold.parts);
+        hold.parts.into_iter().for_each(|lot| self.put(lot));
+        self.account.ended.insert(id, (self.account.sequence + 1, false));
+        self.enter(Fact::Released { hold: id, back, expired }, time, version);
+        self.hold_end = self.hold_end.max(Some(time));
+    }
+
+    pub fn reverse(&mut self, id: u64, points: Option<i64>) -> Result<(), Rejection> {
+        let Some(spent) = self.account.spent.get(&id).cloned() else {
+            return Err(Rejection::RedemptionNotFound { redemption: id });
+        };
+        let left = spent.points - spent.gone_back;
+        let points = points.unwrap_or(left);
+        if points > left || left == 0 {
+            return Err(Rejection::MoreThanRedeemed { left: Points(left), requested: Points(points) });
+        }
+        self.give_back(id, points);
+        Ok(())
+    }
+
+    /// What was taken last goes back first, and pays debt first.
+    pub fn give_back(&mut self, id: u64, points: i64) {
+        let mut spent = Spent::clone(&self.account.spent[&id]);
+        let so_far = spent.gone_back + points;
+        let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
+        let backwards: Vec<Lot> = spent.parts.iter().rev().cloned().collect();
+        let (_, rest) = cut(&backwards, spent.gone_back);
+        let (giving, _) = cut(&rest, points);
+        spent.gone_back = so_far;
+        Arc::make_mut(&mut self.account.spent).insert(id, Arc::new(spent));
+        let book = Arc::clone(self.books.newest());
+        let grace_days = book.redemption.as_ref().map_or(0, |policy| policy.grace_days);
+        let debt_paid = self.account.debt.min(points);
+        let (mut debt, mut next_lot, mut back) = (debt_paid, self.account.last_lot, Vec::new());
+        for lot in giving {
+            let has_lapsed = lot.expire_time.is_some_and(|expiry| expiry <= self.now);
+            let into = if has_lapsed && grace_days > 0 {
+                next_lot += 1;
+                Lot { id: next_lot, expire_time: Some(book.dawn(days_later(book.date(self.now), grace_days + 1))), ..lot.clone() }
+            } else {
+                lot.clone()
+            };
+            back.push((lot.id, into.id, into.expire_time, lot.points));
+            let paid = debt.min(lot.points);
+            debt -= paid;
+            if lot.points > paid {
+                self.account.last_lot = self.account.last_lot.max(into.id);
+            }
+            self.put(Lot { points: lot.points - paid, ..into });
+        }
+        self.account.debt -= debt_paid;
+        self.account.reinstated += points;
+        self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid });
+    }
+
+    /// What pays the tenders of points.
+    pub fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
+        let (mut paid, mut redemptions) = (0, Vec::new());
+        for payment in &purchase.payments {
+            let (sequence, worth) = match payment {
+                Payment::Redeem { points } => {
+                    let (points, order_total, order) = (Some(*points), Some(purchase.total), purchase.order.clone());
+                    self.redeem(&RedeemRequest { points, order_total, order, ..RedeemRequest::default() }, occurred_time)?
+                }
+                Payment::Capture { hold, points } => {
+                    let (hold, points, order) = (*hold, *points, purchase.order.clone());
+                    self.capture(&CaptureRequest { hold, points, order, reference: String::new() }, occurred_time)?
+                }
+                Payment::Redeemed { redemption } if redemptions.contains(redemption) => {
+                    return Err(Rejection::RedemptionUnusable { redemption: *redemption });
+                }
+                Payment::Redeemed { redemption } => (*redemption, self.paid_before(*redemption, purchase)?),
+            };
+            redemptions.push(sequence);
+            paid += worth;
+        }
+        // All together, if any points leave the lots only now.
+        if purchase.payments.iter().any(|payment| matches!(payment, Payment::Redeem { .. }))
+            && let Some(policy) = &self.books.newest().redemption
+        {
+            self.keep_to(policy.part_of_order(self.units(purchase.total)), paid)?;
+        }
+        let tenders = purchase.tenders.iter().filter(|tender| tender.kind == TenderKind::Points);
+        let tendered: Decimal = tenders.map(|tender| tender.amount).sum();
+        if !redemptions.is_empty() && self.units(tendered) != paid {
+            return Err(Rejection::PaymentMismatch { tendered, paid: self.money(paid) });
+        }
+        Ok(redemptions)
+    }
+
+    fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<i128, Rejection> {
+        match self.account.spent.get(&redemption) {
+            Some(spent) if spent.order.is_some() && spent.order == purchase.order && spent.gone_back == 0 => Ok(spent.worth),
+            // What the command itself has entered is not an earlier entry.
+            None if redemption > self.account.sequence => Err(Rejection::RedemptionNotFound { redemption }),
+            Some(_) | None => Err(Rejection::RedemptionUnusable { redemption }),
+        }
+    }
+}
+
+/// Rounded down, but the whole is the whole.
+fn part_of(worth: i128, points: i64, of: i64) -> i128 {
+    if points == of { worth } else { worth * i128::from(points) / i128::from(of) }
+}
+
+/// So many points off the front, and the rest.
+fn cut(lots: &[Lot], mut points: i64) -> (Vec<Lot>, Vec<Lot>) {
+    let (mut front, mut rest) = (Vec::new(), Vec::new());
+    for lot in lots {
+        let part = lot.points.min(points);
+        points -= part;
+        front.push(Lot { points: part, ..lot.clone() });
+        rest.push(Lot { points: lot.points - part, ..lot.clone() });
+    }
+    front.retain(|lot| lot.points > 0);
+    rest.retain(|lot| lot.points > 0);
+    (front, rest)
+}

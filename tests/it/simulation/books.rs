@@ -1,0 +1,308 @@
+//! Rule books with every knob turned this way and that, written as the files that programme managers write.
+
+use loyaltyd::contract::{rule_book, v1};
+
+use super::Random;
+
+/// Zones of which some change their clocks, a few of them at midnight.
+const ZONES: [&str; 9] = [
+    "America/New_York",
+    "Asia/Ho_Chi_Minh",
+    "Africa/Cairo",
+    "Asia/Beirut",
+    "America/Havana",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "America/Santiago",
+    "Asia/Kathmandu",
+];
+pub const SKUS: [&str; 5] = ["", "tea", "rice", "cup", "gift"];
+pub const CATEGORIES: [&str; 3] = ["", "food", "home"];
+pub const LABELS: [&str; 3] = ["sale", "organic", "vip"];
+pub const STORES: [&str; 3] = ["s1", "s2", "s3"];
+pub const CHANNELS: [&str; 3] = ["", "pos", "web"];
+
+/// What cannot change from version to version.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub id: String,
+    currency: &'static str,
+    zone: &'static str,
+    precision: u32,
+    tiers: usize,
+    /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
+    is_first: bool,
+}
+
+impl Frame {
+    pub fn new(id: &str, random: &mut Random) -> Self {
+        Self {
+            id: id.to_owned(),
+            currency: if random.percent(70) { "USD" } else { "VND" },
+            zone: *random.pick::<&'static str>(&ZONES),
+            precision: random.within(0..=2) as u32,
+            tiers: *random.pick(&[0, 2, 3]),
+            is_first: true,
+        }
+    }
+
+    /// A version of the rule book.
+    pub fn book(&mut self, random: &mut Random) -> v1::Program {
+        let text = self.text(random);
+        self.is_first = false;
+        rule_book::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    fn is_fine(&self) -> bool {
+        self.currency == "USD"
+    }
+
+    fn money(&self, random: &mut Random, most: u64) -> String {
+        if self.is_fine() {
+            let cents = random.within(1..=most * 100);
+            format!("{}.{:02}", cents / 100, cents % 100)
+        } else {
+            (random.within(1..=most) * 1_000).to_string()
+        }
+    }
+
+    /// With as many decimal places as points have, not 0.
+    fn points(&self, random: &mut Random, most: u64) -> String {
+        let units = random.within(1..=most * 10u64.pow(self.precision));
+        self.written(units)
+    }
+
+    fn written(&self, units: u64) -> String {
+        let whole = 10u64.pow(self.precision);
+        match self.precision {
+            0 => units.to_string(),
+            places => format!("{}.{:0width$}", units / whole, units % whole, width = places as usize),
+        }
+    }
+
+    fn text(&self, random: &mut Random) -> String {
+        let Self { id, currency, zone, precision, .. } = self;
+        let (stage, rounding) = rounding(random, true);
+        let unmultiplied = random.percent(25);
+        let carries = rounding.contains("CARRY");
+        let mut text = format!(
+            "program_id: {id}\ndisplay_name: Simulated\ncurrency_code: {currency}\ntime_zone: {zone}\npoints_precision: {precision}\nrounding: \
+             {rounding}\ncombination: {}\nbasis: {{ include_tax: {}, include_shipping: {}, include_tips: {}, include_gift_cards: {}, \
+             include_points_and_vouchers: {} }}\n",
+            random.pick(&["COMBINATION_SUM", "COMBINATION_SUM", "COMBINATION_EXCLUSIVE", "COMBINATION_BEST"]),
+            random.percent(50),
+            random.percent(50),
+            random.percent(50),
+            random.percent(50),
+            random.percent(30),
+        );
+        text.push_str(&format!("expiry: {}\n", expiry(random)));
+        text.push_str(&format!("activation: {}\n", activation(random)));
+        text.push_str("accrual_rules:\n");
+        for place in 0..random.within(2..=5) {
+            text.push_str(&self.rule(place, stage, unmultiplied, carries, random));
+        }
+        text.push_str(&self.tiers(random));
+        let [after, pending] = [random.percent(30), random.percent(30)];
+        let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
+        let basis = if unmultiplied { "QUALIFYING_BASIS_UNMULTIPLIED" } else { "QUALIFYING_BASIS_AWARDED" };
+        text.push_str(&format!("tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending} }}\n"));
+        text.push_str(&format!(
+            "purchase_time: {{ max_age_days: {}, max_ahead_seconds: 600 }}\n",
+            if self.is_first { 60 } else { random.within(3..=60) }
+        ));
+        let most = if random.percent(50) { "maximum_points: 500, " } else { "" };
+        text.push_str(&format!("adjustments: {{ {most}into_debt: {} }}\n", random.percent(40)));
+        text.push_str(&self.redemption(random));
+        text.push_str(&self.transfers(random));
+        let shortfall = random.pick(&["DEBT", "DEBT", "FORGIVE", "REFUSE", "WITHHOLD"]);
+        text.push_str(&format!("returns: {{ own_lots_only: {}, shortfall: SHORTFALL_{shortfall} }}\n", random.percent(40)));
+        text
+    }
+
+    fn rule(&self, place: u64, stage: &str, unmultiplied: bool, carries: bool, random: &mut Random) -> String {
+        let points = *random.pick(&["1", "0.5", "2", "0.3", "1.25", "0.05", "3"]);
+        let gives = match random.below(if place == 0 { 2 } else { 6 }) {
+            0 | 1 => {
+                let amount = self.money(random, if self.is_fine() { 8 } else { 40 });
+                format!("per_amount: {{ amount: \"{amount}\", points: \"{points}\", whole_blocks: {} }}", random.percent(30))
+            }
+            2 => format!("per_unit: {{ points: \"{points}\" }}"),
+            3 | 4 => format!("per_order: {{ points: \"{points}\" }}"),
+            _ => format!("per_product: {{ points: \"{points}\" }}"),
+        };
+        let mut text = format!("- rule_id: r{place}\n  priority: {}\n  {gives}\n", random.below(3));
+        let own = random.percent(40).then(|| rounding(random, false));
+        if let Some((_, rounding)) = &own {
+            text.push_str(&format!("  rounding: {rounding}\n"));
+        }
+        let carries = own.as_ref().map_or(carries, |(_, rounding)| rounding.contains("CARRY"));
+        if random.percent(20) || (unmultiplied && carries) {
+            text.push_str("  without_tier_multiplier: true\n");
+        }
+        if random.percent(20) {
+            text.push_str("  without_qualifying: true\n");
+        }
+        if random.percent(30) {
+            text.push_str(&format!("  expiry: {}\n", expiry(random)));
+        }
+        if random.percent(25) {
+            text.push_str(&format!("  activation: {}\n", activation(random)));
+        }
+        if (stage != "ORDER" || own.is_some()) && random.percent(45) {
+            text.push_str(&self.limits(random));
+        }
+        if place > 0 && random.percent(60) {
+            text.push_str(&self.filter(random));
+        }
+        text
+    }
+
+    fn limits(&self, random: &mut Random) -> String {
+        let mut limits = Vec::new();
+        if random.percent(30) {
+            limits.push(format!("minimum_points: \"{}\"", self.written(random.within(1..=4))));
+        }
+        if random.percent(40) {
+            limits.push(format!("maximum_points: \"{}\"", self.written(random.within(5..=60))));
+        }
+        if random.percent(60) {
+            let period = random.pick(&["DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIFETIME"]);
+            limits.push(format!("cap: {{ points: \"{}\", period: PERIOD_{period} }}", self.points(random, 60)));
+        }
+        if random.percent(15) {
+            limits.push("once_per_member: true".to_owned());
+        }
+        format!("  limits: {{ {} }}\n", limits.join(", "))
+    }
+
+    fn filter(&self, random: &mut Random) -> String {
+        let mut filter = Vec::new();
+        let mut list = |name: &str, values: &[&str], percent: u64, random: &mut Random| {
+            if random.percent(percent) {
+                filter.push(format!("{name}: [{}]", random.pick(values)));
+            }
+        };
+        list("skus", &SKUS[1..], 15, random);
+        list("categories", &CATEGORIES[1..], 20, random);
+        list("labels", &LABELS, 20, random);
+        list("excluded_skus", &SKUS[1..], 15, random);
+        list("excluded_categories", &CATEGORIES[1..], 10, random);
+        list("excluded_labels", &LABELS, 15, random);
+        list("store_ids", &STORES, 10, random);
+        list("channels", &CHANNELS[1..], 10, random);
+        list("tenders", &["KIND_CARD", "KIND_CASH", "KIND_POINTS"], 10, random);
+        list("weekdays", &["WEEKDAY_SATURDAY, WEEKDAY_SUNDAY", "WEEKDAY_MONDAY, WEEKDAY_TUESDAY, WEEKDAY_WEDNESDAY"], 10, random);
+        let hours = ["{ start_hour: 22, end_hour: 4 }", "{ start_hour: 6, end_hour: 18 }"];
+        list("hours", &hours, 10, random);
+        if random.percent(25) {
+            filter.push(format!("minimum_order: \"{}\"", self.money(random, if self.is_fine() { 60 } else { 600 })));
+        }
+        format!("  filter: {{ {} }}\n", filter.join(", "))
+    }
+
+    fn tiers(&self, random: &mut Random) -> String {
+        if self.tiers == 0 {
+            return String::new();
+        }
+        let mut text = "tiers:\n- { tier_id: t0, display_name: First }\n".to_owned();
+        let (points, spend, visits) = (random.within(20..=200), random.within(200..=900), random.within(4..=15));
+        let multipliers = ["1.2", "1.5", "2", "1.333333", "0.5"];
+        // Bounds of the same kinds in each tier, so that none is lower than below.
+        let [by_points, by_spend, by_visits] = [random.percent(80), random.percent(40), random.percent(40)];
+        for place in 1..self.tiers as u64 {
+            let mut bounds = Vec::new();
+            if by_points || !(by_spend || by_visits) {
+                bounds.push(format!("qualifying_points: \"{}\"", points * place));
+            }
+            if by_spend {
+                bounds.push(format!("spend: \"{}\"", if self.is_fine() { spend * place } else { spend * place * 10_000 }));
+            }
+            if by_visits {
+                bounds.push(format!("visits: {}", visits * place));
+            }
+            let multiplier = random.pick(&multipliers);
+            let bounds = format!("{{ {}, require_all: {} }}", bounds.join(", "), random.percent(40));
+            text.push_str(&format!("- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}, multiplier: \"{multiplier}\" }}\n"));
+        }
+        text
+    }
+
+    fn transfers(&self, random: &mut Random) -> String {
+        if random.percent(15) {
+            return String::new();
+        }
+        let mut bounds = Vec::new();
+        if random.percent(40) {
+            bounds.push(format!("minimum_points: \"{}\"", self.written(random.within(1..=20))));
+        }
+        if random.percent(40) {
+            bounds.push(format!("maximum_points: \"{}\"", self.written(random.within(20..=400))));
+        }
+        format!("transfers: {{ {} }}\n", bounds.join(", "))
+    }
+
+    fn redemption(&self, random: &mut Random) -> String {
+        if random.percent(7) {
+            return String::new();
+        }
+        let points = self.written(*random.pick(&[1, 3, 10, 100]));
+        let amount = if self.is_fine() { *random.pick(&["0.01", "0.10", "1.00"]) } else { *random.pick(&["100", "1000", "333"]) };
+        let mut fields = vec![format!("points: \"{points}\", amount: \"{amount}\"")];
+        if random.percent(40) {
+            fields.push(format!("minimum_points: \"{}\"", self.written(random.within(1..=20))));
+        }
+        if random.percent(40) {
+            fields.push(format!("step_points: \"{}\"", self.written(*random.pick(&[1, 2, 5, 10]))));
+        }
+        if random.percent(40) {
+            fields.push(format!("maximum_share_percent: \"{}\"", random.pick(&["50", "33.3", "100", "7.25"])));
+        }
+        if random.percent(50) {
+            fields.push(format!("grace_days: {}", random.within(1..=20)));
+        }
+        if random.percent(50) {
+            fields.push("default_hold_seconds: 1800, maximum_hold_seconds: 1209600".to_owned());
+        }
+        format!("redemption: {{ {} }}\n", fields.join(", "))
+    }
+}
+
+/// Stage, and the policy.
+fn rounding(random: &mut Random, of_program: bool) -> (&'static str, String) {
+    let stages = ["LINE", "RULE", "RULE", "ORDER"];
+    let stage = *random.pick(if of_program { &stages } else { &stages[..3] });
+    let text = if random.percent(35) {
+        format!("{{ mode: MODE_FLOOR, stage: STAGE_{stage}, fraction: FRACTION_CARRY }}")
+    } else {
+        let mode = random.pick(&["FLOOR", "HALF_UP", "HALF_EVEN", "CEILING"]);
+        format!("{{ mode: MODE_{mode}, stage: STAGE_{stage}, fraction: FRACTION_DROP }}")
+    };
+    (stage, text)
+}
+
+fn expiry(random: &mut Random) -> String {
+    let from_activation = random.percent(40);
+    match random.below(7) {
+        0 => "{ never: {} }".to_owned(),
+        1 | 2 => format!("{{ after: {{ days: {}, from_activation: {from_activation} }} }}", random.within(1..=40)),
+        3 => format!("{{ after: {{ months: {}, from_activation: {from_activation} }} }}", random.within(1..=3)),
+        4 | 5 => {
+            let period = random.pick(&["MONTH", "QUARTER", "HALF_YEAR", "YEAR"]);
+            let more = random.below(2);
+            format!("{{ end_of_period: {{ period: CALENDAR_PERIOD_{period}, additional_periods: {more} }} }}")
+        }
+        _ => {
+            let date = random.pick(&["month: 2, day: 29", "month: 4, day: 24", "month: 12, day: 31", "month: 10, day: 25"]);
+            format!("{{ fixed_date: {{ {date}, minimum_days: {} }} }}", random.within(0..=60))
+        }
+    }
+}
+
+fn activation(random: &mut Random) -> String {
+    match random.below(5) {
+        0..=2 => "{ immediate: {} }".to_owned(),
+        3 => format!("{{ after_days: {} }}", random.within(1..=15)),
+        _ => "{ on_confirmation: {} }".to_owned(),
+    }
+}

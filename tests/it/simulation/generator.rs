@@ -1,0 +1,362 @@
+//! What is asked of a member next: sensible as a rule, and now and then not.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::domain::{
+    Adjustment, CaptureRequest, Command, HoldId, HoldRequest, Line, LineKind, MemberId, OrderId, OrderKey, Payment, Points, Purchase,
+    Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
+};
+use rust_decimal::Decimal;
+
+use super::{
+    Random,
+    auditor::{Account, Books, book::Book},
+    books::{CATEGORIES, CHANNELS, LABELS, SKUS, STORES},
+};
+
+/// Asks for one member of a programme.
+pub struct Asker<'a> {
+    pub random: &'a mut Random,
+    pub books: &'a Books,
+    pub account: &'a Account,
+    /// Of the programme.
+    pub members: &'a [MemberId],
+    pub now: Timestamp,
+    /// Of all orders of the programme, the number of the next.
+    pub next_order: &'a mut u64,
+}
+
+fn reason() -> String {
+    "because".to_owned()
+}
+
+impl Asker<'_> {
+    pub fn command(&mut self) -> Command {
+        if self.account.suspended && self.random.percent(40) {
+            return Command::Reactivate { reason: reason() };
+        }
+        match self.random.below(100) {
+            0..=34 => {
+                let order = self.order();
+                Command::RecordPurchase(Arc::new(self.purchase(order)))
+            }
+            35..=46 => Command::RedeemPoints(self.redemption()),
+            47..=53 => self.reversal(),
+            54..=61 => {
+                let seconds = self.random.percent(50).then(|| *self.random.pick(&[60, 600, 4_000, 86_400, 500_000]));
+                Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds })
+            }
+            62..=66 => self.capture(),
+            67..=69 => Command::ReleaseHold { hold: self.any_hold(), reason: reason() },
+            70..=73 => Command::ConfirmPurchase { order: self.any_sale() },
+            74..=88 => self.take_back(),
+            89..=92 => self.adjustment(),
+            93..=95 => self.transfer(),
+            96 => Command::Suspend { reason: reason() },
+            97 => Command::Reactivate { reason: reason() },
+            _ => {
+                let tier = *self.random.pick(&["t0", "t1", "t2", "t9"]);
+                Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason() }
+            }
+        }
+    }
+
+    fn newest(&self) -> &Arc<Book> {
+        self.books.newest()
+    }
+
+    fn units(&self, units: i128) -> Decimal {
+        Decimal::from_i128_with_scale(units, self.newest().digits)
+    }
+
+    /// An amount of money, up to so many of the currency's units (of 10,000 in one without cents).
+    fn amount(&mut self, most: u64) -> Decimal {
+        let has_cents = self.newest().digits > 0;
+        let units = if has_cents { self.random.within(0..=most * 100) } else { self.random.within(0..=most * 10) * 1_000 };
+        self.units(units.into())
+    }
+
+    fn percent_of(&mut self, amount: Decimal) -> Decimal {
+        let part = amount * Decimal::from(self.random.within(0..=100)) / Decimal::ONE_HUNDRED;
+        part.round_dp(self.newest().digits).min(amount)
+    }
+
+    fn order(&mut self) -> OrderKey {
+        // One that was paid before, or one that exists.
+        let paid = self.account.spent.values().filter_map(|spent| spent.order.clone());
+        let paid: Vec<OrderKey> = paid.filter(|order| !self.account.sales.contains_key(order)).collect();
+        if !paid.is_empty() && self.random.percent(50) {
+            return self.random.pick(&paid).clone();
+        }
+        if !self.account.sales.is_empty() && self.random.percent(2) {
+            return self.any_sale();
+        }
+        *self.next_order += 1;
+        let store = StoreId::new(self.random.pick::<&str>(&STORES)).expect("an id");
+        OrderKey { store, order: OrderId::new(&format!("o-{}", self.next_order)).expect("an id") }
+    }
+
+    fn line(&mut self, prices_include_tax: bool) -> Line {
+        let amount = if self.random.percent(4) { Decimal::ZERO } else { self.amount(80) };
+        let discount = if self.random.percent(30) { self.percent_of(amount) } else { Decimal::ZERO };
+        let net = amount - discount;
+        let tax = if self.random.percent(40) { (net / Decimal::from(11)).round_dp(self.newest().digits) } else { Decimal::ZERO };
+        let label = self.random.percent(30).then(|| (*self.random.pick(&LABELS)).to_owned());
+        Line {
+            sku: (*self.random.pick(&SKUS)).to_owned(),
+            category: (*self.random.pick(&CATEGORIES)).to_owned(),
+            labels: label.into_iter().collect(),
+            quantity: Decimal::new(*self.random.pick(&[1_000, 1_000, 2_000, 3_000, 1_500, 333]), 3),
+            amount,
+            discount,
+            tax: if prices_include_tax { tax.min(net) } else { tax },
+            kind: if self.random.percent(6) { LineKind::GiftCard } else { LineKind::Goods },
+        }
+    }
+
+    fn purchase(&mut self, order: OrderKey) -> Purchase {
+        let prices_include_tax = self.random.percent(50);
+        let lines: Vec<Line> = (0..self.random.within(1..=4)).map(|_| self.line(prices_include_tax)).collect();
+        let nets: Decimal = lines.iter().map(|line| line.amount - line.discount).sum();
+        let taxes: Decimal = lines.iter().map(|line| line.tax).sum();
+        let order_discount = if self.random.percent(30) { self.percent_of(nets) } else { Decimal::ZERO };
+        let shipping = if self.random.percent(25) { self.amount(10) } else { Decimal::ZERO };
+        let tip = if self.random.percent(20) { self.amount(5) } else { Decimal::ZERO };
+        let taxes = if prices_include_tax { Decimal::ZERO } else { taxes };
+        let label = self.random.percent(20).then(|| (*self.random.pick(&LABELS)).to_owned());
+        let mut purchase = Purchase {
+            order: Some(order),
+            occurred_time: self.occurred_time(),
+            channel: (*self.random.pick(&CHANNELS)).to_owned(),
+            lines,
+            order_discount,
+            prices_include_tax,
+            shipping,
+            tip,
+            total: nets - order_discount + taxes + shipping + tip,
+            tenders: Vec::new(),
+            labels: label.into_iter().collect(),
+            payments: Vec::new(),
+        };
+        self.pay(&mut purchase);
+        purchase.check().expect("the sums agree");
+        purchase
+    }
+
+    fn occurred_time(&mut self) -> Option<Timestamp> {
+        let hours = i64::from(self.newest().max_age_days) * 24;
+        let age = match self.random.below(20) {
+            0..=9 => return None,
+            10..=16 => SignedDuration::from_secs((self.random.next() % (hours as u64 * 3_600)) as i64),
+            17 => SignedDuration::from_hours(hours),
+            18 => SignedDuration::from_hours(hours) + SignedDuration::from_secs(self.random.within(1..=90_000) as i64),
+            _ => -SignedDuration::from_secs(self.random.within(0..=900) as i64),
+        };
+        Some(self.now - age)
+    }
+
+    fn pay(&mut self, purchase: &mut Purchase) {
+        let order = purchase.order.clone();
+        let before = self.account.spent.iter().find(|(_, spent)| spent.order == order && spent.gone_back == 0);
+        let before = before.map(|(sequence, spent)| (*sequence, spent.worth));
+        let mut worth = 0;
+        if let Some((redemption, value)) = before.filter(|_| self.random.percent(90)) {
+            purchase.payments.push(Payment::Redeemed { redemption });
+            worth += value;
+            // Now and then named twice.
+            if self.random.percent(4) {
+                purchase.payments.push(Payment::Redeemed { redemption });
+            }
+        }
+        let hold = self.account.holds.iter().next().map(|(id, hold)| (*id, hold.clone()));
+        if let Some((id, hold)) = hold.filter(|_| self.random.percent(30)) {
+            let points = if self.random.percent(60) { hold.points } else { self.random.within(1..=hold.points as u64) as i64 };
+            worth += hold.worth * i128::from(points) / i128::from(hold.points);
+            let points = (points < hold.points || self.random.percent(50)).then_some(Points(points));
+            purchase.payments.push(Payment::Capture { hold: HoldId(id), points });
+        }
+        if let Some(policy) = self.newest().redemption.as_ref()
+            && self.account.available() > 0
+        {
+            let (rate, per, step) = (policy.amount, policy.points, policy.step);
+            let times = if self.random.percent(25) { self.random.within(1..=2) } else { 0 };
+            for _ in 0..times {
+                let points = self.random.within(1..=self.account.available() as u64) as i64;
+                let points = (points / step * step).max(1);
+                worth += i128::from(points) * rate / i128::from(per);
+                purchase.payments.push(Payment::Redeem { points: Points(points) });
+            }
+        }
+        if self.random.percent(3) {
+            worth += 1;
+        }
+        let tendered = self.units(worth);
+        if tendered > purchase.total {
+            // Tenders cannot be more than the total; then the points do not pay it.
+            purchase.payments.clear();
+        }
+        let points = if purchase.payments.is_empty() && self.random.percent(85) { Decimal::ZERO } else { tendered.min(purchase.total) };
+        let voucher = if self.random.percent(10) { self.percent_of(purchase.total - points) } else { Decimal::ZERO };
+        let rest = purchase.total - points - voucher;
+        if points.is_zero() && voucher.is_zero() && purchase.payments.is_empty() && self.random.percent(50) {
+            return;
+        }
+        let kind = *self.random.pick(&[TenderKind::Cash, TenderKind::Card, TenderKind::Other]);
+        purchase.tenders = vec![
+            Tender { kind: TenderKind::Points, amount: points },
+            Tender { kind: TenderKind::Voucher, amount: voucher },
+            Tender { kind, amount: rest },
+        ];
+    }
+
+    fn redemption(&mut self) -> RedeemRequest {
+        let available = self.account.available().max(0);
+        let step = self.newest().redemption.as_ref().map_or(1, |policy| policy.step);
+        let some = (self.random.within(0..=available as u64) as i64).max(1);
+        let points = match self.random.below(10) {
+            0 => None,
+            1 => Some(available + self.random.within(1..=50) as i64),
+            2 => Some(some),
+            3 => Some(available.max(1)),
+            _ => Some((some / step * step).max(1)),
+        };
+        let needs_total = self.newest().redemption.as_ref().is_some_and(|policy| policy.share.is_some());
+        let says_total = self.random.percent(if needs_total { 95 } else { 30 });
+        let order_total = says_total.then(|| self.amount(150));
+        let order = self.random.percent(40).then(|| self.order());
+        let up_to = points.is_none() || self.random.percent(30);
+        RedeemRequest { points: points.map(Points), up_to, order_total, order, reference: String::new() }
+    }
+
+    fn reversal(&mut self) -> Command {
+        let sequences: Vec<u64> = self.account.spent.keys().copied().collect();
+        let redemption = match sequences.len() {
+            0 => self.random.within(1..=9),
+            _ if self.random.percent(3) => self.random.within(1..=self.account.sequence + 2),
+            _ => self.recent(&sequences),
+        };
+        let left = self.account.spent.get(&redemption).map_or(1, |spent| spent.points - spent.gone_back).max(1) as u64;
+        let points = match self.random.below(10) {
+            0..=2 => None,
+            3 => Some(left + 1),
+            _ => Some(self.random.within(1..=left)),
+        };
+        Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(|points| Points(points as i64)), reason: reason() })
+    }
+
+    /// Mostly one of the last.
+    fn recent<T: Clone>(&mut self, items: &[T]) -> T {
+        let from = if self.random.percent(70) { items.len().saturating_sub(4) } else { 0 };
+        self.random.pick(&items[from..]).clone()
+    }
+
+    fn any_hold(&mut self) -> HoldId {
+        let open: Vec<u64> = self.account.holds.keys().copied().collect();
+        let ended: Vec<u64> = self.account.ended.keys().copied().collect();
+        HoldId(match (open.is_empty(), ended.is_empty()) {
+            (false, _) if self.random.percent(85) => self.recent(&open),
+            (_, false) if self.random.percent(90) => self.recent(&ended),
+            _ => self.random.within(1..=self.account.sequence + 1),
+        })
+    }
+
+    fn capture(&mut self) -> Command {
+        let hold = self.any_hold();
+        let held = self.account.holds.get(&hold.0).map_or(1, |hold| hold.points) as u64;
+        let points = match self.random.below(10) {
+            0..=3 => None,
+            4 => Some(held + 1),
+            _ => Some(self.random.within(1..=held)),
+        };
+        let order = self.random.percent(40).then(|| self.order());
+        Command::CaptureHold(CaptureRequest { hold, points: points.map(|points| Points(points as i64)), order, reference: String::new() })
+    }
+
+    fn any_sale(&mut self) -> OrderKey {
+        if self.account.sales.is_empty() {
+            return OrderKey { store: StoreId::new("s1").expect("an id"), order: OrderId::new("none").expect("an id") };
+        }
+        let mut orders: Vec<(u64, &OrderKey)> = self.account.sales.iter().map(|(order, sale)| (sale.sequence, order)).collect();
+        orders.sort_unstable();
+        let orders: Vec<OrderKey> = orders.into_iter().map(|(_, order)| order.clone()).collect();
+        self.recent(&orders)
+    }
+
+    fn take_back(&mut self) -> Command {
+        let order = self.any_sale();
+        let sale = self.account.sales.get(&order).cloned();
+        let mut request = ReturnRequest {
+            order,
+            lines: Vec::new(),
+            amount: Decimal::ZERO,
+            whole: false,
+            reason: reason(),
+            reference: String::new(),
+            exchange: None,
+        };
+        let lines = sale.as_ref().map_or(&[][..], |sale| &sale.purchase.lines);
+        match self.random.below(10) {
+            0..=2 => request.whole = true,
+            3 => request.amount = self.amount(20),
+            _ => {
+                for (place, line) in lines.iter().enumerate() {
+                    if self.random.percent(45) {
+                        request.lines.push(self.line_back(place, line));
+                    }
+                }
+                if self.random.percent(3) {
+                    request.lines.push(ReturnedLine { line: lines.len() + 3, quantity: Decimal::ONE, amount: Decimal::ZERO });
+                }
+            }
+        }
+        if self.random.percent(12) {
+            let order = self.order();
+            request.exchange = Some(Arc::new(self.purchase(order)));
+        }
+        Command::ReturnPurchase(Arc::new(request))
+    }
+
+    fn line_back(&mut self, line: usize, sold: &Line) -> ReturnedLine {
+        let by_amount = self.random.percent(30);
+        let quantity = match self.random.below(4) {
+            0 => sold.quantity,
+            1 => Decimal::ONE.min(sold.quantity),
+            2 => (sold.quantity / Decimal::TWO).round_dp(3),
+            _ => Decimal::new(1, 3) * Decimal::from(self.random.within(1..=1_000)),
+        };
+        let amount = self.percent_of(sold.amount - sold.discount);
+        match by_amount {
+            true => ReturnedLine { line, quantity: Decimal::ZERO, amount },
+            false if self.random.percent(10) => ReturnedLine { line, quantity, amount },
+            false => ReturnedLine { line, quantity, amount: Decimal::ZERO },
+        }
+    }
+
+    fn transfer(&mut self) -> Command {
+        let available = self.account.available().max(0);
+        let points = match self.random.below(10) {
+            0 => available + self.random.within(1..=50) as i64,
+            1 => available,
+            _ => self.random.within(0..=available as u64) as i64,
+        };
+        let to = if self.random.percent(4) { MemberId([9; 16]) } else { *self.random.pick(self.members) };
+        Command::TransferPoints(TransferRequest {
+            to: Recipient::Id(to),
+            points: Points(points.max(1)),
+            reason: reason(),
+            reference: String::new(),
+        })
+    }
+
+    fn adjustment(&mut self) -> Command {
+        let size = self.random.within(1..=400) as i64;
+        let points = match self.random.below(10) {
+            0..=4 => size,
+            5 => size * 1_000,
+            _ => -size,
+        };
+        let (qualifying, reference) = (self.random.percent(40), String::new());
+        Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason: reason(), reference })
+    }
+}

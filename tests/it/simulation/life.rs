@@ -1,0 +1,369 @@
+//! One life: a store with two programmes, their members, and a clock, until so many commands are answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::{
+    domain::{
+        Command, Entry, Fingerprint, Identifier, IdentifierKind, MemberId, OrderKey, Person, ProgramId, Rejection, Request, RequestId,
+    },
+    ledger::{Ledger, ManualClock, MemberTarget, Submission},
+    store::embedded::{EmbeddedStore, Options, check},
+};
+use tempfile::TempDir;
+
+use super::{
+    COMMANDS_OF_A_LIFE, Random,
+    auditor::{self, Account, Books, book::Book, facts},
+    books::Frame,
+    generator::Asker,
+};
+
+const MEMBERS: usize = 12;
+const BATCH: u64 = 40;
+/// A clock that goes back by less stands still.
+const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
+
+fn options() -> Options {
+    Options { segment_bytes: 1 << 20, overlay_bytes: 256 << 10, sled_cache_bytes: 4 << 20, ..Options::default() }
+}
+
+pub struct Shop {
+    pub frame: Frame,
+    pub id: ProgramId,
+    pub books: Books,
+    pub accounts: Vec<Account>,
+    pub ids: Vec<MemberId>,
+    /// Who bought what, with which entry.
+    pub orders: BTreeMap<OrderKey, (usize, u64)>,
+    pub next_order: u64,
+}
+
+/// A command that was answered, to be sent again.
+#[derive(Clone)]
+pub struct Answered {
+    pub submission: Submission,
+    pub entries: Vec<Entry>,
+    pub sequence_shown: Option<u64>,
+}
+
+pub enum Foretold {
+    Done {
+        said: Vec<facts::Said>,
+        done_before: Option<u64>,
+    },
+    Refused(Rejection),
+    Again(Box<Answered>),
+    /// As one before it in the batch.
+    Twice(usize),
+}
+
+pub struct Asked {
+    pub who: Who,
+    pub submission: Submission,
+    pub foretold: Foretold,
+}
+
+/// Place of the shop and of the member in it.
+pub type Who = (usize, usize);
+
+pub struct Life {
+    pub seed: u64,
+    random: Random,
+    pub clock: Arc<ManualClock>,
+    /// Of the writer, since it was started.
+    last_now: Option<Timestamp>,
+    ledger: Option<Ledger>,
+    folder: TempDir,
+    pub shops: Vec<Shop>,
+    requests: u64,
+    pub answered: BTreeMap<RequestId, Answered>,
+    /// All that the ledger must have said, and how much of it was compared.
+    pub told: BTreeMap<Who, Vec<facts::Said>>,
+    pub compared: BTreeMap<Who, usize>,
+    pub touched: BTreeSet<Who>,
+    /// What was asked of each member, the latest last.
+    pub steps: BTreeMap<Who, Vec<(Timestamp, Submission)>>,
+    pub done: u64,
+}
+
+/// Says which life it was, whatever ends it.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("it went wrong: repeat it with LOYALTYD_TEST_SEED={} LOYALTYD_SIMULATION_COMMANDS={COMMANDS_OF_A_LIFE}", self.0);
+        }
+    }
+}
+
+/// How many commands were answered.
+pub fn live(seed: u64, commands: u64) -> u64 {
+    let _told = Told(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut life = Life::begin(seed).await;
+        while life.done < commands {
+            life.step().await;
+        }
+        life.end().await;
+        life.done
+    })
+}
+
+fn temporary_folder() -> TempDir {
+    // Nothing is to survive a cut of power here, so that it may as well be quick.
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() }.expect("a temporary folder")
+}
+
+fn open(folder: &Path, clock: &Arc<ManualClock>) -> Ledger {
+    let store = EmbeddedStore::open(folder, options()).expect("the store opens");
+    Ledger::open(Arc::new(store), Arc::clone(clock) as _).expect("the ledger opens")
+}
+
+impl Life {
+    async fn begin(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let days = random.within(0..=700) as i64;
+        let start: Timestamp = "2025-01-01T10:00:00Z".parse().expect("an instant");
+        let clock = Arc::new(ManualClock::new(start + SignedDuration::from_hours(24 * days)));
+        let folder = temporary_folder();
+        let ledger = Some(open(folder.path(), &clock));
+        let mut life = Self {
+            seed,
+            random,
+            clock,
+            last_now: None,
+            ledger,
+            folder,
+            shops: Vec::new(),
+            requests: 0,
+            answered: BTreeMap::new(),
+            told: BTreeMap::new(),
+            compared: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            steps: BTreeMap::new(),
+            done: 0,
+        };
+        for name in ["one", "two"] {
+            let frame = Frame::new(name, &mut life.random);
+            let id = ProgramId::new(name).expect("an id");
+            let books = Books(Vec::new());
+            life.shops.push(Shop { frame, id, books, accounts: Vec::new(), ids: Vec::new(), orders: BTreeMap::new(), next_order: 0 });
+            let shop = life.shops.len() - 1;
+            life.publish(shop).await;
+            for _ in 0..3 {
+                life.enrol(shop).await;
+            }
+        }
+        life
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("it is open")
+    }
+
+    /// The time that the writer will go by.
+    fn writer_now(&mut self) -> Timestamp {
+        let now = loyaltyd::ledger::Clock::now(&*self.clock);
+        let last = self.last_now.filter(|last| last.duration_since(now) <= SMALL_STEP).unwrap_or(now);
+        let now = last.max(now);
+        self.last_now = Some(now);
+        now
+    }
+
+    fn request(&mut self) -> Request {
+        self.requests += 1;
+        let mut fingerprint = [0; 16];
+        fingerprint[..8].copy_from_slice(&self.requests.to_le_bytes());
+        Request { id: number_id(self.requests), fingerprint: Fingerprint(fingerprint) }
+    }
+
+    async fn publish(&mut self, shop: usize) {
+        let document = self.shops[shop].frame.book(&mut self.random);
+        let (now, request) = (self.writer_now(), self.request());
+        let published = self.ledger().publish(request, document).await.unwrap_or_else(|error| panic!("{error:?}"));
+        if published.changed {
+            let version = u32::try_from(published.document.version).expect("a version");
+            self.shops[shop].books.0.push(Arc::new(Book::read(&published.document, version, now)));
+        }
+    }
+
+    async fn enrol(&mut self, shop: usize) {
+        let (now, request) = (self.writer_now(), self.request());
+        let card = Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).expect("a card");
+        let command = Command::Enroll { person: Person { identifiers: vec![card], ..Person::default() } };
+        let submission = self.submission(shop, MemberTarget::New, request, command);
+        let outcome = self.ledger().submit(submission.clone()).await.expect("anyone can enrol");
+        self.shops[shop].ids.push(outcome.key.member);
+        self.shops[shop].accounts.push(Account { id: Some(outcome.key.member), ..Account::default() });
+        let who = (shop, self.shops[shop].accounts.len() - 1);
+        let foretold = self.foretell(now, who, &submission);
+        self.settle(&[Asked { who, submission, foretold }], &[Ok(outcome)]);
+    }
+
+    fn submission(&self, shop: usize, member: MemberTarget, request: Request, command: Command) -> Submission {
+        let program = self.ledger().program(&self.shops[shop].id).expect("it is published");
+        Submission { program, member, request, actor: None, command }
+    }
+
+    async fn step(&mut self) {
+        match self.random.below(100) {
+            0 => self.restart().await,
+            1 => {
+                let shop = self.random.below(self.shops.len());
+                self.publish(shop).await;
+            }
+            2..=4 => {
+                let shop = self.random.below(self.shops.len());
+                if self.shops[shop].accounts.len() < MEMBERS {
+                    self.enrol(shop).await;
+                }
+            }
+            5..=12 => self.race().await,
+            13..=60 => self.pass_time(),
+            _ => self.batch().await,
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let minutes = match self.random.below(20) {
+            0..=7 => self.random.within(1..=120),
+            8..=14 => self.random.within(60..=2_000),
+            15..=17 => self.random.within(1_440..=14_400),
+            18 => self.random.within(30_000..=90_000),
+            _ => 0,
+        };
+        let seconds = match minutes {
+            0 if self.random.percent(80) => -(self.random.within(1..=59) as i64),
+            0 => -(self.random.within(61..=3_000) as i64),
+            minutes => minutes as i64 * 60 + self.random.below(60) as i64,
+        };
+        self.clock.set(loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds));
+    }
+
+    async fn restart(&mut self) {
+        let ledger = self.ledger.take().expect("it is open");
+        ledger.close().expect("it closes");
+        drop(ledger);
+        if self.random.percent(40) {
+            fs::remove_dir_all(self.folder.path().join("tables")).expect("the tables can be removed");
+        }
+        self.ledger = Some(open(self.folder.path(), &self.clock));
+        self.last_now = None;
+    }
+
+    async fn batch(&mut self) {
+        let now = self.writer_now();
+        let mut asked: Vec<Asked> = Vec::new();
+        for place in 0..self.random.within(1..=BATCH) as usize {
+            let who = self.anyone();
+            let submission = self.ask(now, who);
+            let foretold = self.foretell(now, who, &submission);
+            let is_done = matches!(foretold, Foretold::Done { done_before: None, .. });
+            asked.push(Asked { who, submission: submission.clone(), foretold });
+            if is_done && self.random.percent(3) {
+                asked.push(Asked { who, submission, foretold: Foretold::Twice(asked.len() - 1) });
+            }
+            if place > 0 && self.random.percent(1) {
+                break;
+            }
+        }
+        let submissions = asked.iter().map(|asked| asked.submission.clone()).collect();
+        let outcomes = self.ledger().submit_all(submissions).await;
+        self.settle(&asked, &outcomes);
+    }
+
+    fn anyone(&mut self) -> Who {
+        let shop = self.random.below(self.shops.len());
+        (shop, self.random.below(self.shops[shop].accounts.len()))
+    }
+
+    /// Something new, or something that was answered before, sometimes with another payload.
+    fn ask(&mut self, now: Timestamp, (shop, member): Who) -> Submission {
+        if self.random.percent(4)
+            && let Some(answered) = self.answered.get(&number_id(self.random.within(1..=self.requests)))
+        {
+            let mut submission = answered.submission.clone();
+            if self.random.percent(30) {
+                submission.request.fingerprint = Fingerprint([0xEE; 16]);
+            }
+            return submission;
+        }
+        let request = self.request();
+        let place = &mut self.shops[shop];
+        let account = place.accounts[member].clone();
+        let account = auditor::shown(&account, &place.books, now);
+        let mut asker = Asker {
+            random: &mut self.random,
+            books: &place.books,
+            account: &account,
+            members: &place.ids,
+            now,
+            next_order: &mut place.next_order,
+        };
+        let command = asker.command();
+        let by_order = match &command {
+            Command::ReturnPurchase(request) => account.sales.contains_key(&request.order).then(|| request.order.clone()),
+            Command::ConfirmPurchase { order } => account.sales.contains_key(order).then(|| order.clone()),
+            _ => None,
+        };
+        let by_id = MemberTarget::Id(place.ids[member]);
+        let target = by_order.filter(|_| self.random.percent(50)).map_or(by_id, MemberTarget::Order);
+        self.submission(shop, target, request, command)
+    }
+
+    /// The same request twice at once, or two requests for the same member, whichever comes first.
+    async fn race(&mut self) {
+        let now = self.writer_now();
+        let who = self.anyone();
+        let one = self.ask(now, who);
+        let other = if self.random.percent(50) { one.clone() } else { self.ask(now, who) };
+        let submissions = [one, other];
+        let both = submissions.clone().map(|submission| {
+            let (ledger, runtime) = (self.ledger().clone(), tokio::runtime::Handle::current());
+            tokio::task::spawn_blocking(move || runtime.block_on(ledger.submit(submission)))
+        });
+        let mut outcomes = Vec::new();
+        for task in both {
+            outcomes.push(task.await.expect("it ends"));
+        }
+        self.settle_race(now, who, submissions, outcomes);
+    }
+
+    async fn end(&mut self) {
+        for shop in 0..self.shops.len() {
+            for member in 0..self.shops[shop].accounts.len() {
+                self.compared.insert((shop, member), 0);
+                self.touched.insert((shop, member));
+            }
+        }
+        self.compare();
+        let ledger = self.ledger.take().expect("it is open");
+        ledger.close().expect("it closes");
+        drop(ledger);
+        let report = check(self.folder.path(), &options()).expect("the store can be checked");
+        assert!(report.is_sound(), "{report:?}");
+        for shop in &self.shops {
+            let totals = report.programs.iter().find(|totals| totals.program == shop.id).expect("the programme is there");
+            let sum = |of: fn(&facts::Purse) -> i64| shop.accounts.iter().map(|account| i128::from(of(&account.purse()))).sum::<i128>();
+            let found = [totals.available, totals.pending, totals.held, totals.debt, totals.issued];
+            let expected = [sum(|it| it.available), sum(|it| it.pending), sum(|it| it.held), sum(|it| it.debt), sum(|it| it.issued)];
+            assert_eq!(found, expected);
+            let found = [totals.redeemed, totals.expired, totals.clawed_back, totals.reinstated];
+            let expected = [sum(|it| it.redeemed), sum(|it| it.expired), sum(|it| it.clawed_back), sum(|it| it.reinstated)];
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+fn number_id(number: u64) -> RequestId {
+    RequestId::new(&format!("r-{number}")).expect("an id")
+}

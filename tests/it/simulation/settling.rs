@@ -1,0 +1,257 @@
+//! Comparing what was foretold with what the ledger answers, and with what it shows afterwards.
+
+use jiff::Timestamp;
+use loyaltyd::{
+    domain::{Command, MemberKey, MemberState, Points, Recipient, Rejection, TransferRequest},
+    ledger::{Clock, LedgerError, Outcome, Submission},
+};
+use rust_decimal::Decimal;
+
+use super::{
+    auditor::{self, facts},
+    life::{Answered, Asked, Foretold, Life, Who},
+};
+
+type Answer = Result<Outcome, LedgerError>;
+
+/// Steps that are told of a member when something goes wrong.
+const TOLD_STEPS: usize = 10;
+
+impl Life {
+    /// What the ledger must answer; the account becomes what it is afterwards.
+    pub fn foretell(&mut self, now: Timestamp, who: Who, submission: &Submission) -> Foretold {
+        let (shop, member) = who;
+        if let Some(answered) = self.answered.get(&submission.request.id) {
+            return match answered.submission.request.fingerprint == submission.request.fingerprint {
+                true => Foretold::Again(Box::new(answered.clone())),
+                false => Foretold::Refused(Rejection::RequestIdReused),
+            };
+        }
+        self.steps.entry(who).or_default().push((now, submission.clone()));
+        let place = &mut self.shops[shop];
+        let order = match &submission.command {
+            Command::RecordPurchase(purchase) => purchase.order.clone(),
+            Command::ReturnPurchase(request) => request.exchange.as_ref().and_then(|purchase| purchase.order.clone()),
+            _ => None,
+        };
+        if let Some(order) = &order
+            && let Some((buyer, entry_sequence)) = place.orders.get(order)
+        {
+            let (order, member) = (order.clone(), place.ids[*buyer]);
+            return Foretold::Refused(Rejection::PurchaseExists { order, member, entry_sequence: *entry_sequence });
+        }
+        if let Command::TransferPoints(TransferRequest { to: Recipient::Id(to), .. }) = &submission.command
+            && !place.ids.contains(to)
+        {
+            return Foretold::Refused(Rejection::RecipientNotFound);
+        }
+        match auditor::expect(&place.accounts[member], &place.books, now, &submission.command) {
+            Ok(expected) => {
+                if let Some(gift) = &expected.gift {
+                    let other = place.ids.iter().position(|id| *id == gift.to).expect("it was looked for above");
+                    let got = match auditor::receive(&place.accounts[other], &place.books, now, gift) {
+                        Ok(got) => got,
+                        Err(rejection) => return Foretold::Refused(rejection),
+                    };
+                    place.accounts[other] = got.account;
+                    self.told.entry((shop, other)).or_default().extend(got.said);
+                    self.touched.insert((shop, other));
+                }
+                if let Some(order) = order {
+                    let sequence = expected.account.sales[&order].sequence;
+                    place.orders.insert(order, (member, sequence));
+                }
+                place.accounts[member] = expected.account;
+                self.told.entry(who).or_default().extend(expected.said.iter().cloned());
+                Foretold::Done { said: expected.said, done_before: expected.done_before }
+            }
+            Err(rejection) => Foretold::Refused(rejection),
+        }
+    }
+
+    pub fn settle(&mut self, asked: &[Asked], answers: &[Answer]) {
+        assert_eq!(answers.len(), asked.len());
+        for (asked, answer) in asked.iter().zip(answers) {
+            let verdict = match &asked.foretold {
+                Foretold::Twice(first) => verify(&again(&asked.submission, &answers[*first]), answer),
+                foretold => verify(foretold, answer),
+            };
+            if let Err(fault) = verdict {
+                self.fail(asked.who, &fault);
+            }
+            self.note(asked, answer);
+        }
+        self.compare();
+    }
+
+    fn note(&mut self, asked: &Asked, answer: &Answer) {
+        self.done += 1;
+        self.touched.insert(asked.who);
+        let is_recorded = matches!(asked.foretold, Foretold::Done { done_before: None, .. });
+        if let Ok(outcome) = answer
+            && is_recorded
+        {
+            self.answered.insert(asked.submission.request.id.clone(), answered(&asked.submission, outcome));
+        }
+    }
+
+    pub fn settle_race(&mut self, now: Timestamp, who: Who, submissions: [Submission; 2], answers: Vec<Answer>) {
+        let shop = who.0;
+        let before = (self.shops[shop].accounts.clone(), self.shops[shop].orders.clone());
+        let told: Vec<usize> = (0..before.0.len()).map(|member| self.told.get(&(shop, member)).map_or(0, Vec::len)).collect();
+        let mut faults = Vec::new();
+        for order in [[0, 1], [1, 0]] {
+            (self.shops[shop].accounts, self.shops[shop].orders) = before.clone();
+            for (member, told) in told.iter().enumerate() {
+                self.told.entry((shop, member)).or_default().truncate(*told);
+            }
+            let mut asked: Vec<Asked> = Vec::new();
+            let mut fault = None;
+            for place in order {
+                let submission = submissions[place].clone();
+                let first = asked.first().filter(|first| first.submission.request == submission.request);
+                let is_done = first.is_some_and(|first| matches!(first.foretold, Foretold::Done { done_before: None, .. }));
+                let foretold = match is_done {
+                    true => again(&submission, &answers[order[0]]),
+                    false => self.foretell(now, who, &submission),
+                };
+                fault = fault.or(verify(&foretold, &answers[place]).err());
+                asked.push(Asked { who, submission, foretold });
+            }
+            match fault {
+                None => {
+                    asked.iter().zip(order).for_each(|(asked, place)| self.note(asked, &answers[place]));
+                    return self.compare();
+                }
+                Some(fault) => faults.push(fault),
+            }
+        }
+        self.fail(who, &faults.join("\nor, in the other order, "));
+    }
+
+    /// What the ledger shows of the members that were asked something.
+    pub fn compare(&mut self) {
+        for who in std::mem::take(&mut self.touched) {
+            if let Err(fault) = self.entries_are_as_told(who).and_then(|()| self.is_shown_as_told(who)) {
+                self.fail(who, &fault);
+            }
+        }
+    }
+
+    fn key(&self, (shop, member): Who) -> MemberKey {
+        MemberKey { program: self.shops[shop].id.clone(), member: self.shops[shop].ids[member] }
+    }
+
+    fn entries_are_as_told(&mut self, who: Who) -> Result<(), String> {
+        let told = self.told.get(&who).map_or(&[][..], Vec::as_slice);
+        let from = self.compared.get(&who).copied().unwrap_or(0);
+        let mut next = told.len();
+        while next > from {
+            let count = (next - from).min(500);
+            let page = self.ledger().entries(&self.key(who), Some(next as u64 + 1), count).map_err(|error| error.to_string())?;
+            let found: Vec<_> = page.iter().rev().map(|listed| (facts::said(&listed.entry), listed.is_recorded)).collect();
+            let expected = &told[next - count..next];
+            ensure(found.len() == expected.len(), || format!("{} entries and not {}", found.len(), expected.len()))?;
+            for ((found, is_recorded), expected) in found.iter().zip(expected) {
+                ensure(found == expected && *is_recorded, || differ(expected, found))?;
+            }
+            next -= count;
+        }
+        let told = told.len();
+        self.compared.insert(who, told);
+        Ok(())
+    }
+
+    fn is_shown_as_told(&self, who: Who) -> Result<(), String> {
+        let (shop, key) = (&self.shops[who.0], self.key(who));
+        let now = self.clock.now();
+        let account = auditor::shown(&shop.accounts[who.1], &shop.books, now);
+        let member = self.ledger().member(&key).map_err(|error| error.to_string())?;
+        let header = &member.header;
+        let balance = &header.balance;
+        let shown = (balance.available.0, balance.pending.0, balance.held.0, balance.debt.0, header.last_sequence);
+        let purse = account.purse();
+        let expected = (purse.available, purse.pending, purse.held, purse.debt, account.sequence);
+        ensure(shown == expected, || differ(&expected, &shown))?;
+        let lifetime = &header.lifetime;
+        let money = Decimal::from_i128_with_scale(account.spend, shop.books.newest().digits);
+        let shown = (lifetime.qualifying_points, lifetime.spend, lifetime.visits, header.state == MemberState::Suspended);
+        let expected = (Points(account.qualifying), money, account.visits, account.suspended);
+        ensure(shown == expected, || differ(&expected, &shown))?;
+        let tier = header.tier.current().map(|held| (held.tier.to_string(), held.start_time));
+        ensure(tier == account.tiers.last().cloned(), || differ(&account.tiers.last(), &tier))?;
+        let lots = self.ledger().lots(&key, None, 10_000).map_err(|error| error.to_string())?;
+        let lots: Vec<_> = lots.iter().map(|lot| (lot.id.0, lot.remaining.0, lot.expire_time)).collect();
+        let expected: Vec<_> = account.lots.iter().map(|lot| (lot.id, lot.points, lot.expire_time)).collect();
+        ensure(lots == expected, || format!("of the lots: {}", differ(&expected, &lots)))?;
+        let holds = self.ledger().holds(&key).map_err(|error| error.to_string())?;
+        let holds: Vec<_> = holds.iter().map(|hold| (hold.id.0, hold.points.0, hold.expire_time)).collect();
+        let expected: Vec<_> = account.holds.iter().map(|(id, hold)| (*id, hold.points, hold.until)).collect();
+        ensure(holds == expected, || format!("of the holds: {}", differ(&expected, &holds)))
+    }
+
+    fn fail(&self, who: Who, fault: &str) -> ! {
+        let (shop, member) = who;
+        let steps = self.steps.get(&who).map_or(&[][..], Vec::as_slice);
+        println!("seed {}, after {} commands, member {member} of programme {}", self.seed, self.done, self.shops[shop].frame.id);
+        for book in &self.shops[shop].books.0 {
+            println!("rule book {} since {}: {:?}", book.version, book.since, book.document);
+        }
+        println!("caps: {:?}", self.shops[shop].accounts[member].given);
+        for (now, submission) in &steps[steps.len().saturating_sub(TOLD_STEPS)..] {
+            println!("at {now} {:?}: {:?}", submission.request.id, submission.command);
+        }
+        for said in self.told.get(&who).map_or(&[][..], Vec::as_slice).iter().rev().take(TOLD_STEPS).rev() {
+            println!("{said:?}");
+        }
+        panic!("{fault}");
+    }
+}
+
+fn answered(submission: &Submission, outcome: &Outcome) -> Answered {
+    let sequence_shown = outcome.member.as_ref().map(|member| member.header.last_sequence);
+    Answered { submission: submission.clone(), entries: outcome.entries.clone(), sequence_shown }
+}
+
+/// A repeated request gets the first answer, whatever that was.
+fn again(submission: &Submission, first: &Answer) -> Foretold {
+    match first {
+        Ok(outcome) => Foretold::Again(Box::new(answered(submission, outcome))),
+        Err(LedgerError::Rejected(rejection)) => Foretold::Refused(rejection.clone()),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn verify(foretold: &Foretold, answer: &Answer) -> Result<(), String> {
+    match (foretold, answer) {
+        (Foretold::Done { done_before: Some(sequence), .. }, Ok(outcome)) => {
+            let found: Vec<u64> = outcome.entries.iter().map(|entry| entry.sequence).collect();
+            ensure(found == [*sequence], || differ(sequence, &found))
+        }
+        (Foretold::Done { said, .. }, Ok(outcome)) => {
+            let expected: Vec<_> = said.iter().filter(|said| !said.by_time).cloned().collect();
+            let found: Vec<_> = outcome.entries.iter().map(facts::said).collect();
+            let place = expected.iter().zip(&found).position(|(expected, found)| expected != found);
+            let place = place.unwrap_or(expected.len().min(found.len()));
+            ensure(found == expected, || differ(&expected.get(place), &found.get(place)))
+        }
+        (Foretold::Again(first), Ok(outcome)) => {
+            let shown = outcome.member.as_ref().map(|member| member.header.last_sequence);
+            ensure(first.entries == outcome.entries, || differ(&first.entries, &outcome.entries))?;
+            ensure(first.sequence_shown == shown, || differ(&first.sequence_shown, &shown))
+        }
+        (Foretold::Refused(expected), Err(LedgerError::Rejected(found))) => ensure(expected == found, || differ(expected, found)),
+        (Foretold::Done { said, .. }, Err(error)) => Err(format!("foretold {said:?}\nbut it is refused: {error:?}")),
+        (Foretold::Again(first), Err(error)) => Err(format!("first {:?}\nthen {error:?}", first.entries)),
+        (Foretold::Refused(rejection), answer) => Err(format!("foretold {rejection:?}\nbut found {answer:?}")),
+        (Foretold::Twice(_), _) => unreachable!("it is compared with the first"),
+    }
+}
+
+fn differ(expected: &impl std::fmt::Debug, found: &impl std::fmt::Debug) -> String {
+    format!("foretold {expected:?}\nbut found {found:?}")
+}
+
+fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(fault()) }
+}
