@@ -53,6 +53,8 @@ pub enum Rejection {
     PurchaseReturned,
     #[error("nothing is returned: name lines with a quantity or an amount, an amount of the order, or the whole purchase")]
     NothingReturned,
+    #[error("the purchase has been returned in {limit} parts already; return all that is left of it, with `whole_purchase`")]
+    TooManyReturns { limit: u32 },
     #[error("the purchase has no line {line}; lines are counted from 0")]
     ReturnLineNotFound { line: usize },
     #[error("of {} {left} can still be returned, {requested} were asked for", match line { Some(line) => format!("line {line}"), None => "the order".to_owned() })]

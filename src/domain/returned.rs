@@ -57,7 +57,12 @@ pub struct ReturnTotals {
     pub reinstated: Vec<(u64, Points)>,
     /// All goods have come back: it counts as a visit no more.
     pub is_void: bool,
+    /// How many returns that were.
+    pub returns: u32,
 }
+
+/// Returns of one purchase, beside one of all that is left: each of them stores the lines of all before it.
+pub const MAX_RETURNS: u32 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReturnedLine {

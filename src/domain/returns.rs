@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, Member, Overflow, PendingKey, PendingLot, PendingTaken, Points,
-    Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned, ReturnedLine, SaleState, Shortfall, Thread,
+    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, MAX_RETURNS, Member, Overflow, PendingKey, PendingLot,
+    PendingTaken, Points, Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned, ReturnedLine,
+    SaleState, Shortfall, Thread,
     accrual::{self, Remaining},
     money,
 };
@@ -79,6 +80,9 @@ pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, r
     if totals == *old {
         return Err(Rejection::NothingReturned);
     }
+    if old.returns >= MAX_RETURNS && !request.whole {
+        return Err(Rejection::TooManyReturns { limit: MAX_RETURNS });
+    }
     sale.check_left(programs, request)?;
     let after = sale.remaining(programs, &totals)?;
     let accrual = &sale.accrued.accrual;
@@ -90,6 +94,7 @@ pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, r
     totals.qualifying_points = old.qualifying_points.plus(qualifying_points)?;
     totals.basis = taken_back;
     totals.is_void = after.is_void;
+    totals.returns = old.returns.checked_add(1).ok_or(Overflow)?;
     let counters = counters(header, sale, &before, &after)?;
     Ok(Due { points, qualifying_points, basis, counters, voids: after.is_void && !before.is_void, totals, rest: after })
 }

@@ -266,6 +266,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
         Rejection::ReturnLineNotFound { line } => line_not_found(*line),
         Rejection::PurchaseReturned => refused("PURCHASE_RETURNED", vec![]),
+        Rejection::TooManyReturns { limit } => refused("TOO_MANY_RETURNS", vec![("limit", limit.to_string())]),
         Rejection::NothingReturned => refused("NOTHING_RETURNED", vec![]),
         Rejection::ReturnTooLarge { line, left, requested } => return_too_large(*line, left, requested),
         Rejection::NothingPending => refused("NOTHING_PENDING", vec![]),

@@ -201,6 +201,17 @@ fn too_much_is_refused_with_what_is_left() {
 }
 
 #[test]
+fn after_a_thousand_parts_only_all_that_is_left_comes_back() {
+    let mut shop = Shop::open(rule_book_with(RULE));
+    buys(&mut shop, "o-1", purchase(vec![goods("a", "", "1", "100")]));
+    let parts: i64 = (0..1_000).map(|_| takes(&mut shop, off_line("o-1", 0, "0.05"))).sum();
+    assert_eq!(parts, 50);
+    assert_eq!(tries(&mut shop, off_line("o-1", 0, "0.05")), Err(Rejection::TooManyReturns { limit: 1_000 }));
+    assert_eq!(takes(&mut shop, whole("o-1")), 50);
+    is_as_new(&shop);
+}
+
+#[test]
 fn the_rules_of_the_sale_count() {
     let mut shop = Shop::open(rule_book_with(RULE));
     buys(&mut shop, "o-1", purchase(vec![line("10"), line("10")]));

@@ -30,7 +30,7 @@ use machine::Machine;
 use random::Skew;
 use report::{About, Figure, Measured};
 use session::{Session, Settings, Step};
-use workload::Scenario;
+use workload::{Scenario, Workload};
 
 const HELP: &str = "\
 Without --server it starts a server of its own in another process, with a data folder that is
@@ -149,6 +149,9 @@ async fn measure(args: &Args) -> Result<(), CliError> {
     session.members = args.members.unwrap_or(10_000);
     if needs(&[Scenario::Empty, Scenario::Enroll]) {
         session.preload(session.members).await?;
+    }
+    if args.scenario.contains(&Scenario::Redeem) {
+        session.once(Workload::once(Scenario::Record, session.members), usize::from(args.in_flight)).await?;
     }
     args.print_head(&machine, session.own.as_ref());
     for scenario in &args.scenario {

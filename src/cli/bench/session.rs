@@ -109,13 +109,26 @@ impl Session {
         let style = ProgressStyle::with_template("enrolling {bar:32} {pos}/{len}  {per_sec}  {elapsed}");
         // It draws on standard error, and only if that is a terminal.
         let bar = ProgressBar::new(members).with_style(style.expect("the template is well formed"));
-        let workload = Arc::new(Workload::preload(members));
+        let workload = Arc::new(Workload::once(Scenario::Enroll, members));
         let (counter, begun) = (bar.clone(), std::time::Instant::now());
         let done = load::preload(&self.connections, workload, PRELOAD_IN_FLIGHT, move || counter.inc(1)).await;
         bar.finish_and_clear();
         done?;
         self.members = members;
         Ok(members as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// Sends one request for each of a workload's members: how many it came to in a second, and microseconds of the server's processors each.
+    pub async fn once(&mut self, workload: Workload, in_flight: usize) -> Result<(f64, f64), CliError> {
+        let members = workload.members();
+        if workload.scenario == Scenario::Record {
+            self.purchases += members;
+        }
+        let (before, begun) = (self.cpu().0, std::time::Instant::now());
+        load::preload(&self.connections, Arc::new(workload), in_flight, || {}).await?;
+        let took = begun.elapsed();
+        let used = self.cpu().0.zip(before).map_or(Duration::ZERO, |(after, before)| after.saturating_sub(before));
+        Ok((members as f64 / took.as_secs_f64(), used.as_secs_f64() * 1e6 / members as f64))
     }
 
     pub fn workload(&self, scenario: Scenario) -> Workload {
@@ -155,7 +168,14 @@ impl Session {
         let measured = Measured { scenario, connections, shape, tally, empty_rate, server_cpu, client_cpu };
         match scenario {
             Scenario::Record | Scenario::Stream | Scenario::Batch => self.purchases += measured.tally.all,
-            Scenario::Empty | Scenario::GetMember | Scenario::Quote | Scenario::Enroll => {}
+            Scenario::Empty
+            | Scenario::GetMember
+            | Scenario::Quote
+            | Scenario::Enroll
+            | Scenario::Redeem
+            | Scenario::Hold
+            | Scenario::Capture
+            | Scenario::Return => {}
         }
         if self.settings.prints {
             report::print_row(&measured);

@@ -35,7 +35,9 @@ pub enum Part {
     Stream,
     /// BatchRecordPurchases, 20 s and 60 s
     Batch,
-    /// A member with 10,000 purchases beside one with 10
+    /// Each member of many holds points, captures them, redeems and returns once, beside RecordPurchase
+    Spend,
+    /// A member with 10,000 purchases beside one with 10: buying, and redeeming from their lots
     History,
     /// Four times as many calls as the server can take
     Overload,
@@ -49,13 +51,14 @@ pub enum Part {
     Scale,
 }
 
-const ALL: [Part; 12] = [
+const ALL: [Part; 13] = [
     Part::Alone,
     Part::Unary,
     Part::Half,
     Part::GetMember,
     Part::Stream,
     Part::Batch,
+    Part::Spend,
     Part::History,
     Part::Overload,
     Part::Size,
@@ -72,6 +75,8 @@ const BATCH_IN_FLIGHT: usize = 2;
 /// Members of long and short histories have numbers from here on.
 const LONG_FROM: u64 = 5_000_000_000;
 const SHORT_FROM: u64 = 6_000_000_000;
+/// And those who do each thing once.
+const ONCE_FROM: u64 = 7_000_000_000;
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// A run of the suite.
@@ -132,6 +137,7 @@ impl<'a> Suite<'a> {
             Part::GetMember => self.get_member().await,
             Part::Stream => self.many(part, Scenario::Stream, STREAM_IN_FLIGHT).await,
             Part::Batch => self.many(part, Scenario::Batch, BATCH_IN_FLIGHT).await,
+            Part::Spend => self.spend().await,
             Part::History => self.history().await,
             Part::Overload => overload::measure(self).await,
             Part::Size => self.size(),
@@ -222,11 +228,28 @@ impl<'a> Suite<'a> {
         Ok(())
     }
 
+    /// What the same members do one thing after another, each of them once. RecordPurchase is measured in the same way.
+    async fn spend(&mut self) -> Result<(), CliError> {
+        let members = if self.args.quick { 1_000 } else { 200_000 };
+        let workload = |scenario| Workload::once(scenario, members).among(ONCE_FROM);
+        self.session.once(workload(Scenario::Enroll), IN_FLIGHT).await?;
+        self.session.settle().await;
+        let (record, record_cost) = self.session.once(workload(Scenario::Record), IN_FLIGHT).await?;
+        self.figure("spend", format!("record, {record_cost:.1} us of the server's processors each"), record, "/s", None);
+        for scenario in [Scenario::Hold, Scenario::Capture, Scenario::Redeem, Scenario::Return] {
+            self.session.settle().await;
+            let (rate, cost) = self.session.once(workload(scenario), IN_FLIGHT).await?;
+            let name = format!("{}, {cost:.1} us each, {rate:.0}/s: of record", scenario.name());
+            self.figure("spend", name, rate / record, "", Some(Target::AtLeast(0.5)));
+        }
+        Ok(())
+    }
+
     /// The same calls on members with long histories and with short ones, in turn.
     async fn history(&mut self) -> Result<(), CliError> {
         let (members, long, short) = if self.args.quick { (10, 50, 10) } else { (300, 10_000, 10) };
         for (from, purchases) in [(LONG_FROM, long), (SHORT_FROM, short)] {
-            let enrol = Arc::new(Workload::preload(members).among(from));
+            let enrol = Arc::new(Workload::once(Scenario::Enroll, members).among(from));
             load::preload(&self.session.connections, enrol, 1, || {}).await?;
             let batches = (members * purchases).div_ceil(self.session.settings.batch as u64);
             let workload = Arc::new(self.few(Scenario::Batch, from, members));
@@ -234,18 +257,29 @@ impl<'a> Suite<'a> {
             self.session.purchases += batches * self.session.settings.batch as u64;
         }
         self.session.settle().await;
+        self.long_beside_short(Scenario::Record, members, ("a purchase", long, short), 1.1).await?;
+        self.long_beside_short(Scenario::Redeem, members, ("a redemption", long, short), 2.0).await
+    }
+
+    async fn long_beside_short(
+        &mut self,
+        scenario: Scenario,
+        members: u64,
+        (what, long, short): (&str, u64, u64),
+        most: f64,
+    ) -> Result<(), CliError> {
         let duration = self.seconds(5);
         let (mut cost, mut median) = ([0.0; 2], [0.0; 2]);
         for (place, from) in [(0, SHORT_FROM), (1, LONG_FROM), (0, SHORT_FROM), (1, LONG_FROM)] {
-            let workload = self.few(Scenario::Record, from, members);
-            let measured = self.session.step(Step(Scenario::Record, 1, 4, duration), workload, None).await?;
+            let workload = self.few(scenario, from, members);
+            let measured = self.session.step(Step(scenario, 1, 4, duration), workload, None).await?;
             cost[place] += measured.each(measured.server_cpu).unwrap_or(0.0) / 2.0;
             median[place] += measured.milliseconds(0.5) / 2.0;
         }
         let ratio = |pair: [f64; 2]| if pair[0] > 0.0 { pair[1] / pair[0] } else { 0.0 };
-        let name = |what| format!("{what} of a purchase after {long} others, to one after {short}");
-        self.figure("history", name("processor time"), ratio(cost), "", Some(Target::AtMost(1.1)));
-        self.figure("history", name("p50"), ratio(median), "", Some(Target::AtMost(1.1)));
+        let name = |figure| format!("{figure} of {what} after {long} purchases, to one after {short}");
+        self.figure("history", name("processor time"), ratio(cost), "", Some(Target::AtMost(most)));
+        self.figure("history", name("p50"), ratio(median), "", Some(Target::AtMost(most)));
         Ok(())
     }
 
@@ -352,6 +386,7 @@ impl Part {
             Self::GetMember => "get-member",
             Self::Stream => "stream",
             Self::Batch => "batch",
+            Self::Spend => "spend",
             Self::History => "history",
             Self::Overload => "overload",
             Self::Size => "size",

@@ -34,6 +34,17 @@ pub enum Scenario {
     Quote,
     /// EnrollMember
     Enroll,
+    /// RedeemPoints of one point; each member buys something first
+    Redeem,
+    /// HoldPoints
+    #[value(skip)]
+    Hold,
+    /// CaptureHold
+    #[value(skip)]
+    Capture,
+    /// ReturnPurchase of one line
+    #[value(skip)]
+    Return,
 }
 
 impl Scenario {
@@ -46,6 +57,10 @@ impl Scenario {
             Self::GetMember => "get-member",
             Self::Quote => "quote",
             Self::Enroll => "enroll",
+            Self::Redeem => "redeem",
+            Self::Hold => "hold",
+            Self::Capture => "capture",
+            Self::Return => "return",
         }
     }
 
@@ -58,6 +73,10 @@ impl Scenario {
             Self::GetMember => "/loyalty.v1.MemberService/GetMember",
             Self::Quote => "/loyalty.v1.PurchaseService/QuotePurchase",
             Self::Enroll => "/loyalty.v1.MemberService/EnrollMember",
+            Self::Redeem => "/loyalty.v1.PointsService/RedeemPoints",
+            Self::Hold => "/loyalty.v1.PointsService/HoldPoints",
+            Self::Capture => "/loyalty.v1.PointsService/CaptureHold",
+            Self::Return => "/loyalty.v1.PurchaseService/ReturnPurchase",
         }
     }
 }
@@ -85,18 +104,22 @@ impl Workload {
         Self { scenario, head, templates, first: 0, members, skew, batch, sequence: AtomicU64::new(0) }
     }
 
-    /// Enrols the members that the other scenarios use; the same requests in every run.
-    pub fn preload(members: u64) -> Self {
-        let templates = vec![Template::new(&enrolment(format!("preload-{MEMBER}"), format!("m{MEMBER}")))];
-        let head = Head::new(&PathAndQuery::from_static(Scenario::Enroll.path()));
-        let (scenario, skew, sequence) = (Scenario::Enroll, Skew::Uniform, AtomicU64::new(0));
-        Self { scenario, head, templates, first: 0, members, skew, batch: 1, sequence }
+    /// One request for each member, the same in every run: enrolled, they buy, hold points, capture them, redeem others and return goods, in
+    /// this order, since the later ones name what the earlier ones made.
+    pub fn once(scenario: Scenario, members: u64) -> Self {
+        let templates = vec![once(scenario)];
+        let head = Head::new(&PathAndQuery::from_static(scenario.path()));
+        Self { scenario, head, templates, first: 0, members, skew: Skew::Uniform, batch: 1, sequence: AtomicU64::new(0) }
     }
 
     /// For so many members.
     pub fn of(mut self, members: u64) -> Self {
         self.members = members;
         self
+    }
+
+    pub fn members(&self) -> u64 {
+        self.members
     }
 
     /// For members whose numbers begin here.
@@ -146,7 +169,16 @@ impl Workload {
                     self.fill(template, random, bytes);
                 }
             }
-            Scenario::Empty | Scenario::Record | Scenario::Stream | Scenario::GetMember | Scenario::Quote | Scenario::Enroll => {
+            Scenario::Empty
+            | Scenario::Record
+            | Scenario::Stream
+            | Scenario::GetMember
+            | Scenario::Quote
+            | Scenario::Enroll
+            | Scenario::Redeem
+            | Scenario::Hold
+            | Scenario::Capture
+            | Scenario::Return => {
                 self.fill(self.template(random), random, bytes);
             }
         }
@@ -171,23 +203,70 @@ fn frame(append: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {
-    let member = Some(v1::MemberRef { r#ref: Some(Ref::Identifier(card(format!("m{MEMBER}")))) });
-    let program_id = PROGRAM.to_owned();
+    let (member, program_id) = (Some(member()), PROGRAM.to_owned());
     let purchase = purchase(run, random);
-    let record = v1::RecordPurchaseRequest {
-        request_id: format!("{run}-{SEQUENCE}"),
+    let request_id = format!("{run}-{SEQUENCE}");
+    let record = || v1::RecordPurchaseRequest {
+        request_id: request_id.clone(),
         program_id: program_id.clone(),
         member: member.clone(),
         purchase: Some(purchase.clone()),
     };
     match scenario {
         Scenario::Empty => Template::new(&HealthCheckRequest { service: String::new() }),
-        Scenario::Record | Scenario::Batch => Template::new(&record),
-        Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record) }),
+        Scenario::Record | Scenario::Batch => Template::new(&record()),
+        Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record()) }),
         Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member, ..Default::default() }),
         Scenario::Quote => Template::new(&v1::QuotePurchaseRequest { program_id, member, purchase: Some(purchase) }),
-        Scenario::Enroll => Template::new(&enrolment(format!("{run}-{SEQUENCE}"), format!("{run}-{SEQUENCE}"))),
+        Scenario::Enroll => Template::new(&enrolment(request_id.clone(), request_id)),
+        Scenario::Redeem => Template::new(&v1::RedeemPointsRequest { request_id, program_id, member, points: 1, ..Default::default() }),
+        Scenario::Hold | Scenario::Capture | Scenario::Return => once(scenario),
     }
+}
+
+/// What each member does once. A member's first entry is its enrolment, the second its purchase, the third its hold.
+fn once(scenario: Scenario) -> Template {
+    let (member, program_id, request_id) = (Some(member()), PROGRAM.to_owned(), format!("{}-{MEMBER}", scenario.name()));
+    match scenario {
+        Scenario::Empty | Scenario::GetMember | Scenario::Quote | Scenario::Stream | Scenario::Batch => {
+            unreachable!("it is measured as often as there is time")
+        }
+        Scenario::Enroll => Template::new(&enrolment(format!("preload-{MEMBER}"), format!("m{MEMBER}"))),
+        Scenario::Record => Template::new(&v1::RecordPurchaseRequest { request_id, program_id, member, purchase: Some(first_purchase()) }),
+        Scenario::Redeem => Template::new(&v1::RedeemPointsRequest { request_id, program_id, member, points: 1, ..Default::default() }),
+        Scenario::Hold => Template::new(&v1::HoldPointsRequest { request_id, program_id, member, points: 100, ..Default::default() }),
+        Scenario::Capture => {
+            Template::new(&v1::CaptureHoldRequest { request_id, program_id, member, hold_id: "3".into(), ..Default::default() })
+        }
+        Scenario::Return => {
+            let v1::Purchase { store_id, order_id, .. } = first_purchase();
+            let lines = vec![v1::ReturnLine { line_index: 1, quantity: "1".into(), amount: None }];
+            Template::new(&v1::ReturnPurchaseRequest { request_id, program_id, store_id, order_id, lines, ..Default::default() })
+        }
+    }
+}
+
+/// Three lines that earn 600 points, which leaves the member in the lowest tier.
+fn first_purchase() -> v1::Purchase {
+    let line = |number: u64| v1::PurchaseLine {
+        sku: format!("sku-{number:05}"),
+        category: format!("department-{number}"),
+        quantity: "1".into(),
+        amount: Some(dollars(20_000)),
+        ..Default::default()
+    };
+    v1::Purchase {
+        store_id: "store-000".into(),
+        order_id: format!("first-{MEMBER}"),
+        channel: "pos".into(),
+        lines: (1..=3).map(line).collect(),
+        total: Some(dollars(60_000)),
+        ..Default::default()
+    }
+}
+
+fn member() -> v1::MemberRef {
+    v1::MemberRef { r#ref: Some(Ref::Identifier(card(format!("m{MEMBER}")))) }
 }
 
 fn enrolment(request_id: String, number: String) -> v1::EnrollMemberRequest {
@@ -227,7 +306,7 @@ fn dollars(cents: u64) -> v1::Money {
     v1::Money { currency_code: "USD".into(), amount: format!("{}.{:02}", cents / 100, cents % 100) }
 }
 
-/// One point per dollar, three tiers by points.
+/// One point per dollar, worth a cent, and three tiers by points.
 pub fn program() -> v1::Program {
     let tier = |id: &str, points: &str, multiplier: &str| v1::Tier {
         tier_id: id.into(),
@@ -257,6 +336,7 @@ pub fn program() -> v1::Program {
                 additional_periods: 1,
             })),
         }),
+        redemption: Some(v1::RedemptionPolicy { points: "100".into(), amount: "1".into(), ..Default::default() }),
         tiers: vec![tier("member", "", ""), tier("silver", "1000", "1.25"), tier("gold", "10000", "1.5")],
         ..Default::default()
     }

@@ -49,6 +49,7 @@ fn return_totals(totals: stored::ReturnTotals) -> Decoded<ReturnTotals> {
         basis: decimal(&totals.basis)?,
         reinstated: totals.reinstated.iter().map(|back| (back.redemption, Points(back.points))).collect(),
         is_void: totals.is_void,
+        returns: totals.returns,
     })
 }
 

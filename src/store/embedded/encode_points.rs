@@ -129,6 +129,7 @@ fn return_totals(w: &mut Writer, totals: &ReturnTotals) {
         });
     }
     w.uint(8, u64::from(totals.is_void));
+    w.uint(9, u64::from(totals.returns));
 }
 
 pub(super) fn returned(w: &mut Writer, returned: &Returned) {
