@@ -47,7 +47,9 @@ pub async fn return_purchase(ledger: &Ledger, mut request: v1::ReturnPurchaseReq
     let ((id, actor), parsed) = mistakes.settle(id.zip(actor).zip(parsed))?;
     let member = MemberTarget::Order(parsed.order.clone());
     let command = Command::ReturnPurchase(Arc::new(parsed));
-    let outcome = ledger.submit(Submission { program, member, request: id, actor, command }).await?;
+    let submitted = ledger.submit(Submission { program, member, request: id, actor, command }).await;
+    // What is wrong with a purchase is wrong with the exchange.
+    let outcome = submitted.map_err(|error| Refusal::from(error).renamed("purchase.", "exchange."))?;
     let programs = &outcome.programs;
     let is_return = |kind: &EntryKind| matches!(kind, EntryKind::PurchaseReturned(_));
     let is_reversal = |kind: &EntryKind| matches!(kind, EntryKind::RedemptionReversed(_));

@@ -100,6 +100,16 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         self.reason
     }
+
+    /// Of a request in which a message has another name than where it stands most often.
+    pub fn renamed(mut self, usual: &str, name: &str) -> Self {
+        for violation in &mut self.violations {
+            if let Some(rest) = violation.path.strip_prefix(usual) {
+                violation.path = format!("{name}{rest}");
+            }
+        }
+        self
+    }
 }
 
 /// Keeps the first violations that fit into an error.

@@ -689,6 +689,11 @@ async fn an_exchange_at_the_till_is_one_step_or_none() {
         assert_eq!(refused(&status), no(Code::AlreadyExists, reason));
         assert_eq!(server.member(&member).await, before);
     }
+    let mut old = exchange("o-3");
+    old.exchange.as_mut().unwrap().occurred_time = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
+    let status = server.purchases().return_purchase(old).await.unwrap_err();
+    let too_old = Refused { code: Code::OutOfRange, reason: "PURCHASE_TOO_OLD".into(), fields: vec!["exchange.occurred_time".into()] };
+    assert_eq!(refused(&status), too_old);
     let answer = server.purchases().return_purchase(exchange("o-3")).await.unwrap().into_inner();
     let bought = answer.exchange.as_ref().expect("the exchange is recorded");
     assert_eq!((kind(answer.entry.clone()).points, bought.accrual.as_ref().unwrap().points), (30, 45));
