@@ -2,9 +2,13 @@
 
 use std::{fmt, sync::Arc};
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{BirthDate, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, ReturnedLine, TierId};
+use super::{
+    ActivityId, ActivityRejection, BirthDate, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
+    ReturnedLine, TierId,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -25,9 +29,10 @@ pub enum Command {
     ConfirmPurchase { order: OrderKey },
     ReturnPurchase(Arc<ReturnRequest>),
     TransferPoints(TransferRequest),
+    RecordActivity(ActivityRequest),
 }
 
-/// Who gets points. An identifier is looked up when the command has its turn, and an id takes its place before it is decided.
+/// Who gets points, or referred the member. An identifier is looked up when the command has its turn, and an id takes its place before it is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
     Id(MemberId),
@@ -43,6 +48,17 @@ pub struct TransferRequest {
     pub reason: String,
     /// Empty: none.
     pub reference: String,
+}
+
+/// What a member did beside buying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityRequest {
+    pub activity: ActivityId,
+    /// What tells it from other activities of its kind that the member does. Not empty.
+    pub reference: String,
+    pub referrer: Option<Recipient>,
+    /// `None`: now.
+    pub occurred_time: Option<Timestamp>,
 }
 
 /// What of a purchase comes back.
@@ -166,8 +182,45 @@ impl Command {
             | Command::CaptureHold(_)
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
-            | Command::TransferPoints(_) => None,
+            | Command::TransferPoints(_)
+            | Command::RecordActivity(_) => None,
         }
+    }
+
+    /// The other member whose ledger it writes to, and why it is refused if there is no such member.
+    pub fn other_side(&self) -> Option<(&Recipient, Rejection)> {
+        match self {
+            Command::TransferPoints(request) => Some((&request.to, Rejection::RecipientNotFound)),
+            Command::RecordActivity(request) => Some((request.referrer.as_ref()?, ActivityRejection::ReferrerNotFound.into())),
+            Command::Enroll { .. }
+            | Command::UpdateProfile(_)
+            | Command::AddIdentifier { .. }
+            | Command::RemoveIdentifier { .. }
+            | Command::SetTier { .. }
+            | Command::Suspend { .. }
+            | Command::Reactivate { .. }
+            | Command::RecordPurchase(_)
+            | Command::AdjustPoints(_)
+            | Command::RedeemPoints(_)
+            | Command::ReverseRedemption(_)
+            | Command::HoldPoints(_)
+            | Command::CaptureHold(_)
+            | Command::ReleaseHold { .. }
+            | Command::ConfirmPurchase { .. }
+            | Command::ReturnPurchase(_) => None,
+        }
+    }
+
+    /// The same with that member's id.
+    pub fn with_other_side(&self, other: MemberId) -> Self {
+        let mut command = self.clone();
+        if let Command::TransferPoints(request) = &mut command {
+            request.to = Recipient::Id(other);
+        }
+        if let Command::RecordActivity(request) = &mut command {
+            request.referrer = Some(Recipient::Id(other));
+        }
+        command
     }
 
     pub fn demand(&self) -> Demand {
@@ -182,7 +235,7 @@ impl Command {
                 // The lowest number has no positive counterpart; it is more than any balance anyway.
                 Demand { points: Some(adjustment.points.negated().unwrap_or(Points(i64::MAX))), ..Demand::default() }
             }
-            Command::AdjustPoints(_) => Demand::default(),
+            Command::AdjustPoints(_) | Command::RecordActivity(_) => Demand::default(),
             Command::TransferPoints(request) => Demand { points: Some(request.points), ..Demand::default() },
             Command::RedeemPoints(request) => Demand { points: redeem(request), ..Demand::default() },
             Command::ReverseRedemption(request) => Demand { threads: vec![request.redemption], ..Demand::default() },
@@ -217,7 +270,8 @@ impl Command {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
-            | Command::TransferPoints(_) => false,
+            | Command::TransferPoints(_)
+            | Command::RecordActivity(_) => false,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+mod activities;
+
+use std::{cmp::Ordering, collections::BTreeMap, ops::Range, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use rust_decimal::Decimal;
 
 use super::{
     ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member, MemberState,
-    OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase, PurchaseAccrued, RedeemRequest,
-    Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause, TierChange, TierId, accrual, activation,
-    adjustment, expiry,
+    OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase, PurchaseAccrued,
+    PurchaseTimePolicy, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause,
+    TierChange, TierId, accrual, activation, adjustment, expiry,
     fold::fold,
     hold, redemption,
     returns::{self, Due, Sale},
@@ -61,7 +63,8 @@ impl History {
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => Vec::new(),
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => Vec::new(),
         };
         self.0.values().flat_map(of).collect()
     }
@@ -117,6 +120,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
             let sent = transfer::send(context.programs.newest(), &draft.member, request, context.now)?;
             draft.enter_now(EntryKind::PointsTransferredOut(sent))
         }
+        Command::RecordActivity(request) => draft.record_activity(request),
     }?;
     let own = first..draft.entries.len();
     // A late sale can earn points that have become active or have lapsed since.
@@ -131,7 +135,8 @@ pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Res
     Ok(draft.finish(0..0))
 }
 
-/// The other side of a transfer: what an entry of another member sent. The header is loaded, and what is due.
+/// The other side of an entry of another member: of a transfer, or of an activity that this one referred that one to. The header is loaded,
+/// and what is due.
 pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
     draft.enter_what_is_due()?;
@@ -140,7 +145,11 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
         let got = transfer::receive(&draft.member, sent.key.member, sent.sequence, transferred)?;
         draft.enter_now(EntryKind::PointsTransferredIn(got))?;
     }
+    if let EntryKind::ActivityAccrued(accrued) = &sent.kind {
+        draft.referred(sent, accrued)?;
+    }
     let own = first..draft.entries.len();
+    draft.enter_what_is_due()?;
     Ok(draft.finish(own))
 }
 
@@ -511,20 +520,20 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Nothing that may still come occurred before.
+    fn oldest(&self) -> Timestamp {
+        let days = self.context.programs.max_age_days();
+        self.context.now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
+    }
+
     fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
         let newest = self.context.programs.newest();
         check_time(newest, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
-        let oldest = days_before(self.context.now, self.context.programs.max_age_days());
         let redemptions = self.pay(purchase, occurred_time)?;
-        let mut accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
-        let mut debt = self.member.header.balance.debt;
-        for lot in accrual.lots.iter_mut().filter(|lot| lot.pending.is_none()) {
-            lot.debt_paid = lot.points.min(debt);
-            debt = debt.minus(lot.debt_paid)?;
-        }
+        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, self.oldest())?;
         let accrued = PurchaseAccrued {
             purchase: Arc::clone(purchase),
             accrual,
@@ -547,17 +556,10 @@ fn gone_back(thread: &Thread) -> Points {
 
 /// Bounds how old and how far ahead a purchase may be.
 fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
-    let policy = program.purchase_time;
-    if occurred_time < days_before(now, policy.max_age_days) {
-        return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: policy.max_age_days });
+    let PurchaseTimePolicy { max_age_days, max_ahead_seconds } = program.purchase_time;
+    match program.purchase_time.judge(occurred_time, now) {
+        Ordering::Less => Err(Rejection::PurchaseTooOld { occurred_time, max_age_days }),
+        Ordering::Greater => Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds }),
+        Ordering::Equal => Ok(()),
     }
-    let newest = now.checked_add(i64::from(policy.max_ahead_seconds).seconds()).unwrap_or(Timestamp::MAX);
-    if occurred_time > newest {
-        return Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds: policy.max_ahead_seconds });
-    }
-    Ok(())
-}
-
-fn days_before(now: Timestamp, days: u32) -> Timestamp {
-    now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
 }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Activated, ActorId, Allocation, Balance, Held, HoldId, Identifier, LotId, LotKey, MemberKey, OrderKey, PendingKey, PeriodStart, Person,
-    Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, RoundingMode, RuleId, Sealed, TierId,
-    TransferredIn, TransferredOut,
+    Activated, ActivityAccrued, ActorId, Allocation, Balance, Held, HoldId, Identifier, LotId, LotKey, MemberKey, OrderKey, PendingKey,
+    PeriodStart, Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, RoundingMode, RuleId,
+    Sealed, TierId, TransferredIn, TransferredOut,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub enum EntryKind {
     PurchaseReturned(Arc<Returned>),
     PointsTransferredOut(TransferredOut),
     PointsTransferredIn(TransferredIn),
+    ActivityAccrued(Arc<ActivityAccrued>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,6 +249,7 @@ impl Entry {
     pub fn points(&self) -> Points {
         match &self.kind {
             EntryKind::PurchaseAccrued(accrued) => received(&accrued.accrual.lots),
+            EntryKind::ActivityAccrued(accrued) => received(&accrued.lots),
             EntryKind::PointsAdjusted(adjusted) => match &adjusted.lot {
                 Some(lot) => lot.available(),
                 None => taken(&adjusted.allocations),
@@ -277,9 +279,8 @@ impl Entry {
     /// The lots that folding this entry changes or makes.
     pub fn touched_lots(&self) -> Vec<LotKey> {
         match &self.kind {
-            EntryKind::PurchaseAccrued(accrued) => {
-                accrued.accrual.lots.iter().filter(|lot| lot.pending.is_none()).map(AccruedLot::key).collect()
-            }
+            EntryKind::PurchaseAccrued(accrued) => opened(&accrued.accrual.lots),
+            EntryKind::ActivityAccrued(accrued) => opened(&accrued.lots),
             EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.lot.key()).collect(),
             EntryKind::PurchaseReturned(returned) => {
                 returned.from_sale.iter().chain(&returned.from_others).map(|taken| taken.lot).collect()
@@ -312,6 +313,7 @@ impl Entry {
     pub fn made_lots(&self) -> Vec<LotId> {
         match &self.kind {
             EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().map(|lot| lot.id).collect(),
+            EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.id).collect(),
             EntryKind::RedemptionReversed(reversed) => {
@@ -362,7 +364,8 @@ impl Entry {
             | EntryKind::TierChanged(_)
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => None,
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => None,
         }
     }
 
@@ -370,6 +373,7 @@ impl Entry {
     pub fn touched_pending(&self) -> Vec<PendingKey> {
         match &self.kind {
             EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key).collect(),
+            EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().filter_map(AccruedLot::pending_key).collect(),
             EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.pending).collect(),
             EntryKind::PurchaseReturned(returned) => returned.from_pending.iter().map(|taken| taken.lot).collect(),
             EntryKind::MemberEnrolled { .. }
@@ -410,7 +414,8 @@ impl Entry {
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => None,
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => None,
         }
     }
 
@@ -434,7 +439,8 @@ impl Entry {
             | EntryKind::TierChanged(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => None,
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => None,
         }
     }
 
@@ -458,7 +464,8 @@ impl Entry {
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => false,
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => false,
         }
     }
 }
@@ -507,6 +514,13 @@ impl Entry {
                 }
                 EntryKind::PointsTransferredOut(sent) => sent.reason.len() + sent.reference.len() + PORTION * sent.portions.len(),
                 EntryKind::PointsTransferredIn(got) => got.reason.len() + got.reference.len() + PORTION * got.lots.len(),
+                EntryKind::ActivityAccrued(accrued) => {
+                    let awards = accrued.awards.iter().map(|award| LINE + award.display_name.len()).sum::<usize>();
+                    accrued.activity.as_str().len()
+                        + accrued.reference.len()
+                        + awards
+                        + LINE * (accrued.lots.len() + accrued.counters.len() + accrued.dropped_counters.len())
+                }
                 EntryKind::HoldReleased(released) => released.reason.len() + PORTION * released.portions.len(),
                 EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
                 EntryKind::ProfileUpdated { .. } => LINE * 16,
@@ -515,6 +529,11 @@ impl Entry {
                 EntryKind::TierChanged(change) => change.reason.len(),
             }
     }
+}
+
+/// Those that can be spent.
+fn opened(lots: &[AccruedLot]) -> Vec<LotKey> {
+    lots.iter().filter(|lot| lot.pending.is_none()).map(AccruedLot::key).collect()
 }
 
 fn received(lots: &[AccruedLot]) -> Points {

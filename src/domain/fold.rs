@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Activated, Adjusted, Allocation, Captured, Entry, EntryKind, Expired, Header, Held, HoldId, Lot, MAX_TIER_HISTORY,
-    Member, MemberState, Overflow, PendingLot, Person, Points, Portion, Redeemed, Released, Returned, Reversed, Sealed, TierCause,
-    TierChange, TierSince, TierStanding,
+    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
+    HoldId, Lot, MAX_TIER_HISTORY, Member, MemberState, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Redeemed, Released,
+    Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding,
 };
 
 /// A ledger that contradicts itself.
@@ -92,6 +92,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             Ok(())
         }
         EntryKind::PurchaseAccrued(accrued) => fold_accrual(member, entry, &accrued.accrual),
+        EntryKind::ActivityAccrued(accrued) => fold_activity(member, entry, accrued),
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),
         EntryKind::PointsExpired(expired) => fold_expiry(member, expired),
         EntryKind::TierChanged(change) => {
@@ -143,20 +144,11 @@ fn change_person<T>(member: &mut Member, change: &Sealed<T>, with: impl FnOnce(&
 }
 
 fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result<(), Fault> {
-    for lot in &accrual.lots {
-        add_lot(member, entry, lot)?;
-    }
+    fold_lots(member, entry, &accrual.lots, accrual.qualifying_points)?;
     let header = &mut member.header;
-    let waiting = Points::total(accrual.lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points))?;
-    header.lifetime.qualifying_points = header.lifetime.qualifying_points.plus(accrual.qualifying_points.minus(waiting)?)?;
     header.lifetime.spend = header.lifetime.spend.checked_add(accrual.basis).ok_or(Overflow)?;
     header.lifetime.visits = header.lifetime.visits.checked_add(1).ok_or(Overflow)?;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
-    fold_rule_state(header, accrual);
-    Ok(())
-}
-
-fn fold_rule_state(header: &mut Header, accrual: &Accrual) {
     for (rule, fraction) in &accrual.carries {
         if *fraction == Decimal::ZERO {
             header.carries.remove(rule);
@@ -164,10 +156,36 @@ fn fold_rule_state(header: &mut Header, accrual: &Accrual) {
             header.carries.insert(rule.clone(), *fraction);
         }
     }
-    for dropped in &accrual.dropped_counters {
+    fold_counters(header, &accrual.counters, &accrual.dropped_counters);
+    Ok(())
+}
+
+fn fold_activity(member: &mut Member, entry: &Entry, accrued: &ActivityAccrued) -> Result<(), Fault> {
+    let counted = fold_lots(member, entry, &accrued.lots, accrued.qualifying_points)?;
+    if !counted.is_zero() {
+        member.header.latest_occurred_time = member.header.latest_occurred_time.max(Some(entry.occurred_time));
+    }
+    fold_counters(&mut member.header, &accrued.counters, &accrued.dropped_counters);
+    Ok(())
+}
+
+/// New lots, and what of their points counts for tiers; how much does so now.
+fn fold_lots(member: &mut Member, entry: &Entry, lots: &[AccruedLot], qualifying_points: Points) -> Result<Points, Fault> {
+    for lot in lots {
+        add_lot(member, entry, lot)?;
+    }
+    let waiting = Points::total(lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points))?;
+    let counted = qualifying_points.minus(waiting)?;
+    let lifetime = &mut member.header.lifetime;
+    lifetime.qualifying_points = lifetime.qualifying_points.plus(counted)?;
+    Ok(counted)
+}
+
+fn fold_counters(header: &mut Header, counters: &[Counter], dropped: &[(RuleId, PeriodStart)]) {
+    for dropped in dropped {
         header.counters.remove(dropped);
     }
-    for counter in &accrual.counters {
+    for counter in counters {
         header.counters.insert((counter.rule.clone(), counter.period), counter.points);
     }
 }

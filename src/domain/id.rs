@@ -28,6 +28,16 @@ fn check_slug(text: &str) -> Result<(), IdError> {
     }
 }
 
+/// Lower-case letters, digits and `_`.
+fn check_word(text: &str) -> Result<(), IdError> {
+    check_length(text)?;
+    if text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        Ok(())
+    } else {
+        Err(IdError::Character("lower-case letters, digits and '_'"))
+    }
+}
+
 /// Printable ASCII without spaces: what identifies a request.
 fn check_token(text: &str) -> Result<(), IdError> {
     check_length(text)?;
@@ -84,8 +94,9 @@ macro_rules! id {
 }
 
 id!(/** Of a programme. */ ProgramId, check_slug);
-id!(/** Of an accrual rule. */ RuleId, check_slug);
+id!(/** Of an accrual rule or an activity rule. */ RuleId, check_slug);
 id!(/** Of a tier. */ TierId, check_slug);
+id!(/** A kind of activity, such as `review` or `sign_up`. */ ActivityId, check_word);
 id!(/** Chosen by the caller for each new intention and kept for its retries. */ RequestId, check_token);
 id!(/** Of a shop of the retailer's. */ StoreId, check_text);
 id!(/** The till's number of a sale, unique in its store. */ OrderId, check_text);

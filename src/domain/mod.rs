@@ -5,6 +5,7 @@
 
 mod accrual;
 mod activation;
+mod activity;
 mod adjustment;
 mod calendar;
 mod command;
@@ -28,6 +29,7 @@ mod spent;
 mod tier;
 mod transfer;
 
+pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
 pub use calendar::*;
 pub use command::*;
 pub use decision::{Context, Decision, History, Thread, advance, decide, receive};
@@ -42,7 +44,7 @@ pub use points::{Overflow, Points};
 pub use program::*;
 pub use purchase::*;
 pub use redemption::usable;
-pub use rejection::Rejection;
+pub use rejection::{ActivityRejection, Rejection};
 pub use returned::*;
 pub use spent::*;
 pub use tier::{NextTier, next_tier};

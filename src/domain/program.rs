@@ -1,14 +1,15 @@
 //! The rule book of a programme, validated: one published version.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
-use super::{Currency, Points, ProgramId, RuleId, TenderKind, TierId};
+use super::{ActivityId, Currency, Points, ProgramId, RuleId, TenderKind, TierId};
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Program {
     pub rounding: Rounding,
     /// In the order of the file.
     pub rules: Vec<AccrualRule>,
+    /// What members do beside buying, and what it earns; in the order of the file.
+    pub activity_rules: Vec<ActivityRule>,
     pub combination: Combination,
     pub expiry: Expiry,
     /// From the lowest to the highest; empty in a programme without tiers.
@@ -153,6 +156,33 @@ pub struct AccrualRule {
     pub qualifying: bool,
 }
 
+/// Points for an activity. Several rules of one activity sum.
+#[derive(Debug, Clone)]
+pub struct ActivityRule {
+    pub id: RuleId,
+    pub display_name: String,
+    pub activity: ActivityId,
+    pub earner: Earner,
+    /// More than 0.
+    pub points: Points,
+    /// A cap, and once per member; of who earns.
+    pub limits: Limits,
+    /// The rule's own, or the programme's.
+    pub expiry: Expiry,
+    /// The rule's own, or the programme's; never [`Activation::Confirmation`].
+    pub activation: Activation,
+    pub qualifying: bool,
+}
+
+/// Whom an activity rule gives points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earner {
+    /// Who does it.
+    Member,
+    /// The member who referred the one who does it.
+    Referrer,
+}
+
 /// What a rule asks for; empty means any.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -272,6 +302,21 @@ pub struct PurchaseTimePolicy {
     pub max_ahead_seconds: u32,
 }
 
+impl PurchaseTimePolicy {
+    /// Less: an instant is too long ago; greater: it is too far ahead.
+    pub(super) fn judge(self, occurred_time: Timestamp, now: Timestamp) -> Ordering {
+        let oldest = now.checked_sub((i64::from(self.max_age_days) * 24).hours()).unwrap_or(Timestamp::MIN);
+        let newest = now.checked_add(i64::from(self.max_ahead_seconds).seconds()).unwrap_or(Timestamp::MAX);
+        if occurred_time < oldest {
+            Ordering::Less
+        } else if occurred_time > newest {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    }
+}
+
 /// All published versions of a programme, the oldest first; never empty.
 #[derive(Debug, Clone)]
 pub struct ProgramHistory {
@@ -289,9 +334,10 @@ impl ProgramHistory {
     pub fn with(&self, next: Arc<Program>) -> Self {
         let mut history = self.clone();
         history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
-        for rule in &next.rules {
-            let Some(cap) = rule.limits.cap.filter(|cap| cap.period != Period::Lifetime) else { continue };
-            let longest = history.cap_periods.entry(rule.id.clone()).or_insert(cap.period);
+        let rules = next.rules.iter().map(|rule| (&rule.id, &rule.limits));
+        for (rule, limits) in rules.chain(next.activity_rules.iter().map(|rule| (&rule.id, &rule.limits))) {
+            let Some(cap) = limits.cap.filter(|cap| cap.period != Period::Lifetime) else { continue };
+            let longest = history.cap_periods.entry(rule.clone()).or_insert(cap.period);
             *longest = cap.period.max(*longest);
         }
         history.versions.push(next);

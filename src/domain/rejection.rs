@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
+use super::{ActivityId, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -14,6 +14,8 @@ pub enum Rejection {
     MemberNotFound,
     #[error("the purchase {} of store {} is recorded already, for member {member}, under another request id", order.order, order.store)]
     PurchaseExists { order: OrderKey, member: MemberId, entry_sequence: u64 },
+    #[error(transparent)]
+    Activity(#[from] ActivityRejection),
     #[error("another member has this identifier; look it up, or remove it there first")]
     IdentifierTaken { kind: IdentifierKind, member: MemberId },
     #[error("the member has this identifier already")]
@@ -101,8 +103,34 @@ pub enum Rejection {
     InsufficientPoints { available: Points, requested: Points },
     #[error("the member who is to get the points is suspended; reactivate it first")]
     RecipientSuspended,
+    #[error("the member who is said to have referred this one is suspended; reactivate it first, or leave the referrer out")]
+    ReferrerSuspended,
     #[error("a number would leave the range that the ledger can hold")]
     Overflow,
+}
+
+/// Why an activity is not recorded, in order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ActivityRejection {
+    #[error(
+        "activity {activity} is recorded already for member {member}, in entry {entry_sequence}, under another request id: {}",
+        if *.referred { "a member is referred by it once" } else { "its reference was used before" }
+    )]
+    Exists { activity: ActivityId, member: MemberId, entry_sequence: u64, referred: bool },
+    #[error("no member of the programme has the id or identifier of the one who is said to have referred this member")]
+    ReferrerNotFound,
+    #[error("a member cannot refer itself")]
+    ReferralToSelf,
+    #[error("the activity occurred at {occurred_time}, more than {max_age_days} days ago, which is the programme's bound")]
+    TooOld { occurred_time: Timestamp, max_age_days: u32 },
+    #[error(
+        "the activity is dated {occurred_time}, more than {max_ahead_seconds} seconds ahead of the service's clock; check the caller's clock"
+    )]
+    InFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
+    #[error("no rule of the rule book that was in force gives points for activity {activity}")]
+    NotOffered { activity: ActivityId },
+    #[error("activity {activity} gives points to who referred the member alone: say who did")]
+    ReferrerRequired { activity: ActivityId },
 }
 
 impl From<super::Overflow> for Rejection {

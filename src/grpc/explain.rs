@@ -1,14 +1,16 @@
 //! Entries in plain English: one sentence a step, amounts in whole points, times in the programme's time zone.
 
+mod activity;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, Activated, Adjusted, Allocation, Award, Entry, EntryKind, Hold, LimitKind, Lot, LotId, LotKey, MemberKey, OrderKey,
-        Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed,
-        RoundingMode, RoundingStep, TierCause, TierChange, TransferredIn, TransferredOut,
+        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, Hold, LimitKind, Lot, LotId, LotKey, MemberKey,
+        OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed,
+        RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -56,6 +58,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::PurchaseReturned(returned) => story.returned(returned),
         EntryKind::PointsTransferredOut(sent) => story.sent(sent),
         EntryKind::PointsTransferredIn(got) => story.got(got),
+        EntryKind::ActivityAccrued(accrued) => story.activity(accrued, entry),
     };
     if let Some(actor) = &entry.actor {
         said.push(format!("Done by {actor}."));
@@ -139,14 +142,18 @@ impl Story<'_> {
             let rounding = self.rounding(step);
             self.say(format!("The sum of all rules is rounded once: {rounding}."));
         }
-        let (points, qualifying) = (self.points(accrual.points), self.points(accrual.qualifying_points));
+        self.earned(accrual.points, accrual.qualifying_points, &accrual.lots);
+    }
+
+    fn earned(&mut self, points: Points, qualifying: Points, lots: &[AccruedLot]) {
+        let (points, qualifying) = (self.points(points), self.points(qualifying));
         self.say(format!("Together {points} points, of which {qualifying} count for tiers."));
-        let waiting = Points(accrual.lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points.0).sum());
+        let waiting = Points(lots.iter().filter_map(|lot| lot.pending).map(|pending| pending.qualifying_points.0).sum());
         if waiting > Points::ZERO {
             let waiting = self.points(waiting);
             self.say(format!("{waiting} of these count only when the points become active."));
         }
-        self.debt_paid(Points(accrual.lots.iter().map(|lot| lot.debt_paid.0).sum()));
+        self.debt_paid(Points(lots.iter().map(|lot| lot.debt_paid.0).sum()));
     }
 
     fn debt_paid(&mut self, points: Points) {
@@ -332,10 +339,7 @@ impl Story<'_> {
     }
 
     fn award(&mut self, award: &Award, accrual: &Accrual) {
-        let name = match award.display_name.as_str() {
-            "" => format!("Rule {}", award.rule),
-            name => format!("Rule {} ({name})", award.rule),
-        };
+        let name = rule_name(&award.rule, &award.display_name);
         let mut sentence = format!("{name}: {} at {}", self.counted(award), rate(&award.rate));
         if award.multiplier != Decimal::ONE {
             let tier = accrual.tier.as_ref().map_or_else(String::new, |tier| format!(" of tier {tier}"));
@@ -351,20 +355,20 @@ impl Story<'_> {
             sentence.push_str(&format!("; and {} more lines", award.roundings.len() - MAX_STEPS));
         }
         sentence.push('.');
-        if let Some(limit) = award.limit {
-            sentence.push_str(&format!(
-                " {}: {} points became {}.",
-                limited(limit),
-                self.points(award.uncapped_points),
-                self.points(award.points)
-            ));
-        }
-        if let Some(lot) = award.lot {
-            let pending = accrual.lots.iter().find(|accrued| accrued.id == lot).and_then(|accrued| accrued.pending);
-            let points = self.points(award.points);
-            sentence.push_str(&format!(" {points} points in lot {lot}, {}.", self.pending_or_valid(pending, award.expire_time)));
-        }
+        sentence.push_str(&self.limit(award.limit, award.uncapped_points, award.points));
+        sentence.push_str(&self.in_lot(award.lot, award.points, award.expire_time, &accrual.lots));
         self.say(sentence);
+    }
+
+    fn limit(&self, limit: Option<LimitKind>, uncapped: Points, points: Points) -> String {
+        let became = |limit| format!(" {}: {} points became {}.", limited(limit), self.points(uncapped), self.points(points));
+        limit.map_or_else(String::new, became)
+    }
+
+    fn in_lot(&self, lot: Option<LotId>, points: Points, expire_time: Option<Timestamp>, lots: &[AccruedLot]) -> String {
+        let Some(lot) = lot else { return String::new() };
+        let pending = lots.iter().find(|accrued| accrued.id == lot).and_then(|accrued| accrued.pending);
+        format!(" {} points in lot {lot}, {}.", self.points(points), self.pending_or_valid(pending, expire_time))
     }
 
     fn counted(&self, award: &Award) -> String {
@@ -450,6 +454,13 @@ impl Story<'_> {
             }
         }
         self.said
+    }
+}
+
+fn rule_name(rule: &RuleId, display_name: &str) -> String {
+    match display_name {
+        "" => format!("Rule {rule}"),
+        name => format!("Rule {rule} ({name})"),
     }
 }
 

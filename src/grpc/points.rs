@@ -70,6 +70,11 @@ impl PointsService for PointsRoom {
         observe("PointsService/TransferPoints", &request.program_id.clone()).run(self.transfer(request)).await
     }
 
+    async fn record_activity(&self, request: Request<v1::RecordActivityRequest>) -> Result<Response<v1::RecordActivityResponse>, Status> {
+        let request = request.into_inner();
+        observe("PointsService/RecordActivity", &request.program_id.clone()).run(self.record(request)).await
+    }
+
     async fn list_entries(&self, request: Request<v1::ListEntriesRequest>) -> Result<Response<v1::ListEntriesResponse>, Status> {
         let request = request.into_inner();
         observe("PointsService/ListEntries", &request.program_id.clone())
@@ -120,6 +125,24 @@ impl PointsRoom {
         let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
         let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
         Ok(v1::TransferPointsResponse { entry })
+    }
+
+    async fn record(&self, mut request: v1::RecordActivityRequest) -> Result<v1::RecordActivityResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let id = convert::request(&mut request, &mut mistakes);
+        let Named { history, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+        let actor = match request.actor.take() {
+            None => Some(None),
+            actor => convert::actor(actor, &mut mistakes).map(Some),
+        };
+        let activity = convert::activity(request, &mut mistakes);
+        let parsed = id.zip(target).zip(actor).zip(activity);
+        let (((id, member), actor), activity) = mistakes.settle(parsed)?;
+        let command = Command::RecordActivity(activity);
+        let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
+        let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
+        Ok(v1::RecordActivityResponse { entry, tier_change: convert::tier_change(&outcome.entries) })
     }
 
     fn lots(&self, request: &v1::ListLotsRequest) -> Result<v1::ListLotsResponse, Refusal> {

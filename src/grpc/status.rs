@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
+    domain::{ActivityId, ActivityRejection, HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -223,6 +223,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::RequestIdReused => row(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
         Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
+        Rejection::Activity(rejection) => activity_row(rejection),
         Rejection::IdentifierTaken { kind, member } => {
             row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind)), ("member_id", member.to_string())])
         }
@@ -232,10 +233,10 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
         Rejection::PurchaseTooOld { occurred_time, max_age_days } => {
-            misdated("PURCHASE_TOO_OLD", occurred_time, ("max_age_days", *max_age_days))
+            misdated("PURCHASE_TOO_OLD", "purchase.occurred_time", occurred_time, ("max_age_days", *max_age_days))
         }
         Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => {
-            misdated("PURCHASE_IN_FUTURE", occurred_time, ("max_ahead_seconds", *max_ahead_seconds))
+            misdated("PURCHASE_IN_FUTURE", "purchase.occurred_time", occurred_time, ("max_ahead_seconds", *max_ahead_seconds))
         }
         Rejection::PurchaseTooComplex { award_lines, limit } => {
             refused("PURCHASE_TOO_COMPLEX", vec![("award_lines", award_lines.to_string()), ("limit", limit.to_string())])
@@ -243,9 +244,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
-        Rejection::RedemptionNotFound { redemption } => {
-            row(Code::NotFound, "REDEMPTION_NOT_FOUND", vec![("redemption_sequence", redemption.to_string())])
-        }
+        Rejection::RedemptionNotFound { redemption } => of_redemption(Code::NotFound, "REDEMPTION_NOT_FOUND", *redemption),
         Rejection::HoldNotFound { hold } => row(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
@@ -263,9 +262,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::PaymentMismatch { tendered, paid } => {
             refused("PAYMENT_MISMATCH", vec![("tendered", tendered.to_string()), ("paid", paid.to_string())])
         }
-        Rejection::RedemptionUnusable { redemption } => {
-            refused("REDEMPTION_UNUSABLE", vec![("redemption_sequence", redemption.to_string())])
-        }
+        Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
         Rejection::InsufficientPoints { available, requested } => {
             refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
         }
@@ -273,6 +270,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
         Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
         Rejection::RecipientSuspended => refused("RECIPIENT_SUSPENDED", vec![]),
+        Rejection::ReferrerSuspended => refused("REFERRER_SUSPENDED", vec![]),
         Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
         Rejection::ReturnLineNotFound { line } => line_not_found(*line),
         Rejection::PurchaseReturned => refused("PURCHASE_RETURNED", vec![]),
@@ -282,6 +280,35 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::NothingPending => refused("NOTHING_PENDING", vec![]),
         Rejection::ReturnShortfall { shortfall, requested } => refused_points("RETURN_SHORTFALL", ("shortfall", shortfall), requested),
         Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
+    }
+}
+
+/// The part of the table that is about activities.
+fn activity_row(rejection: &ActivityRejection) -> Row {
+    let row = |code, reason, field, metadata| Row { code, reason, field, metadata };
+    let named = |activity: &ActivityId| ("activity", activity.to_string());
+    match rejection {
+        ActivityRejection::Exists { activity, member, entry_sequence, referred } => {
+            let metadata = vec![
+                named(activity),
+                ("member_id", member.to_string()),
+                ("entry_sequence", entry_sequence.to_string()),
+                ("referred", referred.to_string()),
+            ];
+            row(Code::AlreadyExists, "ACTIVITY_EXISTS", None, metadata)
+        }
+        ActivityRejection::ReferrerNotFound => row(Code::NotFound, "REFERRER_NOT_FOUND", None, vec![]),
+        ActivityRejection::ReferralToSelf => row(Code::InvalidArgument, "REFERRAL_TO_SELF", Some("referrer"), vec![]),
+        ActivityRejection::TooOld { occurred_time, max_age_days } => {
+            misdated("ACTIVITY_TOO_OLD", "occurred_time", occurred_time, ("max_age_days", *max_age_days))
+        }
+        ActivityRejection::InFuture { occurred_time, max_ahead_seconds } => {
+            misdated("ACTIVITY_IN_FUTURE", "occurred_time", occurred_time, ("max_ahead_seconds", *max_ahead_seconds))
+        }
+        ActivityRejection::NotOffered { activity } => row(Code::FailedPrecondition, "ACTIVITY_NOT_OFFERED", None, vec![named(activity)]),
+        ActivityRejection::ReferrerRequired { activity } => {
+            row(Code::InvalidArgument, "REFERRER_REQUIRED", Some("referrer"), vec![named(activity)])
+        }
     }
 }
 
@@ -295,9 +322,13 @@ fn purchase_exists(order: &OrderKey, member: &MemberId, entry_sequence: u64) -> 
     Row { code: Code::AlreadyExists, reason: "PURCHASE_EXISTS", field: None, metadata }
 }
 
-fn misdated(reason: &'static str, occurred_time: &Timestamp, (name, bound): (&'static str, u32)) -> Row {
+fn misdated(reason: &'static str, field: &'static str, occurred_time: &Timestamp, (name, bound): (&'static str, u32)) -> Row {
     let metadata = vec![("occurred_time", occurred_time.to_string()), (name, bound.to_string())];
-    Row { code: Code::OutOfRange, reason, field: Some("purchase.occurred_time"), metadata }
+    Row { code: Code::OutOfRange, reason, field: Some(field), metadata }
+}
+
+fn of_redemption(code: Code, reason: &'static str, redemption: u64) -> Row {
+    Row { code, reason, field: None, metadata: vec![("redemption_sequence", redemption.to_string())] }
 }
 
 fn hold_ended(hold: HoldId, captured: bool, entry_sequence: u64) -> Row {
@@ -326,7 +357,8 @@ fn return_too_large(line: Option<usize>, left: &dyn ToString, requested: &dyn To
 /// Whose state or bound stands against it.
 fn subject(reason: &str) -> &'static str {
     match reason {
-        "ADJUSTMENT_TOO_LARGE"
+        "ACTIVITY_NOT_OFFERED"
+        | "ADJUSTMENT_TOO_LARGE"
         | "PURCHASE_TOO_COMPLEX"
         | "REDEMPTION_NOT_OFFERED"
         | "HOLD_TOO_LONG"

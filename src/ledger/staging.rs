@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, Context, Decision, Entry, EntryKind, Header, History, Identifier, Member, MemberId, MemberKey, OrderKey,
-        ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
+        self, ActivityId, ActivityRejection, ActivityRequest, Command, Context, Decision, Entry, EntryKind, Header, History, Identifier,
+        Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
@@ -32,6 +32,8 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     places: HashMap<MemberKey, usize, RandomState>,
     requests: HashSet<(ProgramId, RequestId), RandomState>,
     purchases: HashMap<(ProgramId, OrderKey), PurchaseRow, RandomState>,
+    /// Sequences of their entries, by what they are found by.
+    activities: HashMap<(MemberKey, ActivityId, Option<String>), u64, RandomState>,
     identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
@@ -73,6 +75,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             places: HashMap::with_capacity_and_hasher(commands, RandomState::default()),
             requests: HashSet::with_capacity_and_hasher(commands, RandomState::default()),
             purchases: HashMap::with_capacity_and_hasher(commands, RandomState::default()),
+            activities: HashMap::default(),
             identifiers: HashMap::default(),
             bytes: 0,
         }
@@ -131,16 +134,16 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if self.moves_identifier(&key, &submission.command) {
             return Ok(None);
         }
-        let recipient = self.recipient(program, &submission.command)?;
         let Some(Loaded { member, history }) = self.load(&key, &submission.command)? else { return Ok(None) };
         self.check_unique(&key, &submission.command)?;
+        let other = self.other_side(program, &submission.command)?;
         let due_before = member.header.next_due_time();
         let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
         let context = Context { programs, now: self.now, request, actor, history: &history };
-        let named = recipient.as_ref().map(|(_, command)| command);
+        let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
         let receive = |(to, _)| self.receive(Context { request: None, ..context }, to, &decision);
-        let other = recipient.map(receive).transpose()?;
+        let other = other.map(receive).transpose()?;
         let entries = decision.entries.iter().chain(other.iter().flat_map(|(_, _, other)| &other.entries));
         let bytes = entries.map(Entry::stored_size_estimate).sum::<usize>();
         if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
@@ -153,22 +156,25 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(Some(self.stage(programs, key, due_before, decision, &submission.command)))
     }
 
-    /// Who gets the points of a transfer, and the command with that id in it.
-    fn recipient(&self, program: &ProgramId, command: &Command) -> Result<Option<(MemberId, Command)>, LedgerError> {
-        let Command::TransferPoints(request) = command else { return Ok(None) };
-        let to = match &request.to {
-            Recipient::Id(to) => *to,
-            Recipient::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::RecipientNotFound)?,
+    /// The other member whose ledger a command writes to, and the command with that id in it.
+    fn other_side(&self, program: &ProgramId, command: &Command) -> Result<Option<(MemberId, Command)>, LedgerError> {
+        let Some((other, not_found)) = command.other_side() else { return Ok(None) };
+        let other = match other {
+            Recipient::Id(other) => *other,
+            Recipient::Identifier(identifier) => match self.member_by_identifier(program, identifier)? {
+                Some(other) => other,
+                None => return Err(not_found.into()),
+            },
         };
-        let key = MemberKey { program: program.clone(), member: to };
+        let key = MemberKey { program: program.clone(), member: other };
         if !self.places.contains_key(&key) {
             let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
-            self.store.member(&key, demand)?.ok_or(Rejection::RecipientNotFound)?;
+            self.store.member(&key, demand)?.ok_or(not_found)?;
         }
-        Ok(Some((to, Command::TransferPoints(domain::TransferRequest { to: Recipient::Id(to), ..request.clone() }))))
+        Ok(Some((other, command.with_other_side(other))))
     }
 
-    /// What the other side of a transfer gets, with what was due next there before.
+    /// What the other side of a transfer or a referral gets, with what was due next there before.
     fn receive(
         &self,
         context: Context<'_>,
@@ -184,7 +190,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             }
         };
         let due_before = member.header.next_due_time();
-        let entry = sent.entries[sent.own.clone()].first().expect("a transfer has an entry");
+        let entry = sent.entries[sent.own.clone()].first().expect("what has another side has an entry");
         Ok((key, due_before, domain::receive(context, member, entry)?))
     }
 
@@ -230,7 +236,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
-            | Command::TransferPoints(_) => false,
+            | Command::TransferPoints(_)
+            | Command::RecordActivity(_) => false,
         }
     }
 
@@ -263,6 +270,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         match command {
             Command::Enroll { person } => person.identifiers.iter().try_for_each(|identifier| self.check_free(key, identifier)),
             Command::AddIdentifier { identifier } => self.check_free(key, identifier),
+            Command::RecordActivity(request) => self.check_new(key, request),
             Command::UpdateProfile(_)
             | Command::RemoveIdentifier { .. }
             | Command::SetTier { .. }
@@ -279,6 +287,22 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_) => Ok(()),
         }
+    }
+
+    fn check_new(&self, key: &MemberKey, request: &ActivityRequest) -> Result<(), LedgerError> {
+        let referred = request.referrer.as_ref().map(|_| None);
+        for reference in std::iter::once(Some(request.reference.as_str())).chain(referred) {
+            let staged = self.activities.get(&(key.clone(), request.activity.clone(), reference.map(str::to_owned)));
+            let found = match staged {
+                Some(sequence) => Some(*sequence),
+                None => self.store.activity(key, &request.activity, reference)?,
+            };
+            if let Some(entry_sequence) = found {
+                let (activity, member, referred) = (request.activity.clone(), key.member, reference.is_none());
+                return Err(Rejection::from(ActivityRejection::Exists { activity, member, entry_sequence, referred }).into());
+            }
+        }
+        Ok(())
     }
 
     fn check_free(&self, key: &MemberKey, identifier: &Identifier) -> Result<(), LedgerError> {
@@ -357,6 +381,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
                 let order = accrued.purchase.order.clone().expect("a recorded purchase has an order");
                 let row = PurchaseRow { member: entry.key.member, entry_sequence: entry.sequence };
                 self.purchases.insert((program.clone(), order), row);
+            }
+            EntryKind::ActivityAccrued(accrued) => {
+                let found_by = accrued.keys().map(|reference| (entry.key.clone(), accrued.activity.clone(), reference.map(str::to_owned)));
+                self.activities.extend(found_by.map(|key| (key, entry.sequence)));
             }
             EntryKind::MemberEnrolled { person: Sealed::Erased }
             | EntryKind::IdentifierAdded { identifier: Sealed::Erased }

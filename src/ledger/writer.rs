@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{Command, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
+    domain::{MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
@@ -384,12 +384,10 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
             MemberTarget::Identifier(identifier) => names.push(Name::Identifier(program, identifier)),
             MemberTarget::Order(order) => names.push(Name::Order(program, order)),
         }
-        if let Command::TransferPoints(request) = &submission.command {
-            names.push(match &request.to {
-                Recipient::Id(to) => Name::Member(program, *to),
-                Recipient::Identifier(identifier) => Name::Identifier(program, identifier),
-            });
-        }
+        names.extend(submission.command.other_side().map(|(other, _)| match other {
+            Recipient::Id(to) => Name::Member(program, *to),
+            Recipient::Identifier(identifier) => Name::Identifier(program, identifier),
+        }));
         if let Some(order) = submission.command.purchase().and_then(|purchase| purchase.order.as_ref()) {
             names.push(Name::Order(program, order));
         }

@@ -8,7 +8,8 @@ pub mod embedded;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramId, Request, RequestId,
+    ActivityId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramId, Request,
+    RequestId,
 };
 
 /// Counts commits, from 1.
@@ -53,6 +54,9 @@ pub trait Read {
     fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError>;
     fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError>;
     fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError>;
+    /// The entry of a member's activity: its sequence. By its reference; without one, of the activity of this kind by which the member was
+    /// referred.
+    fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError>;
     /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
     /// One live lot.

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, CaptureRequest, Command, Decision, Entry, EntryKind, Header, HoldId, HoldRequest, Line, LineKind, Member, Payment, Points,
-    Purchase, RedeemRequest, Rejection, ReturnRequest, ReversalRequest, Tender, TenderKind, TierId, apply, share,
+    ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, Decision, Entry, EntryKind, Header, HoldId, HoldRequest, Line,
+    LineKind, Member, Payment, Points, Purchase, RedeemRequest, Rejection, ReturnRequest, ReversalRequest, Tender, TenderKind, TierId,
+    apply, share,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use rust_decimal::Decimal;
@@ -187,6 +188,9 @@ accrual_rules:
   per_amount: { amount: 1, points: 1 }
   rounding: { mode: MODE_FLOOR, stage: STAGE_LINE, fraction: FRACTION_CARRY }
   limits: { once_per_member: true }
+activity_rules:
+- { rule_id: survey, activity: survey, points: 3, cap: { points: 7, period: PERIOD_DAY }, expiry: { after: { days: 1 } } }
+- { rule_id: later_survey, activity: survey, points: 1.5, activation: { after_days: 1 }, without_qualifying: true }
 tiers:
 - { tier_id: base }
 - { tier_id: silver, threshold: { qualifying_points: 50, spend: 1000 }, multiplier: 1.25 }
@@ -206,6 +210,10 @@ enum Step {
     Adjust {
         points: i64,
         qualifying: bool,
+    },
+    Activity {
+        reference: usize,
+        age_hours: i64,
     },
     Wait {
         hours: i64,
@@ -295,6 +303,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         8 => (any_purchase(), -1i64..150, option::of(any_pay()))
             .prop_map(|(purchase, age_hours, pay)| Step::Buy { purchase: Box::new(purchase), age_hours, pay }),
         2 => (prop_oneof![-400i64..0, 1i64..400], any::<bool>()).prop_map(|(points, qualifying)| Step::Adjust { points, qualifying }),
+        2 => (0usize..1_000, -1i64..150).prop_map(|(reference, age_hours)| Step::Activity { reference, age_hours }),
         4 => (1i64..60).prop_map(|hours| Step::Wait { hours }),
         1 => select(vec!["base", "silver", "gold", "platinum"]).prop_map(Step::SetTier),
         1 => Just(Step::Suspend),
@@ -373,6 +382,12 @@ fn command(step: Step, shop: &Shop) -> Option<Command> {
         Step::Adjust { points, qualifying } => {
             Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new() }))
         }
+        Step::Activity { reference, age_hours } => Some(Command::RecordActivity(ActivityRequest {
+            activity: ActivityId::new("survey").expect("an id"),
+            reference: reference.to_string(),
+            referrer: None,
+            occurred_time: Some(shop.now - age_hours.hours()),
+        })),
         Step::Wait { .. } => None,
         Step::SetTier(tier) => Some(Command::SetTier { tier: TierId::new(tier).expect("an id"), reason }),
         Step::Suspend => Some(Command::Suspend { reason }),

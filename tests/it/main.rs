@@ -4,6 +4,7 @@
 mod support;
 
 mod accrual;
+mod activities;
 mod backup;
 mod crash;
 mod damage;

@@ -18,6 +18,7 @@ enum Call {
     Lookup(v1::LookupMemberRequest),
     Members(v1::ListMembersRequest),
     Adjust(v1::AdjustPointsRequest),
+    Activity(v1::RecordActivityRequest),
     Entries(v1::ListEntriesRequest),
     Lots(v1::ListLotsRequest),
     Explain(v1::ExplainEntryRequest),
@@ -37,6 +38,7 @@ impl Call {
             Call::SetTier(request) => server.members().set_member_tier(request).await.map(drop),
             Call::Lookup(request) => server.members().lookup_member(request).await.map(drop),
             Call::Members(request) => server.members().list_members(request).await.map(drop),
+            Call::Activity(request) => server.points().record_activity(request).await.map(drop),
             Call::Adjust(request) => server.points().adjust_points(request).await.map(drop),
             Call::Entries(request) => server.points().list_entries(request).await.map(drop),
             Call::Lots(request) => server.points().list_lots(request).await.map(drop),
@@ -98,6 +100,7 @@ async fn refused_input_names_its_field_and_changes_nothing() {
     cases.extend(amounts(&member));
     cases.extend(purchases(&member));
     cases.extend(people(&member));
+    cases.extend(activities(&member));
     cases.extend(returns());
     cases.extend(lists(&server, &member).await);
     let count = cases.len();
@@ -333,6 +336,41 @@ fn dollars(amount: &str) -> Option<v1::Money> {
 
 fn ago(days: i64) -> Option<prost_types::Timestamp> {
     at(crate::support::noon().checked_sub((days * 24).hours()).unwrap().as_second(), 0)
+}
+
+fn activities(member: &str) -> Vec<Case> {
+    let did = |change: &dyn Fn(&mut v1::RecordActivityRequest)| {
+        let mut request = v1::RecordActivityRequest {
+            request_id: "refused".into(),
+            program_id: PROGRAM.into(),
+            member: by_id(member),
+            activity: "review".into(),
+            reference: "r-1".into(),
+            ..Default::default()
+        };
+        change(&mut request);
+        Call::Activity(request)
+    };
+    let named_by = |r#ref| Some(v1::MemberRef { r#ref });
+    vec![
+        wrong("activity without a name", did(&|it| it.activity.clear()), &["activity"]),
+        wrong("activity with a hyphen", did(&|it| it.activity = "sign-up".into()), &["activity"]),
+        wrong("long activity", did(&|it| it.activity = "x".repeat(65)), &["activity"]),
+        wrong("activity without a reference", did(&|it| it.reference.clear()), &["reference"]),
+        wrong("long reference", did(&|it| it.reference = "x".repeat(121)), &["reference"]),
+        wrong("reference with a control character", did(&|it| it.reference = "a\nb".into()), &["reference"]),
+        wrong("referrer of no kind", did(&|it| it.referrer = named_by(None)), &["referrer"]),
+        wrong("referrer not a UUID", did(&|it| it.referrer = by_id("42")), &["referrer.member_id"]),
+        wrong("empty card of a referrer", did(&|it| it.referrer = by_card(" ")), &["referrer.identifier.value"]),
+        wrong("activity before time began", did(&|it| it.occurred_time = at(i64::MIN, 0)), &["occurred_time"]),
+        wrong("activity told by nobody", did(&|it| it.actor = Some(v1::Actor::default())), &["actor.actor_id"]),
+        wrong(
+            "activity with many mistakes",
+            did(&|it| (it.request_id, it.activity, it.reference) = Default::default()),
+            &["request_id", "activity", "reference"],
+        ),
+        no("activity of a programme without any", did(&|_| {}), Code::FailedPrecondition, "ACTIVITY_NOT_OFFERED", &[]),
+    ]
 }
 
 fn people(member: &str) -> Vec<Case> {

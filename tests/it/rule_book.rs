@@ -224,6 +224,49 @@ redemption: { points: 0, maximum_share_percent: 101 }
 }
 
 #[test]
+fn mistakes_of_activity_rules_are_named() {
+    let text = format!(
+        "{SOUND}activation: {{ on_confirmation: {{}} }}
+activity_rules:
+- {{ rule_id: r, activity: review, points: 10, activation: {{ immediate: {{}} }} }}
+- {{ rule_id: a, activity: Sign-up, points: 0, activation: {{ on_confirmation: {{}} }} }}
+- {{ rule_id: a, activity: survey, points: 0.5, earner: 7, activation: {{ after_days: 0 }} }}
+- {{ rule_id: b, activity: \"\", display_name: {}, cap: {{ points: 5 }}, expiry: {{}} }}
+",
+        "x".repeat(121)
+    );
+    let mut found = paths(&text);
+    found.sort();
+    let expected = [
+        "activity_rules[0].rule_id",
+        "activity_rules[1].activation",
+        "activity_rules[1].activity",
+        "activity_rules[1].points",
+        "activity_rules[2].activation.after_days",
+        "activity_rules[2].earner",
+        "activity_rules[2].points",
+        "activity_rules[2].rule_id",
+        "activity_rules[3].activation",
+        "activity_rules[3].activity",
+        "activity_rules[3].cap.period",
+        "activity_rules[3].display_name",
+        "activity_rules[3].expiry",
+        "activity_rules[3].points",
+    ];
+    assert_eq!(found, expected);
+    let rule = |place: usize| v1::ActivityRule {
+        rule_id: format!("a{place}"),
+        activity: "review".into(),
+        points: "1".into(),
+        ..Default::default()
+    };
+    let with = |rules: usize| v1::Program { activity_rules: (0..rules).map(rule).collect(), ..read(SOUND) };
+    let parsed = |rules| parse(&with(rules), 1, Timestamp::UNIX_EPOCH);
+    assert_eq!(parsed(101).expect_err("one too many")[0].path, "activity_rules");
+    assert_eq!(parsed(100).expect("as many as there can be").activity_rules.len(), 100);
+}
+
+#[test]
 fn each_mistake_is_found_by_itself() {
     let table = [
         ("program_id: shop", "program_id: \"\"", "program_id"),

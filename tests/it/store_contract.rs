@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loyaltyd::{
-    domain::{Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
+    domain::{ActivityId, Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
     store::{
         Commit, MemberDemand, Store,
         embedded::{EmbeddedStore, Options, check},
@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    World, adjustment, capture, commit, hold, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase, purchase_on,
-    redemption, release, return_of, reversal,
+    World, activity, adjustment, capture, commit, hold, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase,
+    purchase_on, redemption, release, return_of, reversal,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -99,6 +99,32 @@ fn holds_and_redemptions_are_kept(factory: &dyn Factory) {
     world.check(&*store);
     let member = &world.members[&member_id(1)];
     assert!(member.holds.is_empty() && member.header.balance.available == Points(34), "{member:?}");
+    drop(store);
+    world.check(&*factory.open());
+}
+
+fn activities_are_found_again(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    (1..=3).for_each(|number| world.enroll(&*store, number));
+    // Two in one commit, of which the second is capped; and a referral, whose points wait a day on one side.
+    world.decide(1, &activity("review", "r-1", None)).expect("a review");
+    world.decide(1, &activity("review", "r-2", None)).expect("a review");
+    world.decide(2, &activity("referral", "r-1", Some(1))).expect("a referral");
+    world.decide(3, &activity("referral", "r-1", Some(1))).expect("a referral");
+    world.commit(&*store);
+    world.check(&*store);
+    let find = |number, kind: &str, reference| {
+        store.activity(&key(number), &ActivityId::new(kind).expect("an id"), reference).expect("an activity is read")
+    };
+    assert_eq!([find(1, "review", None), find(1, "referral", Some("r-1")), find(1, "referral", None)], [None; 3]);
+    assert_eq!([find(2, "referral", Some("r-1")), find(2, "referral", None), find(2, "review", Some("r-1"))], [Some(2), Some(2), None]);
+    world.now += hours(24);
+    world.decide(2, &activity("referral", "r-2", None)).expect("one that nobody is said to have brought");
+    world.commit(&*store);
+    world.check(&*store);
+    store.flush().expect("rows are written out");
+    world.check(&*store);
     drop(store);
     world.check(&*factory.open());
 }
@@ -225,6 +251,8 @@ enum Step {
     Enroll(u8),
     Purchase(u8, i64, i64),
     Adjust(u8, i64),
+    /// Referred by another, if that is one.
+    Activity(u8, u8),
     /// Of one of the purchases a part of the goods, or all.
     Return(u8, usize, Option<i64>),
     Confirm(u8, usize),
@@ -249,6 +277,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => member.clone().prop_map(Step::Enroll),
         8 => (member.clone(), 0..20_000i64, 0..100i64).prop_map(|(member, cents, ago)| Step::Purchase(member, cents, ago)),
         4 => (member.clone(), -300..300i64).prop_map(|(member, points)| Step::Adjust(member, points)),
+        4 => (member.clone(), 1..6u8).prop_map(|(member, referrer)| Step::Activity(member, referrer)),
         4 => (member.clone(), 0..20usize, proptest::option::weighted(0.6, 1..9_000i64))
             .prop_map(|(member, sale, cents)| Step::Return(member, sale, cents)),
         2 => (member.clone(), 0..20usize).prop_map(|(member, sale)| Step::Confirm(member, sale)),
@@ -290,6 +319,16 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 drop(world.decide(member, &purchase_on(channel, index as u64, cents, occurred)));
             }
             Step::Adjust(member, points) if enrolled(&world, member) && points != 0 => drop(world.decide(member, &adjustment(points))),
+            Step::Activity(member, referrer) if enrolled(&world, member) => {
+                let referrer = (enrolled(&world, referrer) && referrer != member).then_some(referrer);
+                let kind = if referrer.is_some() { "referral" } else { "review" };
+                let known = |known: &(MemberId, ActivityId, Option<String>, u64)| {
+                    known.0 == member_id(member) && known.1.as_str() == kind && known.2.is_none()
+                };
+                if !world.activities.iter().any(known) {
+                    drop(world.decide(member, &activity(kind, &format!("a-{index}"), referrer)));
+                }
+            }
             Step::Return(member, sale, cents) => {
                 if let Some(order) = bought(&world, member, sale) {
                     drop(world.decide(member, &return_of(order, cents)));
@@ -325,7 +364,13 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 reopening();
                 store = factory.open();
             }
-            Step::Enroll(_) | Step::Purchase(..) | Step::Adjust(..) | Step::AddPhone(..) | Step::RemovePhone(..) | Step::Rename(..) => {}
+            Step::Enroll(_)
+            | Step::Purchase(..)
+            | Step::Adjust(..)
+            | Step::Activity(..)
+            | Step::AddPhone(..)
+            | Step::RemovePhone(..)
+            | Step::Rename(..) => {}
             Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) => {}
         }
     }
@@ -404,6 +449,7 @@ macro_rules! embedded {
 embedded!(
     what_was_committed_is_read,
     holds_and_redemptions_are_kept,
+    activities_are_found_again,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,

@@ -1,5 +1,6 @@
 //! Rule books: a document becomes a [`domain::Program`], or the list of all its mistakes.
 
+mod activity;
 mod mistakes;
 mod policy;
 mod redemption;
@@ -15,6 +16,7 @@ use super::{Violation, v1};
 use crate::domain::{self, Currency, Overflow, ProgramId, RuleId, TierId};
 
 pub const MAX_RULES: usize = 200;
+pub const MAX_ACTIVITY_RULES: usize = 100;
 pub const MAX_TIERS: usize = 20;
 
 /// Parses a rule book as it is published: `version` and `publish_time` of the document itself do not count. Names every mistake at once.
@@ -82,7 +84,9 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         activation: policy::activation("activation", document.activation.as_ref(), mistakes),
         qualify_unmultiplied: tier_policy.is_some_and(|policy| policy.qualify_unmultiplied),
     };
-    let rules = rules(&document.accrual_rules, &scope, mistakes);
+    let mut rule_ids = HashSet::new();
+    let rules = rules(&document.accrual_rules, &scope, &mut rule_ids, mistakes);
+    let activity_rules = activity::rules(&document.activity_rules, &scope, &mut rule_ids, mistakes);
     let combination = policy::combination(document.combination, mistakes);
     let tiers = tiers(&document.tiers, &scope, mistakes);
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
@@ -113,6 +117,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         basis: policy::basis(document.basis.as_ref()),
         rounding: scope.rounding?,
         rules: rules?,
+        activity_rules: activity_rules?,
         combination: combination?,
         expiry: scope.expiry?,
         tiers: tiers?,
@@ -148,23 +153,32 @@ fn time_zone(name: &str, mistakes: &mut Mistakes) -> Option<TimeZone> {
     zone
 }
 
-fn rules(documents: &[v1::AccrualRule], scope: &Scope, mistakes: &mut Mistakes) -> Option<Vec<domain::AccrualRule>> {
+fn rules<'a>(
+    documents: &'a [v1::AccrualRule],
+    scope: &Scope,
+    ids: &mut HashSet<&'a str>,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<domain::AccrualRule>> {
     match documents.len() {
         0 => mistakes.note("accrual_rules", "is required: at least one rule"),
         found if found > MAX_RULES => mistakes.note("accrual_rules", format_args!("has {found} rules; at most {MAX_RULES} are allowed")),
         _ => {}
     }
-    let mut ids = HashSet::new();
     let mut rules = Some(Vec::new());
     for (index, document) in documents.iter().take(MAX_RULES).enumerate() {
         let path = format!("accrual_rules[{index}]");
         let rule = rule::rule(&path, document, scope, mistakes);
-        if RuleId::new(&document.rule_id).is_ok() && !ids.insert(&document.rule_id) {
-            mistakes.note(format!("{path}.rule_id"), "is the id of an earlier rule too");
-        }
+        check_own_id(&path, &document.rule_id, ids, mistakes);
         keep(&mut rules, rule);
     }
     rules
+}
+
+/// What a member has had by a rule is counted under its id: no two rules can share one.
+fn check_own_id<'a>(path: &str, id: &'a str, ids: &mut HashSet<&'a str>, mistakes: &mut Mistakes) {
+    if RuleId::new(id).is_ok() && !ids.insert(id) {
+        mistakes.note(format!("{path}.rule_id"), "is the id of an earlier rule too");
+    }
 }
 
 fn tiers(documents: &[v1::Tier], scope: &Scope, mistakes: &mut Mistakes) -> Option<Vec<domain::Tier>> {

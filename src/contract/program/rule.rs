@@ -113,7 +113,7 @@ fn limits(path: &str, document: Option<&v1::Limits>, scope: &Scope, mistakes: &m
     Some(Limits { minimum, maximum, cap, once_per_member: document.once_per_member })
 }
 
-fn points_cap(path: &str, document: &v1::PointsCap, scope: &Scope, mistakes: &mut Mistakes) -> Option<PointsCap> {
+pub(super) fn points_cap(path: &str, document: &v1::PointsCap, scope: &Scope, mistakes: &mut Mistakes) -> Option<PointsCap> {
     let points_path = format!("{path}.points");
     if document.points.is_empty() {
         mistakes.note(&points_path, "is required");

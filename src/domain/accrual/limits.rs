@@ -6,50 +6,57 @@ use std::collections::btree_map::Range;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Sale, pricing::Price};
 use crate::domain::{
-    AccrualRule, Counter, Header, LimitKind, MAX_COUNTERS_PER_RULE, Overflow, Period, PeriodStart, Points, ProgramHistory, RuleId, calendar,
+    Counter, Header, LimitKind, Limits, MAX_COUNTERS_PER_RULE, Overflow, Period, PeriodStart, Points, ProgramHistory, RuleId, calendar,
 };
 
 /// Says of a rule that awards once that it has.
 pub(super) const GIVEN: Points = Points(1);
 
-/// Limits what was rounded, and says what the rule's counters stand at then.
-pub(super) fn limit(sale: &Sale<'_>, rule: &AccrualRule, price: &mut Price) -> Result<(), Overflow> {
-    let limits = &rule.limits;
-    let mut points = price.uncapped;
+/// What a rule gives within its limits.
+pub(in crate::domain) struct Limited {
+    pub points: Points,
+    /// The last that changed them.
+    pub limit: Option<LimitKind>,
+    /// What the rule's counters stand at then, if they moved.
+    pub counters: Vec<(PeriodStart, Points)>,
+}
+
+/// Limits what a rule would give on a civil date.
+pub(in crate::domain) fn limit(header: &Header, date: Date, rule: &RuleId, limits: &Limits, uncapped: Points) -> Result<Limited, Overflow> {
+    let mut limited = Limited { points: uncapped, limit: None, counters: Vec::new() };
+    let mut change = |points, limit| {
+        limited.points = points;
+        limited.limit = Some(limit);
+        points
+    };
+    let mut points = uncapped;
     if let Some(minimum) = limits.minimum.filter(|minimum| points > Points::ZERO && points < *minimum) {
-        points = minimum;
-        price.limit = Some(LimitKind::Minimum);
+        points = change(minimum, LimitKind::Minimum);
     }
     if let Some(maximum) = limits.maximum.filter(|maximum| points > *maximum) {
-        points = maximum;
-        price.limit = Some(LimitKind::Maximum);
+        points = change(maximum, LimitKind::Maximum);
     }
-    let counted = |period| sale.header.counters.get(&(rule.id.clone(), period)).copied().unwrap_or_default();
-    let period = limits.cap.map(|cap| calendar::period_start(sale.local_time.date(), cap.period));
+    let counted = |period| header.counters.get(&(rule.clone(), period)).copied().unwrap_or_default();
+    let period = limits.cap.map(|cap| calendar::period_start(date, cap.period));
     if let Some((cap, period)) = limits.cap.zip(period) {
-        let left =
-            if is_forgotten(sale.header, &rule.id, period) { Points::ZERO } else { cap.points.minus(counted(period))?.max(Points::ZERO) };
+        let left = if is_forgotten(header, rule, period) { Points::ZERO } else { cap.points.minus(counted(period))?.max(Points::ZERO) };
         if points > left {
-            points = left;
-            price.limit = Some(LimitKind::Cap);
+            points = change(left, LimitKind::Cap);
         }
     }
     if limits.once_per_member && points > Points::ZERO && counted(None) > Points::ZERO {
-        points = Points::ZERO;
-        price.limit = Some(LimitKind::OncePerMember);
+        points = change(Points::ZERO, LimitKind::OncePerMember);
     }
-    price.points = points;
     if points > Points::ZERO {
         if let Some(period) = period {
-            price.counters.push((period, counted(period).plus(points)?));
+            limited.counters.push((period, counted(period).plus(points)?));
         }
         if limits.once_per_member && period != Some(None) {
-            price.counters.push((None, counted(None).plus(points)?));
+            limited.counters.push((None, counted(None).plus(points)?));
         }
     }
-    Ok(())
+    Ok(limited)
 }
 
 /// A rule's counters of periods that end, the oldest first.
@@ -65,9 +72,9 @@ fn is_forgotten(header: &Header, rule: &RuleId, period: PeriodStart) -> bool {
     period.is_some() && oldest.is_some_and(|oldest| period < oldest) && kept.count() + 1 >= MAX_COUNTERS_PER_RULE
 }
 
-/// Counters that are not kept after a purchase that changes `changed`: those of periods that ended more than a day (for the change
-/// between time zones) before the oldest purchase that may still come, and the oldest of rules that have too many.
-pub(super) fn dropped_counters(
+/// Counters that are not kept after a purchase or an activity that changes `changed`: those of periods that ended more than a day (for the
+/// change between time zones) before the oldest that may still come, and the oldest of rules that have too many.
+pub(in crate::domain) fn dropped_counters(
     programs: &ProgramHistory,
     header: &Header,
     changed: &[Counter],

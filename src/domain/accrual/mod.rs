@@ -19,11 +19,14 @@ use self::{
     matching::Matched,
     pricing::{Price, Prices},
 };
-pub(super) use remaining::{Remaining, check_left, remaining};
+pub(super) use self::{
+    limits::{Limited, dropped_counters, limit},
+    remaining::{Remaining, check_left, remaining},
+};
 
 use super::{
-    Accrual, AccrualRule, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Pending, Points, Program,
-    ProgramHistory, Purchase, Rate, Rejection, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Pending, Points, Program, ProgramHistory,
+    Purchase, Rate, Rejection, calendar, expiry, money, tier,
 };
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
@@ -47,7 +50,7 @@ pub(super) fn accrue(
             accrual = sale.accrue_at(after)?;
         }
     }
-    accrual.dropped_counters = limits::dropped_counters(programs, header, &accrual.counters, oldest);
+    accrual.dropped_counters = dropped_counters(programs, header, &accrual.counters, oldest);
     Ok(accrual)
 }
 
@@ -101,7 +104,7 @@ impl Sale<'_> {
         qualifying: Option<&Prices>,
         multiplier: Decimal,
     ) -> Result<(), Overflow> {
-        let mut lots = Lots { sale: self, lots: Vec::new(), known: Vec::new(), later: None, policies: Vec::new() };
+        let mut lots = Lots::new(self.program, self.header, self.occurred_time);
         for (index, (matched, price)) in matched.iter().zip(prices.rules).enumerate() {
             let rule = matched.rule;
             if let Some(carry) = price.carry {
@@ -113,7 +116,7 @@ impl Sale<'_> {
             let counts = qualifying.map_or(price.points, |prices| prices.rules[index].points);
             let qualifying_points = if rule.qualifying { counts } else { Points::ZERO };
             let waits = if self.program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
-            let (lot, expire_time) = lots.add(price.points, rule, waits)?;
+            let (lot, expire_time) = lots.add(price.points, rule.expiry, rule.activation, waits)?;
             let award = Award {
                 rule: rule.id.clone(),
                 display_name: rule.display_name.clone(),
@@ -133,7 +136,7 @@ impl Sale<'_> {
             accrual.qualifying_points = accrual.qualifying_points.plus(award.qualifying_points)?;
             accrual.awards.push(award);
         }
-        accrual.lots = lots.lots;
+        accrual.lots = lots.debt_paid(self.header.balance.debt)?;
         if let Some((rounding, carry)) = prices.order {
             accrual.order_rounding = Some(rounding);
             accrual.carries.extend(carry.map(|carry| (None, carry)));
@@ -168,8 +171,11 @@ impl Sale<'_> {
 }
 
 /// Awards that become active together and lapse together share a lot.
-struct Lots<'a> {
-    sale: &'a Sale<'a>,
+pub(super) struct Lots<'a> {
+    program: &'a Program,
+    occurred_time: Timestamp,
+    /// The newest of the member's.
+    last_lot: LotId,
     lots: Vec<AccruedLot>,
     /// Rules mostly share one policy; the time-zone table need not be asked again.
     known: Vec<(Expiry, Timestamp, Option<Timestamp>)>,
@@ -179,12 +185,28 @@ struct Lots<'a> {
     policies: Vec<(LotId, Expiry)>,
 }
 
-impl Lots<'_> {
+impl<'a> Lots<'a> {
+    /// Of points that are earned at an instant.
+    pub(super) fn new(program: &'a Program, header: &Header, occurred_time: Timestamp) -> Self {
+        let last_lot = header.last_lot;
+        Self { program, occurred_time, last_lot, lots: Vec::new(), known: Vec::new(), later: None, policies: Vec::new() }
+    }
+
+    /// All of them. Those that can be spent pay debt first.
+    pub(super) fn debt_paid(mut self, debt: Points) -> Result<Vec<AccruedLot>, Overflow> {
+        let mut debt = debt;
+        for lot in self.lots.iter_mut().filter(|lot| lot.pending.is_none()) {
+            lot.debt_paid = lot.points.min(debt);
+            debt = debt.minus(lot.debt_paid)?;
+        }
+        Ok(self.lots)
+    }
+
     fn expire_time(&mut self, policy: Expiry, active: Timestamp) -> Result<Option<Timestamp>, Overflow> {
         if let Some((.., known)) = self.known.iter().find(|(known, from, _)| *known == policy && *from == active) {
             return Ok(*known);
         }
-        let instant = expiry::expire_time(policy, &self.sale.program.time_zone, self.sale.occurred_time, active)?;
+        let instant = expiry::expire_time(policy, &self.program.time_zone, self.occurred_time, active)?;
         self.known.push((policy, active, instant));
         Ok(instant)
     }
@@ -194,32 +216,38 @@ impl Lots<'_> {
         if let Some((_, known)) = self.later.filter(|(known, _)| *known == days) {
             return Ok(known);
         }
-        let day = calendar::add_days(self.sale.local_time.date(), days)?;
-        let instant = calendar::start_of_day(&self.sale.program.time_zone, day)?;
+        let day = calendar::add_days(calendar::local_date(&self.program.time_zone, self.occurred_time), days)?;
+        let instant = calendar::start_of_day(&self.program.time_zone, day)?;
         self.later = Some((days, instant));
         Ok(instant)
     }
 
     /// The lot that the points of a rule go into, with its expiry. `waits`: what counts for tiers when they become active.
-    fn add(&mut self, points: Points, rule: &AccrualRule, waits: Points) -> Result<(Option<LotId>, Option<Timestamp>), Overflow> {
+    pub(super) fn add(
+        &mut self,
+        points: Points,
+        expiry: Expiry,
+        activation: Activation,
+        waits: Points,
+    ) -> Result<(Option<LotId>, Option<Timestamp>), Overflow> {
         if points <= Points::ZERO {
             return Ok((None, None));
         }
-        let pending = match rule.activation {
+        let pending = match activation {
             Activation::Immediate => None,
             Activation::AfterDays(days) => Some(Some(self.activate_time(days)?)),
             Activation::Confirmation => Some(None),
         };
-        let expire_time = match (pending, rule.expiry) {
+        let expire_time = match (pending, expiry) {
             // It is known when they are confirmed.
             (Some(None), Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_)) => None,
-            (pending, policy) => self.expire_time(policy, pending.flatten().unwrap_or(self.sale.occurred_time))?,
+            (pending, policy) => self.expire_time(policy, pending.flatten().unwrap_or(self.occurred_time))?,
         };
         // What is counted from an unknown day is not to be mixed with what never lapses.
         let is_own = |lot: &AccruedLot| {
             lot.expire_time == expire_time
                 && lot.pending.map(|pending| pending.activate_time) == pending
-                && (pending != Some(None) || self.lapses_as(lot, rule))
+                && (pending != Some(None) || self.lapses_as(lot, expiry))
         };
         if let Some(place) = self.lots.iter().position(is_own) {
             let lot = &mut self.lots[place];
@@ -229,16 +257,16 @@ impl Lots<'_> {
             }
             return Ok((Some(lot.id), expire_time));
         }
-        let newest = self.lots.last().map_or(self.sale.header.last_lot, |lot| lot.id);
+        let newest = self.lots.last().map_or(self.last_lot, |lot| lot.id);
         let id = LotId(newest.0.checked_add(1).ok_or(Overflow)?);
         let pending = pending.map(|activate_time| Pending { activate_time, qualifying_points: waits });
         self.lots.push(AccruedLot { pending, ..AccruedLot::new(id, points, expire_time) });
-        self.policies.push((id, rule.expiry));
+        self.policies.push((id, expiry));
         Ok((Some(id), expire_time))
     }
 
-    fn lapses_as(&self, lot: &AccruedLot, rule: &AccrualRule) -> bool {
-        self.policies.iter().any(|(id, policy)| *id == lot.id && *policy == rule.expiry)
+    fn lapses_as(&self, lot: &AccruedLot, expiry: Expiry) -> bool {
+        self.policies.iter().any(|(id, policy)| *id == lot.id && *policy == expiry)
     }
 }
 

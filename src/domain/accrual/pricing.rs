@@ -103,7 +103,9 @@ pub(super) fn prices(sale: &Sale<'_>, matched: &[Matched<'_>], multiplier: Decim
                 Price::default()
             }
         };
-        limits::limit(sale, matched.rule, &mut price)?;
+        let (date, rule) = (sale.local_time.date(), matched.rule);
+        let limited = limits::limit(sale.header, date, &rule.id, &rule.limits, price.uncapped)?;
+        (price.points, price.limit, price.counters) = (limited.points, limited.limit, limited.counters);
         rules.push(price);
     }
     let order = round_together(sale, &mut rules, &together)?;

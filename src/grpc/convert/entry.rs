@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::{
+    activity::activity_accrued,
     amount::{decimal, money},
     member::{count, identifier_out, profile},
     purchase::purchase_out,
@@ -100,6 +101,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::PurchaseReturned(_) => v1::EntryKind::PurchaseReturned,
         EntryKind::PointsTransferredOut(_) => v1::EntryKind::PointsTransferredOut,
         EntryKind::PointsTransferredIn(_) => v1::EntryKind::PointsTransferredIn,
+        EntryKind::ActivityAccrued(_) => v1::EntryKind::ActivityAccrued,
     }
 }
 
@@ -140,6 +142,7 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::PurchaseReturned(returned) => Kind::PurchaseReturned(purchase_returned(returned, currency)),
         EntryKind::PointsTransferredOut(sent) => Kind::PointsTransferredOut(transferred_out(sent)),
         EntryKind::PointsTransferredIn(got) => Kind::PointsTransferredIn(transferred_in(got)),
+        EntryKind::ActivityAccrued(accrued) => Kind::ActivityAccrued(activity_accrued(accrued)),
     }
 }
 
@@ -230,14 +233,6 @@ fn line_basis(line: &LineBasis) -> v1::LineBasis {
 }
 
 fn award(award: &Award) -> v1::Award {
-    use v1::award::LimitKind as Limit;
-    let limit = match award.limit {
-        None => Limit::Unspecified,
-        Some(LimitKind::Minimum) => Limit::Minimum,
-        Some(LimitKind::Maximum) => Limit::Maximum,
-        Some(LimitKind::Cap) => Limit::Cap,
-        Some(LimitKind::OncePerMember) => Limit::OncePerMember,
-    };
     let lines = award.lines.iter().map(|line| v1::AwardLine {
         // A purchase has at most 10,000 lines.
         line_index: i32::try_from(line.line).unwrap_or(i32::MAX),
@@ -252,12 +247,23 @@ fn award(award: &Award) -> v1::Award {
         multiplier: decimal(award.multiplier),
         roundings: award.roundings.iter().map(rounding_step).collect(),
         uncapped_points: award.uncapped_points.0,
-        limit: limit.into(),
+        limit: limit(award.limit).into(),
         points: award.points.0,
         qualifying_points: award.qualifying_points.0,
         lines: lines.collect(),
         expire_time: award.expire_time.map(timestamp),
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
+    }
+}
+
+pub(super) fn limit(limit: Option<LimitKind>) -> v1::award::LimitKind {
+    use v1::award::LimitKind as Limit;
+    match limit {
+        None => Limit::Unspecified,
+        Some(LimitKind::Minimum) => Limit::Minimum,
+        Some(LimitKind::Maximum) => Limit::Maximum,
+        Some(LimitKind::Cap) => Limit::Cap,
+        Some(LimitKind::OncePerMember) => Limit::OncePerMember,
     }
 }
 

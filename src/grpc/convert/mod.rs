@@ -2,6 +2,7 @@
 //! path of its field, in the names of the proto. What goes out is built from what the ledger holds, so that the same entry always reads the
 //! same.
 
+mod activity;
 mod amount;
 mod entry;
 mod member;
@@ -18,6 +19,7 @@ use crate::{
     domain::ActorId,
 };
 
+pub use activity::activity;
 pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
 pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
 pub use member::{enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};

@@ -40,6 +40,7 @@ mutation! {
     RecordPurchaseRequest: "PurchaseService/RecordPurchase",
     AdjustPointsRequest: "PointsService/AdjustPoints",
     TransferPointsRequest: "PointsService/TransferPoints",
+    RecordActivityRequest: "PointsService/RecordActivity",
     ConfirmPurchaseRequest: "PurchaseService/ConfirmPurchase",
     ReturnPurchaseRequest: "PurchaseService/ReturnPurchase",
     RedeemPointsRequest: "PointsService/RedeemPoints",

@@ -18,6 +18,7 @@ use crate::{
 };
 
 use super::{
+    activities,
     decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
     decode_returns::{activated, returned},
     segment::damaged,
@@ -97,6 +98,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::PurchaseReturned(one) => EntryKind::PurchaseReturned(Arc::new(returned(one)?)),
         Kind::PointsTransferredOut(one) => EntryKind::PointsTransferredOut(transferred_out(one)?),
         Kind::PointsTransferredIn(one) => EntryKind::PointsTransferredIn(transferred_in(one)?),
+        Kind::ActivityAccrued(one) => EntryKind::ActivityAccrued(Arc::new(activities::read_accrued(one)?)),
     };
     Ok(Entry {
         key: key.clone(),
@@ -160,7 +162,7 @@ pub(super) fn program_id(text: &str) -> Decoded<ProgramId> {
     ProgramId::new(text).map_err(|_| Malformed("program_id"))
 }
 
-fn rule_id(text: &str) -> Decoded<RuleId> {
+pub(super) fn rule_id(text: &str) -> Decoded<RuleId> {
     RuleId::new(text).map_err(|_| Malformed("rule_id"))
 }
 
@@ -294,11 +296,7 @@ fn accrual(accrual: stored::Accrual) -> Decoded<Accrual> {
         lots: accrual.lots.iter().map(accrued_lot).collect::<Decoded<_>>()?,
         carries: accrual.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: accrual.counters.iter().map(counter).collect::<Decoded<_>>()?,
-        dropped_counters: accrual
-            .dropped_counters
-            .iter()
-            .map(|dropped| Ok((rule_id(&dropped.rule_id)?, period(dropped.period_start)?)))
-            .collect::<Decoded<_>>()?,
+        dropped_counters: dropped_counters(&accrual.dropped_counters)?,
     })
 }
 
@@ -319,20 +317,24 @@ fn award(award: stored::Award) -> Decoded<Award> {
         multiplier: decimal_or_one(award.multiplier.as_deref())?,
         roundings: award.roundings.iter().map(rounding_step).collect::<Decoded<_>>()?,
         uncapped_points: Points(award.uncapped_points.unwrap_or(award.points)),
-        limit: match award.limit {
-            0 => None,
-            1 => Some(LimitKind::Minimum),
-            2 => Some(LimitKind::Maximum),
-            3 => Some(LimitKind::Cap),
-            4 => Some(LimitKind::OncePerMember),
-            _ => return Err(Malformed("award.limit")),
-        },
+        limit: limit_kind(award.limit)?,
         points: Points(award.points),
         qualifying_points: Points(award.qualifying_points.unwrap_or(award.points)),
         lines: award.lines.iter().map(award_line).collect::<Decoded<_>>()?,
         expire_time: optional_time(award.expire_time)?,
         lot: (award.lot != 0).then_some(LotId(award.lot)),
     })
+}
+
+pub(super) fn limit_kind(number: u32) -> Decoded<Option<LimitKind>> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(LimitKind::Minimum)),
+        2 => Ok(Some(LimitKind::Maximum)),
+        3 => Ok(Some(LimitKind::Cap)),
+        4 => Ok(Some(LimitKind::OncePerMember)),
+        _ => Err(Malformed("award.limit")),
+    }
 }
 
 fn award_line(line: &stored::AwardLine) -> Decoded<AwardLine> {
@@ -382,6 +384,10 @@ fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
 
 pub(super) fn counter(counter: &stored::Counter) -> Decoded<Counter> {
     Ok(Counter { rule: rule_id(&counter.rule_id)?, period: period(counter.period_start)?, points: Points(counter.points) })
+}
+
+pub(super) fn dropped_counters(dropped: &[stored::Counter]) -> Decoded<Vec<(RuleId, PeriodStart)>> {
+    dropped.iter().map(|dropped| Ok((rule_id(&dropped.rule_id)?, period(dropped.period_start)?))).collect()
 }
 
 fn period(number: Option<i32>) -> Decoded<PeriodStart> {

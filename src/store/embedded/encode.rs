@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    activities,
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
     wire::Writer,
 };
@@ -55,6 +56,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::PurchaseReturned(one) => w.message(27, |w| returned(w, one)),
         EntryKind::PointsTransferredOut(one) => w.message(28, |w| transferred_out(w, one)),
         EntryKind::PointsTransferredIn(one) => w.message(29, |w| transferred_in(w, one)),
+        EntryKind::ActivityAccrued(one) => w.message(30, |w| activities::accrued(w, one)),
     };
 }
 
@@ -236,14 +238,7 @@ fn award(w: &mut Writer, award: &Award) {
         w.message(6, |w| rounding_step(w, step));
     }
     w.sint_unless(7, award.uncapped_points.0, award.points.0);
-    let limit = match award.limit {
-        None => 0,
-        Some(LimitKind::Minimum) => 1,
-        Some(LimitKind::Maximum) => 2,
-        Some(LimitKind::Cap) => 3,
-        Some(LimitKind::OncePerMember) => 4,
-    };
-    w.uint(8, limit);
+    w.uint(8, limit_kind(award.limit));
     w.sint(9, award.points.0);
     w.sint_unless(10, award.qualifying_points.0, award.points.0);
     for line in &award.lines {
@@ -256,6 +251,16 @@ fn award(w: &mut Writer, award: &Award) {
     w.optional_time(12, award.expire_time);
     if let Some(lot) = award.lot {
         w.uint(13, lot.0);
+    }
+}
+
+pub(super) fn limit_kind(limit: Option<LimitKind>) -> u64 {
+    match limit {
+        None => 0,
+        Some(LimitKind::Minimum) => 1,
+        Some(LimitKind::Maximum) => 2,
+        Some(LimitKind::Cap) => 3,
+        Some(LimitKind::OncePerMember) => 4,
     }
 }
 
@@ -322,7 +327,7 @@ pub(super) fn counter(w: &mut Writer, counter: &Counter) {
     counter_fields(w, &counter.rule, counter.period, counter.points);
 }
 
-fn counter_fields(w: &mut Writer, rule: &RuleId, period: PeriodStart, points: Points) {
+pub(super) fn counter_fields(w: &mut Writer, rule: &RuleId, period: PeriodStart, points: Points) {
     w.text(1, rule.as_str());
     if let Some(start) = period {
         w.present_sint(2, i64::from(start.year()) * 10_000 + i64::from(start.month()) * 100 + i64::from(start.day()));

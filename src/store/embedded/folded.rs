@@ -46,6 +46,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::PurchaseReturned(one) => Self::PurchaseReturned(one),
             FoldedKind::PointsTransferredOut(one) => Self::PointsTransferredOut(one),
             FoldedKind::PointsTransferredIn(one) => Self::PointsTransferredIn(one),
+            FoldedKind::ActivityAccrued(one) => Self::ActivityAccrued(one),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What rows are found by: hashes under a key of the store's.
 
 use super::{encode, keys::Key};
-use crate::domain::{Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
+use crate::domain::{ActivityId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
 pub(super) struct Index(pub(super) Key);
@@ -18,6 +18,12 @@ impl Index {
     pub(super) fn order(&self, order: &OrderKey) -> [u8; 32] {
         // Ids have no control characters, so the parts cannot run into each other.
         self.hash(&[b"o", order.store.as_str().as_bytes(), &[0], order.order.as_str().as_bytes()])
+    }
+
+    /// Of a member's activity, by its reference; without one, of the activity by which the member was referred.
+    pub(super) fn activity(&self, activity: &ActivityId, reference: Option<&str>) -> [u8; 32] {
+        // A reference is not empty.
+        self.hash(&[b"x", activity.as_str().as_bytes(), &[0], reference.unwrap_or_default().as_bytes()])
     }
 
     pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {

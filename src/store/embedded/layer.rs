@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::rows::{Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, PENDING, RowKey, Space};
+use super::rows::{ACTIVITY, Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, PENDING, RowKey, Space};
 
 /// What rows cost in memory beside their values, by measurement of the process.
 const ROW_COST: usize = 64;
@@ -28,7 +28,8 @@ pub(super) struct Layer {
 
 /// What a row's key says behind its owner, and its value; none: the row goes.
 type OwnRow = ([u8; OWN], Option<Box<[u8]>>);
-/// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros. Of a pending lot as of a lot.
+/// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros. Of a pending lot as of a lot; of an activity
+/// kind of row and hash.
 const OWN: usize = 17;
 const ENTRY_OWN: usize = 9;
 
@@ -214,7 +215,7 @@ fn padded(own: &[u8]) -> [u8; OWN] {
 
 fn unpadded(own: &[u8; OWN]) -> &[u8] {
     match own {
-        [LOT | PENDING, ..] => own,
+        [LOT | PENDING | ACTIVITY, ..] => own,
         _ => &own[..ENTRY_OWN],
     }
 }

@@ -120,6 +120,8 @@
 //! | `m` P M 3, sequence of the entry that made it (8 bytes) | `Hold` of `journal.proto`, as long as it is open |
 //! | `m` P M 4, sequence of an entry (8 bytes) | sequence of the newest entry that goes on with its story, as a varint |
 //! | `m` P M 5, activation as a lot's expiry (8 bytes), lot (8 bytes) | `PendingRow` |
+//! | `m` P M 6, hash of `x`, activity, 0, reference | sequence of the entry, as a varint |
+//! | `m` P M 6, hash of `x`, activity, 0 | the same of the entry by which the member was referred |
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
 //! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
@@ -135,6 +137,7 @@
 //! writes all other rows again, which are the same whenever they are written.
 
 mod absent;
+mod activities;
 mod background;
 mod backup;
 mod check;

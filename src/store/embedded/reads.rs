@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
-    EmbeddedStore, Engine, decode,
+    EmbeddedStore, Engine, activities, decode,
     decode::{Malformed, Unreadable, Unseal as _},
     decode_holds, decode_returns,
     journal::Position,
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Person, Points, ProgramId, RequestId, Sealed,
+        ActivityId, Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Person, Points, ProgramId, RequestId,
+        Sealed,
     },
     store::{MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -81,7 +82,7 @@ impl Engine {
     fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
         let row = self.overlay.view().get(&RowKey::story(number, &key.member, origin))?;
-        Ok(row.map(|row| rows::read_story(&row)).transpose()?)
+        Ok(row.map(|row| rows::read_sequence(&row)).transpose()?)
     }
 
     fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError> {
@@ -164,6 +165,16 @@ impl Engine {
         let entry = self.read_entry(&MemberKey { program: program.clone(), member }, &position)?;
         let same = matches!(&entry.kind, EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == Some(order));
         Ok(same.then_some(PurchaseRow { member, entry_sequence: row.entry_sequence }))
+    }
+
+    fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {
+        let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
+        let hash = self.index.activity(activity, reference);
+        let Some(row) = self.overlay.view().get(&activities::row(number, &key.member, &hash))? else { return Ok(None) };
+        let sequence = rows::read_sequence(&row)?;
+        let found = self.entries(key, sequence, sequence)?.pop().map(|entry| entry.kind);
+        let same = matches!(&found, Some(EntryKind::ActivityAccrued(accrued)) if accrued.is_found_by(activity, reference));
+        Ok(same.then_some(sequence))
     }
 
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
@@ -264,6 +275,9 @@ macro_rules! read_through_engine {
             }
             fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
                 self.engine.watched(self.engine.purchase(program, order))
+            }
+            fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {
+                self.engine.watched(self.engine.activity(key, activity, reference))
             }
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
                 self.engine.watched(self.engine.entries(key, first, last))

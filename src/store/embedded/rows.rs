@@ -5,7 +5,7 @@ use std::{cell::RefCell, cmp::Ordering};
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::{decode::Malformed, index::Index, journal::Position, stored, wire::Writer};
+use super::{activities, decode::Malformed, index::Index, journal::Position, stored, wire::Writer};
 use crate::{
     domain::{Entry, EntryKind, HoldId, Identifier, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
@@ -45,6 +45,7 @@ const ENTRY: u8 = 2;
 const HOLD: u8 = 3;
 const STORY: u8 = 4;
 pub(super) const PENDING: u8 = 5;
+pub(super) const ACTIVITY: u8 = 6;
 /// Length of what all rows of a member have in common.
 const MEMBER_PREFIX: usize = 21;
 
@@ -246,6 +247,7 @@ impl RowKey {
             (MEMBER, Some(&ENTRY)) => "place of an entry",
             (MEMBER, Some(&HOLD)) => "hold",
             (MEMBER, Some(&PENDING)) => "pending lot",
+            (MEMBER, Some(&ACTIVITY)) => "activity",
             (MEMBER, Some(&STORY)) => "newest entry of a story",
             _ => "unknown row",
         };
@@ -540,6 +542,7 @@ fn kind_look_ups(
                 changes.push((RowKey::looked_up(generation, &key), Some(row)));
             }
         }
+        EntryKind::ActivityAccrued(accrued) => changes.extend(activities::look_ups(index, number, member, entry.sequence, accrued)),
         EntryKind::ProfileUpdated { .. }
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
@@ -560,9 +563,9 @@ fn kind_look_ups(
     }
 }
 
-/// The sequence in a story's row.
-pub(super) fn read_story(mut bytes: &[u8]) -> Result<u64, Malformed> {
-    prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a story's row"))
+/// The sequence in a row of a story or an activity.
+pub(super) fn read_sequence(mut bytes: &[u8]) -> Result<u64, Malformed> {
+    prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a row with a sequence"))
 }
 
 /// A publication's own row, and the one of its request.

@@ -44,7 +44,8 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PointsActivated(_)
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
-        | EntryKind::PointsTransferredIn(_) => return None,
+        | EntryKind::PointsTransferredIn(_)
+        | EntryKind::ActivityAccrued(_) => return None,
     }
     Some(Zeroizing::new(w.bytes))
 }

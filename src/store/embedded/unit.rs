@@ -134,7 +134,8 @@ impl Engine {
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => {
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;
                 (slot, self.keys.key(slot)?)

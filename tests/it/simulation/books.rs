@@ -22,6 +22,8 @@ pub const LABELS: [&str; 3] = ["sale", "organic", "vip"];
 pub const STORES: [&str; 3] = ["s1", "s2", "s3"];
 pub const CHANNELS: [&str; 3] = ["", "pos", "web"];
 
+pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
+
 /// What cannot change from version to version.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -102,6 +104,7 @@ impl Frame {
         for place in 0..random.within(2..=5) {
             text.push_str(&self.rule(place, stage, unmultiplied, carries, random));
         }
+        text.push_str(&self.activities(random));
         text.push_str(&self.tiers(random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
@@ -156,6 +159,38 @@ impl Frame {
             text.push_str(&self.filter(random));
         }
         text
+    }
+
+    fn activities(&self, random: &mut Random) -> String {
+        let mut text = String::new();
+        for place in 0..random.within(0..=6) {
+            let mut fields = vec![format!("rule_id: a{place}, activity: {}", random.pick(&ACTIVITIES))];
+            fields.push(format!("points: \"{}\"", self.points(random, 30)));
+            if random.percent(40) {
+                fields.push("earner: EARNER_REFERRER".to_owned());
+            }
+            if random.percent(50) {
+                let period = random.pick(&["DAY", "DAY", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIFETIME"]);
+                fields.push(format!("cap: {{ points: \"{}\", period: PERIOD_{period} }}", self.points(random, 60)));
+            }
+            if random.percent(20) {
+                fields.push("once_per_member: true".to_owned());
+            }
+            if random.percent(20) {
+                fields.push("without_qualifying: true".to_owned());
+            }
+            if random.percent(40) {
+                fields.push(format!("expiry: {}", expiry(random)));
+            }
+            // The programme's may be what nobody does of an activity: to confirm it.
+            let days = random.within(1..=15);
+            fields.push(format!(
+                "activation: {}",
+                if random.percent(60) { "{ immediate: {} }".to_owned() } else { format!("{{ after_days: {days} }}") }
+            ));
+            text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        if text.is_empty() { text } else { format!("activity_rules:\n{text}") }
     }
 
     fn limits(&self, random: &mut Random) -> String {

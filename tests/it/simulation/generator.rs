@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::domain::{
-    Adjustment, CaptureRequest, Command, HoldId, HoldRequest, Line, LineKind, MemberId, OrderId, OrderKey, Payment, Points, Purchase,
-    Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
+    ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, HoldId, HoldRequest, Line, LineKind, MemberId, OrderId, OrderKey,
+    Payment, Points, Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId,
+    TransferRequest,
 };
 use rust_decimal::Decimal;
 
 use super::{
     Random,
     auditor::{Account, Books, book::Book},
-    books::{CATEGORIES, CHANNELS, LABELS, SKUS, STORES},
+    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES},
 };
 
 /// Asks for one member of a programme.
@@ -37,7 +38,8 @@ impl Asker<'_> {
             return Command::Reactivate { reason: reason() };
         }
         match self.random.below(100) {
-            0..=34 => {
+            0..=6 => self.activity(),
+            7..=34 => {
                 let order = self.order();
                 Command::RecordPurchase(Arc::new(self.purchase(order)))
             }
@@ -331,6 +333,25 @@ impl Asker<'_> {
             false if self.random.percent(10) => ReturnedLine { line, quantity, amount },
             false => ReturnedLine { line, quantity, amount: Decimal::ZERO },
         }
+    }
+
+    /// Now and then one that no rule names, the last one again, or a referrer who is the member itself or nobody.
+    fn activity(&mut self) -> Command {
+        let last = self.account.done.iter().max_by_key(|(_, sequence)| **sequence).map(|(key, _)| key.clone());
+        let last = last.filter(|_| self.random.percent(25));
+        let activity = if self.random.percent(4) { "unheard_of" } else { *self.random.pick(&ACTIVITIES) };
+        let reference = format!("a-{}", self.random.within(1..=40));
+        let referrer = match self.random.below(20) {
+            0 => Some(MemberId([9; 16])),
+            1..=8 => Some(*self.random.pick(self.members)),
+            _ => None,
+        };
+        Command::RecordActivity(ActivityRequest {
+            activity: ActivityId::new(last.as_ref().map_or(activity, |(activity, _)| activity)).expect("an id"),
+            reference: last.as_ref().and_then(|(_, reference)| reference.clone()).unwrap_or(reference),
+            referrer: referrer.map(Recipient::Id),
+            occurred_time: self.occurred_time(),
+        })
     }
 
     fn transfer(&mut self) -> Command {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use loyaltyd::{
-    domain::{Command, MemberKey, MemberState, Points, Recipient, Rejection, TransferRequest},
+    domain::{ActivityRejection, Command, MemberKey, MemberState, Points, Recipient, Rejection},
     ledger::{Clock, LedgerError, Outcome, Submission},
 };
 use rust_decimal::Decimal;
@@ -40,16 +40,26 @@ impl Life {
             let (order, member) = (order.clone(), place.ids[*buyer]);
             return Foretold::Refused(Rejection::PurchaseExists { order, member, entry_sequence: *entry_sequence });
         }
-        if let Command::TransferPoints(TransferRequest { to: Recipient::Id(to), .. }) = &submission.command
-            && !place.ids.contains(to)
+        let other = match &submission.command {
+            Command::TransferPoints(request) => Some((&request.to, Rejection::RecipientNotFound)),
+            Command::RecordActivity(request) => {
+                if let Some(rejection) = auditor::known(&place.accounts[member], request) {
+                    return Foretold::Refused(rejection);
+                }
+                request.referrer.as_ref().map(|referrer| (referrer, ActivityRejection::ReferrerNotFound.into()))
+            }
+            _ => None,
+        };
+        if let Some((Recipient::Id(other), rejection)) = other
+            && !place.ids.contains(other)
         {
-            return Foretold::Refused(Rejection::RecipientNotFound);
+            return Foretold::Refused(rejection);
         }
         match auditor::expect(&place.accounts[member], &place.books, now, &submission.command) {
             Ok(expected) => {
-                if let Some(gift) = &expected.gift {
-                    let other = place.ids.iter().position(|id| *id == gift.to).expect("it was looked for above");
-                    let got = match auditor::receive(&place.accounts[other], &place.books, now, gift) {
+                if let Some(passed) = &expected.passed {
+                    let other = place.ids.iter().position(|id| *id == passed.to).expect("it was looked for above");
+                    let got = match auditor::receive(&place.accounts[other], &place.books, now, passed) {
                         Ok(got) => got,
                         Err(rejection) => return Foretold::Refused(rejection),
                     };

@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint, Header, History, HoldId,
-        HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey, OrderId, OrderKey, Person,
-        Points, Profile, ProgramHistory, ProgramId, Purchase, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest,
-        Sealed, StoreId, Thread, decide,
+        ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint,
+        Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey,
+        OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request,
+        RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
     },
     store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
@@ -49,6 +49,10 @@ tiers:
     displayName: Gold
     threshold: { qualifyingPoints: "40" }
     multiplier: "1.5"
+activityRules:
+  - { ruleId: review, activity: review, points: "5", cap: { points: "8", period: PERIOD_DAY } }
+  - { ruleId: joined, activity: referral, points: "3", activation: { afterDays: 1 } }
+  - { ruleId: brought, activity: referral, earner: EARNER_REFERRER, points: "7", oncePerMember: true }
 redemption: { points: "100", amount: "1", graceDays: 1, maximumHoldSeconds: 864000 }
 "#;
 
@@ -161,6 +165,16 @@ pub fn release(hold: u64) -> Command {
     Command::ReleaseHold { hold: HoldId(hold), reason: "cart emptied".to_owned() }
 }
 
+/// The points for a referral wait a day for the new member.
+pub fn activity(kind: &str, reference: &str, referrer: Option<u8>) -> Command {
+    Command::RecordActivity(ActivityRequest {
+        activity: ActivityId::new(kind).expect("a valid id"),
+        reference: reference.to_owned(),
+        referrer: referrer.map(|number| Recipient::Id(member_id(number))),
+        occurred_time: None,
+    })
+}
+
 /// What a store must answer, as remembered by the test; and the clock.
 #[derive(Clone)]
 pub struct World {
@@ -172,6 +186,8 @@ pub struct World {
     pub requests: Vec<(RequestId, RequestRow)>,
     pub purchases: Vec<(OrderKey, PurchaseRow)>,
     pub identifiers: BTreeMap<Identifier, Option<MemberId>>,
+    /// With what finds them, and the sequences of their entries.
+    pub activities: Vec<(MemberId, ActivityId, Option<String>, u64)>,
     count: u64,
     /// What the next commit writes.
     pending: BTreeMap<MemberId, Pending>,
@@ -197,6 +213,7 @@ impl World {
             requests: Vec::new(),
             purchases: Vec::new(),
             identifiers: BTreeMap::new(),
+            activities: Vec::new(),
             count: 0,
             pending: BTreeMap::new(),
         }
@@ -241,10 +258,15 @@ impl World {
         let before = self.members.get(&id).cloned().unwrap_or_else(new);
         let due_before = before.header.next_due_time();
         let decision = decide(context, before, command)?;
-        self.members.insert(id, decision.member);
+        let own = decision.entries.get(decision.own.clone()).and_then(<[Entry]>::first);
+        if let (Some((Recipient::Id(other), _)), Some(own)) = (command.other_side(), own) {
+            let member = self.members.get(other).cloned().expect("the other side has enrolled");
+            let due_before = member.header.next_due_time();
+            let received = receive(Context { request: None, history: History::NONE, ..context }, member, own)?;
+            self.keep(*other, due_before, received.entries, received.member);
+        }
         if decision.done_before.is_some() {
-            self.entries.entry(id).or_default().extend(decision.entries.iter().cloned());
-            self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(decision.entries);
+            self.keep(id, due_before, decision.entries, decision.member);
             self.pending.retain(|_, pending| !pending.entries.is_empty());
             return Ok(());
         }
@@ -262,6 +284,12 @@ impl World {
             Command::Enroll { person } => self.identifiers.extend(person.identifiers.iter().map(|held| (held.clone(), Some(id)))),
             Command::AddIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), Some(id))),
             Command::RemoveIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), None)),
+            Command::RecordActivity(request) => {
+                let own = decision.entries[decision.own.start].sequence;
+                let found = |reference| (id, request.activity.clone(), reference, own);
+                self.activities.push(found(Some(request.reference.clone())));
+                self.activities.extend(request.referrer.as_ref().map(|_| found(None)));
+            }
             Command::UpdateProfile(_)
             | Command::SetTier { .. }
             | Command::Suspend { .. }
@@ -276,9 +304,14 @@ impl World {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_) => {}
         }
-        self.entries.entry(id).or_default().extend(decision.entries.iter().cloned());
-        self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(decision.entries);
+        self.keep(id, due_before, decision.entries, decision.member);
         Ok(())
+    }
+
+    fn keep(&mut self, id: MemberId, due_before: Option<Timestamp>, entries: Vec<Entry>, member: Member) {
+        self.members.insert(id, member);
+        self.entries.entry(id).or_default().extend(entries.iter().cloned());
+        self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(entries);
     }
 
     /// What was decided since the last commit.
@@ -324,6 +357,12 @@ impl World {
         }
         for (order, row) in &self.purchases {
             assert_eq!(store.purchase(&program, order).expect("a purchase is read").as_ref(), Some(row));
+        }
+        for (member, activity, reference, sequence) in &self.activities {
+            let key = MemberKey { program: program.clone(), member: *member };
+            let find = |reference| store.activity(&key, activity, reference).expect("an activity is read");
+            assert_eq!(find(reference.as_deref()), Some(*sequence));
+            assert_eq!(find(Some("of nobody")), None);
         }
         for (identifier, holder) in &self.identifiers {
             assert_eq!(store.member_by_identifier(&program, identifier).expect("an identifier is read"), *holder);

@@ -108,6 +108,20 @@ pub struct Redemption {
     pub maximum_hold: u32,
 }
 
+/// Points for something that a member does beside buying.
+pub struct Doing {
+    pub id: String,
+    pub activity: String,
+    /// Whoever referred the member gets them.
+    pub for_referrer: bool,
+    pub points: i64,
+    pub cap: Option<(i64, v1::Period)>,
+    pub once: bool,
+    pub expiry: Policy,
+    pub waits: Waits,
+    pub qualifies: bool,
+}
+
 /// The fewest and the most points at a time that one member gives another.
 pub struct Transfers {
     pub fewest: i64,
@@ -122,6 +136,7 @@ pub struct Book {
     pub zone: TimeZone,
     pub rounds: Rounds,
     pub rules: Vec<Rule>,
+    pub doings: Vec<Doing>,
     pub expiry: Policy,
     pub tiers: Vec<Tier>,
     pub redemption: Option<Redemption>,
@@ -210,6 +225,21 @@ fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule 
     }
 }
 
+fn doing(document: &v1::ActivityRule, program: &v1::Program) -> Doing {
+    let precision = program.points_precision as u32;
+    Doing {
+        id: document.rule_id.clone(),
+        activity: document.activity.clone(),
+        for_referrer: document.earner() == v1::activity_rule::Earner::Referrer,
+        points: points(&document.points, precision).expect("it is required"),
+        cap: document.cap.as_ref().map(|cap| (points(&cap.points, precision).expect("a cap"), cap.period())),
+        once: document.once_per_member,
+        expiry: policy(document.expiry.as_ref().or(program.expiry.as_ref())),
+        waits: waits(document.activation.as_ref().or(program.activation.as_ref())),
+        qualifies: !document.without_qualifying,
+    }
+}
+
 fn tier(place: usize, document: &v1::Tier, precision: u32, digits: u32) -> Tier {
     let threshold = document.threshold.clone().unwrap_or_default();
     let multiplier = if document.multiplier.is_empty() { "1" } else { &document.multiplier };
@@ -253,6 +283,7 @@ impl Book {
             zone: TimeZone::get(&document.time_zone).expect("a time zone"),
             rounds: rounds(document.rounding.as_ref().expect("it is required")),
             rules: document.accrual_rules.iter().map(|rule| self::rule(rule, document, digits)).collect(),
+            doings: document.activity_rules.iter().map(|rule| doing(rule, document)).collect(),
             expiry: policy(document.expiry.as_ref()),
             tiers: document.tiers.iter().enumerate().map(|(place, tier)| self::tier(place, tier, precision, digits)).collect(),
             redemption: document.redemption.as_ref().map(|policy| redemption(policy, precision, digits)),

@@ -410,7 +410,7 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
         if points > 0 {
             note_given(&mut earned, book, rule, time, points);
             let later = if policy.qualify_pending { 0 } else { qualifying };
-            into_lot(&mut earned, book, rule, time, (points, later), &mut next);
+            into_lot(&mut earned.lots, book, (rule.expiry, rule.waits), time, (points, later), &mut next);
         }
         let lines = found.lines.iter().map(|(line, _)| *line).collect();
         earned.awards.push(Award { rule: found.rule, lines, points, qualifying, seen: found.seen });
@@ -436,10 +436,16 @@ fn note_given(earned: &mut Earned, book: &Book, rule: &Rule, time: Timestamp, po
 }
 
 /// Points that can be spent and lapse at the same time share a lot; of those that wait for a confirmation also the policy is the same.
-fn into_lot(earned: &mut Earned, book: &Book, rule: &Rule, time: Timestamp, (points, later): (i64, i64), next: &mut u64) {
-    let policy = rule.expiry;
+pub fn into_lot(
+    lots: &mut Vec<EarnedLot>,
+    book: &Book,
+    (policy, waits): (Policy, Waits),
+    time: Timestamp,
+    (points, later): (i64, i64),
+    next: &mut u64,
+) {
     let from_activation = matches!(policy, Policy::Days { from_activation: true, .. } | Policy::Months { from_activation: true, .. });
-    let (until, expire_time) = match rule.waits {
+    let (until, expire_time) = match waits {
         Waits::No => (None, book.lapse(policy, time, time)),
         Waits::Days(days) => {
             let active = book.dawn(days_later(book.date(time), days));
@@ -453,7 +459,7 @@ fn into_lot(earned: &mut Earned, book: &Book, rule: &Rule, time: Timestamp, (poi
             && lot.said.waits.map(|(until, _)| until) == until
             && (until != Some(None) || lot.policy == policy)
     };
-    if let Some(lot) = earned.lots.iter_mut().find(same) {
+    if let Some(lot) = lots.iter_mut().find(same) {
         lot.said.points += points;
         if let Some((_, qualifying)) = &mut lot.said.waits {
             *qualifying += later;
@@ -461,6 +467,6 @@ fn into_lot(earned: &mut Earned, book: &Book, rule: &Rule, time: Timestamp, (poi
         return;
     }
     let said = LotSaid { id: *next, points, expire_time, debt_paid: 0, waits: until.map(|until| (until, later)) };
-    earned.lots.push(EarnedLot { said, policy });
+    lots.push(EarnedLot { said, policy });
     *next += 1;
 }

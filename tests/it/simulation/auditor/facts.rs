@@ -1,7 +1,10 @@
 //! What an entry says, in plain numbers: what the auditor expects and what the ledger answers are compared as this.
 
 use jiff::Timestamp;
-use loyaltyd::domain::{Allocation, Entry, EntryKind, MemberId, Portion, PurchaseAccrued, ReleaseCause, Returned, Sealed, TierCause};
+use loyaltyd::domain::{
+    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, LimitKind, MemberId, Portion, PurchaseAccrued, ReleaseCause, Returned,
+    Sealed, TierCause,
+};
 use rust_decimal::Decimal;
 
 /// Lot and points.
@@ -128,6 +131,34 @@ pub enum Fact {
         points: i64,
         lots: Vec<LotSaid>,
     },
+    Did {
+        activity: String,
+        reference: String,
+        referrer: Option<MemberId>,
+        /// Who did it, if that is another member, with that one's entry.
+        referred: Option<(MemberId, u64)>,
+        points: i64,
+        qualifying: i64,
+        awards: Vec<Reward>,
+        lots: Vec<LotSaid>,
+    },
+    Other,
+}
+
+/// A rule's part of what an activity earned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reward {
+    pub rule: String,
+    pub uncapped: i64,
+    pub limit: Option<Limit>,
+    pub points: i64,
+    pub qualifying: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Cap,
+    Once,
     Other,
 }
 
@@ -230,6 +261,7 @@ fn fact(kind: &EntryKind) -> Fact {
             points: got.points.0,
             lots: got.lots.iter().map(|(got, _)| lot(got)).collect(),
         },
+        EntryKind::ActivityAccrued(accrued) => did(accrued),
         EntryKind::MemberEnrolled { .. }
         | EntryKind::ProfileUpdated { .. }
         | EntryKind::IdentifierAdded { .. }
@@ -248,6 +280,34 @@ fn earned(accrued: &PurchaseAccrued) -> Fact {
         lots: accrual.lots.iter().map(lot).collect(),
         tier: accrual.tier.as_ref().map(ToString::to_string),
         redemptions: accrued.redemptions.clone(),
+    }
+}
+
+fn did(accrued: &ActivityAccrued) -> Fact {
+    let (referrer, referred) = match accrued.side {
+        ActivitySide::Member { referrer } => (referrer, None),
+        ActivitySide::Referrer { member, sequence } => (None, Some((member, sequence))),
+    };
+    let awards = accrued.awards.iter().map(|award| Reward {
+        rule: award.rule.to_string(),
+        uncapped: award.uncapped_points.0,
+        limit: award.limit.map(|limit| match limit {
+            LimitKind::Cap => Limit::Cap,
+            LimitKind::OncePerMember => Limit::Once,
+            LimitKind::Minimum | LimitKind::Maximum => Limit::Other,
+        }),
+        points: award.points.0,
+        qualifying: award.qualifying_points.0,
+    });
+    Fact::Did {
+        activity: accrued.activity.to_string(),
+        reference: accrued.reference.clone(),
+        referrer,
+        referred,
+        points: accrued.points.0,
+        qualifying: accrued.qualifying_points.0,
+        awards: awards.collect(),
+        lots: accrued.lots.iter().map(lot).collect(),
     }
 }
 

@@ -1,23 +1,12 @@
 //! Points that one member gives another.
 
-use jiff::Timestamp;
-use loyaltyd::domain::{MemberId, Points, Recipient, Rejection, TransferRequest};
+use loyaltyd::domain::{Points, Recipient, Rejection, TransferRequest};
 
 use super::{
-    Account, Act, Books, Expected, Lot,
+    Act, Lot, Passed, What,
     facts::{Fact, LotSaid},
     parts,
 };
-
-/// On its way to the one who gets it.
-#[derive(Debug, Clone)]
-pub struct Gift {
-    pub to: MemberId,
-    from: MemberId,
-    sequence: u64,
-    points: i64,
-    lots: Vec<Lot>,
-}
 
 impl Act<'_> {
     pub fn give(&mut self, request: &TransferRequest) -> Result<(), Rejection> {
@@ -45,27 +34,24 @@ impl Act<'_> {
         let lots = self.take(points);
         self.account.given_away += points;
         self.enter_now(Fact::Sent { to, points, taken: parts(&lots) });
-        self.gift = Some(Gift { to, from, sequence: self.account.sequence, points, lots });
+        self.passed = Some(Passed { to, from, sequence: self.account.sequence, what: What::Points { points, lots } });
         Ok(())
     }
-}
 
-/// What becomes of the one who gets it: a new lot for each, which lapses when the old one would have.
-pub fn receive(account: &Account, books: &Books, now: Timestamp, gift: &Gift) -> Result<Expected, Rejection> {
-    let mut act = Act::new(account, books, now);
-    act.pass_time();
-    if act.account.suspended {
-        return Err(Rejection::RecipientSuspended);
+    /// A new lot for each, which lapses when the old one would have.
+    pub fn get(&mut self, passed: &Passed, points: i64, lots: &[Lot]) -> Result<(), Rejection> {
+        if self.account.suspended {
+            return Err(Rejection::RecipientSuspended);
+        }
+        let mut said = Vec::new();
+        for Lot { points, expire_time, .. } in lots.iter().cloned() {
+            self.account.last_lot += 1;
+            let id = self.account.last_lot;
+            let debt_paid = self.receive(id, points, expire_time);
+            said.push(LotSaid { id, points, expire_time, debt_paid, waits: None });
+        }
+        self.account.got += points;
+        self.enter_now(Fact::Got { from: passed.from, sequence: passed.sequence, points, lots: said });
+        Ok(())
     }
-    let mut lots = Vec::new();
-    for Lot { points, expire_time, .. } in gift.lots.iter().cloned() {
-        act.account.last_lot += 1;
-        let id = act.account.last_lot;
-        let debt_paid = act.receive(id, points, expire_time);
-        lots.push(LotSaid { id, points, expire_time, debt_paid, waits: None });
-    }
-    act.account.got += gift.points;
-    // It has no request of its own, as what time causes has none.
-    act.enter_now(Fact::Got { from: gift.from, sequence: gift.sequence, points: gift.points, lots });
-    Ok(Expected { account: act.account, said: act.said, done_before: None, gift: None })
 }

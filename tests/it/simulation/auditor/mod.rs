@@ -3,6 +3,7 @@
 //! its reckoning.
 
 pub mod book;
+mod doing;
 mod earning;
 pub mod facts;
 mod giving;
@@ -16,9 +17,9 @@ use loyaltyd::domain::{Adjustment, Command, MemberId, OrderKey, Points, Purchase
 use rust_decimal::Decimal;
 
 use book::Book;
-use earning::Earned;
+pub use doing::known;
+use earning::{Earned, EarnedLot};
 use facts::{Fact, LotSaid, Parts, Purse, Said};
-pub use giving::{Gift, receive};
 use returning::SoFar;
 
 /// All published versions of a rule book, the oldest first.
@@ -121,6 +122,8 @@ pub struct Account {
     pub by_hand: bool,
     pub fractions: BTreeMap<Option<String>, i128>,
     pub given: BTreeMap<(String, Option<Date>), i64>,
+    /// Activities, by reference; without one, those by which the member was referred. With the sequences of their entries.
+    pub done: Arc<BTreeMap<(String, Option<String>), u64>>,
     pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
     pub spent: Arc<BTreeMap<u64, Arc<Spent>>>,
     /// Holds that ended: with which entry, and whether they were captured.
@@ -167,12 +170,28 @@ pub struct Act<'a> {
     /// What a hold or its waiting kept from lapsing lapses when that ends.
     hold_end: Option<Timestamp>,
     /// What goes to another member.
-    gift: Option<Gift>,
+    passed: Option<Passed>,
+}
+
+/// On its way to another member.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    pub to: MemberId,
+    from: MemberId,
+    /// Of the entry that it comes from.
+    sequence: u64,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Points { points: i64, lots: Vec<Lot> },
+    Referral { activity: String, reference: String, occurred_time: Timestamp },
 }
 
 impl<'a> Act<'a> {
     fn new(account: &Account, books: &'a Books, now: Timestamp) -> Self {
-        Self { account: account.clone(), books, now, said: Vec::new(), by_time: true, hold_end: None, gift: None }
+        Self { account: account.clone(), books, now, said: Vec::new(), by_time: true, hold_end: None, passed: None }
     }
 }
 
@@ -183,7 +202,7 @@ pub struct Expected {
     /// An earlier entry is the answer.
     pub done_before: Option<u64>,
     /// What another member gets with it.
-    pub gift: Option<Gift>,
+    pub passed: Option<Passed>,
 }
 
 pub fn expect(account: &Account, books: &Books, now: Timestamp, command: &Command) -> Result<Expected, Rejection> {
@@ -193,7 +212,19 @@ pub fn expect(account: &Account, books: &Books, now: Timestamp, command: &Comman
     let done_before = act.perform(command)?;
     act.by_time = true;
     act.pass_time();
-    Ok(Expected { account: act.account, said: act.said, done_before, gift: act.gift })
+    Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed })
+}
+
+/// What becomes of the other member. It has no request of its own, as what time causes has none.
+pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed) -> Result<Expected, Rejection> {
+    let mut act = Act::new(account, books, now);
+    act.pass_time();
+    match &passed.what {
+        What::Points { points, lots } => act.get(passed, *points, lots)?,
+        What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
+    }
+    act.pass_time();
+    Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None })
 }
 
 /// The account as it is shown at an instant, with nothing asked of it.
@@ -259,6 +290,7 @@ impl Act<'_> {
             Command::ReturnPurchase(request) => self.take_back(request)?,
             Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
             Command::TransferPoints(request) => self.give(request)?,
+            Command::RecordActivity(request) => self.do_beside(request)?,
         }
         Ok(None)
     }
@@ -500,8 +532,22 @@ impl Act<'_> {
 
     /// What was earned becomes the member's.
     fn collect(&mut self, earned: &mut Earned) {
+        let later = self.collect_lots(&mut earned.lots);
+        self.account.qualifying += earned.qualifying - later;
+        self.account.spend += earned.basis;
+        self.account.visits += 1;
+        for (rule, fraction) in &earned.fractions {
+            self.account.fractions.insert(rule.clone(), *fraction);
+        }
+        for (rule, period, points) in &earned.given {
+            *self.account.given.entry((rule.clone(), *period)).or_default() += points;
+        }
+    }
+
+    /// How many of the points count for tiers only later.
+    fn collect_lots(&mut self, lots: &mut [EarnedLot]) -> i64 {
         let mut later = 0;
-        for lot in &mut earned.lots {
+        for lot in lots {
             let said = &mut lot.said;
             self.account.issued += said.points;
             self.account.last_lot = said.id;
@@ -514,15 +560,7 @@ impl Act<'_> {
                 }
             }
         }
-        self.account.qualifying += earned.qualifying - later;
-        self.account.spend += earned.basis;
-        self.account.visits += 1;
-        for (rule, fraction) in &earned.fractions {
-            self.account.fractions.insert(rule.clone(), *fraction);
-        }
-        for (rule, period, points) in &earned.given {
-            *self.account.given.entry((rule.clone(), *period)).or_default() += points;
-        }
+        later
     }
 }
 

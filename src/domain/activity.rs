@@ -1,0 +1,155 @@
+//! Activities: what members do beside buying, such as a review, a survey, a sign-up or a referral, and what it earns them. A referral earns
+//! on two sides: for the member who does it, and for the one who referred that member.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+
+use super::{
+    AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, Header, LimitKind, LotId, MemberId,
+    Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, RuleId,
+    accrual::{self, Limited, Lots},
+    calendar,
+};
+
+/// What an activity earned on one of its sides, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityAccrued {
+    pub activity: ActivityId,
+    /// What tells it from other activities of its kind that the member does.
+    pub reference: String,
+    pub side: ActivitySide,
+    pub points: Points,
+    pub qualifying_points: Points,
+    /// One for each rule that names the activity and gives this side points; none: it earns nothing on this side.
+    pub awards: Vec<ActivityAward>,
+    /// The lots that hold the awards.
+    pub lots: Vec<AccruedLot>,
+    /// What counters stand at after it, for those that it touched.
+    pub counters: Vec<Counter>,
+    /// Counters that nothing that may still come can need.
+    pub dropped_counters: Vec<(RuleId, PeriodStart)>,
+}
+
+/// Whose part of an activity an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivitySide {
+    /// Of the member who does it.
+    Member { referrer: Option<MemberId> },
+    /// Of the one who referred that member, with the sequence of that member's entry.
+    Referrer { member: MemberId, sequence: u64 },
+}
+
+/// One rule's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityAward {
+    pub rule: RuleId,
+    pub display_name: String,
+    /// What the rule gives without limits.
+    pub uncapped_points: Points,
+    pub limit: Option<LimitKind>,
+    pub points: Points,
+    pub qualifying_points: Points,
+    pub expire_time: Option<Timestamp>,
+    /// The lot that holds the points; `None` where there are none.
+    pub lot: Option<LotId>,
+}
+
+impl ActivitySide {
+    fn earner(self) -> Earner {
+        match self {
+            ActivitySide::Member { .. } => Earner::Member,
+            ActivitySide::Referrer { .. } => Earner::Referrer,
+        }
+    }
+}
+
+impl ActivityAccrued {
+    /// By what it is found again in its member's ledger, so that nothing earns twice: its reference, and, of an activity by which the member
+    /// was referred, `None`. The referrer's side is not looked for.
+    pub fn keys(&self) -> impl Iterator<Item = Option<&str>> {
+        let keys = match self.side {
+            ActivitySide::Member { referrer: None } => [Some(Some(self.reference.as_str())), None],
+            ActivitySide::Member { referrer: Some(_) } => [Some(Some(self.reference.as_str())), Some(None)],
+            ActivitySide::Referrer { .. } => [None, None],
+        };
+        keys.into_iter().flatten()
+    }
+
+    pub fn is_found_by(&self, activity: &ActivityId, key: Option<&str>) -> bool {
+        self.activity == *activity && self.keys().any(|own| own == key)
+    }
+}
+
+/// Bounds how old and how far ahead an activity may be, as a purchase.
+pub(super) fn check_time(policy: PurchaseTimePolicy, occurred_time: Timestamp, now: Timestamp) -> Result<(), ActivityRejection> {
+    let PurchaseTimePolicy { max_age_days, max_ahead_seconds } = policy;
+    match policy.judge(occurred_time, now) {
+        Ordering::Less => Err(ActivityRejection::TooOld { occurred_time, max_age_days }),
+        Ordering::Greater => Err(ActivityRejection::InFuture { occurred_time, max_ahead_seconds }),
+        Ordering::Equal => Ok(()),
+    }
+}
+
+/// Whether the rule book gives anything for an activity.
+pub(super) fn check_offered(program: &Program, request: &ActivityRequest) -> Result<(), ActivityRejection> {
+    let mut rules = rules(program, &request.activity).peekable();
+    if rules.peek().is_none() {
+        return Err(ActivityRejection::NotOffered { activity: request.activity.clone() });
+    }
+    if request.referrer.is_none() && rules.all(|rule| rule.earner == Earner::Referrer) {
+        return Err(ActivityRejection::ReferrerRequired { activity: request.activity.clone() });
+    }
+    Ok(())
+}
+
+fn rules<'a>(program: &'a Program, activity: &'a ActivityId) -> impl Iterator<Item = &'a ActivityRule> {
+    program.activity_rules.iter().filter(move |rule| rule.activity == *activity)
+}
+
+/// What an activity earns on a side, under the version of the rule book of when it occurred. Nothing that may still come occurred before
+/// `oldest`.
+pub(super) fn accrue(
+    programs: &ProgramHistory,
+    header: &Header,
+    (activity, reference, side): (&ActivityId, &str, ActivitySide),
+    occurred_time: Timestamp,
+    oldest: Timestamp,
+) -> Result<ActivityAccrued, Overflow> {
+    let program = programs.at(occurred_time);
+    let date = calendar::local_date(&program.time_zone, occurred_time);
+    let mut lots = Lots::new(program, header, occurred_time);
+    let mut accrued = ActivityAccrued {
+        activity: activity.clone(),
+        reference: reference.to_owned(),
+        side,
+        points: Points::ZERO,
+        qualifying_points: Points::ZERO,
+        awards: Vec::new(),
+        lots: Vec::new(),
+        counters: Vec::new(),
+        dropped_counters: Vec::new(),
+    };
+    for rule in rules(program, activity).filter(|rule| rule.earner == side.earner()) {
+        let Limited { points, limit, counters } = accrual::limit(header, date, &rule.id, &rule.limits, rule.points)?;
+        let qualifying_points = if rule.qualifying { points } else { Points::ZERO };
+        let waits = if program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
+        let (lot, expire_time) = lots.add(points, rule.expiry, rule.activation, waits)?;
+        accrued.points = accrued.points.plus(points)?;
+        accrued.qualifying_points = accrued.qualifying_points.plus(qualifying_points)?;
+        accrued.counters.extend(counters.into_iter().map(|(period, points)| Counter { rule: rule.id.clone(), period, points }));
+        accrued.awards.push(ActivityAward {
+            rule: rule.id.clone(),
+            display_name: rule.display_name.clone(),
+            uncapped_points: rule.points,
+            limit,
+            points,
+            qualifying_points,
+            expire_time,
+            lot,
+        });
+    }
+    accrued.lots = lots.debt_paid(header.balance.debt)?;
+    accrued.dropped_counters = accrual::dropped_counters(programs, header, &accrued.counters, oldest);
+    Ok(accrued)
+}

@@ -1,0 +1,122 @@
+//! What members do beside buying, and what whoever referred them gets for it.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::domain::{ActivityRejection, ActivityRequest, MemberId, Recipient, Rejection};
+
+use super::{
+    Account, Act, Passed, What,
+    earning::into_lot,
+    facts::{Fact, Limit, Reward},
+};
+
+/// What is said of an activity that is known already, before anything else of it is looked at.
+pub fn known(account: &Account, request: &ActivityRequest) -> Option<Rejection> {
+    let find = |reference: Option<&str>| account.done.get(&(request.activity.to_string(), reference.map(str::to_owned))).copied();
+    let by_reference = find(Some(&request.reference)).map(|sequence| (sequence, false));
+    let by_referral = request.referrer.as_ref().and_then(|_| find(None)).map(|sequence| (sequence, true));
+    let (entry_sequence, referred) = by_reference.or(by_referral)?;
+    let (activity, member) = (request.activity.clone(), account.id.expect("it is enrolled"));
+    Some(ActivityRejection::Exists { activity, member, entry_sequence, referred }.into())
+}
+
+impl Act<'_> {
+    pub fn do_beside(&mut self, request: &ActivityRequest) -> Result<(), Rejection> {
+        let own = self.account.id.expect("it is enrolled");
+        let referrer = request.referrer.as_ref().map(|referrer| match referrer {
+            Recipient::Id(id) => *id,
+            Recipient::Identifier(_) => panic!("members are called by their ids"),
+        });
+        if referrer == Some(own) {
+            return Err(ActivityRejection::ReferralToSelf.into());
+        }
+        let occurred_time = request.occurred_time.unwrap_or(self.now);
+        let newest = Arc::clone(self.books.newest());
+        if self.now.duration_since(occurred_time) > SignedDuration::from_hours(24 * i64::from(newest.max_age_days)) {
+            return Err(ActivityRejection::TooOld { occurred_time, max_age_days: newest.max_age_days }.into());
+        }
+        if occurred_time.duration_since(self.now) > SignedDuration::from_secs(newest.max_ahead_seconds.into()) {
+            return Err(ActivityRejection::InFuture { occurred_time, max_ahead_seconds: newest.max_ahead_seconds }.into());
+        }
+        let named = |of_member: bool| {
+            let book = self.books.at(occurred_time);
+            book.doings.iter().any(|rule| rule.activity == request.activity.as_str() && rule.for_referrer != of_member)
+        };
+        let activity = request.activity.clone();
+        match (named(true), named(false), referrer) {
+            (false, false, _) => return Err(ActivityRejection::NotOffered { activity }.into()),
+            (false, true, None) => return Err(ActivityRejection::ReferrerRequired { activity }.into()),
+            _ => {}
+        }
+        self.require_active()?;
+        let (activity, reference) = (activity.to_string(), request.reference.clone());
+        self.reward(&activity, &reference, (referrer, None), occurred_time);
+        // Whatever it earns, and though the tier may change with it, the entry is the one before that.
+        let sequence = self.said.iter().rfind(|said| matches!(said.fact, Fact::Did { .. })).expect("it is entered").sequence;
+        let done = Arc::make_mut(&mut self.account.done);
+        done.insert((activity.clone(), Some(reference.clone())), sequence);
+        if let Some(to) = referrer {
+            done.insert((activity.clone(), None), sequence);
+            let what = What::Referral { activity, reference, occurred_time };
+            self.passed = Some(Passed { to, from: own, sequence, what });
+        }
+        Ok(())
+    }
+
+    pub fn referred(&mut self, passed: &Passed, activity: &str, reference: &str, occurred_time: Timestamp) -> Result<(), Rejection> {
+        if self.account.suspended {
+            return Err(Rejection::ReferrerSuspended);
+        }
+        self.reward(activity, reference, (None, Some((passed.from, passed.sequence))), occurred_time);
+        Ok(())
+    }
+
+    /// What the rules of that time give to one of both.
+    fn reward(
+        &mut self,
+        activity: &str,
+        reference: &str,
+        (referrer, referred): (Option<MemberId>, Option<(MemberId, u64)>),
+        occurred_time: Timestamp,
+    ) {
+        let book = Arc::clone(self.books.at(occurred_time));
+        let day = book.date(occurred_time);
+        let pending_counts = book.document.tier_policy.unwrap_or_default().qualify_pending;
+        let (mut awards, mut lots, mut next) = (Vec::new(), Vec::new(), self.account.last_lot + 1);
+        for rule in book.doings.iter().filter(|rule| rule.activity == activity && rule.for_referrer == referred.is_some()) {
+            let had = |period| self.account.given.get(&(rule.id.clone(), period)).copied().unwrap_or(0);
+            let (mut points, mut limit) = (rule.points, None);
+            if let Some((cap, period)) = rule.cap {
+                let left = (cap - had(book.period(day, period))).max(0);
+                if points > left {
+                    (points, limit) = (left, Some(Limit::Cap));
+                }
+            }
+            if rule.once && points > 0 && had(None) > 0 {
+                (points, limit) = (0, Some(Limit::Once));
+            }
+            let qualifying = if rule.qualifies { points } else { 0 };
+            if points > 0 {
+                let counted_in = rule.cap.map(|(_, period)| book.period(day, period));
+                let for_ever = (rule.once && counted_in != Some(None)).then_some(None);
+                for period in counted_in.into_iter().chain(for_ever) {
+                    *self.account.given.entry((rule.id.clone(), period)).or_default() += points;
+                }
+                let later = if pending_counts { 0 } else { qualifying };
+                into_lot(&mut lots, &book, (rule.expiry, rule.waits), occurred_time, (points, later), &mut next);
+            }
+            awards.push(Reward { rule: rule.id.clone(), uncapped: rule.points, limit, points, qualifying });
+        }
+        let later = self.collect_lots(&mut lots);
+        let (points, qualifying) = (awards.iter().map(|it| it.points).sum(), awards.iter().map(|it| it.qualifying).sum::<i64>());
+        self.account.qualifying += qualifying - later;
+        if qualifying != later {
+            self.account.latest = self.account.latest.max(Some(occurred_time));
+        }
+        let lots = lots.into_iter().map(|lot| lot.said).collect();
+        let (activity, reference) = (activity.to_owned(), reference.to_owned());
+        self.enter(Fact::Did { activity, reference, referrer, referred, points, qualifying, awards, lots }, occurred_time, book.version);
+        self.promote(occurred_time);
+    }
+}
