@@ -38,6 +38,7 @@ fn purchase(lines: u32) -> Purchase {
         tenders: Vec::new(),
         labels: Vec::new(),
         payments: Vec::new(),
+        offline: false,
     }
 }
 
@@ -48,7 +49,7 @@ fn bench(c: &mut Criterion) {
     let key = MemberKey { program: program.id.clone(), member: MemberId([1; 16]) };
     let programs = ProgramHistory::new(Arc::new(program));
     let request = Request { id: RequestId::new("r-1").expect("an id"), fingerprint: Fingerprint([0; 16]) };
-    let context = Context { programs: &programs, now, request: Some(&request), actor: None, history: History::NONE };
+    let context = Context { programs: &programs, now, request: Some(&request), actor: None, operator: None, history: History::NONE };
     let blank = Member::bare(key, Header::new(now));
     let member = decide(context, blank, &Command::Enroll { person: Person::default() }).expect("the member enrols").member;
 

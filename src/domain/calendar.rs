@@ -1,7 +1,7 @@
 //! Civil time in a programme's time zone. Days are civil dates; a day begins at the first instant that the zone's clocks show of it,
 //! which is 01:00 where daylight saving time takes the hour before.
 
-use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
 use super::{CalendarPeriod, Overflow, Period, PeriodStart};
 
@@ -14,6 +14,14 @@ pub fn local_date(zone: &TimeZone, instant: Timestamp) -> Date {
 pub fn start_of_day(zone: &TimeZone, date: Date) -> Result<Timestamp, Overflow> {
     let midnight = date.to_zoned(zone.clone()).map_err(|_| Overflow)?;
     Ok(midnight.start_of_day().map_err(|_| Overflow)?.timestamp())
+}
+
+/// The first instant of the hour that the zone's clocks show at an instant. Where they are set within it, each of its parts has its own.
+pub fn start_of_hour(zone: &TimeZone, instant: Timestamp) -> Result<Timestamp, Overflow> {
+    let local = zone.to_datetime(instant);
+    let into = i64::from(local.minute()) * 60 + i64::from(local.second());
+    let into = SignedDuration::new(into, local.subsec_nanosecond());
+    instant.checked_sub(into).map_err(|_| Overflow)
 }
 
 pub fn add_days(date: Date, days: u32) -> Result<Date, Overflow> {

@@ -8,12 +8,12 @@ use jiff::{Timestamp, ToSpan};
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member, MemberState,
-    OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase, PurchaseAccrued,
-    PurchaseTimePolicy, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause,
-    TierChange, TierId, accrual, activation, adjustment, expiry,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, FraudLimit, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member,
+    MemberState, OperatorDay, OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
+    PurchaseAccrued, PurchaseTimePolicy, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed,
+    TierCause, TierChange, TierId, Watched, accrual, activation, adjustment, expiry,
     fold::fold,
-    hold, redemption,
+    fraud, hold, redemption,
     returns::{self, Due, Sale},
     tier, transfer,
 };
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     /// `None` in a quote, and for what time alone causes.
     pub request: Option<&'a Request>,
     pub actor: Option<&'a ActorId>,
+    /// Of an adjustment: what the actor had adjusted when an adjustment of theirs was last counted.
+    pub operator: Option<OperatorDay>,
     pub history: &'a History,
 }
 
@@ -104,8 +106,12 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::RecordPurchase(purchase) => draft.record_purchase(purchase),
         Command::AdjustPoints(adjustment) => {
             draft.require_active()?;
-            let adjusted = adjustment::adjust(context.programs.newest(), &draft.member, adjustment, context.now)?;
-            draft.enter(EntryKind::PointsAdjusted(adjusted), context.now, context.programs.newest())?;
+            let newest = context.programs.newest();
+            let adjusted = adjustment::adjust(newest, &draft.member, adjustment, context.now)?;
+            if context.actor.is_some() {
+                draft.watched = fraud::watch_adjustment(newest, context.operator, adjustment.points, context.now)?;
+            }
+            draft.enter_now(EntryKind::PointsAdjusted(adjusted))?;
             draft.upgrade(context.now)
         }
         Command::RedeemPoints(request) => draft.redeem(request),
@@ -130,7 +136,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
 
 /// Turns all that is due at or before now into entries, in order of time. What is due must be loaded, and the lot after those that are.
 pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
-    let mut draft = Draft::new(Context { programs, now, request: None, actor: None, history: History::NONE }, member);
+    let mut draft = Draft::new(Context { programs, now, request: None, actor: None, operator: None, history: History::NONE }, member);
     draft.enter_what_is_due()?;
     Ok(draft.finish(0..0))
 }
@@ -158,6 +164,8 @@ struct Draft<'a> {
     member: Member,
     entries: Vec<Entry>,
     done_before: Option<Entry>,
+    /// Of the next entry.
+    watched: Option<Box<Watched>>,
     /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
     hold_end: Timestamp,
     /// What is entered now is caused by time alone.
@@ -166,7 +174,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(context: Context<'a>, member: Member) -> Self {
-        Self { context, member, entries: Vec::new(), done_before: None, hold_end: Timestamp::MIN, by_time: false }
+        Self { context, member, entries: Vec::new(), done_before: None, watched: None, hold_end: Timestamp::MIN, by_time: false }
     }
 
     fn finish(self, own: Range<usize>) -> Decision {
@@ -184,6 +192,7 @@ impl<'a> Draft<'a> {
             actor: self.context.actor.filter(|_| !self.by_time).cloned(),
             program_version: program.version,
             balance: self.member.header.balance.clone(),
+            watched: self.watched.take(),
             kind,
         };
         fold(&mut self.member, &entry).map_err(|error| match error {
@@ -320,23 +329,29 @@ impl<'a> Draft<'a> {
 
     fn redeem(&mut self, request: &RedeemRequest) -> Result<(), Rejection> {
         self.require_active()?;
-        self.draw(request, self.context.now).map(|_| ())
+        self.draw(self.context.programs.newest(), request, false, self.context.now).map(|_| ())
     }
 
-    /// Takes points out of lots; the sequence of the entry, and what they are worth.
-    fn draw(&mut self, request: &RedeemRequest, occurred_time: Timestamp) -> Result<(u64, Decimal), Rejection> {
-        let newest = self.context.programs.newest();
-        let drawn = redemption::draw(newest, &self.member, request, self.context.now)?;
+    /// Takes points out of lots; the sequence of the entry, and what they are worth. `may_owe`: also points that are not there.
+    fn draw(
+        &mut self,
+        program: &Program,
+        request: &RedeemRequest,
+        may_owe: bool,
+        occurred_time: Timestamp,
+    ) -> Result<(u64, Decimal), Rejection> {
+        let drawn = redemption::draw(program, &self.member, request, may_owe, self.context.now)?;
         let redeemed = Redeemed {
             points: drawn.points,
             value: drawn.value,
             order: request.order.clone(),
             reference: request.reference.clone(),
+            owed: drawn.owed,
             portions: drawn.portions,
             captured: None,
             next_expiry_time: drawn.next_expiry_time,
         };
-        self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, newest)?;
+        self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, program)?;
         Ok((self.member.header.last_sequence, drawn.value))
     }
 
@@ -349,7 +364,6 @@ impl<'a> Draft<'a> {
         let mut reversed =
             redemption::reverse(programs.newest(), &self.member, (request.redemption, redeemed), so_far, request.points, self.context.now)?;
         reversed.reason.clone_from(&request.reason);
-        reversed.debt_paid = self.member.header.balance.debt.min(reversed.points);
         self.enter_now(EntryKind::RedemptionReversed(reversed))
     }
 
@@ -377,6 +391,7 @@ impl<'a> Draft<'a> {
             value,
             order: request.order.clone().or(hold.order),
             reference: if request.reference.is_empty() { hold.reference } else { request.reference.clone() },
+            owed: Points::ZERO,
             portions,
             captured: Some(captured),
             next_expiry_time: None,
@@ -465,7 +480,6 @@ impl<'a> Draft<'a> {
             if points > Points::ZERO {
                 let redeemed = (*sequence, redeemed);
                 let mut reversed = redemption::reverse(programs.newest(), &self.member, redeemed, so_far, Some(points), now)?;
-                reversed.debt_paid = self.member.header.balance.debt.min(points);
                 reversed.order.clone_from(&sale.accrued.purchase.order);
                 self.enter_now(EntryKind::RedemptionReversed(reversed))?;
             }
@@ -475,6 +489,13 @@ impl<'a> Draft<'a> {
 
     /// Enters what pays the tenders of points; the sequences of these entries.
     fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
+        // What a till gave without asking it gave by the rules of then.
+        let programs = self.context.programs;
+        let program = if purchase.offline { programs.at(occurred_time) } else { programs.newest() };
+        let may_owe = purchase.offline && program.offline.into_debt;
+        if purchase.offline {
+            redemption::check_floor(program, purchase)?;
+        }
         let mut paid = Decimal::ZERO;
         let mut redemptions = Vec::with_capacity(purchase.payments.len());
         for payment in &purchase.payments {
@@ -482,7 +503,7 @@ impl<'a> Draft<'a> {
                 Payment::Redeem { points } => {
                     let (order, order_total) = (purchase.order.clone(), Some(purchase.total));
                     let request = RedeemRequest { points: Some(points), up_to: false, order_total, order, reference: String::new() };
-                    self.draw(&request, occurred_time)?
+                    self.draw(program, &request, may_owe, occurred_time)?
                 }
                 Payment::Capture { hold, points } => {
                     let request = CaptureRequest { hold, points, order: purchase.order.clone(), reference: String::new() };
@@ -498,7 +519,7 @@ impl<'a> Draft<'a> {
         }
         // What was held or spent before was judged then.
         if purchase.payments.iter().any(|payment| matches!(payment, Payment::Redeem { .. })) {
-            redemption::check_order(self.context.programs.newest(), purchase.total, paid)?;
+            redemption::check_order(program, purchase.total, paid)?;
         }
         let tendered = purchase.points_tender()?;
         if !redemptions.is_empty() && tendered != paid {
@@ -533,7 +554,10 @@ impl<'a> Draft<'a> {
         check_time(newest, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
         let redemptions = self.pay(purchase, occurred_time)?;
-        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, self.oldest())?;
+        let oldest = self.oldest();
+        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
+        let counted = [(FraudLimit::PurchasesPerHour, 1), (FraudLimit::PointsPerDay, accrual.points.0)];
+        let watched = fraud::watch(self.context.programs, &self.member.header, occurred_time, oldest, &counted)?;
         let accrued = PurchaseAccrued {
             purchase: Arc::clone(purchase),
             accrual,
@@ -541,6 +565,7 @@ impl<'a> Draft<'a> {
             tier: newest.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
             redemptions,
         };
+        self.watched = watched;
         self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
         self.upgrade(occurred_time)
     }

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Activated, ActivityAccrued, ActorId, Allocation, Balance, Held, HoldId, Identifier, LotId, LotKey, MemberKey, OrderKey, PendingKey,
-    PeriodStart, Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, RoundingMode, RuleId,
-    Sealed, TierId, TransferredIn, TransferredOut,
+    Activated, ActivityAccrued, ActorId, Allocation, Balance, FraudFlag, Held, HoldId, Identifier, LotId, LotKey, MemberKey, OrderKey,
+    PendingKey, PeriodStart, Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, RoundingMode,
+    RuleId, Sealed, TierId, TransferredIn, TransferredOut, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Entry {
     pub program_version: u32,
     /// After this entry.
     pub balance: Balance,
+    /// `None`: no fraud limit counted it.
+    pub watched: Option<Box<Watched>>,
     pub kind: EntryKind,
 }
 
@@ -259,7 +261,7 @@ impl Entry {
             EntryKind::PurchaseReturned(returned) => Points(taken(&returned.from_sale).0 + taken(&returned.from_others).0),
             EntryKind::PointsRedeemed(redeemed) => match &redeemed.captured {
                 Some(captured) => sum(&captured.released),
-                None => Points(-redeemed.points.0),
+                None => Points(redeemed.owed.0 - redeemed.points.0),
             },
             EntryKind::RedemptionReversed(reversed) => Points(reversed.points.0 - reversed.debt_paid.0),
             EntryKind::PointsHeld(held) => Points(-held.hold.points.0),
@@ -294,7 +296,9 @@ impl Entry {
                 Some(captured) => lots(&captured.released),
                 None => lots(&redeemed.portions),
             },
-            EntryKind::RedemptionReversed(reversed) => reversed.put_back.iter().map(|back| back.into).collect(),
+            EntryKind::RedemptionReversed(reversed) => {
+                reversed.lot.iter().map(AccruedLot::key).chain(reversed.put_back.iter().map(|back| back.into)).collect()
+            }
             EntryKind::PointsHeld(held) => lots(&held.hold.portions),
             EntryKind::HoldReleased(released) => lots(&released.portions),
             EntryKind::PointsTransferredOut(sent) => lots(&sent.portions),
@@ -317,7 +321,8 @@ impl Entry {
             EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.id).collect(),
             EntryKind::RedemptionReversed(reversed) => {
-                reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id()).collect()
+                let moved = reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id());
+                reversed.lot.iter().map(|lot| lot.id).chain(moved).collect()
             }
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
@@ -471,6 +476,11 @@ impl Entry {
 }
 
 impl Entry {
+    /// The fraud limits that it exceeds.
+    pub fn flags(&self) -> &[FraudFlag] {
+        self.watched.as_ref().map_or(&[], |watched| &watched.flags)
+    }
+
     /// An upper estimate of the bytes that the entry takes when it is stored.
     pub fn stored_size_estimate(&self) -> usize {
         const ENTRY: usize = 512;
@@ -478,7 +488,9 @@ impl Entry {
         const AWARD: usize = 256;
         const ALLOCATION: usize = 32;
         const PORTION: usize = 64;
+        let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
         ENTRY
+            + ALLOCATION * watched
             + match &self.kind {
                 EntryKind::PurchaseAccrued(accrued) => {
                     let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
     HoldId, Lot, MAX_TIER_HISTORY, Member, MemberState, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Redeemed, Released,
-    Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding,
+    Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding, Watched,
 };
 
 /// A ledger that contradicts itself.
@@ -51,6 +51,9 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
         Fault::Lot(lot) => FoldError::Lot { sequence, lot },
         Fault::Hold(hold) => FoldError::Hold { sequence, hold },
     })?;
+    if let Some(watched) = &entry.watched {
+        fold_watched(&mut member.header, watched);
+    }
     member.header.last_sequence = sequence;
     member.header.update_time = entry.record_time;
     if member.header.balance.is_conserved() { Ok(()) } else { Err(FoldError::NotConserved { sequence }) }
@@ -119,6 +122,15 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             }
             Ok(())
         }
+    }
+}
+
+fn fold_watched(header: &mut Header, watched: &Watched) {
+    for dropped in &watched.dropped {
+        header.fraud_counters.remove(dropped);
+    }
+    for counter in &watched.counters {
+        header.fraud_counters.insert((counter.limit, counter.period_start), counter.count);
     }
 }
 
@@ -220,6 +232,7 @@ fn fold_redemption(member: &mut Member, entry: &Entry, redeemed: &Redeemed) -> R
         None => {
             let taken = take_from_lots(member, &allocations(&redeemed.portions))?;
             member.header.balance.redeem(taken)?;
+            member.header.balance.redeem_owed(redeemed.owed)?;
             member.header.next_expiry_time = redeemed.next_expiry_time;
         }
         Some(Captured { hold, released, next_hold_expiry_time }) => {
@@ -236,7 +249,11 @@ fn fold_redemption(member: &mut Member, entry: &Entry, redeemed: &Redeemed) -> R
 
 fn fold_reversal(member: &mut Member, entry: &Entry, reversed: &Reversed) -> Result<(), Fault> {
     member.header.balance.reinstate(reversed.points, reversed.debt_paid)?;
-    let mut debt = reversed.debt_paid;
+    let mut debt = reversed.debt_paid.minus(reversed.debt_paid.min(reversed.owed))?;
+    if let Some(lot) = &reversed.lot {
+        member.header.last_lot = lot.id.max(member.header.last_lot);
+        open_lot(member, entry, lot, entry.occurred_time, entry.sequence)?;
+    }
     for back in &reversed.put_back {
         let paid = debt.min(back.portion.points);
         debt = debt.minus(paid)?;

@@ -6,7 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    HoldId, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId, TierId, fold::sooner,
+    FraudLimit, HoldId, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId, TierId,
+    fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -75,6 +76,10 @@ pub struct Header {
     /// What rules with a cap, or that award once, have given so far: for each rule that the programme ever had at most one for ever, and
     /// [`MAX_COUNTERS_PER_RULE`] of periods.
     pub counters: BTreeMap<(RuleId, PeriodStart), Points>,
+    /// What fraud limits have counted, by the start of the period: for each limit at most [`MAX_FRAUD_COUNTERS`].
+    ///
+    /// [`MAX_FRAUD_COUNTERS`]: super::MAX_FRAUD_COUNTERS
+    pub fraud_counters: BTreeMap<(FraudLimit, Timestamp), i64>,
     /// When the next lot lapses; not later than that. `None`: none will.
     pub next_expiry_time: Option<Timestamp>,
     /// When the next open hold ends.
@@ -98,6 +103,7 @@ impl Header {
             latest_occurred_time: None,
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
+            fraud_counters: BTreeMap::new(),
             next_expiry_time: None,
             next_hold_expiry_time: None,
             next_activation_time: None,
@@ -201,6 +207,13 @@ impl Balance {
     pub fn redeem(&mut self, points: Points) -> Result<(), Overflow> {
         self.redeemed = self.redeemed.plus(points)?;
         self.available = self.available.minus(points)?;
+        Ok(())
+    }
+
+    /// Points were given for goods that the member does not have.
+    pub fn redeem_owed(&mut self, points: Points) -> Result<(), Overflow> {
+        self.redeemed = self.redeemed.plus(points)?;
+        self.debt = self.debt.plus(points)?;
         Ok(())
     }
 

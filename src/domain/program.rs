@@ -9,7 +9,7 @@ use std::{
 use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
-use super::{ActivityId, Currency, Points, ProgramId, RuleId, TenderKind, TierId};
+use super::{ActivityId, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, TierId};
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
 #[derive(Debug, Clone)]
@@ -45,6 +45,17 @@ pub struct Program {
     pub returns: ReturnPolicy,
     /// `None`: members cannot give points away.
     pub transfers: Option<TransferPolicy>,
+    pub fraud_limits: FraudLimits,
+    pub offline: OfflinePolicy,
+}
+
+/// Points that a till gives for goods while it cannot ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfflinePolicy {
+    /// The most of one sale; 0: none.
+    pub floor_limit: Points,
+    /// What the balance lacks of them is owed. Otherwise the sale is refused.
+    pub into_debt: bool,
 }
 
 /// Points that members give to one another.
@@ -375,6 +386,11 @@ impl ProgramHistory {
         &self.versions[self.index_at(instant)]
     }
 
+    /// The version in force at an instant; none before the first.
+    pub(super) fn in_force(&self, instant: Timestamp) -> Option<&Arc<Program>> {
+        Some(self.at(instant)).filter(|version| version.publish_time <= instant)
+    }
+
     /// The versions in force at an instant and later, each with since when: the first one since ever.
     pub(super) fn since(&self, instant: Timestamp) -> impl Iterator<Item = (&Program, Timestamp)> {
         let start = |index: usize| if index == 0 { Timestamp::MIN } else { self.versions[index].publish_time };
@@ -390,6 +406,12 @@ impl Program {
     /// The place of a tier in the ranking; the lowest for `None` and for a tier that the rule book does not have.
     pub fn rank(&self, tier: Option<&TierId>) -> usize {
         tier.and_then(|tier| self.tiers.iter().position(|candidate| candidate.id == *tier)).unwrap_or(0)
+    }
+
+    /// Counts what operators adjust.
+    pub fn watches_operators(&self) -> bool {
+        let limits = [FraudLimit::AdjustmentsPerDay, FraudLimit::AdjustedPointsPerDay];
+        limits.iter().any(|limit| self.fraud_limits.contains_key(limit))
     }
 
     /// `None` in a programme without tiers.

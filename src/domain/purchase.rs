@@ -31,6 +31,8 @@ pub struct Purchase {
     pub labels: Vec<String>,
     /// Where the tenders of points come from, if this service is to know; then they are worth as much in sum.
     pub payments: Vec<Payment>,
+    /// The till could not ask the service: points that it redeemed are given already.
+    pub offline: bool,
 }
 
 /// Points that pay a part of a purchase.
@@ -103,6 +105,10 @@ pub enum PurchaseMistake {
     Total { total: Decimal, sum: Decimal },
     #[error("sum to {sum}, but the total is {total}")]
     Tenders { total: Decimal, sum: Decimal },
+    #[error("is required of an offline purchase")]
+    OfflineTime,
+    #[error("cannot be captured offline: the points are set aside in the service")]
+    OfflineCapture { payment: usize },
     #[error("the amounts are too large")]
     Overflow,
 }
@@ -125,6 +131,15 @@ impl Purchase {
     pub fn points_tender(&self) -> Result<Decimal, Overflow> {
         let tenders = self.tenders.iter().filter(|tender| tender.kind == TenderKind::Points);
         tenders.map(|tender| tender.amount).try_fold(Decimal::ZERO, add)
+    }
+
+    /// The points that are redeemed with it.
+    pub fn redeemed_points(&self) -> Result<Points, Overflow> {
+        let redeemed = self.payments.iter().filter_map(|payment| match payment {
+            Payment::Redeem { points } => Some(*points),
+            Payment::Capture { .. } | Payment::Redeemed { .. } => None,
+        });
+        Points::total(redeemed)
     }
 
     /// Says whether the sums agree; every mistake of the first kind found.
@@ -155,7 +170,21 @@ impl Purchase {
         if sum != self.total {
             return Err(PurchaseMistake::Total { total: self.total, sum });
         }
-        self.check_tenders()
+        self.check_tenders()?;
+        self.check_offline()
+    }
+
+    fn check_offline(&self) -> Result<(), PurchaseMistake> {
+        if !self.offline {
+            return Ok(());
+        }
+        if self.occurred_time.is_none() {
+            return Err(PurchaseMistake::OfflineTime);
+        }
+        match self.payments.iter().position(|payment| matches!(payment, Payment::Capture { .. })) {
+            Some(payment) => Err(PurchaseMistake::OfflineCapture { payment }),
+            None => Ok(()),
+        }
     }
 
     fn check_tenders(&self) -> Result<(), PurchaseMistake> {

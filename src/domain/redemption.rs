@@ -4,14 +4,16 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Header, Hold, Member, Overflow, Points, Portion, Program, PutBack, RedeemRequest, Redeemed, RedemptionPolicy, Rejection, Reversed,
-    calendar, money,
+    AccruedLot, Header, Hold, LotId, Member, Overflow, Points, Portion, Program, Purchase, PutBack, RedeemRequest, Redeemed,
+    RedemptionPolicy, Rejection, Reversed, calendar, expiry, money,
 };
 
 /// What a redemption takes out of the lots.
 pub(super) struct Drawn {
     pub points: Points,
     pub value: Decimal,
+    /// Of the points, those that are not there.
+    pub owed: Points,
     pub portions: Vec<Portion>,
     /// When the first lot that is left lapses.
     pub next_expiry_time: Option<Timestamp>,
@@ -29,14 +31,21 @@ pub(super) fn require_order_total(policy: &RedemptionPolicy, request: &RedeemReq
     }
 }
 
-/// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded.
-pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, now: Timestamp) -> Result<Drawn, Rejection> {
+/// What a till may redeem without asking.
+pub(super) fn check_floor(program: &Program, purchase: &Purchase) -> Result<(), Rejection> {
+    let (limit, requested) = (program.offline.floor_limit, purchase.redeemed_points()?);
+    if requested > limit { Err(Rejection::OverFloorLimit { limit, requested }) } else { Ok(()) }
+}
+
+/// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded. `may_owe`: what the
+/// balance lacks is owed, and so may be more than is owed already.
+pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, may_owe: bool, now: Timestamp) -> Result<Drawn, Rejection> {
     let policy = policy(program)?;
     require_order_total(policy, request)?;
     let digits = program.currency.digits();
     let limit = request.order_total.map(|total| order_limit(policy, total, digits)).transpose()?;
     let balance = &member.header.balance;
-    if balance.debt > Points::ZERO {
+    if balance.debt > Points::ZERO && !may_owe {
         return Err(Rejection::InDebt { debt: balance.debt });
     }
     let available = spendable(member, now)?;
@@ -55,8 +64,9 @@ pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, 
     }
     let value = policy.value(points, digits)?;
     check_limit(limit, value)?;
-    let (portions, next_expiry_time) = take(member, points, now)?;
-    Ok(Drawn { points, value, portions, next_expiry_time })
+    let taken = if may_owe { points.min(available.max(Points::ZERO)) } else { points };
+    let (portions, next_expiry_time) = take(member, taken, now)?;
+    Ok(Drawn { points, value, owed: points.minus(taken)?, portions, next_expiry_time })
 }
 
 /// Several payments for one order keep to what of it may be paid with points, together.
@@ -133,7 +143,8 @@ pub(super) fn take(member: &Member, wanted: Points, now: Timestamp) -> Result<(V
     Ok((portions, None))
 }
 
-/// Puts points of a redemption back, those that were taken last first. `so_far`: how many went back before.
+/// Puts points of a redemption back: first those that were owed, then those that were taken last. They pay debt first, whatever it is for.
+/// `so_far`: how many went back before.
 pub(super) fn reverse(
     program: &Program,
     member: &Member,
@@ -147,23 +158,24 @@ pub(super) fn reverse(
     if points > left || left.is_zero() {
         return Err(Rejection::MoreThanRedeemed { left, requested: points });
     }
+    let owed_before = so_far.min(redeemed.owed);
+    let owed = points.min(redeemed.owed.minus(owed_before)?);
     let backwards: Vec<Portion> = redeemed.portions.iter().rev().cloned().collect();
-    let (_, rest) = super::lot::split(&backwards, so_far)?;
-    let (portions, _) = super::lot::split(&rest, points)?;
+    let (_, rest) = super::lot::split(&backwards, so_far.minus(owed_before)?)?;
+    let (portions, _) = super::lot::split(&rest, points.minus(owed)?)?;
     let digits = program.currency.digits();
     let total = so_far.plus(points)?;
     // By what is back in all, so that parts sum to the whole.
     let value = redeemed.share(total, digits)?.checked_sub(redeemed.share(so_far, digits)?).ok_or(Overflow)?;
+    let debt_paid = member.header.balance.debt.min(points);
     let mut last_lot = member.header.last_lot;
+    let lot = owed_lot(program, owed.minus(owed.min(debt_paid))?, &mut last_lot, now)?;
     let grace_end = grace_end(program, now)?;
     let mut put_back = Vec::with_capacity(portions.len());
     for portion in portions {
         let has_lapsed = portion.lot.expire_time().is_some_and(|expiry| expiry <= now);
         let into = match grace_end.filter(|_| has_lapsed) {
-            Some(end) => {
-                last_lot = super::LotId(last_lot.0.checked_add(1).ok_or(Overflow)?);
-                super::LotKey::new(Some(end), last_lot)
-            }
+            Some(end) => super::LotKey::new(Some(end), next_lot(&mut last_lot)?),
             None => portion.lot,
         };
         put_back.push(PutBack { portion, into });
@@ -172,12 +184,28 @@ pub(super) fn reverse(
         redemption: sequence,
         points,
         value,
+        owed,
+        lot,
         put_back,
         so_far: total,
-        debt_paid: Points::ZERO,
+        debt_paid,
         reason: String::new(),
         order: redeemed.order.clone(),
     })
+}
+
+/// Points that had been owed, and whose debt later points have paid: they come back as new ones.
+fn owed_lot(program: &Program, points: Points, last_lot: &mut LotId, now: Timestamp) -> Result<Option<AccruedLot>, Overflow> {
+    if points.is_zero() {
+        return Ok(None);
+    }
+    let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now, now)?;
+    Ok(Some(AccruedLot::new(next_lot(last_lot)?, points, expire_time)))
+}
+
+fn next_lot(last_lot: &mut LotId) -> Result<LotId, Overflow> {
+    *last_lot = LotId(last_lot.0.checked_add(1).ok_or(Overflow)?);
+    Ok(*last_lot)
 }
 
 /// Until when points that have lapsed meanwhile are given back for; `None`: they lapse.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{ActivityId, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
+use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -75,6 +75,8 @@ pub enum Rejection {
     TransferToSelf,
     #[error("one transfer may move at most {limit} points (smallest unit), {requested} were asked for")]
     TransferTooLarge { limit: Points, requested: Points },
+    #[error("without asking the service a till may redeem at most {limit} points (smallest unit) for one sale, {requested} were redeemed")]
+    OverFloorLimit { limit: Points, requested: Points },
     #[error("the programme does not redeem points as money: its rule book has no `redemption`")]
     RedemptionNotOffered,
     #[error("the programme bounds the part of an order that is paid with points: say what the order comes to")]
@@ -101,6 +103,8 @@ pub enum Rejection {
     RedemptionUnusable { redemption: u64 },
     #[error("{requested} points are asked for, {available} are available (smallest unit)")]
     InsufficientPoints { available: Points, requested: Points },
+    #[error("the fraud limit {} is exceeded: {} since {}, and {} are allowed", .0.limit.name(), .0.count, .0.period_start, .0.maximum)]
+    FraudLimit(FraudFlag),
     #[error("the member who is to get the points is suspended; reactivate it first")]
     RecipientSuspended,
     #[error("the member who is said to have referred this one is suspended; reactivate it first, or leave the referrer out")]

@@ -13,6 +13,9 @@ pub struct Redeemed {
     pub order: Option<OrderKey>,
     /// Empty: none.
     pub reference: String,
+    /// So many of the points were not there when the till gave goods for them without asking, and are owed.
+    pub owed: Points,
+    /// Where the others came from.
     pub portions: Vec<Portion>,
     /// The hold that they came out of, which ends with that. `None`: they came out of the lots.
     pub captured: Option<Captured>,
@@ -38,7 +41,11 @@ pub struct Reversed {
     pub points: Points,
     /// Their part of the redemption's value.
     pub value: Decimal,
-    /// Those that were taken last first.
+    /// So many of them, the first ones, had been owed.
+    pub owed: Points,
+    /// What of those does not pay debt: their debt was paid meanwhile.
+    pub lot: Option<AccruedLot>,
+    /// Of the others those that were taken last first.
     pub put_back: Vec<PutBack>,
     /// Points of the redemption that have gone back, with these.
     pub so_far: Points,

@@ -28,6 +28,7 @@ struct Filter {
     start: Option<Timestamp>,
     end: Option<Timestamp>,
     order: Option<OrderKey>,
+    flagged: bool,
     /// What a page token belongs to, beside the member.
     bytes: Vec<u8>,
 }
@@ -56,8 +57,9 @@ impl Filter {
         for time in [start, end] {
             bytes.extend(time.map_or(i64::MIN, Timestamp::as_microsecond).to_le_bytes());
         }
+        bytes.push(u8::from(request.flagged));
         bytes.extend(format!("{} {}", request.store_id, request.order_id).into_bytes());
-        Some(Self { kinds, start, end, order, bytes })
+        Some(Self { kinds, start, end, order, flagged: request.flagged, bytes })
     }
 
     fn takes(&self, entry: &Entry) -> bool {
@@ -65,6 +67,7 @@ impl Filter {
             && self.start.is_none_or(|start| entry.record_time >= start)
             && self.end.is_none_or(|end| entry.record_time < end)
             && (self.order.is_none() || entry.order() == self.order.as_ref())
+            && (!self.flagged || !entry.flags().is_empty())
     }
 }
 

@@ -8,9 +8,9 @@ use rust_decimal::Decimal;
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, Hold, LimitKind, Lot, LotId, LotKey, MemberKey,
-        OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed,
-        RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn, TransferredOut,
+        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, FraudFlag, FraudLimit, Hold, LimitKind, Lot, LotId,
+        LotKey, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released,
+        Returned, Reversed, RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -60,6 +60,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::PointsTransferredIn(got) => story.got(got),
         EntryKind::ActivityAccrued(accrued) => story.activity(accrued, entry),
     };
+    said.extend(entry.flags().iter().map(|flag| flagged(flag, program_of(history, entry))));
     if let Some(actor) = &entry.actor {
         said.push(format!("Done by {actor}."));
     }
@@ -265,6 +266,10 @@ impl Story<'_> {
             self.say(format!("They were captured from hold {}, which ended with that.", captured.hold));
         }
         self.taken(&allocations(&redeemed.portions));
+        if redeemed.owed > Points::ZERO {
+            let owed = self.points(redeemed.owed);
+            self.say(format!("The till gave them without asking: {owed} of them were not there and are owed."));
+        }
         if let Some(captured) = &redeemed.captured {
             self.went_back(captured.released.iter().map(|portion| (portion.points, portion.lot)));
         }
@@ -280,6 +285,14 @@ impl Story<'_> {
         if reversed.debt_paid > Points::ZERO {
             let debt = self.points(reversed.debt_paid);
             self.say(format!("The first {debt} of them paid debt."));
+        }
+        if reversed.owed > Points::ZERO {
+            let owed = self.points(reversed.owed);
+            self.say(format!("{owed} of them had been owed."));
+        }
+        if let Some(lot) = &reversed.lot {
+            let (points, valid) = (self.points(lot.points), self.valid(lot.expire_time));
+            self.say(format!("The debt of {points} of those had been paid: they are in the new lot {}, {valid}.", lot.id));
         }
         self.went_back(reversed.put_back.iter().map(|back| (back.portion.points, back.into)));
         for back in reversed.put_back.iter().filter(|back| back.into != back.portion.lot).take(MAX_STEPS) {
@@ -462,6 +475,22 @@ fn rule_name(rule: &RuleId, display_name: &str) -> String {
         "" => format!("Rule {rule}"),
         name => format!("Rule {rule} ({name})"),
     }
+}
+
+fn flagged(flag: &FraudFlag, program: &Program) -> String {
+    let FraudFlag { limit, maximum, count, period_start } = *flag;
+    let (count, maximum) = match limit {
+        FraudLimit::PurchasesPerHour => (format!("{count} purchases of the member"), maximum.to_string()),
+        FraudLimit::AdjustmentsPerDay => (format!("{count} adjustments by the actor"), maximum.to_string()),
+        FraudLimit::PointsPerDay => {
+            (format!("{} points earned", points_text(Points(count), program)), points_text(Points(maximum), program))
+        }
+        FraudLimit::AdjustedPointsPerDay => {
+            (format!("{} points adjusted by the actor", points_text(Points(count), program)), points_text(Points(maximum), program))
+        }
+    };
+    let since = period_start.to_zoned(program.time_zone.clone()).strftime("%Y-%m-%d %H:%M");
+    format!("It is flagged: fraud limit {} allows {maximum}, and this makes {count} since {since}.", limit.name())
 }
 
 fn referred(reference: &str) -> String {

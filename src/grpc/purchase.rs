@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -102,6 +103,7 @@ impl Purchases {
             balance: recorded.balance,
             tier_id: recorded.tier_id,
             tier_change: recorded.tier_change,
+            flags: recorded.flags,
             usable_points: quote.usable.map(|usable| convert::usable(usable, &history.newest().currency)),
         })
     }
@@ -128,7 +130,7 @@ impl Purchases {
             return Err(mistakes.into());
         }
         let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
-        let results = record_all(ledger, items).await;
+        let results = record_in_order_of_time(ledger, items).await;
         let mut tally = Tally::default();
         results.iter().for_each(|result| tally.add(result));
         tally.note();
@@ -181,9 +183,28 @@ impl Item {
     }
 }
 
+impl Item {
+    /// `None`: it is refused, or does not say.
+    fn occurred_time(&self) -> Option<Timestamp> {
+        self.submission.as_ref().ok()?.command.purchase()?.occurred_time
+    }
+}
+
 /// A request id as it is answered, cut if it is no valid one: an answer is not to be as large as the request.
 fn echo(id: &str) -> String {
     id.chars().take(MAX_ECHO_CHARS).collect()
+}
+
+/// Judges purchases in the order in which they occurred. The results are in the given one.
+async fn record_in_order_of_time(ledger: &Ledger, items: Vec<Item>) -> Vec<v1::PurchaseResult> {
+    let now = ledger.now();
+    let mut items: Vec<(usize, Item)> = items.into_iter().enumerate().collect();
+    // Equal ones stay as they are.
+    items.sort_by_key(|(_, item)| item.occurred_time().unwrap_or(now));
+    let (places, items): (Vec<usize>, Vec<Item>) = items.into_iter().unzip();
+    let mut results: Vec<_> = places.into_iter().zip(record_all(ledger, items).await).collect();
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Judges purchases in their order, each by itself.

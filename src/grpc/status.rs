@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{ActivityId, ActivityRejection, HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
+    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -279,6 +279,8 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::ReturnTooLarge { line, left, requested } => return_too_large(*line, left, requested),
         Rejection::NothingPending => refused("NOTHING_PENDING", vec![]),
         Rejection::ReturnShortfall { shortfall, requested } => refused_points("RETURN_SHORTFALL", ("shortfall", shortfall), requested),
+        Rejection::OverFloorLimit { limit, requested } => refused_points("OVER_FLOOR_LIMIT", ("limit", limit), requested),
+        Rejection::FraudLimit(flag) => fraud_limit(flag),
         Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
 }
@@ -310,6 +312,16 @@ fn activity_row(rejection: &ActivityRejection) -> Row {
             row(Code::InvalidArgument, "REFERRER_REQUIRED", Some("referrer"), vec![named(activity)])
         }
     }
+}
+
+fn fraud_limit(flag: &FraudFlag) -> Row {
+    let metadata = vec![
+        ("limit", flag.limit.name().to_owned()),
+        ("maximum", flag.maximum.to_string()),
+        ("count", flag.count.to_string()),
+        ("period_start", flag.period_start.to_string()),
+    ];
+    Row { code: Code::FailedPrecondition, reason: "FRAUD_LIMIT", field: None, metadata }
 }
 
 fn purchase_exists(order: &OrderKey, member: &MemberId, entry_sequence: u64) -> Row {
@@ -364,6 +376,7 @@ fn subject(reason: &str) -> &'static str {
         | "HOLD_TOO_LONG"
         | "BELOW_MINIMUM"
         | "NOT_IN_STEPS"
+        | "OVER_FLOOR_LIMIT"
         | "OVER_ORDER" => "program",
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",

@@ -93,7 +93,7 @@ impl Ledger {
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
         let Loaded { member, history } = loading::load(&*self.0.store, key, &command, now, false)?.ok_or(Rejection::MemberNotFound)?;
-        let context = Context { programs: &programs, now, request: None, actor: None, history: &history };
+        let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };
         let usable = match programs.newest().redemption {
             Some(_) => {
                 let before = domain::advance(&programs, now, member.clone())?.member;

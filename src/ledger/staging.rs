@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, ActivityId, ActivityRejection, ActivityRequest, Command, Context, Decision, Entry, EntryKind, Header, History, Identifier,
-        Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
+        self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
+        Identifier, Member, MemberId, MemberKey, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
@@ -35,6 +35,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     /// Sequences of their entries, by what they are found by.
     activities: HashMap<(MemberKey, ActivityId, Option<String>), u64, RandomState>,
     identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
+    operators: HashMap<(ProgramId, ActorId), StagedOperator, RandomState>,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
 }
@@ -58,6 +59,21 @@ struct StagedIdentifier {
     held: bool,
 }
 
+/// What an operator has adjusted with the group, and of whom last.
+struct StagedOperator {
+    of: MemberId,
+    day: OperatorDay,
+}
+
+/// Whose adjustments are counted.
+#[derive(Default)]
+struct Operator {
+    /// Of whom the group has adjusted points last.
+    of: Option<MemberId>,
+    /// `None`: nothing was counted yet.
+    day: Option<OperatorDay>,
+}
+
 /// What became of a command.
 pub(super) enum Verdict {
     Done(Result<Answer, LedgerError>),
@@ -77,6 +93,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             purchases: HashMap::with_capacity_and_hasher(commands, RandomState::default()),
             activities: HashMap::default(),
             identifiers: HashMap::default(),
+            operators: HashMap::default(),
             bytes: 0,
         }
     }
@@ -131,7 +148,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             }
         };
         let key = MemberKey { program: program.clone(), member };
-        if self.moves_identifier(&key, &submission.command) {
+        let operator = self.operator(programs, submission)?;
+        if self.moves_identifier(&key, &submission.command) || operator.of.is_some_and(|of| of != member) {
             return Ok(None);
         }
         let Some(Loaded { member, history }) = self.load(&key, &submission.command)? else { return Ok(None) };
@@ -139,7 +157,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let other = self.other_side(program, &submission.command)?;
         let due_before = member.header.next_due_time();
         let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
-        let context = Context { programs, now: self.now, request, actor, history: &history };
+        let context = Context { programs, now: self.now, request, actor, operator: operator.day, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
         let receive = |(to, _)| self.receive(Context { request: None, ..context }, to, &decision);
@@ -154,6 +172,20 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             self.keep(key, due_before, other.entries, other.member);
         }
         Ok(Some(self.stage(programs, key, due_before, decision, &submission.command)))
+    }
+
+    /// Who adjusts points, if that is counted. The entries of a commit are ordered by member, so the last word on what an operator has
+    /// adjusted must be one member's.
+    fn operator(&self, programs: &ProgramHistory, submission: &Submission) -> Result<Operator, LedgerError> {
+        let (Command::AdjustPoints(_), Some(actor)) = (&submission.command, &submission.actor) else { return Ok(Operator::default()) };
+        if !programs.newest().watches_operators() {
+            return Ok(Operator::default());
+        }
+        let program = &programs.newest().id;
+        Ok(match self.operators.get(&(program.clone(), actor.clone())) {
+            Some(staged) => Operator { of: Some(staged.of), day: Some(staged.day) },
+            None => Operator { of: None, day: self.store.operator(program, actor)? },
+        })
     }
 
     /// The other member whose ledger a command writes to, and the command with that id in it.
@@ -371,6 +403,11 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let mut stage = |identifier: &Identifier, held| {
             self.identifiers.insert((program.clone(), identifier.clone()), StagedIdentifier { by, held });
         };
+        if let Some(day) = entry.watched.as_ref().and_then(|watched| watched.operator)
+            && let Some(actor) = &entry.actor
+        {
+            self.operators.insert((program.clone(), actor.clone()), StagedOperator { of: by, day });
+        }
         match &entry.kind {
             EntryKind::MemberEnrolled { person: Sealed::Open(person) } => {
                 person.identifiers.iter().for_each(|identifier| stage(identifier, true));

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
+    domain::{Command, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
@@ -276,6 +276,7 @@ impl Writer {
     fn reply(&mut self) {
         let decided = self.taken.iter().take_while(|taken| taken.undecided() == 0).count();
         let done: Vec<Taken> = self.taken.drain(..decided).collect();
+        done.iter().flat_map(|taken| &taken.results).for_each(warn_of_fraud);
         match &self.replies {
             Some(replies) if done.len() > 1 => {
                 // A runtime that ends while the ledger is still open leaves it to this thread.
@@ -373,6 +374,17 @@ fn reply_within(runtime: &Handle, relief: Arc<Notify>) -> mpsc::UnboundedSender<
     replies
 }
 
+/// What is flagged is booked by now, and somebody should look at it.
+fn warn_of_fraud(result: &Result<Answer, LedgerError>) {
+    let Ok(Answer::New(outcome)) = result else { return };
+    for entry in &outcome.entries {
+        for FraudFlag { limit, maximum, count, period_start } in entry.flags() {
+            let (program, member, sequence) = (&entry.key.program, &entry.key.member, entry.sequence);
+            tracing::warn!(%program, %member, entry = sequence, limit = limit.name(), maximum, count, %period_start, "a fraud limit is exceeded");
+        }
+    }
+}
+
 fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
     let mut names = Vec::new();
     for submission in taken.iter().flat_map(|taken| &taken.submissions[taken.results.len()..]).take(MAX_GROUP) {
@@ -388,6 +400,9 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
             Recipient::Id(to) => Name::Member(program, *to),
             Recipient::Identifier(identifier) => Name::Identifier(program, identifier),
         }));
+        if let (Command::AdjustPoints(_), Some(actor)) = (&submission.command, &submission.actor) {
+            names.push(Name::Operator(program, actor));
+        }
         if let Some(order) = submission.command.purchase().and_then(|purchase| purchase.order.as_ref()) {
             names.push(Name::Order(program, order));
         }

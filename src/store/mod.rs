@@ -8,8 +8,8 @@ pub mod embedded;
 use jiff::Timestamp;
 
 use crate::domain::{
-    ActivityId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramId, Request,
-    RequestId,
+    ActivityId, ActorId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OperatorDay, OrderKey,
+    Points, ProgramId, Request, RequestId,
 };
 
 /// Counts commits, from 1.
@@ -57,6 +57,9 @@ pub trait Read {
     /// The entry of a member's activity: its sequence. By its reference; without one, of the activity of this kind by which the member was
     /// referred.
     fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError>;
+    /// What an operator had adjusted on the last day on which that was counted, with the newest entry that says so. Entries of one commit
+    /// say so in the order of its members.
+    fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError>;
     /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
     /// One live lot.
@@ -100,6 +103,7 @@ pub enum Name<'a> {
     Identifier(&'a ProgramId, &'a Identifier),
     Request(&'a ProgramId, &'a RequestId),
     Order(&'a ProgramId, &'a OrderKey),
+    Operator(&'a ProgramId, &'a ActorId),
 }
 
 /// How far a member is to be loaded. The header always is.

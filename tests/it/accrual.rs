@@ -68,6 +68,7 @@ pub fn purchase(lines: Vec<Line>) -> Purchase {
         tenders: Vec::new(),
         labels: Vec::new(),
         payments: Vec::new(),
+        offline: false,
     })
 }
 
@@ -100,7 +101,14 @@ impl Shop {
 
     pub fn decide(&self, command: &Command) -> Result<Decision, Rejection> {
         decide(
-            Context { programs: &self.programs, now: self.now, request: None, actor: None, history: &history(&self.entries, command) },
+            Context {
+                programs: &self.programs,
+                now: self.now,
+                request: None,
+                actor: None,
+                operator: None,
+                history: &history(&self.entries, command),
+            },
             self.member.clone(),
             command,
         )

@@ -135,6 +135,7 @@ pub fn purchase(order: &str, dollars: i64) -> Purchase {
         tenders: Vec::new(),
         labels: Vec::new(),
         payments: Vec::new(),
+        offline: false,
     }
 }
 

@@ -420,7 +420,7 @@ fn advancing_early_and_often_changes_nothing() {
     assert_eq!(often.member.header.balance, shop.member.header.balance);
     assert_eq!(often.member.header.tier, shop.member.header.tier);
     assert_eq!(told(&often.entries), told(&shop.entries));
-    let context = Context { programs: &shop.programs, now: shop.now, request: None, actor: None, history: History::NONE };
+    let context = Context { programs: &shop.programs, now: shop.now, request: None, actor: None, operator: None, history: History::NONE };
     let tier = Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into() };
     assert!(decide(context, shop.member.clone(), &tier).is_ok());
 }

@@ -238,6 +238,17 @@ fn purchases(member: &str) -> Vec<Case> {
         wrong("long channel", basket(member, |it| it.channel = "x".repeat(65)), &["purchase.channel"]),
         wrong("21 labels", basket(member, |it| it.labels = vec!["a".into(); 21]), &["purchase.labels"]),
         wrong("empty label", basket(member, |it| it.lines[0].labels = vec![String::new()]), &["purchase.lines[0].labels[0]"]),
+        wrong("offline without a time", basket(member, |it| it.offline = true), &["purchase.occurred_time"]),
+        wrong(
+            "hold captured offline",
+            basket(member, |it| {
+                let capture = v1::points_payment::HoldCapture { hold_id: "3".into(), points: None };
+                it.points_payments = vec![v1::PointsPayment { payment: Some(v1::points_payment::Payment::CaptureHold(capture)) }];
+                (it.offline, it.occurred_time) = (true, ago(1));
+            }),
+            &["purchase.points_payments[0].capture_hold"],
+        ),
+        no("points redeemed offline", basket(member, redeemed_offline), Code::FailedPrecondition, "OVER_FLOOR_LIMIT", &[]),
         wrong("before 1900", basket(member, |it| it.occurred_time = at(-2_208_988_801, 0)), &["purchase.occurred_time"]),
         wrong("after 9998", basket(member, |it| it.occurred_time = at(253_370_764_800, 0)), &["purchase.occurred_time"]),
         wrong("lowest time", basket(member, |it| it.occurred_time = at(i64::MIN, i32::MIN)), &["purchase.occurred_time"]),
@@ -264,6 +275,12 @@ fn purchases(member: &str) -> Vec<Case> {
             &["purchase.total", "purchase.lines[0].quantity", "purchase.lines[0].amount"],
         ),
     ]
+}
+
+/// In a programme that has no policy for it.
+fn redeemed_offline(purchase: &mut v1::Purchase) {
+    purchase.points_payments = vec![v1::PointsPayment { payment: Some(v1::points_payment::Payment::RedeemPoints(1)) }];
+    (purchase.offline, purchase.occurred_time) = (true, ago(1));
 }
 
 fn give_back(change: impl FnOnce(&mut v1::ReturnPurchaseRequest)) -> Call {

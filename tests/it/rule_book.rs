@@ -10,8 +10,8 @@ use loyaltyd::{
         v1,
     },
     domain::{
-        Activation, Combination, Currency, DecimalError, Expiry, Program, ReturnPolicy, RoundingStage, Shortfall, parse_amount,
-        parse_decimal,
+        Activation, Combination, Currency, DecimalError, Expiry, OfflinePolicy, Points, Program, ReturnPolicy, RoundingStage, Shortfall,
+        parse_amount, parse_decimal,
     },
 };
 use proptest::{
@@ -81,6 +81,9 @@ fn what_is_left_out_has_its_default() {
     let returns = ReturnPolicy { from_other_lots: true, shortfall: Shortfall::Debt };
     assert_eq!((program.rules[0].activation, program.returns, program.adjust_into_debt), (Activation::Immediate, returns, false));
     assert!(!program.tier_policy.qualify_pending && program.redemption.is_none());
+    assert!(program.fraud_limits.is_empty() && program.offline == OfflinePolicy { floor_limit: Points::ZERO, into_debt: false });
+    let shop = parsed(&format!("{SOUND}offline: {{ floor_limit_points: 5 }}\n"));
+    assert_eq!(shop.offline, OfflinePolicy { floor_limit: Points(5), into_debt: true });
     assert!(program.tiers.is_empty() && program.rules[0].with_tier_multiplier && program.rules[0].qualifying);
     let filled = parse(&v1::Program { version: 7, publish_time: Some(Default::default()), ..read(SOUND) }, 2, Timestamp::UNIX_EPOCH);
     assert_eq!(filled.expect("output fields do not count").version, 2);
@@ -168,6 +171,12 @@ purchase_time: { max_age_days: 36501, max_ahead_seconds: -1 }
 adjustments: { maximum_points: 0 }
 activation: {}
 returns: { shortfall: 9 }
+offline: { floor_limit_points: x, shortfall: 9 }
+fraud_limits:
+  purchases_per_hour: { maximum: 0, action: ACTION_FLAG }
+  points_per_day: { action: ACTION_FLAG }
+  adjustments_per_day: { maximum: 1000001 }
+  adjusted_points_per_day: { maximum: 5.001, action: 7 }
 redemption: { points: 0, maximum_share_percent: 101 }
 ";
     let mut found = paths(text);
@@ -215,6 +224,14 @@ redemption: { points: 0, maximum_share_percent: 101 }
         "adjustments.maximum_points",
         "activation",
         "returns.shortfall",
+        "offline.floor_limit_points",
+        "offline.shortfall",
+        "fraud_limits.purchases_per_hour.maximum",
+        "fraud_limits.points_per_day.maximum",
+        "fraud_limits.adjustments_per_day.maximum",
+        "fraud_limits.adjustments_per_day.action",
+        "fraud_limits.adjusted_points_per_day.maximum",
+        "fraud_limits.adjusted_points_per_day.action",
         "redemption.points",
         "redemption.amount",
         "redemption.maximum_share_percent",

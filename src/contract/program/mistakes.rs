@@ -130,6 +130,20 @@ impl Mistakes {
         i64::try_from(units).ok().map(Points)
     }
 
+    /// As [`Mistakes::points`], more than 0, and there must be one.
+    pub fn required_points(&mut self, path: impl Into<String>, text: &str, precision: u32) -> Option<Points> {
+        let path = path.into();
+        let points = match text {
+            "" => Some(Points::ZERO),
+            text => self.points(&path, text, precision),
+        }?;
+        if points.is_zero() {
+            self.note(path, "is required: more than 0");
+            return None;
+        }
+        Some(points)
+    }
+
     /// As [`Mistakes::points`], more than 0.
     pub fn points_above_zero(&mut self, path: impl Into<String>, text: &str, precision: u32) -> Option<Points> {
         let path = path.into();

@@ -1,6 +1,7 @@
 //! Rule books: a document becomes a [`domain::Program`], or the list of all its mistakes.
 
 mod activity;
+mod fraud;
 mod mistakes;
 mod policy;
 mod redemption;
@@ -93,18 +94,10 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let adjustments = document.adjustments.as_ref().map(|policy| policy.maximum_points.as_str()).unwrap_or_default();
     let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
     let returns = policy::returns(document.returns.as_ref(), mistakes);
-    let transfers = document.transfers.as_ref().map(|policy| domain::TransferPolicy {
-        minimum: mistakes
-            .points_above_zero("transfers.minimum_points", &policy.minimum_points, scope.precision)
-            .unwrap_or(domain::Points(1)),
-        maximum: mistakes.points_above_zero("transfers.maximum_points", &policy.maximum_points, scope.precision),
-    });
-    if let Some(domain::TransferPolicy { minimum, maximum: Some(maximum) }) = transfers
-        && maximum < minimum
-    {
-        mistakes.note("transfers.maximum_points", "is less than minimum_points: no transfer is possible");
-    }
+    let transfers = transfers(document.transfers.as_ref(), &scope, mistakes);
     let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
+    let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
+    let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -128,7 +121,20 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         redemption: redemption?,
         returns: returns?,
         transfers,
+        fraud_limits: fraud_limits?,
+        offline: offline?,
     })
+}
+
+fn transfers(policy: Option<&v1::TransferPolicy>, scope: &Scope, mistakes: &mut Mistakes) -> Option<domain::TransferPolicy> {
+    let policy = policy?;
+    let minimum = mistakes.points_above_zero("transfers.minimum_points", &policy.minimum_points, scope.precision);
+    let maximum = mistakes.points_above_zero("transfers.maximum_points", &policy.maximum_points, scope.precision);
+    let minimum = minimum.unwrap_or(domain::Points(1));
+    if maximum.is_some_and(|maximum| maximum < minimum) {
+        mistakes.note("transfers.maximum_points", "is less than minimum_points: no transfer is possible");
+    }
+    Some(domain::TransferPolicy { minimum, maximum })
 }
 
 fn currency(code: &str, mistakes: &mut Mistakes) -> Option<Currency> {

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::{Mistakes, Scope, amount, v1};
-use crate::domain::{Points, RedemptionPolicy, parse_decimal};
+use crate::domain::{OfflinePolicy, Points, RedemptionPolicy, parse_decimal};
 
 const DEFAULT_HOLD_SECONDS: u32 = 900;
 const DEFAULT_MAXIMUM_HOLD_SECONDS: u32 = 86_400;
@@ -44,6 +44,25 @@ pub(super) fn policy(document: Option<&v1::RedemptionPolicy>, scope: &Scope, mis
         maximum_hold_seconds: maximum_hold_seconds?,
     };
     (mistakes.count() == before).then_some(Some(policy))
+}
+
+/// Without a document tills redeem nothing by themselves.
+pub(super) fn offline(document: Option<&v1::OfflinePolicy>, scope: &Scope, mistakes: &mut Mistakes) -> Option<OfflinePolicy> {
+    use v1::offline_policy::Shortfall;
+    let Some(document) = document else { return Some(OfflinePolicy { floor_limit: Points::ZERO, into_debt: false }) };
+    let floor_limit = match document.floor_limit_points.as_str() {
+        "" => Some(Points::ZERO),
+        text => mistakes.points("offline.floor_limit_points", text, scope.precision),
+    };
+    let into_debt = match Shortfall::try_from(document.shortfall) {
+        Ok(Shortfall::Unspecified | Shortfall::Debt) => Some(true),
+        Ok(Shortfall::Refuse) => Some(false),
+        Err(_) => {
+            mistakes.note("offline.shortfall", format_args!("has no value with the number {}", document.shortfall));
+            None
+        }
+    };
+    Some(OfflinePolicy { floor_limit: floor_limit?, into_debt: into_debt? })
 }
 
 /// A part in per cent. Empty: no bound.

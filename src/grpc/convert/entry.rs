@@ -14,8 +14,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, LimitKind, LineBasis, Lot, Program, ProgramHistory,
-        PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
+        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, FraudLimit, LimitKind, LineBasis, Lot, Program,
+        ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
     },
     ledger::Listed,
 };
@@ -35,6 +35,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         tier_id: tier_after(accrued, change.as_ref()),
         tier_change: change,
         redemptions: purchase_redemptions(entries, &program_of(history, entry).currency),
+        flags: fraud_flags(entry),
     })
 }
 
@@ -77,7 +78,24 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
         kind: Some(kind(entry, &program_of(history, entry).currency)),
+        flags: fraud_flags(entry),
     }
+}
+
+fn fraud_flags(entry: &Entry) -> Vec<v1::FraudFlag> {
+    let limit = |limit| match limit {
+        FraudLimit::PurchasesPerHour => v1::FraudLimit::PurchasesPerHour,
+        FraudLimit::PointsPerDay => v1::FraudLimit::PointsPerDay,
+        FraudLimit::AdjustmentsPerDay => v1::FraudLimit::AdjustmentsPerDay,
+        FraudLimit::AdjustedPointsPerDay => v1::FraudLimit::AdjustedPointsPerDay,
+    };
+    let shown = entry.flags().iter().map(|flag| v1::FraudFlag {
+        limit: limit(flag.limit).into(),
+        maximum: flag.maximum,
+        count: flag.count,
+        period_start: Some(timestamp(flag.period_start)),
+    });
+    shown.collect()
 }
 
 /// How the contract calls the kind of an entry.

@@ -71,6 +71,7 @@ pub fn purchase_at(
         tenders: tenders?,
         labels: labels?,
         payments: payments?,
+        offline: value.offline,
     };
     // Sums of amounts that were refused would only confuse.
     if mistakes.found.len() == before
@@ -90,6 +91,10 @@ fn add_mistake(path: Path<'_>, mistake: &PurchaseMistake, mistakes: &mut Mistake
         PurchaseMistake::OrderDiscount { .. } => mistakes.add(path.field("order_discount"), message),
         PurchaseMistake::Total { .. } => mistakes.add(path.field("total"), message),
         PurchaseMistake::Tenders { .. } => mistakes.add(path.field("tenders"), message),
+        PurchaseMistake::OfflineTime => mistakes.add(path.field("occurred_time"), message),
+        PurchaseMistake::OfflineCapture { payment } => {
+            mistakes.add(path.item("points_payments", *payment).field("capture_hold"), message);
+        }
         PurchaseMistake::Overflow => mistakes.add(path, message),
     }
 }
@@ -301,6 +306,7 @@ pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Cu
         tenders: purchase.tenders.iter().map(|tender| tender_out(tender, currency)).collect(),
         labels: purchase.labels.clone(),
         points_payments: purchase.payments.iter().map(payment_out).collect(),
+        offline: purchase.offline,
     }
 }
 

@@ -21,6 +21,7 @@ pub fn purchase_redemptions(entries: &[Entry], currency: &Currency) -> Vec<v1::P
         entry_sequence: count(entry.sequence),
         points: redeemed.points.0,
         value: Some(money(redeemed.value, currency)),
+        owed: redeemed.owed.0,
     });
     shown.collect()
 }
@@ -42,6 +43,7 @@ pub fn points_redeemed(redeemed: &Redeemed, currency: &Currency) -> v1::PointsRe
         allocations: portions(&redeemed.portions),
         hold_id: captured.map_or_else(String::new, |captured| captured.hold.to_string()),
         released: captured.map_or_else(Vec::new, |captured| portions(&captured.released)),
+        owed: redeemed.owed.0,
     }
 }
 
@@ -57,6 +59,8 @@ pub fn redemption_reversed(reversed: &Reversed, currency: &Currency) -> v1::Rede
         reason: reversed.reason.clone(),
         store_id,
         order_id,
+        owed: reversed.owed.0,
+        lot: reversed.lot.as_ref().map(accrued_lot),
     }
 }
 

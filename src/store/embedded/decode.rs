@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     activities,
+    decode_fraud::{fraud_counter, watched},
     decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
     decode_returns::{activated, returned},
     segment::damaged,
@@ -109,6 +110,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         actor: some_text(&entry.actor_id).map(|text| ActorId::new(text).map_err(|_| Malformed("actor_id"))).transpose()?,
         program_version: entry.program_version,
         balance: balance(entry.balance.unwrap_or_default()),
+        watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
         kind,
     })
 }
@@ -228,6 +230,7 @@ fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Pur
         tenders: purchase.tenders.into_iter().map(tender).collect::<Decoded<_>>()?,
         labels: purchase.labels,
         payments: purchase.payments.iter().map(payment).collect::<Decoded<_>>()?,
+        offline: purchase.offline,
     })
 }
 
@@ -391,13 +394,14 @@ pub(super) fn dropped_counters(dropped: &[stored::Counter]) -> Decoded<Vec<(Rule
 }
 
 fn period(number: Option<i32>) -> Decoded<PeriodStart> {
-    let read = |number: i32| {
-        let (year, rest) = (number.div_euclid(10_000), number.rem_euclid(10_000));
-        let part = |part: i32| i8::try_from(part).map_err(|_| Malformed("period_start"));
-        let year = i16::try_from(year).map_err(|_| Malformed("period_start"))?;
-        Date::new(year, part(rest / 100)?, part(rest % 100)?).map_err(|_| Malformed("period_start"))
-    };
-    number.map(read).transpose()
+    number.map(date).transpose()
+}
+
+pub(super) fn date(number: i32) -> Decoded<Date> {
+    let (year, rest) = (number.div_euclid(10_000), number.rem_euclid(10_000));
+    let part = |part: i32| i8::try_from(part).map_err(|_| Malformed("a date"));
+    let year = i16::try_from(year).map_err(|_| Malformed("a date"))?;
+    Date::new(year, part(rest / 100)?, part(rest % 100)?).map_err(|_| Malformed("a date"))
 }
 
 fn adjusted(adjusted: stored::PointsAdjusted) -> Decoded<Adjusted> {
@@ -485,6 +489,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
     let row: stored::HeaderRow = message(bytes)?;
     let latest = row.latest_occurred_before.map(|before| row.update_time.checked_sub(before).ok_or(Malformed("latest_occurred_before")));
     let counters = row.counters.iter().map(counter).collect::<Decoded<Vec<_>>>()?;
+    let fraud_counters = row.fraud_counters.iter().map(fraud_counter).collect::<Decoded<Vec<_>>>()?;
     Ok(Header {
         state: match row.state {
             0 => MemberState::Active,
@@ -501,6 +506,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         latest_occurred_time: optional_time(latest.transpose()?)?,
         carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: counters.into_iter().map(|counter| ((counter.rule, counter.period), counter.points)).collect(),
+        fraud_counters: fraud_counters.into_iter().map(|counter| ((counter.limit, counter.period_start), counter.count)).collect(),
         next_expiry_time: optional_time(row.next_expiry_time)?,
         next_hold_expiry_time: optional_time(row.next_hold_expiry_time)?,
         next_activation_time: optional_time(row.next_activation_time)?,

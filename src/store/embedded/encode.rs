@@ -1,5 +1,6 @@
 //! Domain types become what `proto/loyalty/storage/v1` says. `decode.rs` is the way back.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 
 use super::{
     activities,
+    encode_fraud::{fraud_counter, watched},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
     wire::Writer,
 };
@@ -31,6 +33,9 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
     w.message(9, |w| balance(w, &entry.balance));
     w.bytes(10, sealed);
     kind(w, entry);
+    if let Some(one) = &entry.watched {
+        w.message(61, |w| watched(w, one));
+    }
 }
 
 fn kind(w: &mut Writer, entry: &Entry) {
@@ -141,6 +146,7 @@ fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
     for one in &purchase.payments {
         w.message(13, |w| payment(w, *one));
     }
+    w.uint(14, u64::from(purchase.offline));
 }
 
 /// In two fields that follow one another.
@@ -327,10 +333,14 @@ pub(super) fn counter(w: &mut Writer, counter: &Counter) {
     counter_fields(w, &counter.rule, counter.period, counter.points);
 }
 
+pub(super) fn date_number(date: Date) -> i64 {
+    i64::from(date.year()) * 10_000 + i64::from(date.month()) * 100 + i64::from(date.day())
+}
+
 pub(super) fn counter_fields(w: &mut Writer, rule: &RuleId, period: PeriodStart, points: Points) {
     w.text(1, rule.as_str());
     if let Some(start) = period {
-        w.present_sint(2, i64::from(start.year()) * 10_000 + i64::from(start.month()) * 100 + i64::from(start.day()));
+        w.present_sint(2, date_number(start));
     }
     w.sint(3, points.0);
 }
@@ -440,6 +450,9 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     }
     w.optional_time(16, header.next_hold_expiry_time);
     w.optional_time(17, header.next_activation_time);
+    for ((limit, period_start), count) in &header.fraud_counters {
+        w.message(25, |w| fraud_counter(w, *limit, *period_start, *count));
+    }
 }
 
 pub(super) fn lot(w: &mut Writer, lot: &Lot) {

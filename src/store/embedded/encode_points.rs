@@ -35,6 +35,7 @@ pub(super) fn redeemed(w: &mut Writer, redeemed: &Redeemed) {
         });
     }
     w.optional_time(8, redeemed.next_expiry_time);
+    w.sint(9, redeemed.owed.0);
 }
 
 pub(super) fn reversed(w: &mut Writer, reversed: &Reversed) {
@@ -53,6 +54,10 @@ pub(super) fn reversed(w: &mut Writer, reversed: &Reversed) {
     w.sint(6, reversed.debt_paid.0);
     w.text(7, &reversed.reason);
     order(w, 8, reversed.order.as_ref());
+    w.sint(10, reversed.owed.0);
+    if let Some(lot) = &reversed.lot {
+        w.message(11, |w| accrued_lot(w, lot));
+    }
 }
 
 pub(super) fn hold(w: &mut Writer, hold: &Hold) {

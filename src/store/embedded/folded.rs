@@ -7,8 +7,20 @@ use super::stored::{
 
 impl From<FoldedEntry> for Entry {
     fn from(entry: FoldedEntry) -> Self {
-        let FoldedEntry { sequence, record_time, delay, request_uuid, request_id, fingerprint, program_version, balance, sealed, kind } =
-            entry;
+        let FoldedEntry {
+            sequence,
+            record_time,
+            delay,
+            request_uuid,
+            request_id,
+            fingerprint,
+            actor_id,
+            program_version,
+            balance,
+            sealed,
+            watched,
+            kind,
+        } = entry;
         Self {
             sequence,
             record_time,
@@ -16,10 +28,11 @@ impl From<FoldedEntry> for Entry {
             request_uuid,
             request_id,
             fingerprint,
-            actor_id: String::new(),
+            actor_id,
             program_version,
             balance,
             sealed,
+            watched,
             kind: kind.map(Kind::from),
         }
     }

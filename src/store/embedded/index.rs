@@ -1,7 +1,7 @@
 //! What rows are found by: hashes under a key of the store's.
 
 use super::{encode, keys::Key};
-use crate::domain::{ActivityId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
+use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
 pub(super) struct Index(pub(super) Key);
@@ -24,6 +24,10 @@ impl Index {
     pub(super) fn activity(&self, activity: &ActivityId, reference: Option<&str>) -> [u8; 32] {
         // A reference is not empty.
         self.hash(&[b"x", activity.as_str().as_bytes(), &[0], reference.unwrap_or_default().as_bytes()])
+    }
+
+    pub(super) fn operator(&self, actor: &ActorId) -> [u8; 32] {
+        self.hash(&[b"y", actor.as_str().as_bytes()])
     }
 
     pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {

@@ -127,6 +127,7 @@
 //! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
+//! | `y` P hash of `y`, actor id | `OperatorRow`, of operators whose adjustments a fraud limit has counted |
 //!
 //! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
 //! `AppliedRow`, the last commit whose rows are all there.
@@ -143,9 +144,11 @@ mod backup;
 mod check;
 mod compress;
 mod decode;
+mod decode_fraud;
 mod decode_holds;
 mod decode_returns;
 mod encode;
+mod encode_fraud;
 mod encode_points;
 mod folded;
 mod index;
@@ -161,6 +164,7 @@ mod programs;
 mod reads;
 mod redo;
 mod replay;
+mod row_values;
 mod rows;
 mod sealing;
 mod segment;

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     EmbeddedStore, Engine, activities, decode,
     decode::{Malformed, Unreadable, Unseal as _},
-    decode_holds, decode_returns,
+    decode_fraud, decode_holds, decode_returns,
     journal::Position,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored,
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     domain::{
-        ActivityId, Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Person, Points, ProgramId, RequestId,
-        Sealed,
+        ActivityId, ActorId, Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OperatorDay, OrderKey, Person, Points,
+        ProgramId, RequestId, Sealed,
     },
     store::{MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -177,6 +177,12 @@ impl Engine {
         Ok(same.then_some(sequence))
     }
 
+    fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let row = self.overlay.view().get(&RowKey::operator(number, &self.index.operator(actor)))?;
+        Ok(row.map(|row| decode_fraud::operator_row(actor, &row)).transpose()?.flatten())
+    }
+
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
         let behind = match last.checked_add(1) {
@@ -278,6 +284,9 @@ macro_rules! read_through_engine {
             }
             fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {
                 self.engine.watched(self.engine.activity(key, activity, reference))
+            }
+            fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError> {
+                self.engine.watched(self.engine.operator(program, actor))
             }
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
                 self.engine.watched(self.engine.entries(key, first, last))

@@ -1,11 +1,12 @@
 //! Rows of the look-up tables: their keys, and what a commit makes of them. The layout is in the docs of the parent module.
 
-use std::{cell::RefCell, cmp::Ordering};
+use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use prost::Message as _;
 
-use super::{activities, decode::Malformed, index::Index, journal::Position, stored, wire::Writer};
+pub(super) use super::row_values::{position_bytes, read_position, value};
+use super::{activities, decode::Malformed, encode_fraud, index::Index, journal::Position, stored};
 use crate::{
     domain::{Entry, EntryKind, HoldId, Identifier, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
@@ -38,6 +39,7 @@ const PERSON: u8 = b'p';
 const REQUEST: u8 = b'r';
 const DUE: u8 = b't';
 const PUBLICATION: u8 = b'v';
+const OPERATOR: u8 = b'y';
 
 pub(super) const HEADER: u8 = 0;
 pub(super) const LOT: u8 = 1;
@@ -209,6 +211,11 @@ impl RowKey {
         Some((u32::from_be_bytes(*number), MemberId(member.try_into().ok()?)))
     }
 
+    /// Of what an operator has adjusted.
+    pub(super) fn operator(number: ProgramNumber, hash: &[u8; 32]) -> Self {
+        Self::new(&[&[OPERATOR], &number.to_be_bytes(), &hash[..16]])
+    }
+
     /// Of all publications, or of all programmes: the range from the first to the second.
     pub(super) fn publications() -> (Self, Self) {
         (Self::new(&[&[PUBLICATION]]), Self::new(&[&[PUBLICATION + 1]]))
@@ -242,6 +249,7 @@ impl RowKey {
             (PUBLICATION, _) => "publication",
             (PERSON, _) => "person",
             (DUE, _) => "something due",
+            (OPERATOR, _) => "operator",
             (MEMBER, Some(&HEADER)) => "header",
             (MEMBER, Some(&LOT)) => "lot",
             (MEMBER, Some(&ENTRY)) => "place of an entry",
@@ -457,35 +465,6 @@ impl PartialOrd for RowKey {
     }
 }
 
-pub(super) fn position_bytes(position: &Position) -> Box<[u8]> {
-    value(|w| {
-        w.bytes.extend_from_slice(&position.crc.to_le_bytes());
-        w.varint(position.segment);
-        w.varint(position.offset);
-        w.varint(u64::from(position.length));
-    })
-}
-
-/// A row's value, which takes no more memory than it has bytes.
-pub(super) fn value(write: impl FnOnce(&mut Writer)) -> Box<[u8]> {
-    thread_local! {
-        static SCRATCH: RefCell<Writer> = RefCell::default();
-    }
-    SCRATCH.with_borrow_mut(|w| {
-        w.bytes.clear();
-        write(w);
-        w.bytes.as_slice().into()
-    })
-}
-
-pub(super) fn read_position(bytes: &[u8]) -> Result<Position, Malformed> {
-    let fault = Malformed("a position");
-    let (crc, mut rest) = bytes.split_first_chunk::<4>().ok_or(fault)?;
-    let mut number = || prost::encoding::decode_varint(&mut rest).map_err(|_| fault);
-    let (segment, offset, length) = (number()?, number()?, number()?);
-    Ok(Position { segment, offset, length: u32::try_from(length).map_err(|_| fault)?, crc: u32::from_le_bytes(*crc) })
-}
-
 /// The look-ups that a member's new entries lead to: where they are, by request, by order, by identifier.
 pub(super) fn look_ups(
     index: &Index,
@@ -557,6 +536,12 @@ fn kind_look_ups(
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_) => {}
+    }
+    if let Some(day) = entry.watched.as_ref().and_then(|watched| watched.operator)
+        && let Some(actor) = &entry.actor
+    {
+        let row = value(|w| encode_fraud::operator(w, actor, &day));
+        changes.push((RowKey::operator(number, &index.operator(actor)), Some(row)));
     }
     if let Some(origin) = entry.continues() {
         changes.push((RowKey::story(number, member, origin), Some(value(|w| w.varint(entry.sequence)))));

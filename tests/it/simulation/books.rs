@@ -118,6 +118,8 @@ impl Frame {
         text.push_str(&format!("adjustments: {{ {most}into_debt: {} }}\n", random.percent(40)));
         text.push_str(&self.redemption(random));
         text.push_str(&self.transfers(random));
+        text.push_str(&self.offline(random));
+        text.push_str(&self.fraud_limits(random));
         let shortfall = random.pick(&["DEBT", "DEBT", "FORGIVE", "REFUSE", "WITHHOLD"]);
         text.push_str(&format!("returns: {{ own_lots_only: {}, shortfall: SHORTFALL_{shortfall} }}\n", random.percent(40)));
         text
@@ -275,6 +277,32 @@ impl Frame {
             bounds.push(format!("maximum_points: \"{}\"", self.written(random.within(20..=400))));
         }
         format!("transfers: {{ {} }}\n", bounds.join(", "))
+    }
+
+    fn offline(&self, random: &mut Random) -> String {
+        if random.percent(20) {
+            return String::new();
+        }
+        let shortfall = random.pick(&["DEBT", "DEBT", "REFUSE"]);
+        let floor = self.written(random.within(5..=60));
+        format!("offline: {{ floor_limit_points: \"{floor}\", shortfall: SHORTFALL_{shortfall} }}\n")
+    }
+
+    fn fraud_limits(&self, random: &mut Random) -> String {
+        let mut limits = Vec::new();
+        let mut limit = |name: &str, maximum: String, percent: u64, random: &mut Random| {
+            if random.percent(percent) {
+                let action = random.pick(&["FLAG", "FLAG", "REFUSE"]);
+                limits.push(format!("{name}: {{ maximum: {maximum}, action: ACTION_{action} }}"));
+            }
+        };
+        let [purchases, adjustments] = [random.within(1..=2), random.within(1..=3)].map(|maximum| maximum.to_string());
+        let [earned, adjusted] = [self.points(random, 80), self.written(random.within(100..=900))].map(|points| format!("\"{points}\""));
+        limit("purchases_per_hour", purchases, 40, random);
+        limit("points_per_day", earned, 40, random);
+        limit("adjustments_per_day", adjustments, 40, random);
+        limit("adjusted_points_per_day", adjusted, 40, random);
+        format!("fraud_limits: {{ {} }}\n", limits.join(", "))
     }
 
     fn redemption(&self, random: &mut Random) -> String {

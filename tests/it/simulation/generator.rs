@@ -140,7 +140,9 @@ impl Asker<'_> {
             tenders: Vec::new(),
             labels: label.into_iter().collect(),
             payments: Vec::new(),
+            offline: false,
         };
+        purchase.offline = purchase.occurred_time.is_some() && self.random.percent(40);
         self.pay(&mut purchase);
         purchase.check().expect("the sums agree");
         purchase
@@ -172,19 +174,22 @@ impl Asker<'_> {
             }
         }
         let hold = self.account.holds.iter().next().map(|(id, hold)| (*id, hold.clone()));
-        if let Some((id, hold)) = hold.filter(|_| self.random.percent(30)) {
+        if let Some((id, hold)) = hold.filter(|_| !purchase.offline && self.random.percent(30)) {
             let points = if self.random.percent(60) { hold.points } else { self.random.within(1..=hold.points as u64) as i64 };
             worth += hold.worth * i128::from(points) / i128::from(hold.points);
             let points = (points < hold.points || self.random.percent(50)).then_some(Points(points));
             purchase.payments.push(Payment::Capture { hold: HoldId(id), points });
         }
-        if let Some(policy) = self.newest().redemption.as_ref()
-            && self.account.available() > 0
+        // What a till gives without asking keeps to the floor limit as a rule, and not to what is there.
+        let offline = purchase.occurred_time.filter(|_| purchase.offline).map(|time| self.books.at(time));
+        let most = offline.map_or(self.account.available(), |book| book.floor + book.floor / 8);
+        if let Some(policy) = offline.unwrap_or(self.newest()).redemption.as_ref()
+            && most > 0
         {
             let (rate, per, step) = (policy.amount, policy.points, policy.step);
-            let times = if self.random.percent(25) { self.random.within(1..=2) } else { 0 };
+            let times = if self.random.percent(if purchase.offline { 50 } else { 25 }) { self.random.within(1..=2) } else { 0 };
             for _ in 0..times {
-                let points = self.random.within(1..=self.account.available() as u64) as i64;
+                let points = self.random.within(1..=most as u64) as i64;
                 let points = (points / step * step).max(1);
                 worth += i128::from(points) * rate / i128::from(per);
                 purchase.payments.push(Payment::Redeem { points: Points(points) });
@@ -232,7 +237,13 @@ impl Asker<'_> {
     }
 
     fn reversal(&mut self) -> Command {
-        let sequences: Vec<u64> = self.account.spent.keys().copied().collect();
+        let mut sequences: Vec<u64> = self.account.spent.keys().copied().collect();
+        // What was owed goes back bit by bit, too.
+        let owed = self.account.spent.iter().filter(|(_, spent)| spent.owed > 0 && spent.gone_back < spent.points);
+        let owed: Vec<u64> = owed.map(|(sequence, _)| *sequence).collect();
+        if !owed.is_empty() && self.random.percent(50) {
+            sequences = owed;
+        }
         let redemption = match sequences.len() {
             0 => self.random.within(1..=9),
             _ if self.random.percent(3) => self.random.within(1..=self.account.sequence + 2),
@@ -370,7 +381,7 @@ impl Asker<'_> {
         })
     }
 
-    fn adjustment(&mut self) -> Command {
+    pub fn adjustment(&mut self) -> Command {
         let size = self.random.within(1..=400) as i64;
         let points = match self.random.below(10) {
             0..=4 => size,

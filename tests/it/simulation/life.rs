@@ -10,7 +10,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     domain::{
-        Command, Entry, Fingerprint, Identifier, IdentifierKind, MemberId, OrderKey, Person, ProgramId, Rejection, Request, RequestId,
+        ActorId, Command, Entry, Fingerprint, Identifier, IdentifierKind, MemberId, OrderKey, Person, ProgramId, Rejection, Request,
+        RequestId,
     },
     ledger::{Ledger, ManualClock, MemberTarget, Submission},
     store::embedded::{EmbeddedStore, Options, check},
@@ -25,6 +26,7 @@ use super::{
 };
 
 const MEMBERS: usize = 12;
+const STAFF: [&str; 2] = ["ann", "bob"];
 const BATCH: u64 = 40;
 /// A clock that goes back by less stands still.
 const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
@@ -42,6 +44,8 @@ pub struct Shop {
     /// Who bought what, with which entry.
     pub orders: BTreeMap<OrderKey, (usize, u64)>,
     pub next_order: u64,
+    /// What operators have adjusted.
+    pub desks: BTreeMap<String, auditor::Desk>,
 }
 
 /// A command that was answered, to be sent again.
@@ -82,6 +86,8 @@ pub struct Life {
     folder: TempDir,
     pub shops: Vec<Shop>,
     requests: u64,
+    /// What is asked now is asked by staff as a rule.
+    at_desk: bool,
     pub answered: BTreeMap<RequestId, Answered>,
     /// All that the ledger must have said, and how much of it was compared.
     pub told: BTreeMap<Who, Vec<facts::Said>>,
@@ -145,6 +151,7 @@ impl Life {
             folder,
             shops: Vec::new(),
             requests: 0,
+            at_desk: false,
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
             compared: BTreeMap::new(),
@@ -156,7 +163,16 @@ impl Life {
             let frame = Frame::new(name, &mut life.random);
             let id = ProgramId::new(name).expect("an id");
             let books = Books(Vec::new());
-            life.shops.push(Shop { frame, id, books, accounts: Vec::new(), ids: Vec::new(), orders: BTreeMap::new(), next_order: 0 });
+            life.shops.push(Shop {
+                frame,
+                id,
+                books,
+                accounts: Vec::new(),
+                ids: Vec::new(),
+                orders: BTreeMap::new(),
+                next_order: 0,
+                desks: BTreeMap::new(),
+            });
             let shop = life.shops.len() - 1;
             life.publish(shop).await;
             for _ in 0..3 {
@@ -263,6 +279,7 @@ impl Life {
     async fn batch(&mut self) {
         let now = self.writer_now();
         let mut asked: Vec<Asked> = Vec::new();
+        self.at_desk = self.random.percent(8);
         for place in 0..self.random.within(1..=BATCH) as usize {
             let who = self.anyone();
             let submission = self.ask(now, who);
@@ -276,6 +293,7 @@ impl Life {
                 break;
             }
         }
+        self.at_desk = false;
         let submissions = asked.iter().map(|asked| asked.submission.clone()).collect();
         let outcomes = self.ledger().submit_all(submissions).await;
         self.settle(&asked, &outcomes);
@@ -309,7 +327,7 @@ impl Life {
             now,
             next_order: &mut place.next_order,
         };
-        let command = asker.command();
+        let command = if self.at_desk && asker.random.percent(60) { asker.adjustment() } else { asker.command() };
         let by_order = match &command {
             Command::ReturnPurchase(request) => account.sales.contains_key(&request.order).then(|| request.order.clone()),
             Command::ConfirmPurchase { order } => account.sales.contains_key(order).then(|| order.clone()),
@@ -317,7 +335,9 @@ impl Life {
         };
         let by_id = MemberTarget::Id(place.ids[member]);
         let target = by_order.filter(|_| self.random.percent(50)).map_or(by_id, MemberTarget::Order);
-        self.submission(shop, target, request, command)
+        let staff = matches!(command, Command::AdjustPoints(_)) && self.random.percent(90);
+        let actor = staff.then(|| ActorId::new(self.random.pick::<&str>(&STAFF)).expect("an id"));
+        Submission { actor, ..self.submission(shop, target, request, command) }
     }
 
     /// The same request twice at once, or two requests for the same member, whichever comes first.

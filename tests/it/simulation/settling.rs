@@ -55,8 +55,13 @@ impl Life {
         {
             return Foretold::Refused(rejection);
         }
-        match auditor::expect(&place.accounts[member], &place.books, now, &submission.command) {
+        let actor = submission.actor.as_ref().map(ToString::to_string);
+        let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
+        match auditor::expect(&place.accounts[member], &place.books, now, &submission.command, desk) {
             Ok(expected) => {
+                if let (Some(actor), Some(desk)) = (actor, expected.desk) {
+                    place.desks.insert(actor, desk);
+                }
                 if let Some(passed) = &expected.passed {
                     let other = place.ids.iter().position(|id| *id == passed.to).expect("it was looked for above");
                     let got = match auditor::receive(&place.accounts[other], &place.books, now, passed) {
@@ -108,10 +113,12 @@ impl Life {
     pub fn settle_race(&mut self, now: Timestamp, who: Who, submissions: [Submission; 2], answers: Vec<Answer>) {
         let shop = who.0;
         let before = (self.shops[shop].accounts.clone(), self.shops[shop].orders.clone());
+        let desks = self.shops[shop].desks.clone();
         let told: Vec<usize> = (0..before.0.len()).map(|member| self.told.get(&(shop, member)).map_or(0, Vec::len)).collect();
         let mut faults = Vec::new();
         for order in [[0, 1], [1, 0]] {
             (self.shops[shop].accounts, self.shops[shop].orders) = before.clone();
+            self.shops[shop].desks = desks.clone();
             for (member, told) in told.iter().enumerate() {
                 self.told.entry((shop, member)).or_default().truncate(*told);
             }

@@ -8,15 +8,15 @@ use loyaltyd::{
     domain::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint,
         Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request,
-        RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
+        OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection,
+        Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
     },
     store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
 use rust_decimal::Decimal;
 
 /// Points lapse two days after earning; two tiers; one of the rules has a cap and does not qualify, all round the fraction on; by some
-/// channels points are pending.
+/// channels points are pending. What looks like fraud is flagged.
 const RULE_BOOK: &str = r#"
 programId: club
 displayName: Club
@@ -54,7 +54,16 @@ activityRules:
   - { ruleId: joined, activity: referral, points: "3", activation: { afterDays: 1 } }
   - { ruleId: brought, activity: referral, earner: EARNER_REFERRER, points: "7", oncePerMember: true }
 redemption: { points: "100", amount: "1", graceDays: 1, maximumHoldSeconds: 864000 }
+fraudLimits:
+  purchasesPerHour: { maximum: 1, action: ACTION_FLAG }
+  pointsPerDay: { maximum: "20", action: ACTION_FLAG }
+  adjustmentsPerDay: { maximum: 2, action: ACTION_FLAG }
 "#;
+
+/// Who does what is done by hand.
+fn actor() -> ActorId {
+    ActorId::new("staff-7").expect("a valid id")
+}
 
 pub fn start() -> Timestamp {
     "2026-01-15T10:00:00Z".parse().expect("a valid instant")
@@ -123,6 +132,7 @@ pub fn purchase_on(channel: &str, number: u64, cents: i64, occurred_time: Option
         tenders: Vec::new(),
         labels: Vec::new(),
         payments: Vec::new(),
+        offline: false,
     }))
 }
 
@@ -188,6 +198,8 @@ pub struct World {
     pub identifiers: BTreeMap<Identifier, Option<MemberId>>,
     /// With what finds them, and the sequences of their entries.
     pub activities: Vec<(MemberId, ActivityId, Option<String>, u64)>,
+    /// What was adjusted, by what is committed.
+    pub operator: Option<OperatorDay>,
     count: u64,
     /// What the next commit writes.
     pending: BTreeMap<MemberId, Pending>,
@@ -214,6 +226,7 @@ impl World {
             purchases: Vec::new(),
             identifiers: BTreeMap::new(),
             activities: Vec::new(),
+            operator: None,
             count: 0,
             pending: BTreeMap::new(),
         }
@@ -252,8 +265,15 @@ impl World {
         let id = member_id(number);
         let request = self.next_request();
         let history = history(self.entries.get(&id).map_or(&[], Vec::as_slice), command);
-        let actor = ActorId::new("staff-7").expect("a valid id");
-        let context = Context { programs: &self.programs, now: self.now, request: Some(&request), actor: Some(&actor), history: &history };
+        let actor = actor();
+        let context = Context {
+            programs: &self.programs,
+            now: self.now,
+            request: Some(&request),
+            actor: Some(&actor),
+            operator: self.operator,
+            history: &history,
+        };
         let new = || Member::bare(key(number), Header::new(self.now));
         let before = self.members.get(&id).cloned().unwrap_or_else(new);
         let due_before = before.header.next_due_time();
@@ -317,6 +337,8 @@ impl World {
     /// What was decided since the last commit.
     pub fn take(&mut self) -> Commit {
         let pending = std::mem::take(&mut self.pending);
+        let entries = pending.values().flat_map(|pending| &pending.entries);
+        self.operator = entries.filter_map(|entry| entry.watched.as_ref()?.operator).last().or(self.operator);
         let change = |(id, Pending { entries, due_before })| MemberChange { entries, after: self.members[&id].clone(), due_before };
         Commit { publications: Vec::new(), members: pending.into_iter().map(change).collect() }
     }
@@ -367,6 +389,7 @@ impl World {
         for (identifier, holder) in &self.identifiers {
             assert_eq!(store.member_by_identifier(&program, identifier).expect("an identifier is read"), *holder);
         }
+        assert_eq!(store.operator(&program, &actor()).expect("an operator is read"), self.operator);
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
         assert_eq!(store.publications().expect("publications are read"), self.publications);

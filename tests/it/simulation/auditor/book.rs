@@ -1,6 +1,6 @@
 //! A rule book as the auditor reads it: out of the published document, with numbers of its own.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use loyaltyd::contract::v1;
@@ -141,6 +141,11 @@ pub struct Book {
     pub tiers: Vec<Tier>,
     pub redemption: Option<Redemption>,
     pub transfers: Option<Transfers>,
+    /// By its name in the document: the maximum, and whether what exceeds it is refused.
+    pub limits: BTreeMap<&'static str, (i64, bool)>,
+    /// What a till may redeem by itself, and whether what is not there is owed.
+    pub floor: i64,
+    pub owes_offline: bool,
     pub maximum_adjustment: Option<i64>,
     pub max_age_days: u32,
     pub max_ahead_seconds: u32,
@@ -269,6 +274,19 @@ fn redemption(document: &v1::RedemptionPolicy, precision: u32, digits: u32) -> R
     }
 }
 
+fn limits(document: &v1::FraudLimits, precision: u32) -> BTreeMap<&'static str, (i64, bool)> {
+    use v1::fraud_limits::{Action, CountLimit, PointsLimit};
+    let count = |limit: &CountLimit| (limit.maximum.into(), limit.action() == Action::Refuse);
+    let number = |limit: &PointsLimit| (points(&limit.maximum, precision).expect("it is required"), limit.action() == Action::Refuse);
+    let limits = [
+        ("purchases_per_hour", document.purchases_per_hour.as_ref().map(count)),
+        ("points_per_day", document.points_per_day.as_ref().map(number)),
+        ("adjustments_per_day", document.adjustments_per_day.as_ref().map(count)),
+        ("adjusted_points_per_day", document.adjusted_points_per_day.as_ref().map(number)),
+    ];
+    limits.into_iter().filter_map(|(name, limit)| Some((name, limit?))).collect()
+}
+
 impl Book {
     pub fn read(document: &v1::Program, version: u32, since: Timestamp) -> Self {
         let precision = document.points_precision as u32;
@@ -291,6 +309,9 @@ impl Book {
                 fewest: points(&policy.minimum_points, precision).unwrap_or(1),
                 most: points(&policy.maximum_points, precision),
             }),
+            limits: document.fraud_limits.as_ref().map_or_else(BTreeMap::new, |limits| self::limits(limits, precision)),
+            floor: document.offline.as_ref().and_then(|policy| points(&policy.floor_limit_points, precision)).unwrap_or(0),
+            owes_offline: document.offline.as_ref().is_some_and(|policy| policy.shortfall() != v1::offline_policy::Shortfall::Refuse),
             maximum_adjustment: points(&adjustments.maximum_points, precision),
             max_age_days: or(time.max_age_days, 30),
             max_ahead_seconds: or(time.max_ahead_seconds, 300),
@@ -305,6 +326,13 @@ impl Book {
     /// The first instant of a day on the shop's clock.
     pub fn dawn(&self, date: Date) -> Timestamp {
         self.zone.to_timestamp(date.at(0, 0, 0, 0)).expect("within the calendar")
+    }
+
+    /// The first instant of the hour on the shop's clock.
+    pub fn hour(&self, instant: Timestamp) -> Timestamp {
+        let offset = i64::from(self.zone.to_offset(instant).seconds());
+        let second = instant.as_second();
+        Timestamp::from_second(second - (second + offset).rem_euclid(3_600)).expect("within the calendar")
     }
 
     pub fn place_of_tier(&self, id: Option<&String>) -> usize {

@@ -18,6 +18,8 @@ pub struct Said {
     pub by_time: bool,
     pub version: u32,
     pub purse: Purse,
+    /// Fraud limits that it exceeds: maximum, count, since when.
+    pub flags: Vec<(&'static str, i64, i64, Timestamp)>,
     pub fact: Fact,
 }
 
@@ -78,6 +80,7 @@ pub enum Fact {
         points: i64,
         value: Decimal,
         taken: Parts,
+        owed: i64,
         /// The hold, and what of it went back.
         captured: Option<(u64, Parts)>,
     },
@@ -89,6 +92,8 @@ pub enum Fact {
         back: Vec<(u64, u64, Option<Timestamp>, i64)>,
         so_far: i64,
         debt_paid: i64,
+        owed: i64,
+        lot: Option<LotSaid>,
     },
     Held {
         points: i64,
@@ -201,6 +206,7 @@ pub fn said(entry: &Entry) -> Said {
             transferred_in: balance.transferred_in.0,
             transferred_out: balance.transferred_out.0,
         },
+        flags: entry.flags().iter().map(|flag| (flag.limit.name(), flag.maximum, flag.count, flag.period_start)).collect(),
         fact: fact(&entry.kind),
     }
 }
@@ -224,6 +230,7 @@ fn fact(kind: &EntryKind) -> Fact {
             points: redeemed.points.0,
             value: redeemed.value,
             taken: portions(&redeemed.portions),
+            owed: redeemed.owed.0,
             captured: redeemed.captured.as_ref().map(|captured| (captured.hold.0, portions(&captured.released))),
         },
         EntryKind::RedemptionReversed(reversed) => {
@@ -237,6 +244,8 @@ fn fact(kind: &EntryKind) -> Fact {
                 back: reversed.put_back.iter().map(back).collect(),
                 so_far: reversed.so_far.0,
                 debt_paid: reversed.debt_paid.0,
+                owed: reversed.owed.0,
+                lot: reversed.lot.as_ref().map(lot),
             }
         }
         EntryKind::PointsHeld(held) => Fact::Held {

@@ -9,6 +9,7 @@ pub mod facts;
 mod giving;
 mod returning;
 mod spending;
+mod watching;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,6 +22,7 @@ pub use doing::known;
 use earning::{Earned, EarnedLot};
 use facts::{Fact, LotSaid, Parts, Purse, Said};
 use returning::SoFar;
+pub use watching::{Counted, Desk};
 
 /// All published versions of a rule book, the oldest first.
 pub struct Books(pub Vec<Arc<Book>>);
@@ -74,6 +76,8 @@ pub struct Spent {
     pub points: i64,
     pub worth: i128,
     pub order: Option<OrderKey>,
+    /// So many of them were not there.
+    pub owed: i64,
     pub gone_back: i64,
 }
 
@@ -124,6 +128,7 @@ pub struct Account {
     pub given: BTreeMap<(String, Option<Date>), i64>,
     /// Activities, by reference; without one, those by which the member was referred. With the sequences of their entries.
     pub done: Arc<BTreeMap<(String, Option<String>), u64>>,
+    pub counted: Counted,
     pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
     pub spent: Arc<BTreeMap<u64, Arc<Spent>>>,
     /// Holds that ended: with which entry, and whether they were captured.
@@ -171,6 +176,10 @@ pub struct Act<'a> {
     hold_end: Option<Timestamp>,
     /// What goes to another member.
     passed: Option<Passed>,
+    /// Fraud limits that the next entry exceeds.
+    flags: Vec<(&'static str, i64, i64, Timestamp)>,
+    /// What the operator has adjusted so far; outer `None`: there is none.
+    desk: Option<Option<Desk>>,
 }
 
 /// On its way to another member.
@@ -191,7 +200,17 @@ enum What {
 
 impl<'a> Act<'a> {
     fn new(account: &Account, books: &'a Books, now: Timestamp) -> Self {
-        Self { account: account.clone(), books, now, said: Vec::new(), by_time: true, hold_end: None, passed: None }
+        Self {
+            account: account.clone(),
+            books,
+            now,
+            said: Vec::new(),
+            by_time: true,
+            hold_end: None,
+            passed: None,
+            flags: Vec::new(),
+            desk: None,
+        }
     }
 }
 
@@ -203,16 +222,25 @@ pub struct Expected {
     pub done_before: Option<u64>,
     /// What another member gets with it.
     pub passed: Option<Passed>,
+    /// What the operator has adjusted now.
+    pub desk: Option<Desk>,
 }
 
-pub fn expect(account: &Account, books: &Books, now: Timestamp, command: &Command) -> Result<Expected, Rejection> {
-    let mut act = Act::new(account, books, now);
+/// `desk`: what the operator has adjusted so far, if there is one.
+pub fn expect(
+    account: &Account,
+    books: &Books,
+    now: Timestamp,
+    command: &Command,
+    desk: Option<Option<Desk>>,
+) -> Result<Expected, Rejection> {
+    let mut act = Act { desk, ..Act::new(account, books, now) };
     act.pass_time();
     act.by_time = false;
     let done_before = act.perform(command)?;
     act.by_time = true;
     act.pass_time();
-    Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed })
+    Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed, desk: act.desk.flatten() })
 }
 
 /// What becomes of the other member. It has no request of its own, as what time causes has none.
@@ -224,7 +252,7 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
     }
     act.pass_time();
-    Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None })
+    Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
 }
 
 /// The account as it is shown at an instant, with nothing asked of it.
@@ -239,7 +267,8 @@ impl Act<'_> {
         self.account.sequence += 1;
         let purse = self.account.purse();
         let (sequence, record_time, by_time) = (self.account.sequence, self.now, self.by_time);
-        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, fact });
+        let flags = std::mem::take(&mut self.flags);
+        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, fact });
     }
 
     fn enter_now(&mut self, fact: Fact) {
@@ -277,7 +306,8 @@ impl Act<'_> {
             Command::AdjustPoints(adjustment) => self.adjust(adjustment)?,
             Command::RedeemPoints(request) => {
                 self.require_active()?;
-                self.redeem(request, self.now)?;
+                let newest = Arc::clone(self.books.newest());
+                self.redeem(&newest, request, false, self.now)?;
             }
             Command::ReverseRedemption(request) => self.reverse(request.redemption, request.points.map(|points| points.0))?,
             Command::HoldPoints(request) => self.hold(request)?,
@@ -417,6 +447,7 @@ impl Act<'_> {
         if qualifying != 0 {
             self.account.latest = self.account.latest.max(Some(self.now));
         }
+        self.watch_adjustment(size)?;
         self.enter_now(Fact::Adjusted { points, qualifying, lot, taken, debt });
         self.promote(self.now);
         Ok(())
@@ -517,6 +548,7 @@ impl Act<'_> {
         let redemptions = self.pay(purchase, occurred_time)?;
         let book = Arc::clone(self.books.at(occurred_time));
         let mut earned = earning::earn(self, &book, purchase, occurred_time);
+        self.watch_purchase(occurred_time, earned.points)?;
         self.collect(&mut earned);
         let fact = earned.fact(&book, redemptions.clone());
         self.account.latest = self.account.latest.max(Some(occurred_time));

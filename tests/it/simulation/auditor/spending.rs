@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Act, Hold, Lot, MANY_HOLDS, Spent,
-    book::{Redemption, days_later},
-    facts::Fact,
+    book::{Book, Redemption, days_later},
+    facts::{Fact, LotSaid},
     parts,
 };
 
@@ -39,9 +39,9 @@ impl Redemption {
 }
 
 impl Act<'_> {
-    /// Judges a redemption by the newest rule book, in the order in which reasons are listed.
-    fn judge(&self, request: &RedeemRequest, hold_seconds: Option<u32>) -> Result<Wanted, Rejection> {
-        let policy = self.books.newest().redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)?;
+    /// Judges a redemption by a rule book, in the order in which reasons are listed. `may_owe`: it need not be there.
+    fn judge(&self, book: &Book, request: &RedeemRequest, hold_seconds: Option<u32>, may_owe: bool) -> Result<Wanted, Rejection> {
+        let policy = book.redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)?;
         if request.order_total.is_none() && policy.share.is_some() {
             return Err(Rejection::OrderTotalRequired);
         }
@@ -54,7 +54,7 @@ impl Act<'_> {
                 return Err(Rejection::TooManyHolds { limit: MANY_HOLDS });
             }
         }
-        if self.account.debt > 0 {
+        if self.account.debt > 0 && !may_owe {
             return Err(Rejection::InDebt { debt: Points(self.account.debt) });
         }
         let available = self.spendable();
@@ -72,7 +72,7 @@ impl Act<'_> {
         }
         let worth = policy.worth(points);
         limit.map_or(Ok(()), |limit| self.keep_to(limit, worth))?;
-        if points > available {
+        if points > available && !may_owe {
             return Err(Rejection::InsufficientPoints { available: Points(available), requested });
         }
         Ok(Wanted { points, worth })
@@ -83,17 +83,30 @@ impl Act<'_> {
     }
 
     /// The sequence of the entry, and what the points are worth.
-    pub fn redeem(&mut self, request: &RedeemRequest, occurred_time: Timestamp) -> Result<(u64, i128), Rejection> {
-        let Wanted { points, worth } = self.judge(request, None)?;
-        let lots = self.take(points);
+    pub fn redeem(
+        &mut self,
+        book: &Book,
+        request: &RedeemRequest,
+        may_owe: bool,
+        occurred_time: Timestamp,
+    ) -> Result<(u64, i128), Rejection> {
+        let Wanted { points, worth } = self.judge(book, request, None, may_owe)?;
+        let owed = (points - self.spendable()).max(0);
+        let lots = self.take(points - owed);
         self.account.redeemed += points;
-        let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&lots), captured: None };
-        self.spend(Spent { parts: lots, points, worth, order: request.order.clone(), gone_back: 0 }, fact, occurred_time);
+        self.account.debt += owed;
+        let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&lots), owed, captured: None };
+        self.spend(
+            Spent { parts: lots, points, worth, order: request.order.clone(), owed, gone_back: 0 },
+            fact,
+            occurred_time,
+            book.version,
+        );
         Ok((self.account.sequence, worth))
     }
 
-    fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp) {
-        self.enter(fact, occurred_time, self.books.newest().version);
+    fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp, version: u32) {
+        self.enter(fact, occurred_time, version);
         Arc::make_mut(&mut self.account.spent).insert(self.account.sequence, Arc::new(spent));
     }
 
@@ -101,7 +114,7 @@ impl Act<'_> {
         self.require_active()?;
         let policy = self.books.newest().redemption.as_ref().ok_or(Rejection::RedemptionNotOffered)?;
         let seconds = request.seconds.unwrap_or(policy.default_hold);
-        let Wanted { points, worth } = self.judge(&request.redeem, Some(seconds))?;
+        let Wanted { points, worth } = self.judge(self.books.newest(), &request.redeem, Some(seconds), false)?;
         let lots = self.take(points);
         let until = self.now + SignedDuration::from_secs(seconds.into());
         let fact = Fact::Held { points, value: self.money(worth), taken: parts(&lots), until };
@@ -135,9 +148,11 @@ impl Act<'_> {
         }
         self.account.redeemed += points;
         self.account.ended.insert(id, (self.account.sequence + 1, true));
-        let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&captured), captured: Some((id, parts(&back))) };
+        let (value, taken, ended) = (self.money(worth), parts(&captured), Some((id, parts(&back))));
+        let fact = Fact::Redeemed { points, value, taken, owed: 0, captured: ended };
         let order = request.order.clone().or(hold.order);
-        self.spend(Spent { parts: captured, points, worth, order, gone_back: 0 }, fact, occurred_time);
+        let version = self.books.newest().version;
+        self.spend(Spent { parts: captured, points, worth, order, owed: 0, gone_back: 0 }, fact, occurred_time, version);
         self.hold_end = Some(self.now);
         Ok((self.account.sequence, worth))
     }
@@ -176,20 +191,28 @@ impl Act<'_> {
         Ok(())
     }
 
-    /// What was taken last goes back first, and pays debt first.
+    /// What was owed goes back first, then what was taken last, and pays debt first. What had been owed and pays none is new.
     pub fn give_back(&mut self, id: u64, points: i64) {
         let mut spent = Spent::clone(&self.account.spent[&id]);
         let so_far = spent.gone_back + points;
         let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
         let backwards: Vec<Lot> = spent.parts.iter().rev().cloned().collect();
-        let (_, rest) = cut(&backwards, spent.gone_back);
-        let (giving, _) = cut(&rest, points);
+        let owed = (spent.owed - spent.gone_back).clamp(0, points);
+        let (_, rest) = cut(&backwards, (spent.gone_back - spent.owed).max(0));
+        let (giving, _) = cut(&rest, points - owed);
         spent.gone_back = so_far;
         Arc::make_mut(&mut self.account.spent).insert(id, Arc::new(spent));
         let book = Arc::clone(self.books.newest());
         let grace_days = book.redemption.as_ref().map_or(0, |policy| policy.grace_days);
         let debt_paid = self.account.debt.min(points);
-        let (mut debt, mut next_lot, mut back) = (debt_paid, self.account.last_lot, Vec::new());
+        let mut lot = None;
+        if owed > debt_paid {
+            self.account.last_lot += 1;
+            let (id, points, expire_time) = (self.account.last_lot, owed - debt_paid, book.lapse(book.expiry, self.now, self.now));
+            self.put(Lot { id, points, expire_time });
+            lot = Some(LotSaid { id, points, expire_time, debt_paid: 0, waits: None });
+        }
+        let (mut debt, mut next_lot, mut back) = ((debt_paid - owed).max(0), self.account.last_lot, Vec::new());
         for lot in giving {
             let has_lapsed = lot.expire_time.is_some_and(|expiry| expiry <= self.now);
             let into = if has_lapsed && grace_days > 0 {
@@ -208,17 +231,26 @@ impl Act<'_> {
         }
         self.account.debt -= debt_paid;
         self.account.reinstated += points;
-        self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid });
+        self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid, owed, lot });
     }
 
     /// What pays the tenders of points.
     pub fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
         let (mut paid, mut redemptions) = (0, Vec::new());
+        let book = Arc::clone(if purchase.offline { self.books.at(occurred_time) } else { self.books.newest() });
+        if purchase.offline {
+            let given = purchase.payments.iter().map(|payment| if let Payment::Redeem { points } = payment { points.0 } else { 0 });
+            let given = given.sum::<i64>();
+            if given > book.floor {
+                return Err(Rejection::OverFloorLimit { limit: Points(book.floor), requested: Points(given) });
+            }
+        }
         for payment in &purchase.payments {
             let (sequence, worth) = match payment {
                 Payment::Redeem { points } => {
                     let (points, order_total, order) = (Some(*points), Some(purchase.total), purchase.order.clone());
-                    self.redeem(&RedeemRequest { points, order_total, order, ..RedeemRequest::default() }, occurred_time)?
+                    let request = RedeemRequest { points, order_total, order, ..RedeemRequest::default() };
+                    self.redeem(&book, &request, purchase.offline && book.owes_offline, occurred_time)?
                 }
                 Payment::Capture { hold, points } => {
                     let (hold, points, order) = (*hold, *points, purchase.order.clone());
@@ -234,7 +266,7 @@ impl Act<'_> {
         }
         // All together, if any points leave the lots only now.
         if purchase.payments.iter().any(|payment| matches!(payment, Payment::Redeem { .. }))
-            && let Some(policy) = &self.books.newest().redemption
+            && let Some(policy) = &book.redemption
         {
             self.keep_to(policy.part_of_order(self.units(purchase.total)), paid)?;
         }
