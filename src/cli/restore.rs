@@ -21,7 +21,9 @@ EXAMPLES
 
 With a time it ends before the first commit that was recorded later. Then `loyaltyd check --data` the new folder, and serve from it: the \
 first start makes the look-up tables, which takes a while. A store that was taken back to an earlier point begins another history: take \
-its backups into another folder. Members that were erased after the key file was saved are readable again: erase them again.";
+its backups into another folder. The first start erases again whom the restored journal erases, whatever the key file is; of members who \
+were erased later it depends on the key file: with one that was saved after that they stay without what was personal, with an older one \
+they are readable again, and are to be erased again.";
 
 /// Make a data folder of a backup, as it was at its end or at an earlier point
 #[derive(Debug, clap::Args)]
@@ -49,6 +51,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let restored = embedded::restore(&place, &args.to, args.until.unwrap_or(Until::End)).map_err(failed)?;
     let time = restored.last_time.map_or_else(String::new, |time| format!(", recorded at {time}"));
     println!("last complete run: commit {}", restored.last_run.0);
+    if restored.gone > 0 {
+        let count = restored.gone;
+        println!("members without what was personal, since they were erased later or their keys were lost: {count}");
+    }
     println!("{}: restored up to commit {}{time}", args.to.display(), restored.last.0);
     Ok(())
 }

@@ -19,6 +19,7 @@ pub enum Command {
     SetTier { tier: TierId, reason: String },
     Suspend { reason: String },
     Reactivate { reason: String },
+    Erase { reason: String },
     RecordPurchase(Arc<Purchase>),
     AdjustPoints(Adjustment),
     RedeemPoints(RedeemRequest),
@@ -175,6 +176,7 @@ impl Command {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::Erase { .. }
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)
             | Command::ReverseRedemption(_)
@@ -199,6 +201,7 @@ impl Command {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::Erase { .. }
             | Command::RecordPurchase(_)
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)
@@ -229,6 +232,8 @@ impl Command {
             Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => {
                 Demand { person: true, ..Demand::default() }
             }
+            // Its holds end, and its identifiers become free.
+            Command::Erase { .. } => Demand { holds: true, person: true, ..Demand::default() },
             Command::Enroll { .. } | Command::SetTier { .. } | Command::Suspend { .. } | Command::Reactivate { .. } => Demand::default(),
             Command::RecordPurchase(purchase) => purchase.demand(),
             Command::AdjustPoints(adjustment) if adjustment.points < Points::ZERO => {
@@ -260,7 +265,8 @@ impl Command {
             | Command::RemoveIdentifier { .. }
             | Command::SetTier { .. }
             | Command::Suspend { .. }
-            | Command::Reactivate { .. } => true,
+            | Command::Reactivate { .. }
+            | Command::Erase { .. } => true,
             Command::RecordPurchase(_)
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)

@@ -1,8 +1,9 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
 mod activities;
+mod erasure;
 
-use std::{cmp::Ordering, collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use rust_decimal::Decimal;
@@ -10,10 +11,10 @@ use rust_decimal::Decimal;
 use super::{
     ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, FraudLimit, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member,
     MemberState, OperatorDay, OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
-    PurchaseAccrued, PurchaseTimePolicy, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed,
-    TierCause, TierChange, TierId, Watched, accrual, activation, adjustment, expiry,
+    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause,
+    TierChange, TierId, Watched, accrual, activation, adjustment, expiry,
     fold::fold,
-    fraud, hold, redemption,
+    fraud, hold, purchase, redemption,
     returns::{self, Due, Sale},
     tier, transfer,
 };
@@ -56,6 +57,7 @@ impl History {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
@@ -94,6 +96,13 @@ pub struct Decision {
 pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
     draft.enter_what_is_due()?;
+    // What an erased member bought can come back to the shop, and an activity is judged before who did it; else nobody acts for nobody.
+    if !matches!(command, Command::ReturnPurchase(_) | Command::RecordActivity(_)) {
+        draft.require_somebody()?;
+    }
+    if let Command::Erase { .. } = command {
+        draft.end_holds()?;
+    }
     let first = draft.entries.len();
     match command {
         Command::Enroll { person } => draft.enroll(person),
@@ -103,6 +112,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::SetTier { tier, reason } => draft.set_tier(tier, reason),
         Command::Suspend { reason } => draft.suspend(reason),
         Command::Reactivate { reason } => draft.reactivate(reason),
+        Command::Erase { reason } => draft.enter_now(EntryKind::MemberErased { reason: reason.clone() }),
         Command::RecordPurchase(purchase) => draft.record_purchase(purchase),
         Command::AdjustPoints(adjustment) => {
             draft.require_active()?;
@@ -168,7 +178,7 @@ struct Draft<'a> {
     watched: Option<Box<Watched>>,
     /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
     hold_end: Timestamp,
-    /// What is entered now is caused by time alone.
+    /// What is entered now is not asked for: time alone causes it, or that the member is erased.
     by_time: bool,
 }
 
@@ -249,6 +259,7 @@ impl<'a> Draft<'a> {
         match self.member.header.state {
             MemberState::Active => Ok(()),
             MemberState::Suspended => Err(Rejection::MemberSuspended),
+            MemberState::Erased => Err(Rejection::MemberErased),
         }
     }
 
@@ -256,9 +267,9 @@ impl<'a> Draft<'a> {
         self.enter_now(EntryKind::MemberEnrolled { person: Sealed::Open(person.clone()) })
     }
 
-    /// An erased person is nobody: there is nothing to change.
+    /// Without its key a person is nobody: there is nothing to change.
     fn person(&self) -> Result<&Person, Rejection> {
-        self.member.person.as_ref().and_then(Sealed::open).ok_or(Rejection::MemberNotFound)
+        self.member.person.as_ref().and_then(Sealed::open).ok_or(Rejection::MemberErased)
     }
 
     fn update_profile(&mut self, update: &ProfileUpdate) -> Result<(), Rejection> {
@@ -298,6 +309,7 @@ impl<'a> Draft<'a> {
         match self.member.header.state {
             MemberState::Active => Err(Rejection::MemberNotSuspended),
             MemberState::Suspended => self.enter_now(EntryKind::MemberReactivated { reason: reason.to_owned() }),
+            MemberState::Erased => Err(Rejection::MemberErased),
         }
     }
 
@@ -448,6 +460,9 @@ impl<'a> Draft<'a> {
     }
 
     fn return_purchase(&mut self, request: &ReturnRequest) -> Result<(), Rejection> {
+        if let Some(purchase) = &request.exchange {
+            self.require_sale(purchase)?;
+        }
         let history = self.context.history;
         let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
         let mut due = returns::due(self.context.programs, &self.member.header, &sale, request)?;
@@ -547,11 +562,17 @@ impl<'a> Draft<'a> {
         self.context.now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
     }
 
-    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+    /// What does not depend on points: somebody buys, and not too long ago.
+    fn require_sale(&self, purchase: &Purchase) -> Result<Timestamp, Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.context.now);
+        purchase::check_time(self.context.programs.newest(), occurred_time, self.context.now)?;
+        Ok(occurred_time)
+    }
+
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+        let occurred_time = self.require_sale(purchase)?;
         let newest = self.context.programs.newest();
-        check_time(newest, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
         let redemptions = self.pay(purchase, occurred_time)?;
         let oldest = self.oldest();
@@ -576,15 +597,5 @@ fn gone_back(thread: &Thread) -> Points {
     match thread.latest.as_ref().map(|latest| &latest.kind) {
         Some(EntryKind::RedemptionReversed(reversed)) => reversed.so_far,
         _ => Points::ZERO,
-    }
-}
-
-/// Bounds how old and how far ahead a purchase may be.
-fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
-    let PurchaseTimePolicy { max_age_days, max_ahead_seconds } = program.purchase_time;
-    match program.purchase_time.judge(occurred_time, now) {
-        Ordering::Less => Err(Rejection::PurchaseTooOld { occurred_time, max_age_days }),
-        Ordering::Greater => Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds }),
-        Ordering::Equal => Ok(()),
     }
 }

@@ -65,6 +65,10 @@ pub enum EntryKind {
     MemberReactivated {
         reason: String,
     },
+    /// What is personal is gone for good, here and in all entries before; points and entries stay.
+    MemberErased {
+        reason: String,
+    },
     PurchaseAccrued(Arc<PurchaseAccrued>),
     PointsAdjusted(Adjusted),
     PointsExpired(Expired),
@@ -274,6 +278,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::TierChanged(_) => Points::ZERO,
         }
     }
@@ -309,6 +314,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::TierChanged(_) => Vec::new(),
         }
     }
@@ -330,6 +336,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
             | EntryKind::PointsRedeemed(_)
@@ -364,6 +371,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
@@ -387,6 +395,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
@@ -411,6 +420,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PurchaseAccrued(_)
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
@@ -438,6 +448,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PurchaseAccrued(_)
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
@@ -455,7 +466,8 @@ impl Entry {
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
-            | EntryKind::IdentifierRemoved { .. } => true,
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberErased { .. } => true,
             EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::PurchaseAccrued(_)
@@ -537,7 +549,9 @@ impl Entry {
                 EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
                 EntryKind::ProfileUpdated { .. } => LINE * 16,
                 EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => LINE * 12,
-                EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } => reason.len(),
+                EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } | EntryKind::MemberErased { reason } => {
+                    reason.len()
+                }
                 EntryKind::TierChanged(change) => change.reason.len(),
             }
     }

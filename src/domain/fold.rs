@@ -94,6 +94,11 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             member.header.state = MemberState::Active;
             Ok(())
         }
+        EntryKind::MemberErased { .. } => {
+            member.header.state = MemberState::Erased;
+            member.person = Some(Sealed::Erased);
+            Ok(())
+        }
         EntryKind::PurchaseAccrued(accrued) => fold_accrual(member, entry, &accrued.accrual),
         EntryKind::ActivityAccrued(accrued) => fold_activity(member, entry, accrued),
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),

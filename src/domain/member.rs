@@ -131,6 +131,8 @@ pub type PeriodStart = Option<Date>;
 pub enum MemberState {
     Active,
     Suspended,
+    /// Nobody: what is personal is gone for good. Time goes on for its points, and what it bought can be returned.
+    Erased,
 }
 
 /// Where all points of a member are. See [`Balance::is_conserved`].

@@ -1,9 +1,11 @@
 //! A sale as the till sees it, with sums that agree.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{HoldId, OrderId, Overflow, Points, StoreId};
+use super::{HoldId, OrderId, Overflow, Points, Program, PurchaseTimePolicy, Rejection, StoreId};
 
 pub const MAX_LINES: usize = 10_000;
 pub const MAX_TENDERS: usize = 20;
@@ -198,4 +200,14 @@ impl Purchase {
 
 fn add(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
     a.checked_add(b).ok_or(Overflow)
+}
+
+/// Bounds how old and how far ahead a purchase may be.
+pub(super) fn check_time(program: &Program, occurred_time: Timestamp, now: Timestamp) -> Result<(), Rejection> {
+    let PurchaseTimePolicy { max_age_days, max_ahead_seconds } = program.purchase_time;
+    match program.purchase_time.judge(occurred_time, now) {
+        Ordering::Less => Err(Rejection::PurchaseTooOld { occurred_time, max_age_days }),
+        Ordering::Greater => Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds }),
+        Ordering::Equal => Ok(()),
+    }
 }

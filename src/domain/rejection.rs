@@ -1,4 +1,5 @@
-//! Every business "no", in order of precedence: where several apply, the first of this list is given.
+//! Every business "no", in order of precedence: where several apply, the first of this list is given. Payments of one purchase, and lines
+//! of one return, are judged one after the other, and the first that is refused counts.
 
 use jiff::Timestamp;
 
@@ -12,12 +13,16 @@ pub enum Rejection {
     RequestIdReused,
     #[error("no member of the programme has this id or identifier; enrol the member first, or check what was scanned or typed")]
     MemberNotFound,
+    #[error("no member of the programme has the id or identifier of the one who is to get the points")]
+    RecipientNotFound,
     #[error("the purchase {} of store {} is recorded already, for member {member}, under another request id", order.order, order.store)]
     PurchaseExists { order: OrderKey, member: MemberId, entry_sequence: u64 },
     #[error(transparent)]
     Activity(#[from] ActivityRejection),
     #[error("another member has this identifier; look it up, or remove it there first")]
     IdentifierTaken { kind: IdentifierKind, member: MemberId },
+    #[error("the member was erased: nobody is left to earn or spend; enrol the person anew if that is wanted")]
+    MemberErased,
     #[error("the member has this identifier already")]
     IdentifierHeld { kind: IdentifierKind },
     #[error("the member does not have this identifier")]
@@ -34,23 +39,12 @@ pub enum Rejection {
         "the purchase is dated {occurred_time}, more than {max_ahead_seconds} seconds ahead of the service's clock; check the till's clock"
     )]
     PurchaseInFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
-    #[error(
-        "the purchase comes to {award_lines} award lines or more (each line counts once for each rule that awards it), and at most {limit} are \
-         possible; record it as several purchases, or combine rules"
-    )]
-    PurchaseTooComplex { award_lines: usize, limit: usize },
     #[error("the programme's rule book has no tier {tier}")]
     TierNotFound { tier: TierId },
     #[error("the member has tier {tier} already")]
     TierHeld { tier: TierId },
     #[error("one adjustment may move at most {limit} points (smallest unit), {requested} were asked for")]
     AdjustmentTooLarge { limit: Points, requested: Points },
-    #[error("the member has no redemption with the entry sequence {redemption}")]
-    RedemptionNotFound { redemption: u64 },
-    #[error("the member has no hold {hold}")]
-    HoldNotFound { hold: HoldId },
-    #[error("the hold {hold} has ended, with entry {entry_sequence}: its points were {}", if *.captured { "captured" } else { "given back" })]
-    HoldEnded { hold: HoldId, captured: bool, entry_sequence: u64 },
     #[error("all of the purchase has been returned already")]
     PurchaseReturned,
     #[error("nothing is returned: name lines with a quantity or an amount, an amount of the order, or the whole purchase")]
@@ -67,10 +61,14 @@ pub enum Rejection {
         "the return takes {requested} points (smallest unit), and {shortfall} of them are not there any more, which the programme asks for"
     )]
     ReturnShortfall { shortfall: Points, requested: Points },
+    #[error("the member has no redemption with the entry sequence {redemption}")]
+    RedemptionNotFound { redemption: u64 },
+    #[error("the member has no hold {hold}")]
+    HoldNotFound { hold: HoldId },
+    #[error("the hold {hold} has ended, with entry {entry_sequence}: its points were {}", if *.captured { "captured" } else { "given back" })]
+    HoldEnded { hold: HoldId, captured: bool, entry_sequence: u64 },
     #[error("members of the programme do not give points away: its rule book has no `transfers`")]
     TransfersNotOffered,
-    #[error("no member of the programme has the id or identifier of the one who is to get the points")]
-    RecipientNotFound,
     #[error("a member cannot transfer points to itself")]
     TransferToSelf,
     #[error("one transfer may move at most {limit} points (smallest unit), {requested} were asked for")]
@@ -97,18 +95,27 @@ pub enum Rejection {
     MoreThanHeld { held: Points, requested: Points },
     #[error("of the redemption {left} points (smallest unit) can go back, {requested} were asked for")]
     MoreThanRedeemed { left: Points, requested: Points },
-    #[error("the tenders of points come to {tendered}, but the points that pay them are worth {paid}")]
-    PaymentMismatch { tendered: Decimal, paid: Decimal },
     #[error("entry {redemption} is not a redemption that can pay this purchase: it went back, belongs to another order, or is named twice")]
     RedemptionUnusable { redemption: u64 },
     #[error("{requested} points are asked for, {available} are available (smallest unit)")]
     InsufficientPoints { available: Points, requested: Points },
+    #[error("the tenders of points come to {tendered}, but the points that pay them are worth {paid}")]
+    PaymentMismatch { tendered: Decimal, paid: Decimal },
+    #[error(
+        "the purchase comes to {award_lines} award lines or more (each line counts once for each rule that awards it), and at most {limit} are \
+         possible; record it as several purchases, or combine rules"
+    )]
+    PurchaseTooComplex { award_lines: usize, limit: usize },
     #[error("the fraud limit {} is exceeded: {} since {}, and {} are allowed", .0.limit.name(), .0.count, .0.period_start, .0.maximum)]
     FraudLimit(FraudFlag),
     #[error("the member who is to get the points is suspended; reactivate it first")]
     RecipientSuspended,
+    #[error("the member who is to get the points was erased")]
+    RecipientErased,
     #[error("the member who is said to have referred this one is suspended; reactivate it first, or leave the referrer out")]
     ReferrerSuspended,
+    #[error("the member who is said to have referred this one was erased; leave the referrer out")]
+    ReferrerErased,
     #[error("a number would leave the range that the ledger can hold")]
     Overflow,
 }

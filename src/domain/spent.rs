@@ -87,6 +87,8 @@ pub enum ReleaseCause {
     Request,
     /// Its time was over.
     Expired,
+    /// The member was erased.
+    Erased,
 }
 
 /// Points given to another member.

@@ -37,8 +37,10 @@ pub(super) fn send(program: &Program, member: &Member, request: &TransferRequest
 
 /// What the other one gets: a lot for each that the points came from. The first of them pay debt.
 pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &TransferredOut) -> Result<TransferredIn, Rejection> {
-    if member.header.state != MemberState::Active {
-        return Err(Rejection::RecipientSuspended);
+    match member.header.state {
+        MemberState::Active => {}
+        MemberState::Suspended => return Err(Rejection::RecipientSuspended),
+        MemberState::Erased => return Err(Rejection::RecipientErased),
     }
     let (mut debt, mut last_lot) = (member.header.balance.debt, member.header.last_lot);
     let mut lots = Vec::with_capacity(sent.portions.len());

@@ -40,6 +40,9 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::IdentifierRemoved { .. } => vec!["An identifier was removed from the member.".to_owned()],
         EntryKind::MemberSuspended { reason } => vec![format!("The member was suspended. Reason: {reason}")],
         EntryKind::MemberReactivated { reason } => vec![format!("The member was reactivated. Reason: {reason}")],
+        EntryKind::MemberErased { reason } => {
+            vec!["What was personal of the member was erased for good; points and entries stay.".to_owned(), format!("Reason: {reason}")]
+        }
         EntryKind::PurchaseAccrued(accrued) => {
             let judged_by = history.version(accrued.accrual.program_version).map_or(story.program, |program| program);
             let mut story = Story { program: judged_by, said: Vec::new() };
@@ -320,6 +323,7 @@ impl Story<'_> {
             ReleaseCause::Request if released.reason.is_empty() => "was released".to_owned(),
             ReleaseCause::Request => format!("was released (reason: {})", released.reason),
             ReleaseCause::Expired => "was over".to_owned(),
+            ReleaseCause::Erased => "ended, since the member was erased,".to_owned(),
         };
         self.say(format!("Hold {} {cause} at {time} ({zone}).", released.hold));
         self.went_back(released.portions.iter().map(|portion| (portion.points, portion.lot)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal,
+    Gate, Named, Refusal, aside,
     convert::{self, Mistakes, Mutation, Path},
     named,
     observe::observe,
@@ -64,6 +64,16 @@ impl MemberService for Members {
         observed.run(async { Ok(v1::ReactivateMemberResponse { member: Some(self.change(request, reactivate).await?.0) }) }).await
     }
 
+    async fn erase_member(&self, request: Request<v1::EraseMemberRequest>) -> Result<Response<v1::EraseMemberResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/EraseMember", &request.program_id);
+        let work = async {
+            let (member, entry) = self.change(request, erase).await?;
+            Ok(v1::EraseMemberResponse { member: Some(member), entry: Some(entry) })
+        };
+        observed.run(work).await
+    }
+
     async fn set_member_tier(&self, request: Request<v1::SetMemberTierRequest>) -> Result<Response<v1::SetMemberTierResponse>, Status> {
         let request = request.into_inner();
         let observed = observe("MemberService/SetMemberTier", &request.program_id);
@@ -76,7 +86,15 @@ impl MemberService for Members {
 
     async fn get_member(&self, request: Request<v1::GetMemberRequest>) -> Result<Response<v1::GetMemberResponse>, Status> {
         let request = request.into_inner();
-        observe("MemberService/GetMember", &request.program_id).run(async { self.get(&request) }).await
+        let observed = observe("MemberService/GetMember", &request.program_id);
+        let is_short = request.as_of.is_none() && request.view != i32::from(v1::MemberView::Full);
+        let work = async {
+            match is_short {
+                true => get(self.0.ledger()?, &request),
+                false => aside(self.0.ledger().cloned(), move |ledger| get(ledger, &request)).await,
+            }
+        };
+        observed.run(work).await
     }
 
     async fn lookup_member(&self, request: Request<v1::LookupMemberRequest>) -> Result<Response<v1::LookupMemberResponse>, Status> {
@@ -113,28 +131,6 @@ impl Members {
         changed(&ledger.submit(Submission { program, member, request, actor, command }).await?)
     }
 
-    fn get(&self, request: &v1::GetMemberRequest) -> Result<v1::GetMemberResponse, Refusal> {
-        let ledger = self.0.ledger()?;
-        let mut mistakes = Mistakes::default();
-        let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
-        let view = v1::MemberView::try_from(request.view).ok();
-        if view.is_none() {
-            mistakes.add(Path::Root.field("view"), format!("has no value {}", request.view));
-        }
-        let as_of = match &request.as_of {
-            None => Some(None),
-            Some(instant) => convert::past(Path::Root.field("as_of"), instant, ledger.now(), &mut mistakes).map(Some),
-        };
-        let (target, (view, as_of)) = mistakes.settle(target.zip(view.zip(as_of)))?;
-        let key = ledger.find(&program, &target)?;
-        let member = match as_of {
-            Some(instant) => convert::whole_member(&ledger.member_as_of(&key, instant)?, history.as_of(instant).newest()),
-            None if view == v1::MemberView::Full => convert::whole_member(&ledger.whole_member(&key)?, history.newest()),
-            None => convert::member_read(&ledger.member(&key)?, history.newest()),
-        };
-        Ok(v1::GetMemberResponse { member: Some(member) })
-    }
-
     fn look_up(&self, request: &v1::LookupMemberRequest) -> Result<v1::LookupMemberResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
@@ -163,6 +159,27 @@ impl Members {
         let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));
         Ok(v1::ListMembersResponse { members: filling.items, next_page_token })
     }
+}
+
+fn get(ledger: &Ledger, request: &v1::GetMemberRequest) -> Result<v1::GetMemberResponse, Refusal> {
+    let mut mistakes = Mistakes::default();
+    let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+    let view = v1::MemberView::try_from(request.view).ok();
+    if view.is_none() {
+        mistakes.add(Path::Root.field("view"), format!("has no value {}", request.view));
+    }
+    let as_of = match &request.as_of {
+        None => Some(None),
+        Some(instant) => convert::past(Path::Root.field("as_of"), instant, ledger.now(), &mut mistakes).map(Some),
+    };
+    let (target, (view, as_of)) = mistakes.settle(target.zip(view.zip(as_of)))?;
+    let key = ledger.find(&program, &target)?;
+    let member = match as_of {
+        Some(instant) => convert::whole_member(&ledger.member_as_of(&key, instant)?, history.as_of(instant).newest()),
+        None if view == v1::MemberView::Full => convert::whole_member(&ledger.whole_member(&key, convert::MAX_SHOWN)?, history.newest()),
+        None => convert::member_read(&ledger.member(&key)?, history.newest()),
+    };
+    Ok(v1::GetMemberResponse { member: Some(member) })
 }
 
 /// The member right after the change, under the rule book that the change was decided by, so that a repeated request reads the same.
@@ -223,5 +240,11 @@ fn suspend(ledger: &Ledger, message: v1::SuspendMemberRequest, mistakes: &mut Mi
 fn reactivate(ledger: &Ledger, message: v1::ReactivateMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
     let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
     let command = convert::reason(message.reason, mistakes).map(|reason| Command::Reactivate { reason });
+    Ok(Change { program, target, command, actor: convert::actor(message.actor, mistakes) })
+}
+
+fn erase(ledger: &Ledger, message: v1::EraseMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
+    let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
+    let command = convert::reason(message.reason, mistakes).map(|reason| Command::Erase { reason });
     Ok(Change { program, target, command, actor: convert::actor(message.actor, mistakes) })
 }

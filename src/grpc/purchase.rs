@@ -142,8 +142,8 @@ impl Purchases {
         let mut mistakes = Mistakes::default();
         let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
         let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
-        let entry = ledger.purchase(&program, &mistakes.settle(order)?)?;
-        convert::purchase_shown(&history, &entry).ok_or_else(no_purchase)
+        let (entry, latest) = ledger.purchase(&program, &mistakes.settle(order)?)?;
+        convert::purchase_shown(&history, &entry, latest.as_ref()).ok_or_else(no_purchase)
     }
 }
 

@@ -224,12 +224,11 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::Activity(rejection) => activity_row(rejection),
-        Rejection::IdentifierTaken { kind, member } => {
-            row(Code::AlreadyExists, "IDENTIFIER_TAKEN", vec![("kind", kind_name(*kind)), ("member_id", member.to_string())])
-        }
+        Rejection::IdentifierTaken { kind, member } => identifier_taken(*kind, member),
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::TooManyIdentifiers { limit } => refused("TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())]),
+        Rejection::MemberErased => refused("MEMBER_ERASED", vec![]),
         Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
         Rejection::PurchaseTooOld { occurred_time, max_age_days } => {
@@ -270,7 +269,9 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
         Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
         Rejection::RecipientSuspended => refused("RECIPIENT_SUSPENDED", vec![]),
+        Rejection::RecipientErased => refused("RECIPIENT_ERASED", vec![]),
         Rejection::ReferrerSuspended => refused("REFERRER_SUSPENDED", vec![]),
+        Rejection::ReferrerErased => refused("REFERRER_ERASED", vec![]),
         Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
         Rejection::ReturnLineNotFound { line } => line_not_found(*line),
         Rejection::PurchaseReturned => refused("PURCHASE_RETURNED", vec![]),
@@ -332,6 +333,11 @@ fn purchase_exists(order: &OrderKey, member: &MemberId, entry_sequence: u64) -> 
         ("entry_sequence", entry_sequence.to_string()),
     ];
     Row { code: Code::AlreadyExists, reason: "PURCHASE_EXISTS", field: None, metadata }
+}
+
+fn identifier_taken(kind: IdentifierKind, member: &MemberId) -> Row {
+    let metadata = vec![("kind", kind_name(kind)), ("member_id", member.to_string())];
+    Row { code: Code::AlreadyExists, reason: "IDENTIFIER_TAKEN", field: None, metadata }
 }
 
 fn misdated(reason: &'static str, field: &'static str, occurred_time: &Timestamp, (name, bound): (&'static str, u32)) -> Row {

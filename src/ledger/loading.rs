@@ -42,7 +42,7 @@ pub(super) fn load(
         }
     }
     let pending = demand.sale.is_some();
-    let loaded = MemberDemand { now, points, dates: 0, holds: demand.holds, pending, person: person || demand.person };
+    let loaded = MemberDemand { now, points, dates: 0, lots: 0, holds: demand.holds, pending, person: person || demand.person };
     let Some(mut member) = store.member(key, loaded)? else { return Ok(None) };
     for lot in history.lots() {
         if !member.lots.contains_key(&lot)

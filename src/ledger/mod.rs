@@ -128,6 +128,7 @@ impl Submission {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::Erase { .. }
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)
             | Command::ReverseRedemption(_)

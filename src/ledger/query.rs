@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, Context, Decision, Entry, Hold, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, Points, ProgramHistory,
-        ProgramId, Purchase, Rejection,
+        self, Command, Context, Decision, Entry, Hold, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId,
+        Purchase, Rejection,
     },
     store::{
         MemberDemand,
@@ -42,18 +42,18 @@ impl Ledger {
 
     /// A member, with what is personal, and the lots that lapse at the next [`DATES`] instants.
     pub fn member(&self, key: &MemberKey) -> Result<Member, LedgerError> {
-        self.read_member(key, false)
+        self.read_member(key, None)
     }
 
-    /// The same with all lots, pending lots and holds.
-    pub fn whole_member(&self, key: &MemberKey) -> Result<Member, LedgerError> {
-        self.read_member(key, true)
+    /// The same with so many lots and pending lots, the first ones, and all holds.
+    pub fn whole_member(&self, key: &MemberKey, lots: usize) -> Result<Member, LedgerError> {
+        self.read_member(key, Some(lots))
     }
 
-    fn read_member(&self, key: &MemberKey, whole: bool) -> Result<Member, LedgerError> {
+    fn read_member(&self, key: &MemberKey, whole: Option<usize>) -> Result<Member, LedgerError> {
         let now = self.now();
-        let points = whole.then_some(Points(i64::MAX));
-        let demand = MemberDemand { now, points, dates: DATES, holds: whole, pending: whole, person: true };
+        let (lots, holds) = (whole.unwrap_or(0), whole.is_some());
+        let demand = MemberDemand { now, points: None, dates: DATES, lots, holds, pending: false, person: true };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         // What is due is not written yet: the member was not updated by it.
         let update_time = stored.header.update_time;
@@ -110,7 +110,7 @@ impl Ledger {
     /// The open holds, the oldest first.
     pub fn holds(&self, key: &MemberKey) -> Result<Vec<Hold>, LedgerError> {
         let now = self.now();
-        let demand = MemberDemand { now, points: None, dates: 0, holds: true, pending: false, person: false };
+        let demand = MemberDemand { now, points: None, dates: 0, lots: 0, holds: true, pending: false, person: false };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         let member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
         Ok(member.holds.into_values().collect())
@@ -166,17 +166,20 @@ impl Ledger {
         Ok(self.0.store.backup(held)?)
     }
 
-    /// The entry that recorded a purchase.
-    pub fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Entry, LedgerError> {
+    /// The entry that recorded a purchase, and the newest that goes on with its story.
+    pub fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<(Entry, Option<Entry>), LedgerError> {
         self.program(program)?;
         let not_found = || LedgerError::PurchaseNotFound { order: order.clone() };
         let row = self.0.store.purchase(program, order)?.ok_or_else(not_found)?;
         let key = MemberKey { program: program.clone(), member: row.member };
-        self.0.store.entries(&key, row.entry_sequence, row.entry_sequence)?.pop().ok_or_else(not_found)
+        let entry = |sequence| Ok::<_, LedgerError>(self.0.store.entries(&key, sequence, sequence)?.pop());
+        let recorded = entry(row.entry_sequence)?.ok_or_else(not_found)?;
+        let latest = self.0.store.story(&key, row.entry_sequence)?.map(entry).transpose()?.flatten();
+        Ok((recorded, latest))
     }
 
     fn load(&self, key: &MemberKey, now: Timestamp, person: bool) -> Result<Member, LedgerError> {
-        let demand = MemberDemand { now, points: None, dates: 0, holds: false, pending: false, person };
+        let demand = MemberDemand { now, points: None, dates: 0, lots: 0, holds: false, pending: false, person };
         Ok(self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?)
     }
 

@@ -156,6 +156,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         self.check_unique(&key, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
         let due_before = member.header.next_due_time();
+        let freed = freed(&submission.command, &member);
         let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
         let context = Context { programs, now: self.now, request, actor, operator: operator.day, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
@@ -170,6 +171,9 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         self.bytes += bytes;
         if let Some((key, due_before, other)) = other {
             self.keep(key, due_before, other.entries, other.member);
+        }
+        for identifier in freed {
+            self.identifiers.insert((program.clone(), identifier), StagedIdentifier { by: key.member, held: false });
         }
         Ok(Some(self.stage(programs, key, due_before, decision, &submission.command)))
     }
@@ -200,7 +204,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         };
         let key = MemberKey { program: program.clone(), member: other };
         if !self.places.contains_key(&key) {
-            let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+            let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
             self.store.member(&key, demand)?.ok_or(not_found)?;
         }
         Ok(Some((other, command.with_other_side(other))))
@@ -217,7 +221,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let member = match self.places.get(&key) {
             Some(place) => self.members[*place].member.clone(),
             None => {
-                let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+                let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
                 self.store.member(&key, demand)?.ok_or(Rejection::RecipientNotFound)?
             }
         };
@@ -232,7 +236,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if self.places.contains_key(key) {
             return Ok(true);
         }
-        let demand = MemberDemand { now: self.now, points: None, dates: 0, holds: false, pending: false, person: false };
+        let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
         let Some(member) = self.store.member(key, demand)? else { return Ok(true) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
@@ -259,6 +263,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::Erase { .. }
             | Command::RecordPurchase(_)
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)
@@ -308,6 +313,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::Erase { .. }
             | Command::RecordPurchase(_)
             | Command::AdjustPoints(_)
             | Command::RedeemPoints(_)
@@ -429,6 +435,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
@@ -441,5 +448,14 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_) => {}
         }
+    }
+}
+
+/// Identifiers that nobody has any more when the command is done, though its entries do not name them.
+fn freed(command: &Command, member: &Member) -> Vec<Identifier> {
+    let person = member.person.as_ref().and_then(Sealed::open);
+    match person {
+        Some(person) if matches!(command, Command::Erase { .. }) => person.identifiers.clone(),
+        Some(_) | None => Vec::new(),
     }
 }

@@ -91,7 +91,8 @@ pub trait Store: Read + Send + Sync + 'static {
 
 /// A unit of work: reads what was named, and ends with a commit or, when dropped, with nothing.
 pub trait Unit: Read {
-    /// All or nothing, durable when this returns. [`StoreError::NoSpace`] means nothing. Any other error means that the process must end:
+    /// All or nothing, durable when this returns; nor can what was personal of a member who is erased with it be read any more, in any
+    /// entry. [`StoreError::NoSpace`] means nothing. Any other error means that the process must end:
     /// what is on disk is not known.
     fn commit(self: Box<Self>, commit: Commit) -> Result<CommitSeq, StoreError>;
 }
@@ -115,6 +116,8 @@ pub struct MemberDemand {
     pub points: Option<Points>,
     /// All lots that lapse at the next so many instants.
     pub dates: usize,
+    /// The first so many lots that have not lapsed, and so many pending lots, whatever else is asked for.
+    pub lots: usize,
     /// All open holds, and what is left of the lots that they came from. If one has ended by now, they are loaded as well.
     pub holds: bool,
     /// All pending lots. If some have become active by now, these are loaded, and the one after them.

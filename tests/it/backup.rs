@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     self, PROGRAM, TestServer, adjustment as adjust, by_id,
-    histories::{World, adjustment, key, member_id, program_id, purchase},
+    histories::{World, adjustment, erasure, key, member_id, program_id, purchase},
     noon, sale,
 };
 
@@ -94,7 +94,8 @@ impl Shop {
 
 /// All that a store answers about its members.
 fn answers(store: &dyn Store) -> String {
-    let demand = MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, holds: true, pending: true, person: true };
+    let demand =
+        MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, lots: 0, holds: true, pending: true, person: true };
     let members = store.members(&program_id(), None, usize::MAX).expect("members are listed");
     let member = |id: &MemberId| {
         let key = key(id.0[0]);
@@ -512,14 +513,36 @@ fn an_erased_member_is_erased_in_the_next_backup() {
     take(&shop.store, &backup);
     let old = shop.path("old");
     copy(&backup, &old);
-    assert!(shop.store.wipe_key(&key(2)).expect("the key is wiped"));
-    assert_eq!(take(&shop.store, &backup), (0, 1));
+    let before = verify(&place(&backup)).expect("the backup is whole").commits;
+    shop.world.decide(2, &erasure()).expect("anyone may go");
+    shop.world.commit(&shop.store);
+    let (_, key_blocks) = take(&shop.store, &backup);
+    assert_eq!(key_blocks, 1, "the block with the wiped key is sent again");
     assert_eq!(verify(&place(&backup)).expect("the backup is whole").erased, 1);
     assert_eq!(verify(&place(&old)).expect("the backup is whole").erased, 0);
+    assert!(check_backup(&place(&backup), &shop.path("scratch"), &options()).expect("the backup is whole").is_sound());
     let expected = answers(&shop.store);
-    restore(&place(&backup), &shop.path("restored"), Until::End).expect("it is restored");
+    let restored = |name: &str, from: &BackupPlace<'_>, until| restore(from, &shop.path(name), until).expect("it is restored").gone;
+    assert_eq!(restored("restored", &place(&backup), Until::End), 0);
     assert_eq!(answers(&open(&shop.path("restored"))), expected);
     assert!(expected.contains("Erased"));
+    assert!(check(&shop.path("restored"), &options()).expect("the journal is whole").is_sound());
+    // An older copy of the keys beside the newer journal: the journal's word counts, and the key goes again.
+    let old_keys = old.join("keys");
+    fs::copy(&old_keys, backup.join("keys")).expect("the keys are copied");
+    assert_eq!(restored("older", &place(&backup), Until::End), 0);
+    assert_eq!(answers(&open(&shop.path("older"))), expected);
+    assert_eq!(fs::read(shop.path("older/keys")).expect("keys"), fs::read(shop.path("restored/keys")).expect("keys"));
+    // Before the erasure, with the keys of today: the person stays gone, and that is said. With those of then it is there.
+    assert_eq!(restored("then", &place(&backup), Until::Commit(CommitSeq(before))), 0);
+    take(&shop.store, &backup);
+    assert_eq!(restored("now", &place(&backup), Until::Commit(CommitSeq(before))), 1);
+    let person = |name: &str| {
+        let demand = MemberDemand { now: noon(), points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
+        open(&shop.path(name)).member(&key(2), demand).expect("a read").expect("the member is there").person
+    };
+    assert!(matches!(person("then"), Some(Sealed::Open(_))));
+    assert_eq!(person("now"), Some(Sealed::Erased));
 }
 
 fn take_keys_to(store: &dyn Store, folder: &Path, keys: Option<&Path>) -> Result<(), StoreError> {
@@ -685,7 +708,7 @@ fn lost_keys_can_be_given_up_and_the_points_stay() {
     shop.world.enroll(&shop.store, 4);
     shop.sell(2);
     let Shop { folder: _folder, mut world, store, .. } = shop;
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
     let shown = |store: &dyn Store, world: &World, number: u8| {
         let member = store.member(&key(number), demand).expect("a member is read").expect("the member is there");
         assert_eq!(member.header, world.members[&member_id(number)].header);

@@ -58,6 +58,69 @@ async fn the_full_view_shows_lots_and_holds_of_one_instant() {
 }
 
 #[tokio::test]
+async fn of_a_member_with_very_many_lots_the_first_thousand_are_shown() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let sales = (0..1_003).map(|n| sale(&member, &format!("o-{n}"), "30000")).collect::<Vec<_>>();
+    for purchases in sales.chunks(900) {
+        let batch = v1::BatchRecordPurchasesRequest { purchases: purchases.to_vec() };
+        server.purchases().batch_record_purchases(batch).await.unwrap();
+    }
+    let full = v1::GetMemberRequest { view: v1::MemberView::Full.into(), ..ask(&member) };
+    let shown = server.members().get_member(full).await.unwrap().into_inner().member.unwrap();
+    let (mut listed, mut token) = (Vec::new(), String::new());
+    loop {
+        let list = v1::ListLotsRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 500, page_token: token };
+        let page = server.points().list_lots(list).await.unwrap().into_inner();
+        listed.extend(page.lots);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((listed.len(), shown.lots.len()), (1_003, 1_000));
+    assert_eq!(shown.lots, listed[..1_000]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_purchase_tells_what_has_come_back_of_it() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    server.purchases().record_purchase(sale(&member, "o-1", "1000000")).await.unwrap();
+    let ask = v1::GetPurchaseRequest { program_id: PROGRAM.into(), store_id: "hcm-1".into(), order_id: "o-1".into() };
+    let mut tills = server.purchases();
+    assert_eq!(tills.get_purchase(ask.clone()).await.unwrap().into_inner().returns, None);
+    let back = |request: &str, lines: Vec<v1::ReturnLine>| v1::ReturnPurchaseRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        store_id: "hcm-1".into(),
+        order_id: "o-1".into(),
+        whole_purchase: lines.is_empty(),
+        lines,
+        ..Default::default()
+    };
+    let half = v1::ReturnLine { line_index: 0, quantity: "0.5".into(), amount: None };
+    let first = tills.return_purchase(back("b-1", vec![half.clone()])).await.unwrap().into_inner().entry.unwrap();
+    let shown = tills.get_purchase(ask.clone()).await.unwrap().into_inner().returns.expect("a half came back");
+    let expected = v1::PurchaseReturns {
+        count: 1,
+        latest_sequence: first.sequence,
+        lines: vec![half],
+        amount: None,
+        points: 50,
+        whole_purchase: false,
+        is_void: false,
+    };
+    assert_eq!(shown, expected);
+    let second = tills.return_purchase(back("b-2", vec![])).await.unwrap().into_inner().entry.unwrap();
+    let shown = tills.get_purchase(ask).await.unwrap().into_inner().returns.expect("all came back");
+    let (count, sequence) = (shown.count, shown.latest_sequence);
+    assert_eq!((count, sequence, shown.points, shown.whole_purchase, shown.is_void), (2, second.sequence, 100, true, true));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_member_is_shown_as_it_stood_at_any_instant_of_the_past() {
     let server = start().await;
     let enrolled = server.clock_now();

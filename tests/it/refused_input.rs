@@ -15,6 +15,7 @@ enum Call {
     Enroll(v1::EnrollMemberRequest),
     Update(v1::UpdateMemberRequest),
     SetTier(v1::SetMemberTierRequest),
+    Erase(v1::EraseMemberRequest),
     Lookup(v1::LookupMemberRequest),
     Members(v1::ListMembersRequest),
     Adjust(v1::AdjustPointsRequest),
@@ -36,6 +37,7 @@ impl Call {
             Call::Enroll(request) => server.members().enroll_member(request).await.map(drop),
             Call::Update(request) => server.members().update_member(request).await.map(drop),
             Call::SetTier(request) => server.members().set_member_tier(request).await.map(drop),
+            Call::Erase(request) => server.members().erase_member(request).await.map(drop),
             Call::Lookup(request) => server.members().lookup_member(request).await.map(drop),
             Call::Members(request) => server.members().list_members(request).await.map(drop),
             Call::Activity(request) => server.points().record_activity(request).await.map(drop),
@@ -405,6 +407,12 @@ fn people(member: &str) -> Vec<Case> {
         let profile = v1::Profile { display_name: name, language_code: language.into(), ..Default::default() };
         Call::Enroll(v1::EnrollMemberRequest { profile: Some(profile), ..enrolment("c-new") })
     };
+    let erase = |change: fn(&mut v1::EraseMemberRequest)| {
+        let (request_id, program_id, reason) = ("e".into(), PROGRAM.into(), "why".into());
+        let mut request = v1::EraseMemberRequest { request_id, program_id, member: by_id(member), reason, actor: actor() };
+        change(&mut request);
+        Call::Erase(request)
+    };
     const DATE: &[&str] = &["profile.birth_date"];
     const VALUE: &[&str] = &["identifiers[1].value"];
     vec![
@@ -433,6 +441,12 @@ fn people(member: &str) -> Vec<Case> {
         wrong("no language", named(String::new(), "Vietnamese, please"), &["profile.language_code"]),
         wrong("no mask", update(&[]), &["update_mask"]),
         wrong("unknown path", update(&["display_name", "balance"]), &["update_mask.paths[1]"]),
+        wrong("erase nobody", erase(|it| it.member = None), &["member"]),
+        wrong("erase for no reason", erase(|it| it.reason.clear()), &["reason"]),
+        wrong("erase for a long reason", erase(|it| it.reason = "x".repeat(501)), &["reason"]),
+        wrong("erased by nobody", erase(|it| it.actor = None), &["actor"]),
+        wrong("erase without a request id", erase(|it| it.request_id.clear()), &["request_id"]),
+        no("erase an unknown member", erase(|it| it.member = by_card("c-9")), Code::NotFound, "MEMBER_NOT_FOUND", &[]),
         wrong("look up nothing", Call::Lookup(v1::LookupMemberRequest { program_id: PROGRAM.into(), identifier: None }), &["identifier"]),
     ]
 }

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    World, activity, adjustment, capture, commit, hold, hours, key, lot_keys, member_id, order, person, phone, program_id, purchase,
-    purchase_on, redemption, release, return_of, reversal,
+    World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order, person, phone, program_id,
+    purchase, purchase_on, redemption, release, return_of, reversal,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -58,6 +58,15 @@ fn what_was_committed_is_read(factory: &dyn Factory) {
     let update = ProfileUpdate { display_name: Some("Another name".to_owned()), birth_date: Some(None), language_code: None };
     world.decide(5, &Command::UpdateProfile(update)).expect("an update");
     world.decide(5, &Command::Suspend { reason: "fraud".to_owned() }).expect("a suspension");
+    world.commit(&*store);
+    world.check(&*store);
+    // Two are erased: one alone, one with what else was asked in the same commit. What the first had is somebody else's then.
+    world.decide(3, &erasure()).expect("anyone may go");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(4, &Command::AddIdentifier { identifier: phone(3) }).expect("an identifier");
+    world.decide(5, &Command::AddIdentifier { identifier: phone(55) }).expect("an identifier");
+    world.decide(5, &erasure()).expect("anyone may go");
     world.commit(&*store);
     world.check(&*store);
     store.flush().expect("rows are written out");
@@ -132,7 +141,7 @@ fn activities_are_found_again(factory: &dyn Factory) {
 fn unknown_names_are_absent(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
     assert_eq!(store.member(&key(1), demand).expect("a read"), None);
     world.enroll(&*store, 1);
     let other = ProgramId::new("other").expect("a valid id");
@@ -230,7 +239,7 @@ fn a_member_is_loaded_as_far_as_asked(factory: &dyn Factory) {
     }
     let expiries: Vec<_> = world.members[&member_id(1)].lots.values().map(|lot| lot.expire_time.expect("lots lapse")).collect();
     let load = |now, points: Option<i64>| {
-        let demand = MemberDemand { now, points: points.map(Points), dates: 0, holds: false, pending: false, person: false };
+        let demand = MemberDemand { now, points: points.map(Points), dates: 0, lots: 0, holds: false, pending: false, person: false };
         let member = store.member(&key(1), demand).expect("a read").expect("the member is there");
         assert_eq!(member.person, None);
         member.lots.values().map(|lot| lot.remaining.0).collect::<Vec<_>>()

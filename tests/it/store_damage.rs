@@ -7,7 +7,7 @@ use std::{
 };
 
 use loyaltyd::{
-    domain::{Command, EntryKind, Identifier, IdentifierKind, ProfileUpdate, Sealed, TierId},
+    domain::{Command, EntryKind, Identifier, IdentifierKind, ProfileUpdate, TierId},
     store::{
         MemberDemand, Read, Store, StoreError,
         embedded::{EmbeddedStore, Options, check, repair},
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     files,
-    histories::{World, adjustment, commit, hours, key, member_id, person, phone, program_id, purchase},
+    histories::{World, adjustment, commit, hours, key, member_id, person, phone, purchase},
 };
 
 fn options() -> Options {
@@ -508,7 +508,7 @@ fn rows_that_a_reader_cannot_read_lead_to_new_tables_at_the_next_start() {
     open(folder.path()).flush().expect("rows are written out");
     spoil(folder.path(), |key| key[0] == b'm' && key.len() == 22);
     let store = open(folder.path());
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: false };
+    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
     assert!(matches!(store.member(&key(1), demand), Err(StoreError::Tables(_))));
     // Making them durable does not make them right.
     assert!(store.flush().is_err());
@@ -605,41 +605,6 @@ fn nothing_personal_is_readable_in_any_file() {
             assert!(!found, "{planted} is in {}", path.display());
         }
     }
-}
-
-#[test]
-fn a_wiped_key_erases_the_person_and_leaves_the_ledger() {
-    let (folder, mut world) = filled();
-    let store = open(folder.path());
-    assert!(store.wipe_key(&key(2)).expect("the key is wiped"));
-    assert!(!store.wipe_key(&key(9)).expect("there is no such member"));
-    // What found the member is durably gone before the key is: a kill right now brings nothing back.
-    let killed = tempfile::tempdir().expect("a temporary folder");
-    copy(folder.path(), killed.path());
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, holds: false, pending: false, person: true };
-    let erased = |store: &dyn Store| {
-        let member = store.member(&key(2), demand).expect("a member is read").expect("the member is there");
-        assert_eq!(member.person, Some(Sealed::Erased));
-        assert_eq!(member.header, world.members[&member_id(2)].header);
-        assert_eq!(store.member_by_identifier(&program_id(), &phone(2)).expect("a read"), None);
-        assert_eq!(store.entries(&key(2), 1, 10).expect("entries are read").len(), world.entries[&member_id(2)].len());
-    };
-    erased(&store);
-    drop(store);
-    erased(&open(killed.path()));
-    assert!(!killed.path().join("tables.broken-1").exists(), "the tables are those that were there");
-    erased(&open(folder.path()));
-    forget_tables(folder.path());
-    let store = open(folder.path());
-    erased(&store);
-    // The member goes on, as nobody.
-    world.decide(2, &purchase(900, 700, None)).expect("a purchase");
-    let mut all = world.take();
-    all.members[0].after.person = None;
-    commit(&store, all);
-    assert_eq!(store.entries(&key(2), 1, 10).expect("entries are read").len(), world.entries[&member_id(2)].len());
-    drop(store);
-    assert!(check(folder.path(), &options()).expect("the journal is whole").is_sound());
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Draft<'_> {
         match self.member.header.state {
             MemberState::Active => {}
             MemberState::Suspended => return Err(Rejection::ReferrerSuspended),
+            MemberState::Erased => return Err(Rejection::ReferrerErased),
         }
         let side = ActivitySide::Referrer { member: sent.key.member, sequence: sent.sequence };
         self.earn_by((&accrued.activity, &accrued.reference, side), sent.occurred_time)

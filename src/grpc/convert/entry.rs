@@ -8,7 +8,7 @@ use super::{
     member::{count, identifier_out, profile},
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
-    returned::{accrued_lot, points_activated, purchase_returned},
+    returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
     time::timestamp,
 };
 use crate::{
@@ -107,6 +107,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::IdentifierRemoved { .. } => v1::EntryKind::IdentifierRemoved,
         EntryKind::MemberSuspended { .. } => v1::EntryKind::MemberSuspended,
         EntryKind::MemberReactivated { .. } => v1::EntryKind::MemberReactivated,
+        EntryKind::MemberErased { .. } => v1::EntryKind::MemberErased,
         EntryKind::PurchaseAccrued(_) => v1::EntryKind::PurchaseAccrued,
         EntryKind::PointsAdjusted(_) => v1::EntryKind::PointsAdjusted,
         EntryKind::PointsExpired(_) => v1::EntryKind::PointsExpired,
@@ -144,6 +145,7 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         }
         EntryKind::MemberSuspended { reason } => Kind::MemberSuspended(v1::MemberSuspended { reason: reason.clone() }),
         EntryKind::MemberReactivated { reason } => Kind::MemberReactivated(v1::MemberReactivated { reason: reason.clone() }),
+        EntryKind::MemberErased { reason } => Kind::MemberErased(v1::MemberErased { reason: reason.clone() }),
         EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
             purchase: Some(purchase_out(&accrued.purchase, entry.occurred_time, currency)),
             accrual: Some(accrual(&accrued.accrual, currency)),
@@ -321,9 +323,10 @@ pub fn version(version: u32) -> i32 {
     i32::try_from(version).unwrap_or(i32::MAX)
 }
 
-/// A purchase as it was recorded. `None` if the entry is not one of a purchase.
-pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::GetPurchaseResponse> {
-    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, &program_of(history, entry).currency) else {
+/// A purchase as it was recorded, with what has come back by the newest entry of its story. `None` if the entry is not one of a purchase.
+pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&Entry>) -> Option<v1::GetPurchaseResponse> {
+    let currency = &program_of(history, entry).currency;
+    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, currency) else {
         return None;
     };
     Some(v1::GetPurchaseResponse {
@@ -333,5 +336,6 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry) -> Option<v1::Get
         purchase: accrued.purchase,
         accrual: accrued.accrual,
         redemption_sequences: accrued.redemption_sequences,
+        returns: latest.and_then(|latest| purchase_returns(latest, currency)),
     })
 }

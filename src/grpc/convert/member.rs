@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Lots, pending lots and holds of a member that are shown with it.
-const MAX_SHOWN: usize = 1_000;
+pub const MAX_SHOWN: usize = 1_000;
 
 /// Who gets points.
 pub fn recipient(path: Path<'_>, value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<Recipient> {
@@ -162,6 +162,7 @@ pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
     let state = match header.state {
         MemberState::Active => v1::member::State::Active,
         MemberState::Suspended => v1::member::State::Suspended,
+        MemberState::Erased => v1::member::State::Erased,
     };
     v1::Member {
         program_id: member.key.program.to_string(),

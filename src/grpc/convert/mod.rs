@@ -22,7 +22,7 @@ use crate::{
 pub use activity::activity;
 pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
 pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
-pub use member::{enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};
+pub use member::{MAX_SHOWN, enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};
 pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
 pub use redemption::{hold, redeemed, usable};
 pub use request::{Mutation, request};

@@ -83,6 +83,7 @@ pub fn hold_released(released: &Released) -> v1::HoldReleased {
     let cause = match released.cause {
         ReleaseCause::Request => Cause::Request,
         ReleaseCause::Expired => Cause::Expired,
+        ReleaseCause::Erased => Cause::Erased,
     };
     v1::HoldReleased {
         hold_id: released.hold.to_string(),

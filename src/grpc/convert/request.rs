@@ -37,6 +37,7 @@ mutation! {
     SetMemberTierRequest: "MemberService/SetMemberTier",
     SuspendMemberRequest: "MemberService/SuspendMember",
     ReactivateMemberRequest: "MemberService/ReactivateMember",
+    EraseMemberRequest: "MemberService/EraseMember",
     RecordPurchaseRequest: "PurchaseService/RecordPurchase",
     AdjustPointsRequest: "PointsService/AdjustPoints",
     TransferPointsRequest: "PointsService/TransferPoints",

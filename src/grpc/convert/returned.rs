@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{AccruedLot, Activated, ActivatedLot, Currency, PendingLot, PendingTaken, Returned, ReturnedLine},
+    domain::{AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, PendingLot, PendingTaken, Returned, ReturnedLine},
 };
 
 pub fn accrued_lot(lot: &AccruedLot) -> v1::AccruedLot {
@@ -78,6 +78,22 @@ pub fn purchase_returned(returned: &Returned, currency: &Currency) -> v1::Purcha
         returned_points: totals.points.0,
         is_void: totals.is_void,
     }
+}
+
+/// All that has come back of a purchase. `None`: the entry is not one of a return.
+pub fn purchase_returns(latest: &Entry, currency: &Currency) -> Option<v1::PurchaseReturns> {
+    let EntryKind::PurchaseReturned(returned) = &latest.kind else { return None };
+    let totals = &returned.sale.returned;
+    Some(v1::PurchaseReturns {
+        // There are 1,000 at most.
+        count: i32::try_from(totals.returns).unwrap_or(i32::MAX),
+        latest_sequence: count(latest.sequence),
+        lines: totals.lines.iter().map(|line| line_out(line, currency)).collect(),
+        amount: (!totals.amount.is_zero()).then(|| money(totals.amount, currency)),
+        points: totals.points.0,
+        whole_purchase: totals.whole,
+        is_void: totals.is_void,
+    })
 }
 
 fn line_out(line: &ReturnedLine, currency: &Currency) -> v1::ReturnLine {

@@ -88,6 +88,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::IdentifierRemoved(_) => EntryKind::IdentifierRemoved { identifier: sealed(open()?, identifier_bytes)? },
         Kind::MemberSuspended(one) => EntryKind::MemberSuspended { reason: one.reason },
         Kind::MemberReactivated(one) => EntryKind::MemberReactivated { reason: one.reason },
+        Kind::MemberErased(one) => EntryKind::MemberErased { reason: one.reason },
         Kind::PointsRedeemed(one) => EntryKind::PointsRedeemed(redeemed(one)?),
         Kind::RedemptionReversed(one) => EntryKind::RedemptionReversed(reversed(one)?),
         Kind::PointsHeld(one) => EntryKind::PointsHeld(Held {
@@ -494,6 +495,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         state: match row.state {
             0 => MemberState::Active,
             1 => MemberState::Suspended,
+            3 => MemberState::Erased,
             _ => return Err(Malformed("header.state")),
         },
         create_time: time(row.create_time)?,

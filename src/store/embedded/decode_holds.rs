@@ -88,6 +88,7 @@ pub(super) fn released(released: stored::HoldReleased) -> Decoded<Released> {
         cause: match released.cause {
             0 => ReleaseCause::Request,
             1 => ReleaseCause::Expired,
+            2 => ReleaseCause::Erased,
             _ => return Err(Malformed("hold_released.cause")),
         },
         reason: released.reason,

@@ -50,6 +50,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::IdentifierRemoved { .. } => w.message(19, |_| {}),
         EntryKind::MemberSuspended { reason } => w.message(20, |w| w.text(1, reason)),
         EntryKind::MemberReactivated { reason } => w.message(21, |w| w.text(1, reason)),
+        EntryKind::MemberErased { reason } => w.message(33, |w| w.text(1, reason)),
         EntryKind::PointsRedeemed(one) => w.message(22, |w| redeemed(w, one)),
         EntryKind::RedemptionReversed(one) => w.message(23, |w| reversed(w, one)),
         EntryKind::PointsHeld(one) => w.message(24, |w| {
@@ -421,6 +422,7 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     let state = match header.state {
         MemberState::Active => 0,
         MemberState::Suspended => 1,
+        MemberState::Erased => 3,
     };
     w.uint(1, state);
     w.time(2, header.create_time);

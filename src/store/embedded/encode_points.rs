@@ -81,6 +81,7 @@ pub(super) fn released(w: &mut Writer, released: &Released) {
     let cause = match released.cause {
         ReleaseCause::Request => 0,
         ReleaseCause::Expired => 1,
+        ReleaseCause::Erased => 2,
     };
     w.uint(3, cause);
     w.text(4, &released.reason);

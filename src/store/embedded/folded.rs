@@ -51,6 +51,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::IdentifierRemoved(one) => Self::IdentifierRemoved(one),
             FoldedKind::MemberSuspended(one) => Self::MemberSuspended(one),
             FoldedKind::MemberReactivated(one) => Self::MemberReactivated(one),
+            FoldedKind::MemberErased(one) => Self::MemberErased(one),
             FoldedKind::PointsRedeemed(one) => Self::PointsRedeemed(one),
             FoldedKind::RedemptionReversed(one) => Self::RedemptionReversed(one),
             FoldedKind::PointsHeld(one) => Self::PointsHeld(one),

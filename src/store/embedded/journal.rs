@@ -313,10 +313,6 @@ impl Appender {
         self.segment.header.index
     }
 
-    pub(super) fn last_hash(&self) -> Hash {
-        self.last_hash
-    }
-
     /// The error that it is when a commit behind the end is known to have been acknowledged.
     pub(super) fn lacks_acknowledged(&self, seq: u64) -> StoreError {
         if self.torn.is_some() {

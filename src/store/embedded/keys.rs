@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     JOURNAL,
     journal::sync_folder,
-    marker,
+    lost_keys, marker,
     segment::{io_error, refusable},
 };
 use crate::store::StoreError;
@@ -204,12 +204,28 @@ impl KeyFile {
         )
     }
 
-    /// Forgets a key for good: what was sealed with it cannot be read any more, here or in any copy of the journal.
-    pub(super) fn wipe(&self, slot: u32) -> Result<(), StoreError> {
-        assert!(slot >= FIRST_MEMBER_SLOT, "the slot is a member's");
-        let written = self.file.write_all_at(&wiped_slot(slot), u64::from(slot) * SLOT as u64);
-        written.map_err(|source| io_error("writing", &self.path, source))?;
-        self.file.sync_data().map_err(|source| io_error("syncing", &self.path, source))
+    /// Forgets keys for good, durably: what was sealed with them cannot be read any more, here or in any copy of the journal.
+    pub(super) fn wipe(&self, slots: &[u32]) -> Result<(), StoreError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        // First in the copy: as long as a key is left here, a start wipes it in both.
+        let copy = lost_keys::copy_of(&self.path);
+        match File::options().write(true).open(&copy) {
+            Ok(file) => wipe_slots(&file, &copy, slots)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io_error("opening", &copy, source)),
+        }
+        wipe_slots(&self.file, &self.path, slots)
+    }
+
+    pub(super) fn is_wiped(&self, slot: u32) -> Result<bool, StoreError> {
+        let mut bytes = Zeroizing::new([0; SLOT]);
+        self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.lacks(slot),
+            _ => io_error("reading", &self.path, source),
+        })?;
+        Ok(*bytes == wiped_slot(slot))
     }
 
     /// Bytes of whole slots as they are, for a copy. A slot that is being wiped meanwhile is read again.
@@ -396,6 +412,15 @@ fn slot_nonce(slot: u32) -> Nonce {
     let mut nonce = Nonce::default();
     nonce[..4].copy_from_slice(&slot.to_le_bytes());
     nonce
+}
+
+fn wipe_slots(file: &File, path: &Path, slots: &[u32]) -> Result<(), StoreError> {
+    for slot in slots {
+        assert!(*slot >= FIRST_MEMBER_SLOT, "the slot is a member's");
+        let written = file.write_all_at(&wiped_slot(*slot), u64::from(*slot) * SLOT as u64);
+        written.map_err(|source| io_error("writing", path, source))?;
+    }
+    file.sync_data().map_err(|source| io_error("syncing", path, source))
 }
 
 fn wiped_slot(slot: u32) -> [u8; SLOT] {

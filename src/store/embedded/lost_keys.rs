@@ -23,6 +23,11 @@ use crate::store::StoreError;
 /// Of the key file, as it was.
 const COPY: &str = "keys.before-accept";
 
+/// Where the copy of a key file lies, if there is one.
+pub(super) fn copy_of(keys: &Path) -> PathBuf {
+    keys.with_file_name(COPY)
+}
+
 /// What became of the key file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
@@ -40,7 +45,7 @@ pub(super) fn accept(folder: &Path, options: &Options) -> Result<Accepted, Store
     let journal = Journal::open_to_read(&folder.join(JOURNAL))?;
     let last = last_slot(&journal)?;
     let path = folder.join(KEYS);
-    let copy = path.exists().then(|| folder.join(COPY));
+    let copy = path.exists().then(|| copy_of(&path));
     if copy.is_none() {
         KeyFile::create(&path, journal.store_id(), options.operator_key.as_ref())?;
     }

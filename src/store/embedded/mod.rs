@@ -14,7 +14,7 @@
 //! | `journal/*.seg.cut-<offset>` | the bytes that were cut off there, see below; at most 8, read by nobody, may be removed |
 //! | `journal.new/` | a journal that a restore was putting together when it was cut off: the folder does not open |
 //! | `keys` | the key file. A backup of the folder copies it after the journal, and keeps it apart |
-//! | `keys.before-accept` | the key file as it was before keys were declared erased; it holds keys, and is to be destroyed |
+//! | `keys.before-accept` | the key file as it was before keys were declared erased, but for keys of members who were erased since; it holds keys, and is to be destroyed |
 //! | `tables/sled/` | the look-up tables; can always be made again |
 //! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
 //! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>`; gone: they failed |
@@ -86,7 +86,9 @@
 //! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
 //! by the id of the store. A slot is durable before the record of the commit that enrols; the last ones are written again at open, since a
 //! process whose sync of them failed may have left them in the kernel's memory alone. What is sealed names its slot; how it is sealed
-//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. A slot that is not there, or a next free slot lower
+//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. An erasure is durable in the journal before the slot is
+//! wiped, and the slot is before the next commit or any answer; a start wipes those that `w` rows name and that are not (after a kill
+//! in between, or in a key file from before the erasure). A slot that is not there, or a next free slot lower
 //! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
 //!
 //! Requests' fingerprints are BLAKE3 of `f` and the hash of method and payload, keyed with the index key, the first 16 bytes of it: in the
@@ -127,6 +129,7 @@
 //! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
+//! | `w` slot of the key file (4 bytes) | nothing: an erasure has wiped it |
 //! | `y` P hash of `y`, actor id | `OperatorRow`, of operators whose adjustments a fraud limit has counted |
 //!
 //! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
@@ -150,6 +153,7 @@ mod decode_returns;
 mod encode;
 mod encode_fraud;
 mod encode_points;
+mod erasure;
 mod folded;
 mod index;
 mod journal;
@@ -212,7 +216,7 @@ use self::{
     segment::io_error,
 };
 use crate::{
-    domain::{Fingerprint, MemberKey},
+    domain::Fingerprint,
     store::{
         Name, Store, StoreError, Unit,
         backup::{Held, Source},
@@ -352,14 +356,6 @@ impl EmbeddedStore {
     pub fn compress_closed(&self) {
         self.compressor.run();
     }
-
-    /// Forgets a member's key, for good: whatever is personal of the member, here and in copies of the journal, cannot be read any more,
-    /// and nothing finds the member by identifier. Points and entries stay. False: there is no such member.
-    pub fn wipe_key(&self, key: &MemberKey) -> Result<bool, StoreError> {
-        let mut writer = self.writer.lock().map_err(|_| panicked())?;
-        writer.is_usable()?;
-        self.engine.watched(self.engine.wipe_key(key, &mut writer))
-    }
 }
 
 fn panicked() -> StoreError {
@@ -478,6 +474,8 @@ impl Store for EmbeddedStore {
     }
 
     fn backup(&self, held: Held) -> Result<Box<dyn Source>, StoreError> {
+        // Between commits: a key that one wipes is wiped in what is copied after it.
+        let _writer = self.writer.lock().map_err(|_| panicked())?;
         Ok(Box::new(source::BackupSource::new(&self.engine.parts, held)?))
     }
 }

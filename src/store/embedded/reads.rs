@@ -58,7 +58,7 @@ impl Engine {
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
         let wanted = demand.points.unwrap_or(Points::ZERO);
-        let (mut covered, mut dates, mut date) = (Points::ZERO, 0, None);
+        let (mut covered, mut dates, mut date, mut count) = (Points::ZERO, 0, None, 0);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
@@ -67,12 +67,13 @@ impl Engine {
                     (date, dates) = (lot.expire_time, dates + 1);
                 }
                 // Undated lots have no date to be told of.
-                if covered >= wanted && (dates > demand.dates || lot.expire_time.is_none()) {
+                if covered >= wanted && count >= demand.lots && (dates > demand.dates || lot.expire_time.is_none()) {
                     // The first that is not needed says when the next lapses.
                     member.lots.insert(lot.key(), lot);
                     break;
                 }
                 covered = covered.plus(lot.remaining).unwrap_or(Points(i64::MAX));
+                count += 1;
             }
             member.lots.insert(lot.key(), lot);
         }
@@ -110,13 +111,13 @@ impl Engine {
         // The header knows when the first lot lapses: an accrual reads the header alone.
         let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= demand.now);
         let has_dates = demand.dates > 0 && member.header.next_expiry_time.is_some();
-        if demand.points.is_some() || has_dates || is_due(member.header.next_expiry_time) {
+        if demand.points.is_some() || demand.lots > 0 || has_dates || is_due(member.header.next_expiry_time) {
             self.load_lots(&view, number, &mut member, demand)?;
         }
         if demand.holds || is_due(member.header.next_hold_expiry_time) {
             load_holds(&view, number, &mut member)?;
         }
-        if demand.pending || is_due(member.header.next_activation_time) {
+        if demand.pending || demand.lots > 0 || is_due(member.header.next_activation_time) {
             load_pending(&view, number, &mut member, demand)?;
         }
         if demand.person {
@@ -241,13 +242,16 @@ fn load_holds(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Re
     Ok(())
 }
 
-/// All that are pending, or those whose time has come and the one after them.
+/// All that are pending, or those whose time has come, as many more as are asked for, and the one after them.
 fn load_pending(view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
     let (from, to) = RowKey::pendings(number, &member.key.member);
+    let mut count = 0;
     for row in view.scan(from, to) {
         let (key, value) = row?;
         let lot = decode_returns::pending_lot(key.pending_key().ok_or(Malformed("a pending lot's key"))?, &value)?;
-        let is_last = !demand.pending && !lot.is_active(demand.now);
+        let is_active = lot.is_active(demand.now);
+        count += usize::from(!is_active);
+        let is_last = !demand.pending && !is_active && count > demand.lots;
         member.pending.insert(lot.key(), lot);
         if is_last {
             break;

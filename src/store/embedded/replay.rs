@@ -15,6 +15,7 @@ use super::{
     Engine, Options, Parts, decode,
     decode::{Malformed, Unreadable},
     decode_holds, decode_returns,
+    erasure::Holders,
     journal::{Appender, Journal, Position, sync_folder},
     keys::KeyFile,
     overlay::Overlay,
@@ -61,7 +62,10 @@ pub(super) fn bring_up(folder: &Path, options: &Options, parts: &Parts, appender
 fn try_to_bring_up(folder: &Path, options: &Options, parts: &Parts, appender: &Appender) -> Result<Engine, StoreError> {
     let (tables, applied) = open_tables(folder, options, &parts.journal, &parts.keys, appender)?;
     let engine = Engine::start(folder, options, parts, tables, rows::generation(appender.segment_index()))?;
+    // First those that the tables know of, so that what they hold is not opened again; then those that the replay has told of.
+    engine.wipe_erased()?;
     engine.replay(applied, appender.last_seq(), Depth::Rows)?;
+    engine.wipe_erased()?;
     Ok(engine)
 }
 
@@ -159,13 +163,14 @@ impl Engine {
         let started = Instant::now();
         let mut reported = started;
         let mut entries = 0;
+        let holders = (applied > 0).then(Holders::default);
         thread::scope(|scope| {
             let (decoded, waiting) = mpsc::sync_channel(READ_AHEAD);
             let reader = scope.spawn(move || self.read_commits(applied + 1, depth, &decoded));
             for commit in waiting {
                 self.overlay.wait_for_room()?;
                 let seq = commit.seq;
-                entries += self.replay_commit(commit)?;
+                entries += self.replay_commit(commit, holders.as_ref())?;
                 if reported.elapsed() >= REPORT {
                     reported = Instant::now();
                     let percent = (seq - applied) * 100 / (last - applied).max(1);
@@ -212,7 +217,7 @@ impl Engine {
     }
 
     /// Gives the number of entries.
-    fn replay_commit(&self, commit: ReadCommit) -> Result<u64, StoreError> {
+    fn replay_commit(&self, commit: ReadCommit, holders: Option<&Holders>) -> Result<u64, StoreError> {
         let ReadCommit { seq, hash, generation, publications, members } = commit;
         let mut changes = Vec::new();
         for (place, (publication, position)) in (0..).zip(&publications) {
@@ -222,7 +227,7 @@ impl Engine {
         let mut count = 0;
         for (read, positions) in members {
             count += read.entries.len() as u64;
-            self.replay_member(generation, read, &positions, &mut changes)?;
+            self.replay_member(generation, read, &positions, holders, &mut changes)?;
         }
         self.overlay.publish(generation, changes, self.applied(seq, &hash));
         Ok(count)
@@ -253,6 +258,7 @@ impl Engine {
         generation: Generation,
         read: ReadChange,
         positions: &[Position],
+        holders: Option<&Holders>,
         changes: &mut Vec<Change>,
     ) -> Result<(), StoreError> {
         let ReadChange { key, entries, slot } = read;
@@ -260,11 +266,12 @@ impl Engine {
         match self.fold(number, &key, &entries)? {
             Some((after, due_before)) => {
                 let change = MemberChange { entries, after, due_before };
-                self.member_rows(generation, number, &change, slot, positions, changes)
+                self.member_rows(generation, number, &change, slot, positions, changes)?;
+                self.forget(number, &key, &change.entries, slot, holders, changes)
             }
             None => {
                 rows::look_ups(&self.index, generation, number, &key.member, &entries, positions, changes);
-                Ok(())
+                self.forget(number, &key, &entries, slot, holders, changes)
             }
         }
     }

@@ -39,6 +39,7 @@ const PERSON: u8 = b'p';
 const REQUEST: u8 = b'r';
 const DUE: u8 = b't';
 const PUBLICATION: u8 = b'v';
+pub(super) const WIPED: u8 = b'w';
 const OPERATOR: u8 = b'y';
 
 pub(super) const HEADER: u8 = 0;
@@ -66,7 +67,7 @@ pub(super) fn generation(segment_index: u64) -> Generation {
 impl RowKey {
     pub(super) const EMPTY: Self = Self { bytes: [0; LONGEST + 1], length: 0 };
 
-    fn new(parts: &[&[u8]]) -> Self {
+    pub(super) fn new(parts: &[&[u8]]) -> Self {
         let mut key = Self { bytes: [0; LONGEST + 1], length: 0 };
         for part in parts {
             let from = usize::from(key.length);
@@ -249,6 +250,7 @@ impl RowKey {
             (PUBLICATION, _) => "publication",
             (PERSON, _) => "person",
             (DUE, _) => "something due",
+            (WIPED, _) => "wiped key",
             (OPERATOR, _) => "operator",
             (MEMBER, Some(&HEADER)) => "header",
             (MEMBER, Some(&LOT)) => "lot",
@@ -525,6 +527,7 @@ fn kind_look_ups(
         EntryKind::ProfileUpdated { .. }
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
+        | EntryKind::MemberErased { .. }
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)

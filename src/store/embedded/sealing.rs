@@ -33,6 +33,7 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         }
         EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
+        | EntryKind::MemberErased { .. }
         | EntryKind::PurchaseAccrued(_)
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)

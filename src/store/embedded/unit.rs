@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::{
     Engine, Writer,
     decode::Malformed,
-    encode,
+    encode, erasure,
     journal::{Appended, Position},
     rows::{self, Change, Generation, ProgramNumber, RowKey},
     sealing,
@@ -16,7 +16,7 @@ use super::{
     wire::Writer as Wire,
 };
 use crate::{
-    domain::{Entry, EntryKind, MemberKey, ProgramId},
+    domain::{Entry, EntryKind, ProgramId},
     store::{Commit, CommitSeq, MemberChange, StoreError, Unit},
 };
 
@@ -36,6 +36,8 @@ struct Spans {
     entries: Vec<Span>,
     /// The key slot of each member whose person changes.
     slots: Vec<Option<u32>>,
+    /// Those of members who are erased.
+    wiped: Vec<u32>,
 }
 
 impl<'a> EmbeddedUnit<'a> {
@@ -58,6 +60,8 @@ impl Unit for EmbeddedUnit<'_> {
         let appended = writer.store(&engine.keys)?;
         writer.failed = true;
         let changes = engine.watched(engine.rows(&commit, &spans, &writer.record, &appended))?;
+        // No commit follows before that: what a start may have to make up for is at the journal's end.
+        engine.keys.wipe(&spans.wiped)?;
         engine.overlay.publish(rows::generation(appended.segment_index), changes, engine.applied(appended.seq, &appended.hash));
         writer.failed = false;
         Ok(CommitSeq(appended.seq))
@@ -98,6 +102,7 @@ impl Engine {
         for change in &commit.members {
             let (slot, sealed) = self.seal(writer, change)?;
             spans.slots.push(slot);
+            spans.wiped.extend(slot.filter(|_| erasure::erases(&change.entries)));
             encode_change(&mut w, places[&change.after.key.program], change, &sealed, &mut spans.entries);
         }
         writer.record = w.bytes;
@@ -123,6 +128,7 @@ impl Engine {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
             | EntryKind::PurchaseAccrued(_)
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
@@ -171,6 +177,7 @@ impl Engine {
             let positions = own.iter().map(position).collect::<Vec<_>>();
             let number = self.programs.number_or_new(&change.after.key.program, &mut changes);
             self.member_rows(generation, number, change, *slot, &positions, &mut changes)?;
+            self.forget(number, &change.after.key, &change.entries, *slot, None, &mut changes)?;
         }
         Ok(changes)
     }
@@ -193,37 +200,6 @@ impl Engine {
             changes.push((RowKey::person(number, &key.member), Some(row.into())));
         }
         Ok(())
-    }
-
-    /// What only the key can open is left as it is; what finds the member goes.
-    pub(super) fn wipe_key(&self, key: &MemberKey, writer: &mut Writer) -> Result<bool, StoreError> {
-        let Some(number) = self.programs.number(&key.program) else { return Ok(false) };
-        let (slot, person) = {
-            let view = self.overlay.view();
-            if self.bare_member(&view, number, key)?.is_none() {
-                return Ok(false);
-            }
-            (self.slot(&view, number, &key.member)?, self.person(&view, number, key)?)
-        };
-        let mut changes = vec![(RowKey::person(number, &key.member), Some(slot.to_le_bytes().into()))];
-        for identifier in person.open().into_iter().flat_map(|person| &person.identifiers) {
-            changes.push((RowKey::of_identifier(&rows::hashed(number, &self.index.identifier(&key.program, identifier))), None));
-        }
-        // What waits is written now, and space looked for: a disk that is full is found while nothing has changed.
-        self.flush()?;
-        let tables = self.overlay.tables();
-        if !tables.has_space_for(0) {
-            return Err(tables.no_space());
-        }
-        let (seq, hash) = (writer.appender.last_seq(), writer.appender.last_hash());
-        // From here on readers may have seen it, and a start from the journal would not know of it: an error is the end.
-        writer.failed = true;
-        self.overlay.publish(0, changes, self.applied(seq, &hash));
-        // The rows first, and durably: once the key is gone it is not known any more which ones there were.
-        self.flush()?;
-        self.keys.wipe(slot)?;
-        writer.failed = false;
-        Ok(true)
     }
 
     /// The tables' own row, once they have all rows up to a commit.

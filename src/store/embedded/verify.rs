@@ -1,6 +1,7 @@
 //! Reading a backup: that it is whole, and making a data folder of it.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -16,6 +17,7 @@ use super::{
     journal::{Cursor, Journal, copy_plain, sync, sync_folder},
     keys::KeyFile,
     marker::Marker,
+    sealing,
     segment::{Record, Segment, damaged, io_error},
     stored,
 };
@@ -69,6 +71,9 @@ pub struct Restored {
     pub last_time: Option<Timestamp>,
     /// The last commit of the last run of the backup that came to its end.
     pub last_run: CommitSeq,
+    /// Members whose keys are wiped though nothing in what was restored erases them: they were erased later, or their keys were lost. What
+    /// is personal of them stays gone.
+    pub gone: u64,
 }
 
 /// A backup that is being read.
@@ -196,7 +201,7 @@ pub fn restore(place: &BackupPlace<'_>, target: &Path, until: Until) -> Result<R
         Until::Commit(_) => {}
         Until::End | Until::Time(_) => opened.require_a_whole_run()?,
     }
-    let (index, end, last_time) = find_end(&opened, until)?;
+    let End { index, cursor: end, last_time, gone } = find_end(&opened, until)?;
     create_folder(target)?;
     let mut items = fs::read_dir(target).map_err(|source| io_error("listing", target, source))?;
     if items.next().is_some() {
@@ -221,20 +226,32 @@ pub fn restore(place: &BackupPlace<'_>, target: &Path, until: Until) -> Result<R
     sync_folder(&journal)?;
     fs::rename(&journal, target.join(JOURNAL)).map_err(|source| io_error("renaming", &journal, source))?;
     sync_folder(target)?;
-    Ok(Restored { last: CommitSeq(end.seq - 1), last_time, last_run: opened.marker.last })
+    Ok(Restored { last: CommitSeq(end.seq - 1), last_time, last_run: opened.marker.last, gone })
 }
 
-fn find_end(opened: &Opened, until: Until) -> Result<(usize, Cursor, Option<Timestamp>), StoreError> {
+/// How far a restore goes.
+struct End {
+    /// Of the segment.
+    index: usize,
+    cursor: Cursor,
+    last_time: Option<Timestamp>,
+    /// As in [`Restored`].
+    gone: u64,
+}
+
+fn find_end(opened: &Opened, until: Until) -> Result<End, StoreError> {
     let mut last_time = None;
     let mut first_later = None;
+    let mut gone = HashSet::new();
     let (index, end) = opened.walk(|segment, record| {
         if let Until::Commit(last) = until
             && record.seq > last.0
         {
             return Ok(false);
         }
-        let time = read(record).and_then(|commit| time_of(&commit));
-        let time = time.map_err(|fault| Unreadable::from(fault).in_journal(&segment.path, record.offset))?;
+        let in_journal = |fault| Unreadable::from(fault).in_journal(&segment.path, record.offset);
+        let commit = read(record).map_err(in_journal)?;
+        let time = time_of(&commit).map_err(in_journal)?;
         if let (Until::Time(until), Some(time)) = (until, time)
             && time > until
         {
@@ -242,6 +259,7 @@ fn find_end(opened: &Opened, until: Until) -> Result<(usize, Cursor, Option<Time
             return Ok(false);
         }
         last_time = time;
+        note_wiped(&opened.keys, &commit, &mut gone).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
         Ok(true)
     })?;
     let last = end.seq - 1;
@@ -253,8 +271,24 @@ fn find_end(opened: &Opened, until: Until) -> Result<(usize, Cursor, Option<Time
             let first = first_later.map_or_else(String::new, |time| format!(" the first commit is of {time}"));
             Err(StoreError::Refused(format!("nothing was recorded until then:{first}")))
         }
-        Until::Commit(_) | Until::Time(_) | Until::End => Ok((index, end, last_time)),
+        Until::Commit(_) | Until::Time(_) | Until::End => Ok(End { index, cursor: end, last_time, gone: gone.len() as u64 }),
     }
+}
+
+/// Keeps the slots of members who enrolled, were not erased, and whose keys are wiped.
+fn note_wiped(keys: &KeyFile, commit: &stored::Commit, gone: &mut HashSet<u32>) -> Result<(), Unreadable> {
+    for entry in commit.members.iter().flat_map(|change| &change.entries) {
+        if let Some(stored::entry::Kind::MemberEnrolled(_)) = entry.kind {
+            let slot = sealing::slot_of(&entry.sealed)?;
+            if keys.is_wiped(slot)? {
+                gone.insert(slot);
+            }
+        }
+        if let Some(stored::entry::Kind::MemberErased(_)) = entry.kind {
+            gone.remove(&sealing::slot_of(&entry.sealed)?);
+        }
+    }
+    Ok(())
 }
 
 fn file_name(path: &Path) -> &std::ffi::OsStr {

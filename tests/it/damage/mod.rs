@@ -169,6 +169,7 @@ fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
             now: jiff::Timestamp::MAX,
             points: Some(loyaltyd::domain::Points(i64::MAX)),
             dates: 0,
+            lots: 0,
             holds: true,
             pending: true,
             person: true,

@@ -37,6 +37,10 @@ impl Asker<'_> {
         if self.account.suspended && self.random.percent(40) {
             return Command::Reactivate { reason: reason() };
         }
+        // Seldom: whoever is gone stays so.
+        if self.random.below(400) == 0 {
+            return Command::Erase { reason: reason() };
+        }
         match self.random.below(100) {
             0..=6 => self.activity(),
             7..=34 => {

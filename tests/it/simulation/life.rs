@@ -41,6 +41,8 @@ pub struct Shop {
     pub books: Books,
     pub accounts: Vec<Account>,
     pub ids: Vec<MemberId>,
+    /// Of each member, while it has one.
+    pub cards: Vec<Identifier>,
     /// Who bought what, with which entry.
     pub orders: BTreeMap<OrderKey, (usize, u64)>,
     pub next_order: u64,
@@ -169,6 +171,7 @@ impl Life {
                 books,
                 accounts: Vec::new(),
                 ids: Vec::new(),
+                cards: Vec::new(),
                 orders: BTreeMap::new(),
                 next_order: 0,
                 desks: BTreeMap::new(),
@@ -214,15 +217,27 @@ impl Life {
 
     async fn enrol(&mut self, shop: usize) {
         let (now, request) = (self.writer_now(), self.request());
-        let card = Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).expect("a card");
-        let command = Command::Enroll { person: Person { identifiers: vec![card], ..Person::default() } };
+        let card = self.free_card(shop);
+        let command = Command::Enroll { person: Person { identifiers: vec![card.clone()], ..Person::default() } };
         let submission = self.submission(shop, MemberTarget::New, request, command);
         let outcome = self.ledger().submit(submission.clone()).await.expect("anyone can enrol");
         self.shops[shop].ids.push(outcome.key.member);
+        self.shops[shop].cards.push(card);
         self.shops[shop].accounts.push(Account { id: Some(outcome.key.member), ..Account::default() });
         let who = (shop, self.shops[shop].accounts.len() - 1);
         let foretold = self.foretell(now, who, &submission);
         self.settle(&[Asked { who, submission, foretold }], &[Ok(outcome)]);
+    }
+
+    /// A new one, or the card of a member who was erased.
+    fn free_card(&mut self, shop: usize) -> Identifier {
+        let place = &self.shops[shop];
+        let is_held = |card: &Identifier| place.cards.iter().zip(&place.accounts).any(|(held, account)| held == card && !account.erased);
+        let free: Vec<_> = place.cards.iter().filter(|card| !is_held(card)).cloned().collect();
+        if !free.is_empty() && self.random.percent(50) {
+            return self.random.pick(&free).clone();
+        }
+        Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).expect("a card")
     }
 
     fn submission(&self, shop: usize, member: MemberTarget, request: Request, command: Command) -> Submission {
@@ -239,7 +254,7 @@ impl Life {
             }
             2..=4 => {
                 let shop = self.random.below(self.shops.len());
-                if self.shops[shop].accounts.len() < MEMBERS {
+                if self.shops[shop].accounts.iter().filter(|account| !account.erased).count() < MEMBERS {
                     self.enrol(shop).await;
                 }
             }

@@ -8,8 +8,8 @@ use loyaltyd::{
     domain::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint,
         Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey,
-        OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection,
-        Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
+        MemberState, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient,
+        RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
     },
     store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
@@ -171,6 +171,10 @@ pub fn capture(hold: u64, points: Option<i64>) -> Command {
     Command::CaptureHold(CaptureRequest { hold, points: points.map(Points), order: None, reference: String::new() })
 }
 
+pub fn erasure() -> Command {
+    Command::Erase { reason: "asked to be forgotten".to_owned() }
+}
+
 pub fn release(hold: u64) -> Command {
     Command::ReleaseHold { hold: HoldId(hold), reason: "cart emptied".to_owned() }
 }
@@ -304,6 +308,10 @@ impl World {
             Command::Enroll { person } => self.identifiers.extend(person.identifiers.iter().map(|held| (held.clone(), Some(id)))),
             Command::AddIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), Some(id))),
             Command::RemoveIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), None)),
+            Command::Erase { .. } => {
+                self.identifiers.values_mut().filter(|holder| **holder == Some(id)).for_each(|holder| *holder = None);
+                self.entries.get_mut(&id).into_iter().flatten().for_each(forget);
+            }
             Command::RecordActivity(request) => {
                 let own = decision.entries[decision.own.start].sequence;
                 let found = |reference| (id, request.activity.clone(), reference, own);
@@ -358,11 +366,18 @@ impl World {
     pub fn check(&self, store: &dyn Store) {
         let program = program_id();
         for (id, member) in &self.members {
-            let demand =
-                MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, holds: true, pending: true, person: true };
+            let demand = MemberDemand {
+                now: Timestamp::MAX,
+                points: Some(Points(i64::MAX)),
+                dates: 0,
+                lots: 0,
+                holds: true,
+                pending: true,
+                person: true,
+            };
             let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
             assert_eq!(&found, member);
-            assert!(matches!(found.person, Some(Sealed::Open(_))));
+            assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);
             let entries = &self.entries[id];
             assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
             let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
@@ -424,4 +439,29 @@ pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {
 
 pub fn lot_keys(lots: &[Lot]) -> Vec<LotKey> {
     lots.iter().map(Lot::key).collect()
+}
+
+/// What is left of an entry of a member who was erased.
+fn forget(entry: &mut Entry) {
+    match &mut entry.kind {
+        EntryKind::MemberEnrolled { person } => *person = Sealed::Erased,
+        EntryKind::ProfileUpdated { profile } => *profile = Sealed::Erased,
+        EntryKind::IdentifierAdded { identifier } | EntryKind::IdentifierRemoved { identifier } => *identifier = Sealed::Erased,
+        EntryKind::MemberSuspended { .. }
+        | EntryKind::MemberReactivated { .. }
+        | EntryKind::MemberErased { .. }
+        | EntryKind::PurchaseAccrued(_)
+        | EntryKind::PointsAdjusted(_)
+        | EntryKind::PointsExpired(_)
+        | EntryKind::TierChanged(_)
+        | EntryKind::PointsRedeemed(_)
+        | EntryKind::RedemptionReversed(_)
+        | EntryKind::PointsHeld(_)
+        | EntryKind::HoldReleased(_)
+        | EntryKind::PointsActivated(_)
+        | EntryKind::PurchaseReturned(_)
+        | EntryKind::PointsTransferredOut(_)
+        | EntryKind::PointsTransferredIn(_)
+        | EntryKind::ActivityAccrued(_) => {}
+    }
 }

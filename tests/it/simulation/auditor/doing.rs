@@ -65,8 +65,10 @@ impl Act<'_> {
     }
 
     pub fn referred(&mut self, passed: &Passed, activity: &str, reference: &str, occurred_time: Timestamp) -> Result<(), Rejection> {
-        if self.account.suspended {
-            return Err(Rejection::ReferrerSuspended);
+        match (self.account.erased, self.account.suspended) {
+            (true, _) => return Err(Rejection::ReferrerErased),
+            (false, true) => return Err(Rejection::ReferrerSuspended),
+            (false, false) => {}
         }
         self.reward(activity, reference, (None, Some((passed.from, passed.sequence))), occurred_time);
         Ok(())

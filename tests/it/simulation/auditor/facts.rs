@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use loyaltyd::domain::{
     ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, LimitKind, MemberId, Portion, PurchaseAccrued, ReleaseCause, Returned,
-    Sealed, TierCause,
+    TierCause,
 };
 use rust_decimal::Decimal;
 
@@ -48,11 +48,20 @@ pub struct LotSaid {
     pub waits: Option<(Option<Timestamp>, i64)>,
 }
 
+/// How a hold ended that was not captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Asked,
+    TimeUp,
+    Erased,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     Enrolled,
     Suspended,
     Reactivated,
+    Erased,
     Tier {
         to: String,
         manual: bool,
@@ -104,7 +113,7 @@ pub enum Fact {
     Released {
         hold: u64,
         back: Parts,
-        expired: bool,
+        end: End,
     },
     Activated {
         lots: Vec<LotSaid>,
@@ -213,9 +222,10 @@ pub fn said(entry: &Entry) -> Said {
 
 fn fact(kind: &EntryKind) -> Fact {
     match kind {
-        EntryKind::MemberEnrolled { person: Sealed::Open(_) } => Fact::Enrolled,
+        EntryKind::MemberEnrolled { .. } => Fact::Enrolled,
         EntryKind::MemberSuspended { .. } => Fact::Suspended,
         EntryKind::MemberReactivated { .. } => Fact::Reactivated,
+        EntryKind::MemberErased { .. } => Fact::Erased,
         EntryKind::TierChanged(change) => Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual },
         EntryKind::PurchaseAccrued(accrued) => earned(accrued),
         EntryKind::PointsAdjusted(adjusted) => Fact::Adjusted {
@@ -255,7 +265,12 @@ fn fact(kind: &EntryKind) -> Fact {
             until: held.hold.expire_time,
         },
         EntryKind::HoldReleased(released) => {
-            Fact::Released { hold: released.hold.0, back: portions(&released.portions), expired: released.cause == ReleaseCause::Expired }
+            let end = match released.cause {
+                ReleaseCause::Request => End::Asked,
+                ReleaseCause::Expired => End::TimeUp,
+                ReleaseCause::Erased => End::Erased,
+            };
+            Fact::Released { hold: released.hold.0, back: portions(&released.portions), end }
         }
         EntryKind::PointsActivated(activated) => Fact::Activated {
             lots: activated.lots.iter().map(|active| lot(&active.lot)).collect(),
@@ -271,10 +286,7 @@ fn fact(kind: &EntryKind) -> Fact {
             lots: got.lots.iter().map(|(got, _)| lot(got)).collect(),
         },
         EntryKind::ActivityAccrued(accrued) => did(accrued),
-        EntryKind::MemberEnrolled { .. }
-        | EntryKind::ProfileUpdated { .. }
-        | EntryKind::IdentifierAdded { .. }
-        | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+        EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
     }
 }
 

@@ -40,8 +40,10 @@ impl Act<'_> {
 
     /// A new lot for each, which lapses when the old one would have.
     pub fn get(&mut self, passed: &Passed, points: i64, lots: &[Lot]) -> Result<(), Rejection> {
-        if self.account.suspended {
-            return Err(Rejection::RecipientSuspended);
+        match (self.account.erased, self.account.suspended) {
+            (true, _) => return Err(Rejection::RecipientErased),
+            (false, true) => return Err(Rejection::RecipientSuspended),
+            (false, false) => {}
         }
         let mut said = Vec::new();
         for Lot { points, expire_time, .. } in lots.iter().cloned() {

@@ -20,7 +20,7 @@ use rust_decimal::Decimal;
 use book::Book;
 pub use doing::known;
 use earning::{Earned, EarnedLot};
-use facts::{Fact, LotSaid, Parts, Purse, Said};
+use facts::{End, Fact, LotSaid, Parts, Purse, Said};
 use returning::SoFar;
 pub use watching::{Counted, Desk};
 
@@ -105,6 +105,7 @@ pub struct Account {
     pub sequence: u64,
     pub last_lot: u64,
     pub suspended: bool,
+    pub erased: bool,
     pub lots: Vec<Lot>,
     pub waiting: Vec<Waiting>,
     pub holds: BTreeMap<u64, Hold>,
@@ -284,10 +285,18 @@ impl Act<'_> {
     }
 
     fn require_active(&self) -> Result<(), Rejection> {
-        if self.account.suspended { Err(Rejection::MemberSuspended) } else { Ok(()) }
+        match (self.account.erased, self.account.suspended) {
+            (true, _) => Err(Rejection::MemberErased),
+            (false, true) => Err(Rejection::MemberSuspended),
+            (false, false) => Ok(()),
+        }
     }
 
     fn perform(&mut self, command: &Command) -> Result<Option<u64>, Rejection> {
+        let is_judged_first = matches!(command, Command::ReturnPurchase(_) | Command::RecordActivity(_));
+        if self.account.erased && !is_judged_first {
+            return Err(Rejection::MemberErased);
+        }
         match command {
             Command::Enroll { .. } => self.enter_now(Fact::Enrolled),
             Command::Suspend { .. } => {
@@ -301,6 +310,7 @@ impl Act<'_> {
                 }
                 self.enter_now(Fact::Reactivated);
             }
+            Command::Erase { .. } => self.erase(),
             Command::SetTier { tier, .. } => self.set_tier(tier)?,
             Command::RecordPurchase(purchase) => self.buy(purchase)?,
             Command::AdjustPoints(adjustment) => self.adjust(adjustment)?,
@@ -325,6 +335,19 @@ impl Act<'_> {
         Ok(None)
     }
 
+    /// Nobody is left, whether suspended or not; what was held goes back, the oldest first.
+    fn erase(&mut self) {
+        let version = self.books.newest().version;
+        self.by_time = true;
+        for hold in self.account.holds.keys().copied().collect::<Vec<_>>() {
+            self.end_hold(hold, self.now, version, End::Erased);
+        }
+        self.pass_time();
+        self.by_time = false;
+        (self.account.erased, self.account.suspended) = (true, false);
+        self.enter_now(Fact::Erased);
+    }
+
     /// Everything that has become due, in order of time; at one instant points become active first, then holds end, then lots lapse.
     fn pass_time(&mut self) {
         loop {
@@ -340,7 +363,7 @@ impl Act<'_> {
                 (0, _, _) => self.activate(time),
                 (1, Some((_, hold)), _) => {
                     let version = self.books.at(time).version;
-                    self.end_hold(hold, time, version, true);
+                    self.end_hold(hold, time, version, End::TimeUp);
                 }
                 (_, _, Some(expiry)) => {
                     let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(|lot| lot.expire_time == Some(expiry));
@@ -533,10 +556,11 @@ impl Act<'_> {
         Ok(())
     }
 
-    fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+    /// When the sale happened, if somebody bought, and not too long ago.
+    fn may_buy(&self, purchase: &Purchase) -> Result<Timestamp, Rejection> {
         self.require_active()?;
         let occurred_time = purchase.occurred_time.unwrap_or(self.now);
-        let newest = Arc::clone(self.books.newest());
+        let newest = self.books.newest();
         let age = SignedDuration::from_hours(24 * i64::from(newest.max_age_days));
         if self.now.duration_since(occurred_time) > age {
             return Err(Rejection::PurchaseTooOld { occurred_time, max_age_days: newest.max_age_days });
@@ -545,6 +569,11 @@ impl Act<'_> {
         if occurred_time.duration_since(self.now) > ahead {
             return Err(Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds: newest.max_ahead_seconds });
         }
+        Ok(occurred_time)
+    }
+
+    fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+        let occurred_time = self.may_buy(purchase)?;
         let redemptions = self.pay(purchase, occurred_time)?;
         let book = Arc::clone(self.books.at(occurred_time));
         let mut earned = earning::earn(self, &book, purchase, occurred_time);

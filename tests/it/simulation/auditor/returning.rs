@@ -241,6 +241,9 @@ fn earn_again(sale: &Sale, goods: &Goods, bases: &[i128], rest: &mut Rest) {
 
 impl Act<'_> {
     pub fn take_back(&mut self, request: &ReturnRequest) -> Result<(), Rejection> {
+        if let Some(purchase) = &request.exchange {
+            self.may_buy(purchase)?;
+        }
         let sale = self.account.sales.get(&request.order).cloned().ok_or(Rejection::PurchaseReturned)?;
         let old = &sale.so_far;
         let before = rest(&sale, old);

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::{
     Act, Hold, Lot, MANY_HOLDS, Spent,
     book::{Book, Redemption, days_later},
-    facts::{Fact, LotSaid},
+    facts::{End, Fact, LotSaid},
     parts,
 };
 
@@ -165,16 +165,16 @@ impl Act<'_> {
                 Some(_) | None => Err(self.gone(id)),
             };
         }
-        self.end_hold(id, self.now, self.books.newest().version, false);
+        self.end_hold(id, self.now, self.books.newest().version, End::Asked);
         Ok(None)
     }
 
-    pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, expired: bool) {
+    pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, end: End) {
         let hold = self.account.holds.remove(&id).expect("it is open");
         let back = parts(&hold.parts);
         hold.parts.into_iter().for_each(|lot| self.put(lot));
         self.account.ended.insert(id, (self.account.sequence + 1, false));
-        self.enter(Fact::Released { hold: id, back, expired }, time, version);
+        self.enter(Fact::Released { hold: id, back, end }, time, version);
         self.hold_end = self.hold_end.max(Some(time));
     }
 

@@ -1,0 +1,138 @@
+//! Erasure: the member's key is wiped, and nothing finds the member by identifier any more.
+//!
+//! The journal says so first, durably, then the key goes, then the rows change. A process that ends in between leaves a key that the
+//! journal has wiped already: a start makes up for it before anybody can read, as it does with a key file that is older than the erasure.
+
+use std::{cell::OnceCell, collections::HashMap};
+
+use super::{
+    Engine,
+    decode::Malformed,
+    rows::{self, Change, Hashed, Owner, ProgramNumber, RowKey, Space},
+    view::View,
+};
+use crate::{
+    domain::{Entry, EntryKind, Identifier, MemberId, MemberKey, Sealed},
+    store::StoreError,
+};
+
+impl RowKey {
+    /// That the key in a slot was wiped by an erasure.
+    pub(super) fn wiped(slot: u32) -> Self {
+        Self::new(&[&[rows::WIPED], &slot.to_be_bytes()])
+    }
+
+    /// Of all wiped keys: the range from the first to the second.
+    pub(super) fn all_wiped() -> (Self, Self) {
+        (Self::new(&[&[rows::WIPED]]), Self::new(&[&[rows::WIPED], &[u8::MAX; 5]]))
+    }
+
+    pub(super) fn wiped_slot(&self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.as_bytes().strip_prefix(&[rows::WIPED])?.try_into().ok()?))
+    }
+}
+
+/// Which rows of identifiers are whose; read when that is first asked for.
+#[derive(Default)]
+pub(super) struct Holders(OnceCell<HashMap<Owner, Vec<Hashed>>>);
+
+impl Holders {
+    fn held_by(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Vec<Hashed>, StoreError> {
+        let all = match self.0.get() {
+            Some(all) => all,
+            None => {
+                let all = read(view)?;
+                self.0.get_or_init(|| all)
+            }
+        };
+        let mut held = Vec::new();
+        for identifier in all.get(&rows::owner(number, &key.member)).into_iter().flatten() {
+            // Somebody else may have got it since.
+            if view.identifier(identifier)?.is_some_and(|row| row[..16] == key.member.0) {
+                held.push(*identifier);
+            }
+        }
+        Ok(held)
+    }
+}
+
+fn read(view: &View<'_>) -> Result<HashMap<Owner, Vec<Hashed>>, StoreError> {
+    let all = RowKey::all_identifiers();
+    let mut holders: HashMap<Owner, Vec<Hashed>> = HashMap::new();
+    for row in view.scan(all.start, all.end) {
+        let (key, value) = row?;
+        let (Space::Identifier(identifier), Some(number), Some(member)) = (key.space(), key.program_number(), value.first_chunk()) else {
+            return Err(Malformed("an identifier's row").into());
+        };
+        holders.entry(rows::owner(number, &MemberId(*member))).or_default().push(*identifier);
+    }
+    Ok(holders)
+}
+
+pub(super) fn erases(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry.kind, EntryKind::MemberErased { .. }))
+}
+
+impl Engine {
+    /// The rows that go if a member is erased with these entries, and the one that remembers the slot of the key. `holders`: the tables had
+    /// rows before the journal is replayed, which may name a member whose key went before they could.
+    pub(super) fn forget(
+        &self,
+        number: ProgramNumber,
+        key: &MemberKey,
+        entries: &[Entry],
+        slot: Option<u32>,
+        holders: Option<&Holders>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StoreError> {
+        if !erases(entries) {
+            return Ok(());
+        }
+        let slot = slot.ok_or(Malformed("an erasure that names no key"))?;
+        changes.push((RowKey::wiped(slot), Some(Box::default())));
+        let view = self.overlay.view();
+        let mut gone: Vec<Hashed> = entries.iter().flat_map(named).map(|named| self.hashed(number, key, named)).collect();
+        let row = view.person(number, &key.member)?;
+        match (row.map(|row| self.unseal_person(key, &row)).transpose()?, holders) {
+            (Some(Sealed::Open(person)), _) => gone.extend(person.identifiers.iter().map(|held| self.hashed(number, key, held))),
+            (Some(Sealed::Erased), Some(holders)) => gone.extend(holders.held_by(&view, number, key)?),
+            (Some(Sealed::Erased) | None, _) => {}
+        }
+        changes.extend(gone.iter().map(|identifier| (RowKey::of_identifier(identifier), None)));
+        Ok(())
+    }
+
+    fn hashed(&self, number: ProgramNumber, key: &MemberKey, identifier: &Identifier) -> Hashed {
+        rows::hashed(number, &self.index.identifier(&key.program, identifier))
+    }
+
+    /// Wipes what keys there still are of members who are erased.
+    pub(super) fn wipe_erased(&self) -> Result<(), StoreError> {
+        let (from, to) = RowKey::all_wiped();
+        let mut left = Vec::new();
+        for row in self.overlay.view().scan(from, to) {
+            let slot = row?.0.wiped_slot().ok_or(Malformed("the key of a wiped slot's row"))?;
+            if !self.keys.is_wiped(slot)? {
+                left.push(slot);
+            }
+        }
+        if !left.is_empty() {
+            tracing::warn!(
+                keys = left.len(),
+                "keys of members who were erased were still there, after a kill or in a key file that is older: they are wiped"
+            );
+        }
+        self.keys.wipe(&left)
+    }
+}
+
+/// The identifiers that an entry gives to the member.
+fn named(entry: &Entry) -> &[Identifier] {
+    if let EntryKind::MemberEnrolled { person: Sealed::Open(person) } = &entry.kind {
+        return &person.identifiers;
+    }
+    if let EntryKind::IdentifierAdded { identifier: Sealed::Open(identifier) } = &entry.kind {
+        return std::slice::from_ref(identifier);
+    }
+    &[]
+}
