@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    AccruedLot, Activated, ActivatedLot, Confirmed, Expiry, Member, Overflow, PendingLot, Points, Program, Rejection, SaleState, expiry,
-    fold::sooner, returns::Sale,
+    AccruedLot, Activated, ActivatedLot, Confirmed, Expiry, LotExpiry, Member, Overflow, PendingLot, Points, Program, Rejection, SaleState,
+    expiry, fold::sooner, returns::Sale,
 };
 
 /// The next activation that is due, with its instant: all loaded lots that become active at the earliest due instant.
@@ -14,7 +14,7 @@ pub(super) fn next_activation(member: &Member, now: Timestamp) -> Result<Option<
     };
     let mut debt = member.header.balance.debt;
     let due = member.pending.values().take_while(|lot| lot.activate_time == Some(instant));
-    let lots = due.map(|lot| activated(lot, lot.expire_time, &mut debt)).collect::<Result<_, _>>()?;
+    let lots = due.map(|lot| activated(lot, lot.expiry, &mut debt)).collect::<Result<_, _>>()?;
     // Others that have become active too are loaded, and next; they must not hide when those that are not loaded will.
     let next_loaded = member.pending.values().find(|lot| !lot.is_active(now)).and_then(|lot| lot.activate_time);
     // The header's time was right for the lots that are not loaded, unless it is what has just become due.
@@ -28,7 +28,7 @@ pub(super) fn confirm(program: &Program, member: &Member, sale: &Sale<'_>, now: 
     let mut lots = Vec::new();
     for accrued in sale.accrued.accrual.lots.iter().filter(|lot| lot.pending.is_some_and(|pending| pending.activate_time.is_none())) {
         let Some(lot) = accrued.pending_key().and_then(|key| member.pending.get(&key)) else { continue };
-        lots.push(activated(lot, expire_time(program, sale, accrued, now)?, &mut debt)?);
+        lots.push(activated(lot, expiry(program, sale, accrued, now)?, &mut debt)?);
     }
     if lots.is_empty() {
         return Err(Rejection::NothingPending);
@@ -39,12 +39,12 @@ pub(super) fn confirm(program: &Program, member: &Member, sale: &Sale<'_>, now: 
     Ok(Activated { lots, confirmed, next_activation_time: member.header.next_activation_time })
 }
 
-fn activated(lot: &PendingLot, expire_time: Option<Timestamp>, debt: &mut Points) -> Result<ActivatedLot, Overflow> {
+fn activated(lot: &PendingLot, expiry: LotExpiry, debt: &mut Points) -> Result<ActivatedLot, Overflow> {
     let debt_paid = lot.remaining.min(*debt);
     *debt = debt.minus(debt_paid)?;
     Ok(ActivatedLot {
         pending: lot.key(),
-        lot: AccruedLot { debt_paid, ..AccruedLot::new(lot.id, lot.remaining, expire_time) },
+        lot: AccruedLot { debt_paid, ..AccruedLot::new(lot.id, lot.remaining, expiry) },
         qualifying_points: lot.qualifying_points,
         earn_time: lot.earn_time,
         entry_sequence: lot.entry_sequence,
@@ -52,13 +52,13 @@ fn activated(lot: &PendingLot, expire_time: Option<Timestamp>, debt: &mut Points
 }
 
 /// As the rule says that awarded the points; `program` is the version of the sale.
-fn expire_time(program: &Program, sale: &Sale<'_>, lot: &AccruedLot, now: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+fn expiry(program: &Program, sale: &Sale<'_>, lot: &AccruedLot, now: Timestamp) -> Result<LotExpiry, Overflow> {
     let award = sale.accrued.accrual.awards.iter().find(|award| award.lot == Some(lot.id));
     let rule = award.and_then(|award| program.rules.iter().find(|rule| rule.id == award.rule));
     match rule.map(|rule| rule.expiry) {
         Some(policy @ (Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_))) => {
-            expiry::expire_time(policy, &program.time_zone, sale.entry.occurred_time, now)
+            expiry::lot_expiry(policy, &program.time_zone, sale.entry.occurred_time, now)
         }
-        _ => Ok(lot.expire_time),
+        _ => Ok(lot.expiry),
     }
 }

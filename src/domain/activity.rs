@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 
 use super::{
-    AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, Header, LimitKind, LotId, MemberId,
-    Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, RuleId,
+    AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, Header, LimitKind, LotExpiry, LotId,
+    MemberId, Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, RuleId,
     accrual::{self, Limited, Lots},
     calendar,
 };
@@ -50,7 +50,7 @@ pub struct ActivityAward {
     pub limit: Option<LimitKind>,
     pub points: Points,
     pub qualifying_points: Points,
-    pub expire_time: Option<Timestamp>,
+    pub expiry: LotExpiry,
     /// The lot that holds the points; `None` where there are none.
     pub lot: Option<LotId>,
 }
@@ -134,7 +134,7 @@ pub(super) fn accrue(
         let Limited { points, limit, counters } = accrual::limit(header, date, &rule.id, &rule.limits, rule.points)?;
         let qualifying_points = if rule.qualifying { points } else { Points::ZERO };
         let waits = if program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
-        let (lot, expire_time) = lots.add(points, rule.expiry, rule.activation, waits)?;
+        let (lot, expiry) = lots.add(points, rule.expiry, rule.activation, waits)?;
         accrued.points = accrued.points.plus(points)?;
         accrued.qualifying_points = accrued.qualifying_points.plus(qualifying_points)?;
         accrued.counters.extend(counters.into_iter().map(|(period, points)| Counter { rule: rule.id.clone(), period, points }));
@@ -145,7 +145,7 @@ pub(super) fn accrue(
             limit,
             points,
             qualifying_points,
-            expire_time,
+            expiry,
             lot,
         });
     }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, Member, Points, Program, Rejection, expiry, redemption};
+use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, MAX_LOTS, Member, Points, Program, Rejection, expiry, taking::Taking};
 
-/// Added points make a lot that lapses as the programme says; taken points come from the lots that lapse soonest. What counts for tiers is
+/// Added points make a lot that lapses as the adjustment says, or else the programme; taken points come from lots in the programme's order. What counts for tiers is
 /// not taken below zero.
 pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment, now: Timestamp) -> Result<Adjusted, Rejection> {
     let requested = adjustment.points;
@@ -24,14 +24,15 @@ pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment
         next_expiry_time: None,
     };
     if requested > Points::ZERO {
-        let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now, now)?;
+        let policy = adjustment.expiry.unwrap_or(program.expiry);
+        let expiry = expiry::lot_expiry(policy, &program.time_zone, now, now)?;
         let id = LotId(member.header.last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
         let debt_paid = member.header.balance.debt.min(size);
-        adjusted.lot = Some(AccruedLot { debt_paid, ..AccruedLot::new(id, size, expire_time) });
+        adjusted.lot = Some(AccruedLot { debt_paid, ..AccruedLot::new(id, size, expiry) });
     } else {
         let taken = if program.adjust_into_debt { size.min(member.header.balance.available.max(Points::ZERO)) } else { size };
         adjusted.debt = size.minus(taken)?;
-        let (portions, next_expiry_time) = redemption::take(member, taken, now)?;
+        let (portions, next_expiry_time) = Taking::of(program, member, MAX_LOTS, now).take(taken)?;
         adjusted.allocations = portions.iter().map(Allocation::from).collect();
         adjusted.next_expiry_time = next_expiry_time;
     }

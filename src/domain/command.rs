@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, ActivityRejection, BirthDate, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
+    ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
     ReturnedLine, TierId,
 };
 
@@ -130,7 +130,7 @@ pub struct Demand {
     pub threads: Vec<u64>,
     /// The purchase that it is about, with what paid it.
     pub sale: Option<OrderKey>,
-    /// As many lots as the purchase may take back.
+    /// As many lots as the return of the purchase may take from.
     pub takes_back: bool,
 }
 
@@ -161,6 +161,8 @@ pub struct Adjustment {
     pub reason: String,
     /// Empty: none.
     pub reference: String,
+    /// Of added points, in place of the programme's.
+    pub expiry: Option<Expiry>,
 }
 
 impl Command {

@@ -1,6 +1,8 @@
 //! Deciding: a command and a state become entries, or a rejection.
 
 mod activities;
+mod adjusting;
+mod due;
 mod erasure;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -9,10 +11,10 @@ use jiff::{Timestamp, ToSpan};
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, FraudLimit, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, Member,
-    MemberState, OperatorDay, OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
-    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed, TierCause,
-    TierChange, TierId, Watched, accrual, activation, adjustment, expiry,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, FraudLimit, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
+    Member, MemberState, OperatorDay, OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory,
+    Purchase, PurchaseAccrued, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed,
+    TierCause, TierChange, TierId, Watched, accrual, activation,
     fold::fold,
     fraud, hold, purchase, redemption,
     returns::{self, Due, Sale},
@@ -89,13 +91,18 @@ pub struct Decision {
     pub member: Member,
     /// What was asked for had been done before, by this entry: the command itself enters nothing.
     pub done_before: Option<Entry>,
+    /// More lots have lapsed than one commit takes. What is due must be entered before anything else is decided: these entries are to be
+    /// committed, and then it is decided again. The command itself enters nothing.
+    pub still_due: bool,
 }
 
 /// Decides a command. The member must be loaded as [`Command::demand`] and what is due ask; a member that is about to enrol has a new
 /// header.
 pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
-    draft.enter_what_is_due()?;
+    if !draft.enter_what_is_due(MAX_LOTS)? {
+        return Ok(draft.finish(0..0));
+    }
     // What an erased member bought can come back to the shop, and an activity is judged before who did it; else nobody acts for nobody.
     if !matches!(command, Command::ReturnPurchase(_) | Command::RecordActivity(_)) {
         draft.require_somebody()?;
@@ -114,16 +121,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::Reactivate { reason } => draft.reactivate(reason),
         Command::Erase { reason } => draft.enter_now(EntryKind::MemberErased { reason: reason.clone() }),
         Command::RecordPurchase(purchase) => draft.record_purchase(purchase),
-        Command::AdjustPoints(adjustment) => {
-            draft.require_active()?;
-            let newest = context.programs.newest();
-            let adjusted = adjustment::adjust(newest, &draft.member, adjustment, context.now)?;
-            if context.actor.is_some() {
-                draft.watched = fraud::watch_adjustment(newest, context.operator, adjustment.points, context.now)?;
-            }
-            draft.enter_now(EntryKind::PointsAdjusted(adjusted))?;
-            draft.upgrade(context.now)
-        }
+        Command::AdjustPoints(request) => draft.adjust(request),
         Command::RedeemPoints(request) => draft.redeem(request),
         Command::ReverseRedemption(request) => draft.reverse_redemption(request),
         Command::HoldPoints(request) => draft.hold(request),
@@ -139,15 +137,16 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::RecordActivity(request) => draft.record_activity(request),
     }?;
     let own = first..draft.entries.len();
-    // A late sale can earn points that have become active or have lapsed since.
-    draft.enter_what_is_due()?;
+    // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
+    draft.enter_what_is_due(usize::MAX)?;
     Ok(draft.finish(own))
 }
 
-/// Turns all that is due at or before now into entries, in order of time. What is due must be loaded, and the lot after those that are.
+/// Turns all that is due at or before now into entries, in order of time, but for lots that lapse beyond [`MAX_LOTS`]. What is due must be
+/// loaded, or one lot more than that, and the lot after those that are.
 pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(Context { programs, now, request: None, actor: None, operator: None, history: History::NONE }, member);
-    draft.enter_what_is_due()?;
+    draft.enter_what_is_due(MAX_LOTS)?;
     Ok(draft.finish(0..0))
 }
 
@@ -155,7 +154,9 @@ pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Res
 /// and what is due.
 pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
-    draft.enter_what_is_due()?;
+    if !draft.enter_what_is_due(MAX_LOTS)? {
+        return Ok(draft.finish(0..0));
+    }
     let first = draft.entries.len();
     if let EntryKind::PointsTransferredOut(transferred) = &sent.kind {
         let got = transfer::receive(&draft.member, sent.key.member, sent.sequence, transferred)?;
@@ -165,7 +166,7 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
         draft.referred(sent, accrued)?;
     }
     let own = first..draft.entries.len();
-    draft.enter_what_is_due()?;
+    draft.enter_what_is_due(usize::MAX)?;
     Ok(draft.finish(own))
 }
 
@@ -180,19 +181,38 @@ struct Draft<'a> {
     hold_end: Timestamp,
     /// What is entered now is not asked for: time alone causes it, or that the member is erased.
     by_time: bool,
+    /// Lots that may still lapse.
+    lapses_left: usize,
+    /// More have lapsed than may.
+    still_due: bool,
+    /// Lots that the command may still take points from.
+    lots_left: usize,
 }
 
 impl<'a> Draft<'a> {
     fn new(context: Context<'a>, member: Member) -> Self {
-        Self { context, member, entries: Vec::new(), done_before: None, watched: None, hold_end: Timestamp::MIN, by_time: false }
+        Self {
+            context,
+            member,
+            entries: Vec::new(),
+            done_before: None,
+            watched: None,
+            hold_end: Timestamp::MIN,
+            by_time: false,
+            lapses_left: 0,
+            still_due: false,
+            lots_left: MAX_LOTS,
+        }
     }
 
     fn finish(self, own: Range<usize>) -> Decision {
-        Decision { entries: self.entries, own, member: self.member, done_before: self.done_before }
+        let Self { entries, member, done_before, still_due, .. } = self;
+        Decision { entries, own, member, done_before, still_due }
     }
 
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
+        let inactivity_time = self.inactivity_time(&kind, occurred_time)?;
         let mut entry = Entry {
             key: self.member.key.clone(),
             sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
@@ -203,6 +223,7 @@ impl<'a> Draft<'a> {
             program_version: program.version,
             balance: self.member.header.balance.clone(),
             watched: self.watched.take(),
+            inactivity_time,
             kind,
         };
         fold(&mut self.member, &entry).map_err(|error| match error {
@@ -212,43 +233,6 @@ impl<'a> Draft<'a> {
         entry.balance = self.member.header.balance.clone();
         self.entries.push(entry);
         Ok(())
-    }
-
-    fn enter_what_is_due(&mut self) -> Result<(), Rejection> {
-        self.by_time = true;
-        while self.enter_next_due()? {}
-        self.by_time = false;
-        Ok(())
-    }
-
-    /// Of what is due at the same instant pending points become active first, and lots lapse last: a hold that ends when a lot lapses has
-    /// kept its points until then. False: nothing is due.
-    fn enter_next_due(&mut self) -> Result<bool, Rejection> {
-        let (now, programs) = (self.context.now, self.context.programs);
-        let activation = activation::next_activation(&self.member, now)?;
-        let ended = hold::next_end(&self.member, now);
-        let lapse = expiry::next_lapse(&self.member, now).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
-        let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);
-        if let Some((activated, time)) = activation
-            && !lapses_before(time)
-            && ended.is_none_or(|hold| hold.expire_time >= time)
-        {
-            self.enter(EntryKind::PointsActivated(activated), time, programs.at(time))?;
-            self.hold_end = self.hold_end.max(time);
-            self.upgrade(time)?;
-        } else if let Some(hold) = ended
-            && !lapses_before(hold.expire_time)
-        {
-            let end = hold.expire_time;
-            let released = hold::release(&self.member, hold, ReleaseCause::Expired, "");
-            self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
-            self.hold_end = self.hold_end.max(end);
-        } else if let Some((expired, time)) = lapse {
-            self.enter(EntryKind::PointsExpired(expired), time, programs.at(time))?;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
     }
 
     fn enter_now(&mut self, kind: EntryKind) -> Result<(), Rejection> {
@@ -352,7 +336,8 @@ impl<'a> Draft<'a> {
         may_owe: bool,
         occurred_time: Timestamp,
     ) -> Result<(u64, Decimal), Rejection> {
-        let drawn = redemption::draw(program, &self.member, request, may_owe, self.context.now)?;
+        let drawn = redemption::draw(program, &self.member, request, (may_owe, self.lots_left), self.context.now)?;
+        self.lots_left -= drawn.portions.len();
         let redeemed = Redeemed {
             points: drawn.points,
             value: drawn.value,
@@ -374,7 +359,7 @@ impl<'a> Draft<'a> {
         let so_far = gone_back(thread);
         let programs = self.context.programs;
         let mut reversed =
-            redemption::reverse(programs.newest(), &self.member, (request.redemption, redeemed), so_far, request.points, self.context.now)?;
+            redemption::reverse(programs.newest(), &self.member, (&thread.origin, redeemed), so_far, request.points, self.context.now)?;
         reversed.reason.clone_from(&request.reason);
         self.enter_now(EntryKind::RedemptionReversed(reversed))
     }
@@ -393,11 +378,12 @@ impl<'a> Draft<'a> {
     /// Redeems out of a hold; the sequence of the entry, and what the points are worth.
     fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(u64, Decimal), Rejection> {
         let hold = self.open_hold(request.hold)?.clone();
-        let (portions, captured) = hold::capture(&self.member, &hold, request)?;
+        let (portions, captured) = hold::capture(&self.member, &hold, request, self.context.now)?;
         let points = Portion::total(&portions)?;
         let newest = self.context.programs.newest();
         // Worth what was promised when they were set aside.
         let value = hold.share(points, newest.currency.digits())?;
+        redemption::require_worth(value, points)?;
         let redeemed = Redeemed {
             points,
             value,
@@ -436,7 +422,7 @@ impl<'a> Draft<'a> {
     /// One that was given back already stays so, whoever asks for it.
     fn release_hold(&mut self, id: HoldId, reason: &str) -> Result<(), Rejection> {
         if let Some(hold) = self.member.holds.get(&id) {
-            let released = hold::release(&self.member, hold, ReleaseCause::Request, reason);
+            let released = hold::release(&self.member, hold, ReleaseCause::Request, reason, self.context.now);
             self.hold_end = self.hold_end.max(self.context.now);
             return self.enter_now(EntryKind::HoldReleased(released));
         }
@@ -470,6 +456,7 @@ impl<'a> Draft<'a> {
         let (newest, now) = (self.context.programs.newest(), self.context.now);
         let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
         let counts_now = returned.qualifying_points < Points::ZERO;
+        self.lots_left = self.lots_left.saturating_sub(returned.from_sale.len() + returned.from_others.len());
         self.enter_now(EntryKind::PurchaseReturned(Arc::new(returned)))?;
         match &request.exchange {
             Some(purchase) => self.record_purchase(purchase),
@@ -493,7 +480,7 @@ impl<'a> Draft<'a> {
             let so_far = gone_back(thread);
             let points = total.minus(before)?.min(redeemed.points.minus(so_far)?);
             if points > Points::ZERO {
-                let redeemed = (*sequence, redeemed);
+                let redeemed = (&thread.origin, redeemed);
                 let mut reversed = redemption::reverse(programs.newest(), &self.member, redeemed, so_far, Some(points), now)?;
                 reversed.order.clone_from(&sale.accrued.purchase.order);
                 self.enter_now(EntryKind::RedemptionReversed(reversed))?;

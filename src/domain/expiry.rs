@@ -2,38 +2,50 @@
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Allocation, Expired, Expiry, Lot, Member, Overflow, calendar, fold::sooner};
+use super::{Allocation, Expired, Expiry, LotExpiry, LotId, LotKey, MAX_LOTS, Member, Overflow, calendar, fold::sooner};
 
-/// The next lapse that is due, with its instant: all loaded lots that lapse at the earliest due instant.
-pub(super) fn next_lapse(member: &Member, now: Timestamp) -> Option<(Expired, Timestamp)> {
-    let instant = member.lots.values().next().filter(|lot| lot.has_lapsed(now))?.expire_time?;
-    let lapsed = |lot: &&Lot| lot.expire_time == Some(instant);
-    let allocations = member.lots.values().take_while(lapsed).map(|lot| Allocation::of(lot, lot.remaining)).collect();
+/// The next lapse that is due, with its instant: of the loaded lots that lapse at the earliest due instant so many, the first ones. `room`: how
+/// many may still lapse in this commit; others that have lapsed stay due then.
+pub(super) fn next_lapse(member: &Member, now: Timestamp, room: usize) -> Option<(Expired, Timestamp)> {
+    let dated = member.lots.values().next().filter(|lot| lot.has_lapsed(now)).and_then(|lot| lot.expiry.time());
+    let inactive = member.header.inactivity.due_time().filter(|time| *time <= now);
+    let (expiry, instant) = match (dated, inactive) {
+        (Some(dated), Some(inactive)) if inactive < dated => (LotExpiry::Inactivity, inactive),
+        (Some(dated), _) => (LotExpiry::At(dated), dated),
+        (None, Some(inactive)) => (LotExpiry::Inactivity, inactive),
+        (None, None) => return None,
+    };
+    let lapsed = member.lots.range(LotKey::new(expiry, LotId(0))..=LotKey::new(expiry, LotId(u64::MAX)));
+    let most = if room == 0 { MAX_LOTS } else { room.min(MAX_LOTS) };
+    let allocations: Vec<_> = lapsed.take(most).map(|(_, lot)| Allocation::of(lot, lot.remaining)).collect();
+    assert!(!allocations.is_empty(), "what lapses is loaded");
+    let is_full = allocations.len() == room;
+    let left = member.lots.values().skip(if expiry == LotExpiry::Inactivity { 0 } else { allocations.len() });
     // Lots that have lapsed too are loaded, and next; they must not hide when those that are not loaded will lapse.
-    let next_loaded = member.lots.values().find(|lot| !lot.has_lapsed(now)).and_then(|lot| lot.expire_time);
+    let next_loaded = left.into_iter().find(|lot| is_full || !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time());
     // The header's time was right for the lots that are not loaded, unless it is what has just become due.
     let next_other = member.header.next_expiry_time.filter(|next| *next > now);
     Some((Expired { allocations, next_expiry_time: sooner(next_loaded, next_other) }, instant))
 }
 
-/// The instant until which points earned at `earned` are valid, exclusive: the start of a local day. `None`: for ever. Of points that
+/// When points lapse that were earned at `earned`: with a date they are valid until the start of a local day, exclusive. Of points that
 /// become active later, `active` says when.
-pub(super) fn expire_time(expiry: Expiry, zone: &TimeZone, earned: Timestamp, active: Timestamp) -> Result<Option<Timestamp>, Overflow> {
-    let counts_from = match expiry {
-        Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_) => active,
-        Expiry::Never | Expiry::AfterDays(_) | Expiry::AfterMonths(_) | Expiry::EndOfPeriod { .. } | Expiry::FixedDate { .. } => earned,
-    };
-    let day = calendar::local_date(zone, counts_from);
+pub(super) fn lot_expiry(expiry: Expiry, zone: &TimeZone, earned: Timestamp, active: Timestamp) -> Result<LotExpiry, Overflow> {
+    let day = calendar::local_date(zone, earned);
+    let active_day = || calendar::local_date(zone, active);
     let after = match expiry {
-        Expiry::Never => return Ok(None),
-        Expiry::AfterDays(days) | Expiry::DaysAfterActivation(days) => day_after(calendar::add_days(day, days)?)?,
-        Expiry::AfterMonths(months) | Expiry::MonthsAfterActivation(months) => day_after(calendar::add_months(day, months)?)?,
+        Expiry::Never => return Ok(LotExpiry::Never),
+        Expiry::Inactivity(_) => return Ok(LotExpiry::Inactivity),
+        Expiry::AfterDays(days) => day_after(calendar::add_days(day, days)?)?,
+        Expiry::DaysAfterActivation(days) => day_after(calendar::add_days(active_day(), days)?)?,
+        Expiry::AfterMonths(months) => day_after(calendar::add_months(day, months)?)?,
+        Expiry::MonthsAfterActivation(months) => day_after(calendar::add_months(active_day(), months)?)?,
         Expiry::EndOfPeriod { period, additional_periods } => calendar::after_calendar_period(day, period, additional_periods)?,
         Expiry::FixedDate { month, day: day_of_month, minimum_days } => {
             day_after(next_fixed_date(day, month, day_of_month, minimum_days)?)?
         }
     };
-    calendar::start_of_day(zone, after).map(Some)
+    calendar::start_of_day(zone, after).map(LotExpiry::At)
 }
 
 fn day_after(last_valid: Date) -> Result<Date, Overflow> {

@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
-    HoldId, Lot, MAX_TIER_HISTORY, Member, MemberState, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Redeemed, Released,
-    Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding, Watched,
+    HoldId, Lot, LotExpiry, MAX_TIER_HISTORY, Member, MemberState, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Redeemed,
+    Released, Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding, Watched, lot::split,
 };
 
 /// A ledger that contradicts itself.
@@ -53,6 +53,9 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
     })?;
     if let Some(watched) = &entry.watched {
         fold_watched(&mut member.header, watched);
+    }
+    if let Some(time) = entry.inactivity_time {
+        member.header.inactivity.set(time, entry.record_time);
     }
     member.header.last_sequence = sequence;
     member.header.update_time = entry.record_time;
@@ -240,13 +243,14 @@ fn fold_redemption(member: &mut Member, entry: &Entry, redeemed: &Redeemed) -> R
             member.header.balance.redeem_owed(redeemed.owed)?;
             member.header.next_expiry_time = redeemed.next_expiry_time;
         }
-        Some(Captured { hold, released, next_hold_expiry_time }) => {
+        Some(Captured { hold, released, debt_paid, next_hold_expiry_time }) => {
             let captured = Portion::total(&redeemed.portions)?;
             let back = Portion::total(released)?;
             end_hold(member, *hold, captured.plus(back)?, *next_hold_expiry_time)?;
-            member.header.balance.release(captured.plus(back)?)?;
+            // What is captured is available for a moment, and pays no debt.
+            member.header.balance.release(captured.plus(back)?, *debt_paid)?;
             member.header.balance.redeem(captured)?;
-            put_back(member, entry, released)?;
+            put_back(member, entry, released, *debt_paid)?;
         }
     }
     Ok(())
@@ -269,13 +273,7 @@ fn fold_reversal(member: &mut Member, entry: &Entry, reversed: &Reversed) -> Res
         let lot = Lot { remaining: points, ..back.portion.lot() };
         let is_new = back.into != back.portion.lot;
         let lot = if is_new {
-            Lot {
-                id: back.into.id(),
-                issued: back.portion.points,
-                expire_time: back.into.expire_time(),
-                entry_sequence: entry.sequence,
-                ..lot
-            }
+            Lot { id: back.into.id(), issued: back.portion.points, expiry: back.into.expiry(), entry_sequence: entry.sequence, ..lot }
         } else {
             lot
         };
@@ -298,8 +296,8 @@ fn fold_hold(member: &mut Member, held: &Held) -> Result<(), Fault> {
 fn fold_release(member: &mut Member, entry: &Entry, released: &Released) -> Result<(), Fault> {
     let points = Portion::total(&released.portions)?;
     end_hold(member, released.hold, points, released.next_hold_expiry_time)?;
-    member.header.balance.release(points)?;
-    put_back(member, entry, &released.portions)
+    member.header.balance.release(points, released.debt_paid)?;
+    put_back(member, entry, &released.portions, released.debt_paid)
 }
 
 fn end_hold(member: &mut Member, hold: HoldId, points: Points, next: Option<Timestamp>) -> Result<(), Fault> {
@@ -316,16 +314,16 @@ fn allocations(portions: &[Portion]) -> Vec<Allocation> {
     portions.iter().map(Allocation::from).collect()
 }
 
-/// Points of a hold return to the lots that they came from.
-fn put_back(member: &mut Member, entry: &Entry, portions: &[Portion]) -> Result<(), Fault> {
-    portions.iter().try_for_each(|portion| refill(member, entry, portion.lot()))
+/// Points of a hold return to the lots that they came from, but for those that pay debt: the first ones.
+fn put_back(member: &mut Member, entry: &Entry, portions: &[Portion], debt_paid: Points) -> Result<(), Fault> {
+    let (_, back) = split(portions, debt_paid)?;
+    back.iter().try_for_each(|portion| refill(member, entry, portion.lot()))
 }
 
 /// What remains of a lot that is gone, or more for one that is there.
 fn refill(member: &mut Member, entry: &Entry, lot: Lot) -> Result<(), Fault> {
-    let expiry = lot.expire_time.filter(|expiry| *expiry > entry.record_time);
-    member.header.next_expiry_time = sooner(member.header.next_expiry_time, expiry);
     let (id, points) = (lot.id, lot.remaining);
+    expect_lapse(&mut member.header, entry, lot.expiry, points)?;
     match member.lots.entry(lot.key()) {
         std::collections::btree_map::Entry::Vacant(place) => {
             place.insert(lot);
@@ -354,7 +352,7 @@ fn add_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot) -> Result<(), F
             remaining: lot.points,
             earn_time: entry.occurred_time,
             activate_time: pending.activate_time,
-            expire_time: lot.expire_time,
+            expiry: lot.expiry,
             qualifying_points: pending.qualifying_points,
             entry_sequence: entry.sequence,
         };
@@ -371,9 +369,19 @@ fn open_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot, earn_time: Tim
     if remaining.is_zero() {
         return Ok(());
     }
-    member.header.next_expiry_time = sooner(member.header.next_expiry_time, lot.expire_time.filter(|expiry| *expiry > entry.record_time));
-    let expire_time = lot.expire_time;
-    member.lots.insert(lot.key(), Lot { id: lot.id, issued: lot.points, remaining, earn_time, expire_time, entry_sequence });
+    let expiry = lot.expiry;
+    expect_lapse(&mut member.header, entry, expiry, remaining)?;
+    member.lots.insert(lot.key(), Lot { id: lot.id, issued: lot.points, remaining, earn_time, expiry, entry_sequence });
+    Ok(())
+}
+
+/// So many points more lapse in some way. What has lapsed already does so with the same commit, and must not hide when others do.
+fn expect_lapse(header: &mut Header, entry: &Entry, expiry: LotExpiry, points: Points) -> Result<(), Overflow> {
+    match expiry {
+        LotExpiry::At(time) if time > entry.record_time => header.next_expiry_time = sooner(header.next_expiry_time, Some(time)),
+        LotExpiry::At(_) | LotExpiry::Never => {}
+        LotExpiry::Inactivity => header.inactivity.points = header.inactivity.points.plus(points)?,
+    }
     Ok(())
 }
 
@@ -434,6 +442,10 @@ fn take_from_lots(member: &mut Member, allocations: &[Allocation]) -> Result<Poi
                 member.lots.remove(&allocation.lot);
             }
             _ => {}
+        }
+        if allocation.lot.expiry() == LotExpiry::Inactivity {
+            let inactivity = &mut member.header.inactivity;
+            inactivity.points = inactivity.points.minus(allocation.points)?;
         }
         taken = taken.plus(allocation.points)?;
     }

@@ -22,7 +22,7 @@ const LONGEST_PERIOD_HOURS: i64 = 48;
 pub enum FraudLimit {
     /// Purchases of a member.
     PurchasesPerHour,
-    /// Points that a member earns.
+    /// Points that a member earns, by purchases and by activities.
     PointsPerDay,
     /// Adjustments of an operator.
     AdjustmentsPerDay,

@@ -3,8 +3,8 @@
 use jiff::{Timestamp, ToSpan};
 
 use super::{
-    CaptureRequest, Captured, Held, Hold, HoldId, HoldRequest, Member, Overflow, Portion, Program, Rejection, ReleaseCause, Released,
-    fold::sooner, lot, redemption,
+    CaptureRequest, Captured, Held, Hold, HoldId, HoldRequest, MAX_LOTS, Member, Overflow, Portion, Program, Rejection, ReleaseCause,
+    Released, fold::sooner, lot, redemption,
 };
 
 /// Open holds that a member can have at most.
@@ -21,7 +21,7 @@ pub(super) fn hold(program: &Program, member: &Member, request: &HoldRequest, no
     if member.holds.len() >= MAX_HOLDS {
         return Err(Rejection::TooManyHolds { limit: MAX_HOLDS });
     }
-    let drawn = redemption::draw(program, member, &request.redeem, false, now)?;
+    let drawn = redemption::draw(program, member, &request.redeem, (false, MAX_LOTS), now)?;
     Ok(Held {
         hold: Hold {
             id: HoldId(member.header.last_sequence.checked_add(1).ok_or(Overflow)?),
@@ -38,19 +38,34 @@ pub(super) fn hold(program: &Program, member: &Member, request: &HoldRequest, no
     })
 }
 
-/// Of the points that lapse soonest so many are redeemed; the rest goes back.
-pub(super) fn capture(member: &Member, hold: &Hold, request: &CaptureRequest) -> Result<(Vec<Portion>, Captured), Rejection> {
+/// Of the points that were taken first so many are redeemed; the rest goes back.
+pub(super) fn capture(
+    member: &Member,
+    hold: &Hold,
+    request: &CaptureRequest,
+    now: Timestamp,
+) -> Result<(Vec<Portion>, Captured), Rejection> {
     let points = request.points.unwrap_or(hold.points);
     if points > hold.points {
         return Err(Rejection::MoreThanHeld { held: hold.points, requested: points });
     }
-    let (portions, released) = lot::split(&hold.portions, points)?;
-    Ok((portions, Captured { hold: hold.id, released, next_hold_expiry_time: next_without(member, hold.id) }))
+    let held = member.header.inactivity.coming_back(&hold.portions, hold.hold_time, now);
+    let (portions, released) = lot::split(&held, points)?;
+    // What comes back pays debt first, as all points do that come to the member: none are available beside a debt.
+    let debt_paid = member.header.balance.debt.min(Portion::total(&released)?);
+    Ok((portions, Captured { hold: hold.id, released, debt_paid, next_hold_expiry_time: next_without(member, hold.id) }))
 }
 
-pub(super) fn release(member: &Member, hold: &Hold, cause: ReleaseCause, reason: &str) -> Released {
-    let next_hold_expiry_time = next_without(member, hold.id);
-    Released { hold: hold.id, portions: hold.portions.clone(), cause, reason: reason.to_owned(), next_hold_expiry_time }
+/// All of it goes back at an instant, and pays debt first.
+pub(super) fn release(member: &Member, hold: &Hold, cause: ReleaseCause, reason: &str, end: Timestamp) -> Released {
+    Released {
+        hold: hold.id,
+        portions: member.header.inactivity.coming_back(&hold.portions, hold.hold_time, end),
+        debt_paid: member.header.balance.debt.min(hold.points),
+        cause,
+        reason: reason.to_owned(),
+        next_hold_expiry_time: next_without(member, hold.id),
+    }
 }
 
 /// The hold that ends first, if it has ended by now.

@@ -11,32 +11,60 @@ pub struct Lot {
     pub issued: Points,
     pub remaining: Points,
     pub earn_time: Timestamp,
-    /// Valid until this instant, exclusive. `None`: for ever.
-    pub expire_time: Option<Timestamp>,
+    pub expiry: LotExpiry,
     /// The entry that made it.
     pub entry_sequence: u64,
 }
 
-/// Orders the lots of a member as they are used up: soonest expiry first, undated last, then oldest first.
+/// Lots that one command takes points from at most, all that it takes together; and that lapse in one entry, and in one commit of a
+/// member. An entry has so many allocations at most, and with it every answer and every commit a bound.
+pub const MAX_LOTS: usize = 10_000;
+
+/// When points lapse, in the order in which they are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LotExpiry {
+    /// Valid until this instant, exclusive.
+    At(Timestamp),
+    /// With all others of the member's that do, when the member has not been active for some months: [`super::Inactivity`] says when.
+    Inactivity,
+    Never,
+}
+
+impl LotExpiry {
+    /// `None`: at none that is fixed.
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            LotExpiry::At(time) => Some(time),
+            LotExpiry::Inactivity | LotExpiry::Never => None,
+        }
+    }
+}
+
+/// Orders the lots of a member by expiry: those with a date first, the soonest before the others, then those that lapse with inactivity, then
+/// those that never do; of equal ones the oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LotKey {
-    expire_time: Timestamp,
+    expiry: LotExpiry,
     id: LotId,
 }
 
 impl LotKey {
-    pub fn new(expire_time: Option<Timestamp>, id: LotId) -> Self {
-        // No lot expires at the last instant of the calendar: expiry is bounded to years that people use.
-        Self { expire_time: expire_time.unwrap_or(Timestamp::MAX), id }
+    pub fn new(expiry: LotExpiry, id: LotId) -> Self {
+        Self { expiry, id }
     }
 
-    /// Stands right behind all lots that have lapsed by now, and before all others.
+    /// Stands right behind all lots whose date has come by now, and before all others.
     pub fn behind(now: Timestamp) -> Self {
-        Self { expire_time: now, id: LotId(u64::MAX) }
+        Self { expiry: LotExpiry::At(now), id: LotId(u64::MAX) }
     }
 
+    pub fn expiry(&self) -> LotExpiry {
+        self.expiry
+    }
+
+    /// `None`: it has no date.
     pub fn expire_time(&self) -> Option<Timestamp> {
-        (self.expire_time != Timestamp::MAX).then_some(self.expire_time)
+        self.expiry.time()
     }
 
     pub fn id(&self) -> LotId {
@@ -46,11 +74,12 @@ impl LotKey {
 
 impl Lot {
     pub fn key(&self) -> LotKey {
-        LotKey::new(self.expire_time, self.id)
+        LotKey::new(self.expiry, self.id)
     }
 
+    /// Its date has come. What lapses with inactivity has none; it is gone from the lots as soon as that is due.
     pub fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.expire_time.is_some_and(|expiry| expiry <= now)
+        self.expiry.time().is_some_and(|expiry| expiry <= now)
     }
 }
 
@@ -98,7 +127,7 @@ impl Portion {
             issued: self.issued,
             remaining: self.points,
             earn_time: self.earn_time,
-            expire_time: self.lot.expire_time(),
+            expiry: self.lot.expiry(),
             entry_sequence: self.entry_sequence,
         }
     }
@@ -134,8 +163,8 @@ pub struct PendingLot {
     pub earn_time: Timestamp,
     /// `None`: when the purchase is confirmed.
     pub activate_time: Option<Timestamp>,
-    /// As far as it is known before; `None`: never, or it is counted from the confirmation.
-    pub expire_time: Option<Timestamp>,
+    /// As far as it is known before; [`LotExpiry::Never`] too where it is counted from the confirmation.
+    pub expiry: LotExpiry,
     /// What counts for tiers when they become active.
     pub qualifying_points: Points,
     pub entry_sequence: u64,

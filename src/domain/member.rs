@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    FraudLimit, HoldId, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId, TierId,
-    fold::sooner,
+    FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId,
+    TierId, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -23,7 +23,7 @@ pub struct Member {
     pub header: Header,
     /// `None`: not loaded.
     pub person: Option<Sealed<Person>>,
-    /// The live lots that were loaded, in the order in which they are used up.
+    /// The live lots that were loaded, in the order of their expiry.
     pub lots: BTreeMap<LotKey, Lot>,
     /// All open ones with the lots that they came from, or none.
     pub holds: BTreeMap<HoldId, Hold>,
@@ -45,7 +45,7 @@ pub struct Hold {
     pub points: Points,
     /// What they are worth as money, by the rule book that the hold was made under.
     pub value: Decimal,
-    /// Soonest expiry first.
+    /// In the order in which they were taken.
     pub portions: Vec<Portion>,
     pub hold_time: Timestamp,
     /// Held until this instant, exclusive.
@@ -80,12 +80,13 @@ pub struct Header {
     ///
     /// [`MAX_FRAUD_COUNTERS`]: super::MAX_FRAUD_COUNTERS
     pub fraud_counters: BTreeMap<(FraudLimit, Timestamp), i64>,
-    /// When the next lot lapses; not later than that. `None`: none will.
+    /// When the next lot with a date lapses; not later than that. `None`: none will.
     pub next_expiry_time: Option<Timestamp>,
     /// When the next open hold ends.
     pub next_hold_expiry_time: Option<Timestamp>,
     /// When the next pending lot becomes active; not later than that.
     pub next_activation_time: Option<Timestamp>,
+    pub inactivity: Inactivity,
 }
 
 impl Header {
@@ -107,12 +108,18 @@ impl Header {
             next_expiry_time: None,
             next_hold_expiry_time: None,
             next_activation_time: None,
+            inactivity: Inactivity::default(),
         }
     }
 
     /// When something becomes due by time alone. What is due must be entered before anything else is decided.
     pub fn next_due_time(&self) -> Option<Timestamp> {
-        sooner(sooner(self.next_expiry_time, self.next_hold_expiry_time), self.next_activation_time)
+        sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time)
+    }
+
+    /// When lots lapse next, with a date or with inactivity.
+    pub fn next_lapse_time(&self) -> Option<Timestamp> {
+        sooner(self.next_expiry_time, self.inactivity.due_time())
     }
 
     pub fn is_due(&self, now: Timestamp) -> bool {
@@ -225,10 +232,10 @@ impl Balance {
         Ok(())
     }
 
-    pub fn release(&mut self, points: Points) -> Result<(), Overflow> {
+    /// Points of a hold come back, of which some pay debt.
+    pub fn release(&mut self, points: Points, debt_paid: Points) -> Result<(), Overflow> {
         self.held = self.held.minus(points)?;
-        self.available = self.available.plus(points)?;
-        Ok(())
+        self.receive(points, debt_paid)
     }
 
     /// Points come back to the member, and pay so much of the debt.

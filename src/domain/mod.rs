@@ -4,6 +4,7 @@
 //! entries. `decide` is deterministic: the same state, rule book, command and time give the same entries.
 
 mod accrual;
+mod accrued;
 mod activation;
 mod activity;
 mod adjustment;
@@ -16,6 +17,7 @@ mod fold;
 mod fraud;
 mod hold;
 mod id;
+mod inactivity;
 mod lot;
 mod member;
 mod money;
@@ -27,9 +29,11 @@ mod rejection;
 mod returned;
 mod returns;
 mod spent;
+mod taking;
 mod tier;
 mod transfer;
 
+pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
 pub use calendar::*;
 pub use command::*;
@@ -39,6 +43,7 @@ pub use fold::{FoldError, apply};
 pub use fraud::{FraudAction, FraudBound, FraudCounter, FraudFlag, FraudLimit, FraudLimits, MAX_FRAUD_COUNTERS, OperatorDay, Watched};
 pub use hold::MAX_HOLDS;
 pub use id::*;
+pub use inactivity::Inactivity;
 pub use lot::*;
 pub use member::*;
 pub use money::*;

@@ -32,6 +32,7 @@ pub struct Program {
     pub activity_rules: Vec<ActivityRule>,
     pub combination: Combination,
     pub expiry: Expiry,
+    pub consumption_order: ConsumptionOrder,
     /// From the lowest to the highest; empty in a programme without tiers.
     pub tiers: Vec<Tier>,
     pub tier_policy: TierPolicy,
@@ -56,6 +57,15 @@ pub struct OfflinePolicy {
     pub floor_limit: Points,
     /// What the balance lacks of them is owed. Otherwise the sale is refused.
     pub into_debt: bool,
+}
+
+/// Which lots a debit takes points from first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumptionOrder {
+    /// As [`super::LotKey`] orders them.
+    SoonestExpiry,
+    /// By the instant at which they were earned, then by number. All lots of the member are loaded for it.
+    OldestFirst,
 }
 
 /// Points that members give to one another.
@@ -269,6 +279,28 @@ pub enum Expiry {
         day: i8,
         minimum_days: u32,
     },
+    /// All together, when the member has not been active for some time. Of a whole programme: its rules cannot have another.
+    Inactivity(InactivityPolicy),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InactivityPolicy {
+    pub months: u32,
+    pub activities: CountedActivities,
+}
+
+/// What counts as being active; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CountedActivities {
+    pub purchase: bool,
+    /// Out of lots or out of a hold.
+    pub redemption: bool,
+    /// Something done beside purchases; of a referral not the part of the one who referred.
+    pub activity: bool,
+    /// By hand, either way.
+    pub adjustment: bool,
+    /// Of the one who gives.
+    pub transfer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,12 +429,31 @@ impl ProgramHistory {
         (self.index_at(instant)..self.versions.len()).map(move |index| (&*self.versions[index], start(index)))
     }
 
+    /// How points lapse with inactivity: as a version says, or the newest before it that does.
+    pub fn inactivity(&self, version: u32) -> Option<(&Program, InactivityPolicy)> {
+        let known = self.versions.iter().rev().filter(|program| program.version <= version);
+        known.into_iter().find_map(|program| Some((&**program, program.inactivity()?)))
+    }
+
     fn index_at(&self, instant: Timestamp) -> usize {
         self.versions.iter().rposition(|program| program.publish_time <= instant).unwrap_or(0)
     }
 }
 
 impl Program {
+    fn inactivity(&self) -> Option<InactivityPolicy> {
+        match self.expiry {
+            Expiry::Inactivity(policy) => Some(policy),
+            Expiry::Never
+            | Expiry::AfterDays(_)
+            | Expiry::AfterMonths(_)
+            | Expiry::DaysAfterActivation(_)
+            | Expiry::MonthsAfterActivation(_)
+            | Expiry::EndOfPeriod { .. }
+            | Expiry::FixedDate { .. } => None,
+        }
+    }
+
     /// The place of a tier in the ranking; the lowest for `None` and for a tier that the rule book does not have.
     pub fn rank(&self, tier: Option<&TierId>) -> usize {
         tier.and_then(|tier| self.tiers.iter().position(|candidate| candidate.id == *tier)).unwrap_or(0)

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    AccruedLot, Header, Hold, LotId, Member, Overflow, Points, Portion, Program, Purchase, PutBack, RedeemRequest, Redeemed,
-    RedemptionPolicy, Rejection, Reversed, calendar, expiry, money,
+    AccruedLot, Entry, Header, Hold, LotExpiry, LotId, Member, Overflow, Points, Portion, Program, Purchase, PutBack, RedeemRequest,
+    Redeemed, RedemptionPolicy, Rejection, Reversed, calendar, expiry, money, taking::Taking,
 };
 
 /// What a redemption takes out of the lots.
@@ -38,8 +38,14 @@ pub(super) fn check_floor(program: &Program, purchase: &Purchase) -> Result<(), 
 }
 
 /// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded. `may_owe`: what the
-/// balance lacks is owed, and so may be more than is owed already.
-pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, may_owe: bool, now: Timestamp) -> Result<Drawn, Rejection> {
+/// balance lacks is owed, and so may be more than is owed already. `room`: how many of the lots that a command may take from are left to it.
+pub(super) fn draw(
+    program: &Program,
+    member: &Member,
+    request: &RedeemRequest,
+    (may_owe, room): (bool, usize),
+    now: Timestamp,
+) -> Result<Drawn, Rejection> {
     let policy = policy(program)?;
     require_order_total(policy, request)?;
     let digits = program.currency.digits();
@@ -48,9 +54,10 @@ pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, 
     if balance.debt > Points::ZERO && !may_owe {
         return Err(Rejection::InDebt { debt: balance.debt });
     }
-    let available = spendable(member, now)?;
+    let lots = Taking::of(program, member, room, now);
+    let available = lots.spendable()?;
     let points = if request.up_to {
-        let wanted = request.points.unwrap_or(available).min(available);
+        let wanted = request.points.unwrap_or(available).min(available).min(lots.within_reach()?);
         let wanted = limit.map_or(wanted, |limit| wanted.min(limit.points));
         Points(wanted.0 - wanted.0 % policy.step.0)
     } else {
@@ -63,10 +70,16 @@ pub(super) fn draw(program: &Program, member: &Member, request: &RedeemRequest, 
         return Err(Rejection::NotInSteps { step: policy.step, requested: points });
     }
     let value = policy.value(points, digits)?;
+    require_worth(value, points)?;
     check_limit(limit, value)?;
     let taken = if may_owe { points.min(available.max(Points::ZERO)) } else { points };
-    let (portions, next_expiry_time) = take(member, taken, now)?;
+    let (portions, next_expiry_time) = lots.take(taken)?;
     Ok(Drawn { points, value, owed: points.minus(taken)?, portions, next_expiry_time })
+}
+
+/// Nobody gives points away for nothing.
+pub(super) fn require_worth(value: Decimal, points: Points) -> Result<(), Rejection> {
+    if value.is_zero() { Err(Rejection::WorthNothing { requested: points }) } else { Ok(()) }
 }
 
 /// Several payments for one order keep to what of it may be paid with points, together.
@@ -110,37 +123,8 @@ pub fn usable(program: &Program, header: &Header, order_total: Decimal) -> Resul
     let limit = order_limit(policy, order_total, digits)?.points;
     let most = if header.balance.debt > Points::ZERO { Points::ZERO } else { header.balance.available.min(limit).max(Points::ZERO) };
     let most = Points(most.0 - most.0 % policy.step.0);
-    let most = if most < policy.minimum { Points::ZERO } else { most };
-    Ok(Some((most, policy.value(most, digits)?)))
-}
-
-/// What is available but for points that have lapsed and came back with this very command: they lapse with it. They are loaded.
-fn spendable(member: &Member, now: Timestamp) -> Result<Points, Overflow> {
-    let lapsed = Points::total(member.lots.values().filter(|lot| lot.has_lapsed(now)).map(|lot| lot.remaining))?;
-    member.header.balance.available.minus(lapsed)
-}
-
-/// Takes points from the live lots in their order, never below zero, and says when the first lot that is left lapses.
-pub(super) fn take(member: &Member, wanted: Points, now: Timestamp) -> Result<(Vec<Portion>, Option<Timestamp>), Rejection> {
-    let available = spendable(member, now)?;
-    if wanted > available {
-        return Err(Rejection::InsufficientPoints { available, requested: wanted });
-    }
-    let mut left = wanted;
-    let mut portions = Vec::new();
-    for (key, lot) in member.lots.iter().filter(|(_, lot)| !lot.has_lapsed(now)) {
-        if left.is_zero() {
-            return Ok((portions, key.expire_time()));
-        }
-        let points = lot.remaining.min(left);
-        left = left.minus(points)?;
-        portions.push(Portion::of(lot, points));
-        if points < lot.remaining {
-            return Ok((portions, key.expire_time()));
-        }
-    }
-    assert!(left.is_zero(), "the live lots sum to the available points");
-    Ok((portions, None))
+    let value = policy.value(most, digits)?;
+    Ok(Some(if most < policy.minimum || value.is_zero() { (Points::ZERO, Decimal::ZERO) } else { (most, value) }))
 }
 
 /// Puts points of a redemption back: first those that were owed, then those that were taken last. They pay debt first, whatever it is for.
@@ -148,7 +132,7 @@ pub(super) fn take(member: &Member, wanted: Points, now: Timestamp) -> Result<(V
 pub(super) fn reverse(
     program: &Program,
     member: &Member,
-    (sequence, redeemed): (u64, &Redeemed),
+    (origin, redeemed): (&Entry, &Redeemed),
     so_far: Points,
     points: Option<Points>,
     now: Timestamp,
@@ -160,7 +144,8 @@ pub(super) fn reverse(
     }
     let owed_before = so_far.min(redeemed.owed);
     let owed = points.min(redeemed.owed.minus(owed_before)?);
-    let backwards: Vec<Portion> = redeemed.portions.iter().rev().cloned().collect();
+    let mut backwards = member.header.inactivity.coming_back(&redeemed.portions, origin.record_time, now);
+    backwards.reverse();
     let (_, rest) = super::lot::split(&backwards, so_far.minus(owed_before)?)?;
     let (portions, _) = super::lot::split(&rest, points.minus(owed)?)?;
     let digits = program.currency.digits();
@@ -175,13 +160,13 @@ pub(super) fn reverse(
     for portion in portions {
         let has_lapsed = portion.lot.expire_time().is_some_and(|expiry| expiry <= now);
         let into = match grace_end.filter(|_| has_lapsed) {
-            Some(end) => super::LotKey::new(Some(end), next_lot(&mut last_lot)?),
+            Some(end) => super::LotKey::new(LotExpiry::At(end), next_lot(&mut last_lot)?),
             None => portion.lot,
         };
         put_back.push(PutBack { portion, into });
     }
     Ok(Reversed {
-        redemption: sequence,
+        redemption: origin.sequence,
         points,
         value,
         owed,
@@ -199,8 +184,8 @@ fn owed_lot(program: &Program, points: Points, last_lot: &mut LotId, now: Timest
     if points.is_zero() {
         return Ok(None);
     }
-    let expire_time = expiry::expire_time(program.expiry, &program.time_zone, now, now)?;
-    Ok(Some(AccruedLot::new(next_lot(last_lot)?, points, expire_time)))
+    let expiry = expiry::lot_expiry(program.expiry, &program.time_zone, now, now)?;
+    Ok(Some(AccruedLot::new(next_lot(last_lot)?, points, expiry)))
 }
 
 fn next_lot(last_lot: &mut LotId) -> Result<LotId, Overflow> {

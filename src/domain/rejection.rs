@@ -89,6 +89,8 @@ pub enum Rejection {
     BelowMinimum { minimum: Points, requested: Points },
     #[error("points are redeemed in multiples of {step} (smallest unit), {requested} were asked for")]
     NotInSteps { step: Points, requested: Points },
+    #[error("{requested} points (smallest unit) are worth less than the smallest amount of money; take more at a time")]
+    WorthNothing { requested: Points },
     #[error("of this order at most {limit} may be paid with points, and those asked for are worth {requested}")]
     OverOrder { limit: Decimal, requested: Decimal },
     #[error("the hold has {held} points (smallest unit), {requested} were asked for")]
@@ -99,6 +101,11 @@ pub enum Rejection {
     RedemptionUnusable { redemption: u64 },
     #[error("{requested} points are asked for, {available} are available (smallest unit)")]
     InsufficientPoints { available: Points, requested: Points },
+    #[error(
+        "the {requested} points asked for (smallest unit) lie in more than {limit} lots, which is the most that are taken from at a time: take \
+         {most} or fewer, several times"
+    )]
+    TooManyLots { limit: usize, most: Points, requested: Points },
     #[error("the tenders of points come to {tendered}, but the points that pay them are worth {paid}")]
     PaymentMismatch { tendered: Decimal, paid: Decimal },
     #[error(

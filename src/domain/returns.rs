@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, MAX_RETURNS, Member, Overflow, PendingKey, PendingLot,
-    PendingTaken, Points, Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned, ReturnedLine,
-    SaleState, Shortfall, Thread,
+    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, MAX_LOTS, MAX_RETURNS, Member, Overflow, PendingKey,
+    PendingLot, PendingTaken, Points, Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned,
+    ReturnedLine, SaleState, Shortfall, Thread,
     accrual::{self, Remaining},
-    money,
+    money, taking,
 };
 
 /// A purchase, and what has become of it.
@@ -172,9 +172,13 @@ pub(super) fn take(
     let policy = program.returns;
     if policy.from_other_lots {
         // What has just gone back into a lot that has lapsed lapses, and pays nothing.
-        for lot in lots.values_mut().filter(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)) {
+        for lot in taking::in_order(program, &member.lots, now) {
+            let Some(lot) = lots.get_mut(&lot.key()).filter(|lot| lot.remaining > Points::ZERO) else { continue };
             if left.is_zero() {
                 break;
+            }
+            if from_sale.len() + from_others.len() >= MAX_LOTS {
+                return Err(taking::too_many(due.points.minus(left)?, due.points));
             }
             from_others.extend(take_from(lot, &mut left)?);
         }
@@ -210,7 +214,7 @@ pub(super) fn take(
         withheld_value: worth.map(|policy| policy.value(withheld, digits)).transpose()?,
         counters: due.counters,
         voids: due.voids,
-        next_expiry_time: lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expire_time),
+        next_expiry_time: lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time()),
         next_activation_time,
     })
 }

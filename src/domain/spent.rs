@@ -29,6 +29,8 @@ pub struct Captured {
     pub hold: HoldId,
     /// What was not captured, and goes back.
     pub released: Vec<Portion>,
+    /// So many of the points that go back, the first ones, paid debt.
+    pub debt_paid: Points,
     /// When the next of the member's other holds ends.
     pub next_hold_expiry_time: Option<Timestamp>,
 }
@@ -75,6 +77,8 @@ pub struct Held {
 pub struct Released {
     pub hold: HoldId,
     pub portions: Vec<Portion>,
+    /// So many of the points, the first ones, paid debt.
+    pub debt_paid: Points,
     pub cause: ReleaseCause,
     /// Empty unless by request.
     pub reason: String,

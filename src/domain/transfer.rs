@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    AccruedLot, LotId, Member, MemberId, MemberState, Points, Portion, Program, Recipient, Rejection, TransferRequest, TransferredIn,
-    TransferredOut, redemption,
+    AccruedLot, LotId, MAX_LOTS, Member, MemberId, MemberState, Points, Portion, Program, Recipient, Rejection, TransferRequest,
+    TransferredIn, TransferredOut, taking::Taking,
 };
 
 /// What the giver loses.
@@ -24,7 +24,7 @@ pub(super) fn send(program: &Program, member: &Member, request: &TransferRequest
     if request.points < policy.minimum {
         return Err(Rejection::BelowMinimum { minimum: policy.minimum, requested: request.points });
     }
-    let (portions, next_expiry_time) = redemption::take(member, request.points, now)?;
+    let (portions, next_expiry_time) = Taking::of(program, member, MAX_LOTS, now).take(request.points)?;
     Ok(TransferredOut {
         to,
         points: request.points,
@@ -48,7 +48,7 @@ pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &Tra
         last_lot = LotId(last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
         let debt_paid = debt.min(*points);
         debt = debt.minus(debt_paid)?;
-        lots.push((AccruedLot { debt_paid, ..AccruedLot::new(last_lot, *points, lot.expire_time()) }, *earn_time));
+        lots.push((AccruedLot { debt_paid, ..AccruedLot::new(last_lot, *points, lot.expiry()) }, *earn_time));
     }
     Ok(TransferredIn { from, sequence, points: sent.points, lots, reason: sent.reason.clone(), reference: sent.reference.clone() })
 }

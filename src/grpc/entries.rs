@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{Entry, LotId, MemberKey, OrderKey},
+    domain::{Entry, Inactivity, Lot, LotExpiry, LotId, MemberKey, OrderKey},
     ledger::{Ledger, LedgerError},
 };
 
@@ -121,10 +121,17 @@ pub fn explain(ledger: &Ledger, request: &v1::ExplainEntryRequest) -> Result<v1:
     Ok(v1::ExplainEntryResponse {
         entry: Some(convert::listed(&found, &history)),
         explanation: explain::sentences(&found.entry, &history),
-        lots: lots.iter().map(convert::lot).collect(),
+        lots: shown_lots(ledger, &key, &lots)?,
         uses,
         uses_incomplete,
     })
+}
+
+/// With the instant at which those lapse, as things are, that do so with inactivity.
+pub fn shown_lots(ledger: &Ledger, key: &MemberKey, lots: &[Lot]) -> Result<Vec<v1::Lot>, LedgerError> {
+    let moves = lots.iter().any(|lot| lot.expiry == LotExpiry::Inactivity);
+    let inactivity = if moves { ledger.inactivity(key)? } else { Inactivity::default() };
+    Ok(lots.iter().map(|lot| convert::lot(lot, &inactivity)).collect())
 }
 
 /// The later entries that touched the lots that an entry made, and whether there may be more.

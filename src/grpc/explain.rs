@@ -2,15 +2,16 @@
 
 mod activity;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, FraudFlag, FraudLimit, Hold, LimitKind, Lot, LotId,
-        LotKey, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released,
-        Returned, Reversed, RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn, TransferredOut,
+        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, FraudFlag, FraudLimit, Hold, LimitKind, Lot,
+        LotExpiry, LotId, LotKey, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed,
+        ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn,
+        TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -25,7 +26,7 @@ pub fn live_lots(ledger: &Ledger, key: &MemberKey, entry: &Entry) -> Result<Vec<
     let mut lots = Vec::new();
     for touched in entry.touched_lots().into_iter().take(MAX_LOTS) {
         // Stands right before the lot, so that the next one is the lot itself if it still is there.
-        let before = LotKey::new(touched.expire_time(), LotId(touched.id().0.saturating_sub(1)));
+        let before = LotKey::new(touched.expiry(), LotId(touched.id().0.saturating_sub(1)));
         lots.extend(ledger.lots(key, Some(before), 1)?.into_iter().filter(|lot| lot.key() == touched));
     }
     Ok(lots)
@@ -33,7 +34,7 @@ pub fn live_lots(ledger: &Ledger, key: &MemberKey, entry: &Entry) -> Result<Vec<
 
 pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
     let story = Story { program: program_of(history, entry), said: Vec::new() };
-    let mut said = match &entry.kind {
+    let said = match &entry.kind {
         EntryKind::MemberEnrolled { .. } => vec!["The member enrolled.".to_owned()],
         EntryKind::ProfileUpdated { .. } => vec!["The member's profile was changed.".to_owned()],
         EntryKind::IdentifierAdded { .. } => vec!["An identifier was added to the member.".to_owned()],
@@ -63,11 +64,14 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::PointsTransferredIn(got) => story.got(got),
         EntryKind::ActivityAccrued(accrued) => story.activity(accrued, entry),
     };
-    said.extend(entry.flags().iter().map(|flag| flagged(flag, program_of(history, entry))));
+    let program = program_of(history, entry);
+    let mut story = Story { program, said };
+    story.inactivity(entry);
+    let mut said = story.said;
+    said.extend(entry.flags().iter().map(|flag| flagged(flag, program)));
     if let Some(actor) = &entry.actor {
         said.push(format!("Done by {actor}."));
     }
-    let program = program_of(history, entry);
     said.push(format!("The available balance after this is {}.", points_text(entry.balance.available, program)));
     said
 }
@@ -95,25 +99,40 @@ impl Story<'_> {
     }
 
     /// The last day on which points are valid, which ends at an instant.
-    fn valid(&self, expire_time: Option<Timestamp>) -> String {
-        let last_moment = expire_time.and_then(|end| Timestamp::from_microsecond(end.as_microsecond() - 1).ok());
-        match last_moment {
-            None => "they do not lapse".to_owned(),
-            Some(moment) => format!("valid until the end of {}", moment.to_zoned(self.program.time_zone.clone()).date()),
+    fn valid(&self, expiry: LotExpiry) -> String {
+        match expiry {
+            LotExpiry::At(end) => format!("valid until the end of {}", self.last_day(end)),
+            LotExpiry::Inactivity => "valid as long as the member is active".to_owned(),
+            LotExpiry::Never => "they do not lapse".to_owned(),
         }
     }
 
-    fn pending_or_valid(&self, pending: Option<Pending>, expire_time: Option<Timestamp>) -> String {
-        match (pending, expire_time) {
-            (None, _) => self.valid(expire_time),
+    /// The day that ends at an instant.
+    fn last_day(&self, end: Timestamp) -> Date {
+        let moment = Timestamp::from_microsecond(end.as_microsecond() - 1).unwrap_or(end);
+        moment.to_zoned(self.program.time_zone.clone()).date()
+    }
+
+    fn inactivity(&mut self, entry: &Entry) {
+        if let Some(time) = entry.inactivity_time {
+            let day = self.last_day(time);
+            self.say(format!(
+                "Points that lapse with inactivity are valid until the end of {day}, or longer if the member is active again."
+            ));
+        }
+    }
+
+    fn pending_or_valid(&self, pending: Option<Pending>, expiry: LotExpiry) -> String {
+        match (pending, expiry) {
+            (None, _) => self.valid(expiry),
             (Some(Pending { activate_time: Some(time), .. }), _) => {
-                format!("pending until {}, {}", self.local(time), self.valid(expire_time))
+                format!("pending until {}, {}", self.local(time), self.valid(expiry))
             }
-            (Some(Pending { activate_time: None, .. }), Some(_)) => {
-                format!("pending until the purchase is confirmed, {}", self.valid(expire_time))
+            (Some(Pending { activate_time: None, .. }), LotExpiry::At(_) | LotExpiry::Inactivity) => {
+                format!("pending until the purchase is confirmed, {}", self.valid(expiry))
             }
             // When they lapse may be counted from then.
-            (Some(Pending { activate_time: None, .. }), None) => "pending until the purchase is confirmed".to_owned(),
+            (Some(Pending { activate_time: None, .. }), LotExpiry::Never) => "pending until the purchase is confirmed".to_owned(),
         }
     }
 
@@ -185,7 +204,7 @@ impl Story<'_> {
         let points = self.points(sum);
         self.say(format!("{points} pending points became active, {cause}."));
         for active in activated.lots.iter().take(MAX_STEPS) {
-            let (points, valid) = (self.points(active.lot.available()), self.valid(active.lot.expire_time));
+            let (points, valid) = (self.points(active.lot.available()), self.valid(active.lot.expiry));
             if active.lot.available() > Points::ZERO {
                 self.say(format!("{points} points of entry {} are in lot {}, {valid}.", active.entry_sequence, active.lot.id));
             }
@@ -275,6 +294,7 @@ impl Story<'_> {
         }
         if let Some(captured) = &redeemed.captured {
             self.went_back(captured.released.iter().map(|portion| (portion.points, portion.lot)));
+            self.debt_paid(captured.debt_paid);
         }
         self.said
     }
@@ -294,7 +314,7 @@ impl Story<'_> {
             self.say(format!("{owed} of them had been owed."));
         }
         if let Some(lot) = &reversed.lot {
-            let (points, valid) = (self.points(lot.points), self.valid(lot.expire_time));
+            let (points, valid) = (self.points(lot.points), self.valid(lot.expiry));
             self.say(format!("The debt of {points} of those had been paid: they are in the new lot {}, {valid}.", lot.id));
         }
         self.went_back(reversed.put_back.iter().map(|back| (back.portion.points, back.into)));
@@ -327,13 +347,14 @@ impl Story<'_> {
         };
         self.say(format!("Hold {} {cause} at {time} ({zone}).", released.hold));
         self.went_back(released.portions.iter().map(|portion| (portion.points, portion.lot)));
+        self.debt_paid(released.debt_paid);
         self.said
     }
 
     fn went_back(&mut self, portions: impl ExactSizeIterator<Item = (Points, LotKey)>) {
         let count = portions.len();
         for (points, lot) in portions.take(MAX_STEPS) {
-            let (points, valid) = (self.points(points), self.valid(lot.expire_time()));
+            let (points, valid) = (self.points(points), self.valid(lot.expiry()));
             self.say(format!("{points} points went back to lot {}, {valid}.", lot.id()));
         }
         if count > MAX_STEPS {
@@ -373,7 +394,7 @@ impl Story<'_> {
         }
         sentence.push('.');
         sentence.push_str(&self.limit(award.limit, award.uncapped_points, award.points));
-        sentence.push_str(&self.in_lot(award.lot, award.points, award.expire_time, &accrual.lots));
+        sentence.push_str(&self.in_lot(award.lot, award.points, award.expiry, &accrual.lots));
         self.say(sentence);
     }
 
@@ -382,10 +403,10 @@ impl Story<'_> {
         limit.map_or_else(String::new, became)
     }
 
-    fn in_lot(&self, lot: Option<LotId>, points: Points, expire_time: Option<Timestamp>, lots: &[AccruedLot]) -> String {
+    fn in_lot(&self, lot: Option<LotId>, points: Points, expiry: LotExpiry, lots: &[AccruedLot]) -> String {
         let Some(lot) = lot else { return String::new() };
         let pending = lots.iter().find(|accrued| accrued.id == lot).and_then(|accrued| accrued.pending);
-        format!(" {} points in lot {lot}, {}.", self.points(points), self.pending_or_valid(pending, expire_time))
+        format!(" {} points in lot {lot}, {}.", self.points(points), self.pending_or_valid(pending, expiry))
     }
 
     fn counted(&self, award: &Award) -> String {
@@ -426,7 +447,7 @@ impl Story<'_> {
         let reference = referred(&adjusted.reference);
         self.say(format!("{points} points by hand. Reason: {}.{reference}", adjusted.reason.trim_end_matches('.')));
         if let Some(lot) = &adjusted.lot {
-            let sentence = format!("They are in lot {}, {}.", lot.id, self.valid(lot.expire_time));
+            let sentence = format!("They are in lot {}, {}.", lot.id, self.valid(lot.expiry));
             self.say(sentence);
         }
         self.taken(&adjusted.allocations);
@@ -445,7 +466,9 @@ impl Story<'_> {
     }
 
     fn expired(mut self, allocations: &[Allocation], instant: Timestamp) -> Vec<String> {
-        let sentence = format!("Points lapsed at {} ({}).", self.local(instant), self.program.time_zone.iana_name().unwrap_or("UTC"));
+        let inactive = allocations.first().is_some_and(|taken| taken.lot.expiry() == LotExpiry::Inactivity);
+        let why = if inactive { ", since the member had not been active for as long as the programme allows" } else { "" };
+        let sentence = format!("Points lapsed at {} ({}){why}.", self.local(instant), self.program.time_zone.iana_name().unwrap_or("UTC"));
         self.say(sentence);
         self.taken(allocations);
         self.said

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::convert::{Mistakes, Path};
-use crate::domain::{LotId, LotKey, MemberId, ProgramId};
+use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId};
 
 const DEFAULT_SIZE: usize = 50;
 const MAX_SIZE: usize = 500;
@@ -151,18 +151,21 @@ impl Position for u64 {
 impl Position for LotKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         self.id().0.write(bytes);
-        if let Some(time) = self.expire_time() {
-            bytes.extend_from_slice(&time.as_microsecond().to_le_bytes());
+        match self.expiry() {
+            LotExpiry::At(time) => bytes.extend_from_slice(&time.as_microsecond().to_le_bytes()),
+            LotExpiry::Inactivity => bytes.push(0),
+            LotExpiry::Never => {}
         }
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (id, time) = bytes.split_at_checked(8)?;
-        let time = match time {
-            [] => None,
-            time => Some(Timestamp::from_microsecond(i64::from_le_bytes(time.try_into().ok()?)).ok()?),
+        let expiry = match time {
+            [] => LotExpiry::Never,
+            [0] => LotExpiry::Inactivity,
+            time => LotExpiry::At(Timestamp::from_microsecond(i64::from_le_bytes(time.try_into().ok()?)).ok()?),
         };
-        Some(LotKey::new(time, LotId(u64::read(id)?)))
+        Some(LotKey::new(expiry, LotId(u64::read(id)?)))
     }
 }
 
@@ -173,7 +176,8 @@ mod tests {
     #[test]
     fn positions_come_back_from_their_own_list_alone() {
         let list = List { method: "ListLots", filter: &[b"program", b"member"] };
-        for key in [LotKey::new(None, LotId(7)), LotKey::new(Some(Timestamp::UNIX_EPOCH), LotId(u64::MAX))] {
+        let expiries = [LotExpiry::Never, LotExpiry::Inactivity, LotExpiry::At(Timestamp::UNIX_EPOCH)];
+        for key in expiries.map(|expiry| LotKey::new(expiry, LotId(u64::MAX))) {
             let token = list.token(&key);
             assert_eq!(list.read::<LotKey>(&token), Some(key));
             let others = [

@@ -13,8 +13,11 @@ use super::{
     redemption,
 };
 use crate::{
-    contract::v1::{self, points_service_server::PointsService},
-    domain::{Adjustment, Command, LotKey, Points, TransferRequest},
+    contract::{
+        self,
+        v1::{self, points_service_server::PointsService},
+    },
+    domain::{Adjustment, Command, Expiry, LotKey, Points, Program, TransferRequest},
     ledger::{Ledger, Submission},
 };
 
@@ -158,7 +161,7 @@ impl PointsRoom {
         let more = lots.len() > page.size;
         lots.truncate(page.size);
         let next_page_token = lots.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key()));
-        Ok(v1::ListLotsResponse { lots: lots.iter().map(convert::lot).collect(), next_page_token })
+        Ok(v1::ListLotsResponse { lots: entries::shown_lots(ledger, &key, &lots)?, next_page_token })
     }
 }
 
@@ -171,6 +174,7 @@ fn adjustment(ledger: &Ledger, mut request: v1::AdjustPointsRequest) -> Result<S
     let mut mistakes = Mistakes::default();
     let id = convert::request(&mut request, &mut mistakes);
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+    let expiry = expiry_of(&request, program.newest(), &mut mistakes);
     let reason = convert::reason(request.reason, &mut mistakes);
     let reference = convert::text(Path::Root.field("reference"), request.reference, 120, &mut mistakes);
     let actor = convert::actor(request.actor, &mut mistakes);
@@ -179,6 +183,17 @@ fn adjustment(ledger: &Ledger, mut request: v1::AdjustPointsRequest) -> Result<S
     }
     let parsed = id.zip(target).zip(reason.zip(reference));
     let ((id, member), (reason, reference)) = mistakes.settle(parsed)?;
-    let command = Command::AdjustPoints(Adjustment { points: Points(request.points), qualifying: request.qualifying, reason, reference });
+    let (points, qualifying) = (Points(request.points), request.qualifying);
+    let command = Command::AdjustPoints(Adjustment { points, qualifying, reason, reference, expiry });
     Ok(Submission { program, member, request: id, actor, command })
+}
+
+/// When the points of one grant lapse.
+fn expiry_of(request: &v1::AdjustPointsRequest, program: &Program, mistakes: &mut Mistakes) -> Option<Expiry> {
+    let document = request.expiry.as_ref()?;
+    if request.points < 0 {
+        mistakes.add(Path::Root.field("expiry"), "is only for points that are added");
+        return None;
+    }
+    contract::program::grant_expiry(document, program).map_err(|violations| mistakes.extend(violations)).ok()
 }

@@ -231,14 +231,12 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MemberErased => refused("MEMBER_ERASED", vec![]),
         Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
-        Rejection::PurchaseTooOld { occurred_time, max_age_days } => {
-            misdated("PURCHASE_TOO_OLD", "purchase.occurred_time", occurred_time, ("max_age_days", *max_age_days))
+        Rejection::PurchaseTooOld { occurred_time: time, max_age_days } => sale("PURCHASE_TOO_OLD", time, ("max_age_days", *max_age_days)),
+        Rejection::PurchaseInFuture { occurred_time: time, max_ahead_seconds: most } => {
+            sale("PURCHASE_IN_FUTURE", time, ("max_ahead_seconds", *most))
         }
-        Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => {
-            misdated("PURCHASE_IN_FUTURE", "purchase.occurred_time", occurred_time, ("max_ahead_seconds", *max_ahead_seconds))
-        }
-        Rejection::PurchaseTooComplex { award_lines, limit } => {
-            refused("PURCHASE_TOO_COMPLEX", vec![("award_lines", award_lines.to_string()), ("limit", limit.to_string())])
+        Rejection::PurchaseTooComplex { award_lines: lines, limit } => {
+            numbers("PURCHASE_TOO_COMPLEX", ("award_lines", lines), ("limit", limit))
         }
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
@@ -248,23 +246,23 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
         Rejection::OrderTotalRequired => blamed(Code::InvalidArgument, "ORDER_TOTAL_REQUIRED", "order_total", vec![]),
-        Rejection::HoldTooLong { seconds, maximum_seconds } => {
-            refused("HOLD_TOO_LONG", vec![("seconds", seconds.to_string()), ("maximum_seconds", maximum_seconds.to_string())])
+        Rejection::HoldTooLong { seconds, maximum_seconds: most } => {
+            numbers("HOLD_TOO_LONG", ("seconds", seconds), ("maximum_seconds", most))
         }
         Rejection::TooManyHolds { limit } => refused("TOO_MANY_HOLDS", vec![("limit", limit.to_string())]),
         Rejection::InDebt { debt } => refused("IN_DEBT", vec![("debt", debt.to_string())]),
         Rejection::BelowMinimum { minimum, requested } => refused_points("BELOW_MINIMUM", ("minimum", minimum), requested),
         Rejection::NotInSteps { step, requested } => refused_points("NOT_IN_STEPS", ("step", step), requested),
+        Rejection::WorthNothing { requested } => refused("WORTH_NOTHING", vec![("requested", requested.to_string())]),
         Rejection::OverOrder { limit, requested } => refused_points("OVER_ORDER", ("limit", limit), requested),
         Rejection::MoreThanHeld { held, requested } => refused_points("MORE_THAN_HELD", ("held", held), requested),
         Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
-        Rejection::PaymentMismatch { tendered, paid } => {
-            refused("PAYMENT_MISMATCH", vec![("tendered", tendered.to_string()), ("paid", paid.to_string())])
-        }
+        Rejection::PaymentMismatch { tendered, paid } => numbers("PAYMENT_MISMATCH", ("tendered", tendered), ("paid", paid)),
         Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
         Rejection::InsufficientPoints { available, requested } => {
             refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
         }
+        Rejection::TooManyLots { limit, most, requested } => too_many_lots(*limit, most, requested),
         Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
         Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
         Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
@@ -284,6 +282,16 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::FraudLimit(flag) => fraud_limit(flag),
         Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
+}
+
+/// What is refused for two numbers that do not go together.
+fn numbers(reason: &'static str, (one, first): (&'static str, &dyn ToString), (other, second): (&'static str, &dyn ToString)) -> Row {
+    let metadata = vec![(one, first.to_string()), (other, second.to_string())];
+    Row { code: Code::FailedPrecondition, reason, field: None, metadata }
+}
+
+fn sale(reason: &'static str, occurred_time: &Timestamp, bound: (&'static str, u32)) -> Row {
+    misdated(reason, "purchase.occurred_time", occurred_time, bound)
 }
 
 /// The part of the table that is about activities.
@@ -361,6 +369,12 @@ fn refused_points(reason: &'static str, (name, bound): (&'static str, &dyn ToStr
     Row { code: Code::FailedPrecondition, reason, field: None, metadata }
 }
 
+fn too_many_lots(limit: usize, most: &dyn ToString, requested: &dyn ToString) -> Row {
+    let mut row = refused_points("TOO_MANY_LOTS", ("most", most), requested);
+    row.metadata.push(("limit", limit.to_string()));
+    row
+}
+
 fn line_not_found(line: usize) -> Row {
     let metadata = vec![("line_index", line.to_string())];
     Row { code: Code::InvalidArgument, reason: "RETURN_LINE_NOT_FOUND", field: Some("lines"), metadata }
@@ -383,6 +397,7 @@ fn subject(reason: &str) -> &'static str {
         | "BELOW_MINIMUM"
         | "NOT_IN_STEPS"
         | "OVER_FLOOR_LIMIT"
+        | "WORTH_NOTHING"
         | "OVER_ORDER" => "program",
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",

@@ -1,10 +1,8 @@
 //! What a command must see: the member as far as it asks for, and the earlier entries that it refers to.
 
-use jiff::Timestamp;
-
 use crate::{
-    domain::{Command, EntryKind, History, Member, MemberKey, Points, Thread},
-    store::{MemberDemand, Read, StoreError},
+    domain::{Command, ConsumptionOrder, EntryKind, History, Member, MemberKey, Points, Program, Thread},
+    store::{LotDemand, MemberDemand, Read, StoreError},
 };
 
 pub(super) struct Loaded {
@@ -12,13 +10,14 @@ pub(super) struct Loaded {
     pub history: History,
 }
 
-/// `None`: there is no such member. `person`: what is personal is asked for beyond the command.
+/// `None`: there is no such member. `beside`: what is asked for beyond the command. Of a programme that uses up the oldest points first, all
+/// lots are read for a debit: they lie in the order of their expiry.
 pub(super) fn load(
     store: &(impl Read + ?Sized),
+    program: &Program,
     key: &MemberKey,
     command: &Command,
-    now: Timestamp,
-    person: bool,
+    beside: MemberDemand,
 ) -> Result<Option<Loaded>, StoreError> {
     let demand = command.demand();
     let mut history = History::default();
@@ -41,9 +40,13 @@ pub(super) fn load(
             history.0.insert(sequence, thread);
         }
     }
-    let pending = demand.sale.is_some();
-    let loaded = MemberDemand { now, points, dates: 0, lots: 0, holds: demand.holds, pending, person: person || demand.person };
-    let Some(mut member) = store.member(key, loaded)? else { return Ok(None) };
+    let lots = match (points, program.consumption_order) {
+        (None, _) => LotDemand::None,
+        (Some(points), ConsumptionOrder::SoonestExpiry) => LotDemand::Points(points),
+        (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
+    };
+    let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
+    let Some(mut member) = store.member(key, MemberDemand { lots, holds, pending, person, ..beside })? else { return Ok(None) };
     for lot in history.lots() {
         if !member.lots.contains_key(&lot)
             && let Some(found) = store.lot(key, &lot)?

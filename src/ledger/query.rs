@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, Context, Decision, Entry, Hold, Lot, LotKey, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId,
-        Purchase, Rejection,
+        self, Command, ConsumptionOrder, Context, Decision, Entry, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey, OrderKey,
+        ProgramHistory, ProgramId, Purchase, Rejection,
     },
     store::{
-        MemberDemand,
+        LotDemand, MemberDemand,
         backup::{Held, Source},
     },
 };
@@ -52,12 +52,17 @@ impl Ledger {
 
     fn read_member(&self, key: &MemberKey, whole: Option<usize>) -> Result<Member, LedgerError> {
         let now = self.now();
-        let (lots, holds) = (whole.unwrap_or(0), whole.is_some());
-        let demand = MemberDemand { now, points: None, dates: DATES, lots, holds, pending: false, person: true };
+        let programs = self.program(&key.program)?;
+        let lots = match (whole, programs.newest().consumption_order) {
+            (None, _) => LotDemand::None,
+            (Some(lots), ConsumptionOrder::SoonestExpiry) => LotDemand::Count(lots),
+            (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
+        };
+        let demand = MemberDemand { lots, dates: DATES, holds: whole.is_some(), person: true, ..MemberDemand::read(now) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         // What is due is not written yet: the member was not updated by it.
         let update_time = stored.header.update_time;
-        let mut member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
+        let mut member = all_due(&programs, now, stored)?.member;
         member.header.update_time = update_time;
         Ok(member)
     }
@@ -68,7 +73,7 @@ impl Ledger {
         let programs = self.program(&key.program)?.as_of(instant);
         let stored = idempotency::state_until(&*self.0.store, key, |entry| entry.record_time <= instant)?;
         let update_time = stored.header.update_time;
-        let mut member = domain::advance(&programs, instant, stored)?.member;
+        let mut member = all_due(&programs, instant, stored)?.member;
         member.header.update_time = update_time;
         Ok(member)
     }
@@ -92,15 +97,12 @@ impl Ledger {
         let now = self.now();
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
-        let Loaded { member, history } = loading::load(&*self.0.store, key, &command, now, false)?.ok_or(Rejection::MemberNotFound)?;
+        let newest = programs.newest();
+        let loaded = loading::load(&*self.0.store, newest, key, &command, MemberDemand::read(now))?;
+        let Loaded { member, history } = loaded.ok_or(Rejection::MemberNotFound)?;
+        let member = all_due(&programs, now, member)?.member;
+        let usable = domain::usable(newest, &member.header, total).map_err(Rejection::from)?;
         let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };
-        let usable = match programs.newest().redemption {
-            Some(_) => {
-                let before = domain::advance(&programs, now, member.clone())?.member;
-                domain::usable(programs.newest(), &before.header, total).map_err(Rejection::from)?
-            }
-            None => None,
-        };
         let mut decision = domain::decide(context, member, &command)?;
         // What time alone brings is not the purchase's.
         decision.entries = decision.entries.drain(decision.own.clone()).collect();
@@ -110,15 +112,15 @@ impl Ledger {
     /// The open holds, the oldest first.
     pub fn holds(&self, key: &MemberKey) -> Result<Vec<Hold>, LedgerError> {
         let now = self.now();
-        let demand = MemberDemand { now, points: None, dates: 0, lots: 0, holds: true, pending: false, person: false };
+        let demand = MemberDemand { holds: true, ..MemberDemand::read(now) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
-        let member = domain::advance(&*self.program(&key.program)?, now, stored)?.member;
+        let member = all_due(&*self.program(&key.program)?, now, stored)?.member;
         Ok(member.holds.into_values().collect())
     }
 
     /// A member's entries before a sequence number, or the newest; newest first.
     pub fn entries(&self, key: &MemberKey, before: Option<u64>, limit: usize) -> Result<Vec<Listed>, LedgerError> {
-        let Decision { entries: due, member, .. } = self.advanced(key, false)?;
+        let Decision { entries: due, member, .. } = self.advanced(key)?;
         let stored = member.header.last_sequence - due.len() as u64;
         let last = before.map_or(member.header.last_sequence, |before| before.saturating_sub(1).min(member.header.last_sequence));
         let first = last.saturating_sub(limit as u64) + 1;
@@ -141,9 +143,9 @@ impl Ledger {
         found.filter(|listed| listed.entry.sequence == sequence).ok_or(LedgerError::EntryNotFound { sequence })
     }
 
-    /// The lots that hold points that have not lapsed, in the order in which they are used up.
+    /// The lots that hold points that have not lapsed, in the order of their expiry.
     pub fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, LedgerError> {
-        let due = self.advanced(key, false)?;
+        let due = self.advanced(key)?;
         // Lots that have lapsed stand first: begin behind them.
         let lapsed = LotKey::behind(self.now());
         let after = after.map_or(lapsed, |after| after.max(lapsed));
@@ -159,6 +161,11 @@ impl Ledger {
             }
         }
         Ok(lots.into_values().take(limit).collect())
+    }
+
+    /// The clock of the points that lapse with inactivity.
+    pub fn inactivity(&self, key: &MemberKey) -> Result<Inactivity, LedgerError> {
+        Ok(self.advanced(key)?.member.header.inactivity)
     }
 
     /// What a backup lacks of all that is durable now.
@@ -178,15 +185,22 @@ impl Ledger {
         Ok((recorded, latest))
     }
 
-    fn load(&self, key: &MemberKey, now: Timestamp, person: bool) -> Result<Member, LedgerError> {
-        let demand = MemberDemand { now, points: None, dates: 0, lots: 0, holds: false, pending: false, person };
-        Ok(self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?)
-    }
-
-    fn advanced(&self, key: &MemberKey, person: bool) -> Result<Decision, LedgerError> {
+    fn advanced(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
         let programs: Arc<ProgramHistory> = self.program(&key.program)?;
         let now = self.now();
-        let member = self.load(key, now, person)?;
-        Ok(domain::advance(&programs, now, member)?)
+        let member = self.0.store.member(key, MemberDemand::read(now))?.ok_or(Rejection::MemberNotFound)?;
+        Ok(all_due(&programs, now, member)?)
     }
+}
+
+/// All that is due at an instant, which is loaded: as many times over as it takes commits.
+fn all_due(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
+    let mut entries = Vec::new();
+    let mut decision = domain::advance(programs, now, member)?;
+    while decision.still_due {
+        entries.append(&mut decision.entries);
+        decision = domain::advance(programs, now, decision.member)?;
+    }
+    entries.append(&mut decision.entries);
+    Ok(Decision { entries, ..decision })
 }

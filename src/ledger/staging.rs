@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
-        Identifier, Member, MemberId, MemberKey, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection, RequestId, Sealed,
+        Identifier, Member, MemberId, MemberKey, OperatorDay, OrderKey, Program, ProgramHistory, ProgramId, Recipient, Rejection,
+        RequestId, Sealed,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
@@ -152,7 +153,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if self.moves_identifier(&key, &submission.command) || operator.of.is_some_and(|of| of != member) {
             return Ok(None);
         }
-        let Some(Loaded { member, history }) = self.load(&key, &submission.command)? else { return Ok(None) };
+        let Some(Loaded { member, history }) = self.load(programs.newest(), &key, &submission.command)? else { return Ok(None) };
         self.check_unique(&key, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
         let due_before = member.header.next_due_time();
@@ -161,8 +162,16 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let context = Context { programs, now: self.now, request, actor, operator: operator.day, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
+        if decision.still_due {
+            self.keep(key, due_before, decision.entries, decision.member);
+            return Ok(None);
+        }
         let receive = |(to, _)| self.receive(Context { request: None, ..context }, to, &decision);
         let other = other.map(receive).transpose()?;
+        if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
+            self.keep(key, due_before, other.entries, other.member);
+            return Ok(None);
+        }
         let entries = decision.entries.iter().chain(other.iter().flat_map(|(_, _, other)| &other.entries));
         let bytes = entries.map(Entry::stored_size_estimate).sum::<usize>();
         if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
@@ -204,8 +213,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         };
         let key = MemberKey { program: program.clone(), member: other };
         if !self.places.contains_key(&key) {
-            let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
-            self.store.member(&key, demand)?.ok_or(not_found)?;
+            self.store.member(&key, MemberDemand::header(self.now))?.ok_or(not_found)?;
         }
         Ok(Some((other, command.with_other_side(other))))
     }
@@ -220,24 +228,21 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
         let member = match self.places.get(&key) {
             Some(place) => self.members[*place].member.clone(),
-            None => {
-                let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
-                self.store.member(&key, demand)?.ok_or(Rejection::RecipientNotFound)?
-            }
+            None => self.store.member(&key, MemberDemand::header(self.now))?.ok_or(Rejection::RecipientNotFound)?,
         };
         let due_before = member.header.next_due_time();
         let entry = sent.entries[sent.own.clone()].first().expect("what has another side has an entry");
         Ok((key, due_before, domain::receive(context, member, entry)?))
     }
 
-    /// Enters what is due of a member by time alone. False: it goes first in the next group.
+    /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. False: it goes first in the next
+    /// group.
     pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey) -> Result<bool, LedgerError> {
         // What the group has changed was advanced before.
         if self.places.contains_key(key) {
             return Ok(true);
         }
-        let demand = MemberDemand { now: self.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
-        let Some(member) = self.store.member(key, demand)? else { return Ok(true) };
+        let Some(member) = self.store.member(key, MemberDemand::header(self.now))? else { return Ok(true) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
         let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
@@ -279,7 +284,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     }
 
     /// The member as the group has left it; `None` if more is needed than can be loaded under what the group has changed.
-    fn load(&self, key: &MemberKey, command: &Command) -> Result<Option<Loaded>, LedgerError> {
+    fn load(&self, program: &Program, key: &MemberKey, command: &Command) -> Result<Option<Loaded>, LedgerError> {
         let person = command.answers_with_member();
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
             let demand = command.demand();
@@ -292,7 +297,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             let member = Member::bare(key.clone(), Header::new(self.now));
             return Ok(Some(Loaded { member, history: History::default() }));
         }
-        let loaded = loading::load(self.store, key, command, self.now, person)?;
+        let loaded = loading::load(self.store, program, key, command, MemberDemand { person, ..MemberDemand::header(self.now) })?;
         Ok(Some(loaded.ok_or(Rejection::MemberNotFound)?))
     }
 
@@ -375,7 +380,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         decision: Decision,
         command: &Command,
     ) -> Outcome {
-        let Decision { entries, own, member, done_before } = decision;
+        let Decision { entries, own, member, done_before, still_due: _ } = decision;
         for entry in &entries {
             self.stage_lookups(entry);
         }

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{Command, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
+    domain::{Command, Entry, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
@@ -218,8 +218,11 @@ impl Writer {
     /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
     /// One that there is no space for leaves it as it was, and the service goes on answering.
     fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit) -> Result<(), LedgerError> {
+        let entries = commit.members.iter().flat_map(|change| &change.entries);
+        let flagged: Vec<Entry> = entries.filter(|entry| !entry.flags().is_empty()).cloned().collect();
         match unit.commit(commit) {
             Ok(_) => {
+                flagged.iter().for_each(warn_of_fraud);
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("there is space on the disk again; changes are taken");
                 }
@@ -276,7 +279,6 @@ impl Writer {
     fn reply(&mut self) {
         let decided = self.taken.iter().take_while(|taken| taken.undecided() == 0).count();
         let done: Vec<Taken> = self.taken.drain(..decided).collect();
-        done.iter().flat_map(|taken| &taken.results).for_each(warn_of_fraud);
         match &self.replies {
             Some(replies) if done.len() > 1 => {
                 // A runtime that ends while the ledger is still open leaves it to this thread.
@@ -375,13 +377,10 @@ fn reply_within(runtime: &Handle, relief: Arc<Notify>) -> mpsc::UnboundedSender<
 }
 
 /// What is flagged is booked by now, and somebody should look at it.
-fn warn_of_fraud(result: &Result<Answer, LedgerError>) {
-    let Ok(Answer::New(outcome)) = result else { return };
-    for entry in &outcome.entries {
-        for FraudFlag { limit, maximum, count, period_start } in entry.flags() {
-            let (program, member, sequence) = (&entry.key.program, &entry.key.member, entry.sequence);
-            tracing::warn!(%program, %member, entry = sequence, limit = limit.name(), maximum, count, %period_start, "a fraud limit is exceeded");
-        }
+fn warn_of_fraud(entry: &Entry) {
+    for FraudFlag { limit, maximum, count, period_start } in entry.flags() {
+        let (program, member, sequence) = (&entry.key.program, &entry.key.member, entry.sequence);
+        tracing::warn!(%program, %member, entry = sequence, limit = limit.name(), maximum, count, %period_start, "a fraud limit is exceeded");
     }
 }
 

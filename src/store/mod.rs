@@ -8,8 +8,8 @@ pub mod embedded;
 use jiff::Timestamp;
 
 use crate::domain::{
-    ActivityId, ActorId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OperatorDay, OrderKey,
-    Points, ProgramId, Request, RequestId,
+    ActivityId, ActorId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey, OperatorDay,
+    OrderKey, Points, ProgramId, Request, RequestId,
 };
 
 /// Counts commits, from 1.
@@ -66,7 +66,7 @@ pub trait Read {
     fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError>;
     /// The newest entry that goes on with the story of an entry ([`Entry::continues`]): its sequence.
     fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError>;
-    /// Live lots in the order in which they are used up, those behind `after`.
+    /// Live lots in the order of their expiry, those behind `after`.
     fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError>;
     /// Members with something due by now, in the order of time.
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError>;
@@ -112,17 +112,39 @@ pub enum Name<'a> {
 pub struct MemberDemand {
     /// If lots have lapsed by now, they are loaded, and the one after them.
     pub now: Timestamp,
-    /// So many points' worth of lots that have not lapsed, in their order, and the one after them.
-    pub points: Option<Points>,
+    /// But no more lots than so many that have lapsed, and one more.
+    pub lapsed: usize,
+    pub lots: LotDemand,
     /// All lots that lapse at the next so many instants.
     pub dates: usize,
-    /// The first so many lots that have not lapsed, and so many pending lots, whatever else is asked for.
-    pub lots: usize,
     /// All open holds, and what is left of the lots that they came from. If one has ended by now, they are loaded as well.
     pub holds: bool,
     /// All pending lots. If some have become active by now, these are loaded, and the one after them.
     pub pending: bool,
     pub person: bool,
+}
+
+/// Which lots that have not lapsed are to be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LotDemand {
+    None,
+    /// So many points' worth in the order of their expiry, but not more than [`MAX_LOTS`], and the one after them.
+    Points(Points),
+    /// So many, in the order of their expiry, and the one after them; as many pending ones.
+    Count(usize),
+    All,
+}
+
+impl MemberDemand {
+    /// The header, and what is due by now; of lots that have lapsed as many as one commit takes.
+    pub fn header(now: Timestamp) -> Self {
+        Self { now, lapsed: MAX_LOTS, lots: LotDemand::None, dates: 0, holds: false, pending: false, person: false }
+    }
+
+    /// The header, and all that is due by now: what a read sees.
+    pub fn read(now: Timestamp) -> Self {
+        Self { lapsed: usize::MAX, ..Self::header(now) }
+    }
 }
 
 /// All that one commit writes. What else has to be written (look-ups by identifier, order, request) follows from the entries.

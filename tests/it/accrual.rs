@@ -172,7 +172,7 @@ pub fn check_sums(accrual: &Accrual) {
     for lot in &accrual.lots {
         let held: i64 = accrual.awards.iter().filter(|award| award.lot == Some(lot.id)).map(|award| award.points.0).sum();
         assert_eq!((lot.points.0, lot.points.0 > 0), (held, true));
-        assert!(accrual.awards.iter().all(|award| award.lot != Some(lot.id) || award.expire_time == lot.expire_time));
+        assert!(accrual.awards.iter().all(|award| award.lot != Some(lot.id) || award.expiry == lot.expiry));
     }
     assert_eq!(accrual.basis, accrual.line_bases.iter().map(|line| line.basis).sum::<Decimal>());
 }
@@ -420,7 +420,7 @@ fn a_rule_may_round_and_lapse_in_its_own_way() {
     let accrual = shop.buys(purchase(vec![line("3")]));
     check_sums(&accrual);
     assert_eq!(summary(&accrual), "a=2 b=1 c=2");
-    let lots: Vec<_> = accrual.lots.iter().map(|lot| (lot.id.0, lot.points.0, lot.expire_time)).collect();
+    let lots: Vec<_> = accrual.lots.iter().map(|lot| (lot.id.0, lot.points.0, lot.expiry.time())).collect();
     assert_eq!(lots, [(1, 4, Some(at("2027-01-01T05:00:00Z"))), (2, 1, None)]);
     assert_eq!(shop.buys(purchase(vec![line("3")])).lots[0].id.0, 3);
 }
@@ -543,7 +543,7 @@ fn check_expiry(zone: &str, policy: &str, earned: &str, expected: Option<&str>) 
     );
     let mut shop = Shop::open(rule_book_with(&fields));
     shop.now = at(earned);
-    assert_eq!(shop.buys(purchase(vec![line("1")])).lots[0].expire_time, expected.map(at), "{policy} earned {earned}");
+    assert_eq!(shop.buys(purchase(vec![line("1")])).lots[0].expiry.time(), expected.map(at), "{policy} earned {earned}");
 }
 
 #[test]
@@ -559,6 +559,7 @@ fn adjustments_take_what_lapses_soonest() {
             qualifying: false,
             reason: "mistake".into(),
             reference: String::new(),
+            expiry: None,
         })
     };
     let entries = shop.does(&take(-7)).expect("15 are there");
@@ -588,7 +589,7 @@ fn the_vietnamese_example_earns_what_it_promises() {
     assert_eq!(buy("35000"), (3, "gold".to_owned()), "3.75 points are rounded down");
     assert_eq!(buy("24000000"), (3000, "diamond".to_owned()));
     assert_eq!(buy("10000"), (1, "diamond".to_owned()));
-    let lapses = shop.member.lots.values().map(|lot| lot.expire_time);
+    let lapses = shop.member.lots.values().map(|lot| lot.expiry.time());
     assert!(lapses.into_iter().all(|instant| instant == Some(at("2027-12-31T17:00:00Z"))));
 }
 
@@ -617,6 +618,13 @@ fn the_small_examples_earn_what_they_promise() {
     let mut shop = example(include_str!("../../examples/programs/corner-shop.yaml"));
     let told: Vec<String> = ["2.60", "1.40"].map(|amount| summary(&shop.buys(purchase(vec![line(amount)])))).into();
     assert_eq!(told, ["visit=10 dollars=2", "visit=0 dollars=2"]);
+    let mut shop = example(include_str!("../../examples/programs/coffee-club.yaml"));
+    let tasting = Line { labels: vec!["coffee-of-the-month".into()], ..goods("house", "", "1", "4") };
+    let accrual = shop.buys(Purchase { occurred_time: Some(at("2026-03-10T12:00:00Z")), ..purchase(vec![tasting]) });
+    assert_eq!(summary(&accrual), "dollars=4 tasting=20");
+    let lapses: Vec<_> = accrual.lots.iter().map(|lot| (lot.points.0, lot.expiry.time())).collect();
+    assert_eq!(lapses, [(4, None), (20, Some(at("2026-05-11T07:00:00Z")))]);
+    assert_eq!(shop.member.header.inactivity.lapse_time, Some(at("2026-09-11T07:00:00Z")));
     let mut shop = example(include_str!("../../examples/programs/cdnow-import.yaml"));
     let mut buy = |amount: &str, day: &str| {
         let sale = Purchase { occurred_time: Some(at(&format!("{day}T12:00:00Z"))), ..purchase(vec![line(amount)]) };

@@ -11,10 +11,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::{self, admin_service_client::AdminServiceClient},
-    domain::{MemberId, Points, Sealed},
+    domain::{MemberId, Sealed},
     ledger::ManualClock,
     store::{
-        CommitSeq, MemberDemand, Read, Store, StoreError,
+        CommitSeq, LotDemand, MemberDemand, Read, Store, StoreError,
         backup::{Held, Part},
         embedded::{Accepted, Backup, BackupPlace, EmbeddedStore, Options, Until, check, check_backup, is_backup, repair, restore, verify},
     },
@@ -94,8 +94,7 @@ impl Shop {
 
 /// All that a store answers about its members.
 fn answers(store: &dyn Store) -> String {
-    let demand =
-        MemberDemand { now: Timestamp::MAX, points: Some(Points(i64::MAX)), dates: 0, lots: 0, holds: true, pending: true, person: true };
+    let demand = MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(Timestamp::MAX) };
     let members = store.members(&program_id(), None, usize::MAX).expect("members are listed");
     let member = |id: &MemberId| {
         let key = key(id.0[0]);
@@ -538,7 +537,7 @@ fn an_erased_member_is_erased_in_the_next_backup() {
     take(&shop.store, &backup);
     assert_eq!(restored("now", &place(&backup), Until::Commit(CommitSeq(before))), 1);
     let person = |name: &str| {
-        let demand = MemberDemand { now: noon(), points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
+        let demand = MemberDemand { person: true, ..MemberDemand::header(noon()) };
         open(&shop.path(name)).member(&key(2), demand).expect("a read").expect("the member is there").person
     };
     assert!(matches!(person("then"), Some(Sealed::Open(_))));
@@ -708,7 +707,7 @@ fn lost_keys_can_be_given_up_and_the_points_stay() {
     shop.world.enroll(&shop.store, 4);
     shop.sell(2);
     let Shop { folder: _folder, mut world, store, .. } = shop;
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
+    let demand = MemberDemand { person: true, ..MemberDemand::header(world.now) };
     let shown = |store: &dyn Store, world: &World, number: u8| {
         let member = store.member(&key(number), demand).expect("a member is read").expect("the member is there");
         assert_eq!(member.header, world.members[&member_id(number)].header);

@@ -380,7 +380,7 @@ fn command(step: Step, shop: &Shop) -> Option<Command> {
             Some(Command::RecordPurchase(Arc::new(purchase)))
         }
         Step::Adjust { points, qualifying } => {
-            Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new() }))
+            Some(Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason, reference: String::new(), expiry: None }))
         }
         Step::Activity { reference, age_hours } => Some(Command::RecordActivity(ActivityRequest {
             activity: ActivityId::new("survey").expect("an id"),
@@ -516,7 +516,7 @@ pub fn check_state(shop: &Shop) -> Result<(), TestCaseError> {
     prop_assert!(shop.member.pending.values().all(|lot| lot.remaining.0 > 0 && lot.qualifying_points.0 >= 0 && !lot.is_active(shop.now)));
     let next = shop.member.pending.values().filter_map(|lot| lot.activate_time).min();
     prop_assert!(next.is_none_or(|next| header.next_activation_time.is_some_and(|due| due <= next)), "nothing becomes active unseen");
-    let next = shop.member.lots.values().filter_map(|lot| lot.expire_time).min();
+    let next = shop.member.lots.values().filter_map(|lot| lot.expiry.time()).min();
     prop_assert!(next.is_none_or(|next| header.next_expiry_time.is_some_and(|due| due <= next)), "nothing lapses unseen");
     prop_assert!(shop.member.lots.values().all(|lot| !lot.has_lapsed(shop.now) && lot.remaining.0 > 0 && lot.remaining <= lot.issued));
     let sums: i64 = shop.entries.iter().map(|entry| entry.points().0).sum();

@@ -14,7 +14,7 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
-const RULE_BOOK: &str = r#"
+pub const RULE_BOOK: &str = r#"
 program_id: shop
 display_name: Shop
 currency_code: USD
@@ -24,25 +24,29 @@ expiry: { after: { days: 10 } }
 redemption: { points: "1", amount: "1.00", maximum_share_percent: "100" }
 accrual_rules:
 "#;
-const AT_ONCE: &str = "- { rule_id: base, per_amount: { amount: 1, points: 1 } }\n";
+pub const AT_ONCE: &str = "- { rule_id: base, per_amount: { amount: 1, points: 1 } }\n";
 const LATER: &str = "- { rule_id: base, per_amount: { amount: 1, points: 1 }, activation: { after_days: 5 } }
 - { rule_id: visit, per_order: { points: 1 }, activation: { after_days: 4 } }\n";
 
-struct Shop {
-    ledger: Ledger,
+pub struct Shop {
+    pub ledger: Ledger,
     clock: Arc<ManualClock>,
     _folder: tempfile::TempDir,
-    key: MemberKey,
+    pub key: MemberKey,
     requests: u32,
 }
 
 impl Shop {
-    async fn open(rules: &str) -> Self {
+    pub async fn open(rules: &str) -> Self {
+        Self::open_with(RULE_BOOK, rules).await
+    }
+
+    pub async fn open_with(rule_book: &str, rules: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Arc::new(ManualClock::new(crate::support::noon()));
         let store = EmbeddedStore::open(folder.path(), crate::support::options()).expect("the store opens");
         let ledger = Ledger::open(Arc::new(store), Arc::clone(&clock) as _).expect("the ledger opens");
-        let document = rule_book::read(&format!("{RULE_BOOK}{rules}")).expect("the rule book parses");
+        let document = rule_book::read(&format!("{rule_book}{rules}")).expect("the rule book parses");
         ledger.publish(request(0), document).await.expect("it is published");
         let program = ledger.program(&ProgramId::new("shop").expect("an id")).expect("it is published");
         let command = Command::Enroll { person: Person::default() };
@@ -51,28 +55,48 @@ impl Shop {
         Self { ledger, clock, _folder: folder, key, requests: 1 }
     }
 
-    async fn does(&mut self, command: Command) -> Result<Vec<Entry>, LedgerError> {
+    pub async fn does(&mut self, command: Command) -> Result<Vec<Entry>, LedgerError> {
         self.requests += 1;
         let program = self.ledger.program(&self.key.program)?;
         let (member, request) = (MemberTarget::Id(self.key.member), request(self.requests));
         self.ledger.submit(Submission { program, member, request, actor: None, command }).await.map(|outcome| outcome.entries)
     }
 
-    async fn gets(&mut self, points: i64) {
-        let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "goodwill".into(), reference: String::new() };
-        self.does(Command::AdjustPoints(adjustment)).await.expect("it is taken");
+    pub async fn gets(&mut self, points: i64) {
+        self.does(gift(points)).await.expect("it is taken");
     }
 
-    fn pass(&self, hours: i64) {
+    /// As many lots of one point.
+    pub async fn gets_many(&mut self, lots: usize) {
+        for first in (0..lots).step_by(400) {
+            let program = self.ledger.program(&self.key.program).expect("it is published");
+            let mut submissions = Vec::new();
+            for _ in first..lots.min(first + 400) {
+                self.requests += 1;
+                let (member, request) = (MemberTarget::Id(self.key.member), request(self.requests));
+                submissions.push(Submission { program: Arc::clone(&program), member, request, actor: None, command: gift(1) });
+            }
+            for outcome in self.ledger.submit_all(submissions).await {
+                outcome.expect("it is taken");
+            }
+        }
+    }
+
+    pub fn pass(&self, hours: i64) {
         self.clock.set(self.clock.now() + SignedDuration::from_hours(hours));
     }
 
     /// Available, and points of the lots.
-    fn has(&self) -> (i64, Vec<i64>) {
+    pub fn has(&self) -> (i64, Vec<i64>) {
         let lots = self.ledger.lots(&self.key, None, 100).expect("the member is there");
         let available = self.ledger.member(&self.key).expect("the member is there").header.balance.available;
         (available.0, lots.iter().map(|lot| lot.remaining.0).collect())
     }
+}
+
+fn gift(points: i64) -> Command {
+    let (points, reason, reference) = (Points(points), "goodwill".into(), String::new());
+    Command::AdjustPoints(Adjustment { points, qualifying: false, reason, reference, expiry: None })
 }
 
 fn request(number: u32) -> Request {
@@ -83,13 +107,13 @@ fn order(number: u32) -> OrderKey {
     OrderKey { store: StoreId::new("s").expect("an id"), order: OrderId::new(&number.to_string()).expect("an id") }
 }
 
-fn purchase(number: u32, dollars: i64, occurred_time: Option<Timestamp>) -> Purchase {
+pub fn purchase(number: u32, dollars: i64, occurred_time: Option<Timestamp>) -> Purchase {
     let amount = Decimal::from(dollars);
     let line = Line { amount, kind: LineKind::Goods, ..crate::accrual::line("0") };
     Purchase { order: Some(order(number)), occurred_time, total: amount, ..crate::accrual::purchase(vec![line]) }
 }
 
-fn redemption(points: i64, order_total: Option<i64>) -> RedeemRequest {
+pub fn redemption(points: i64, order_total: Option<i64>) -> RedeemRequest {
     RedeemRequest { points: Some(Points(points)), order_total: order_total.map(Decimal::from), ..RedeemRequest::default() }
 }
 

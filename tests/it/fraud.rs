@@ -204,6 +204,48 @@ async fn points_earned_are_counted_by_the_day_of_the_shop() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_activities_earn_counts_with_what_purchases_do_on_both_sides_of_a_referral() {
+    let rules = "activity_rules:\n- { rule_id: joined, activity: referral, points: 30 }\n\
+        - { rule_id: brought, activity: referral, earner: EARNER_REFERRER, points: 60 }\n";
+    let activity_rules = loyaltyd::contract::rule_book::read(rules).expect("well-formed rules").activity_rules;
+    let limited = |action| {
+        let per_day = v1::FraudLimits { points_per_day: points("100", action), ..Default::default() };
+        v1::Program { activity_rules: activity_rules.clone(), ..book(per_day) }
+    };
+    let joins = |member: &str, referrer: &str| v1::RecordActivityRequest {
+        request_id: format!("join-{member}"),
+        program_id: PROGRAM.into(),
+        member: by_card(member),
+        activity: "referral".into(),
+        reference: "friend".into(),
+        referrer: by_id(referrer),
+        ..Default::default()
+    };
+    let (server, host) = open(limited(Action::Refuse)).await;
+    for card in ["f-1", "f-2"] {
+        server.enroll(card).await;
+    }
+    let mut desk = server.points();
+    desk.record_activity(joins("f-1", &host)).await.expect("sixty points");
+    let refusal = desk.record_activity(joins("f-2", &host)).await.unwrap_err();
+    is_fraud(&refusal, "points_per_day", "100", "120");
+    let over = server.purchases().record_purchase(sale(&host, "o-1", "410000")).await.unwrap_err();
+    is_fraud(&over, "points_per_day", "100", "101");
+    server.purchases().record_purchase(sale(&host, "o-1", "400000")).await.expect("a hundred in all");
+    server.stop().await;
+    let (server, host) = open(limited(Action::Flag)).await;
+    for card in ["f-1", "f-2"] {
+        server.enroll(card).await;
+        let done = server.points().record_activity(joins(card, &host)).await.expect("it is recorded").into_inner();
+        assert_eq!(done.entry.unwrap().flags, [], "of the new member");
+    }
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&host), flagged: true, ..Default::default() };
+    let found = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    assert_eq!((found.len(), limits(&found[0].flags)), (1, vec![(v1::FraudLimit::PointsPerDay, 100, 120)]));
+    server.stop().await;
+}
+
 fn desk(limits: v1::FraudLimits) -> v1::Program {
     book(limits)
 }

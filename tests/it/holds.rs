@@ -332,7 +332,13 @@ redemption: { points: 100, amount: 1, maximum_hold_seconds: 2592000 }
 ";
 
 fn gift(points: i64) -> Command {
-    Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new() })
+    Command::AdjustPoints(Adjustment {
+        points: Points(points),
+        qualifying: false,
+        reason: "gift".into(),
+        reference: String::new(),
+        expiry: None,
+    })
 }
 
 fn holding(points: i64, seconds: u32) -> Command {
@@ -377,6 +383,34 @@ fn a_lot_that_lapses_in_a_hold_can_be_captured_until_the_hold_ends() {
     let expected =
         [(-10, "2026-03-21T04:00:00Z"), (30, "2026-03-30T15:00:00Z"), (-30, "2026-03-30T15:00:00Z"), (1, "2026-04-20T15:00:00Z")];
     assert_eq!(told, expected.map(|(points, time)| (points, at(time))));
+}
+
+/// Points are either available or owed: whatever comes back pays first.
+#[test]
+fn what_a_hold_gives_back_pays_debt_first() {
+    let release = Command::ReleaseHold { hold: HoldId(3), reason: String::new() };
+    // How the hold of 30 ends where 15 are owed; what is redeemed, owed and available then.
+    let table = [
+        (release, None, (0, 0, 15)),
+        (capturing(3, Some(20)), None, (20, 5, 0)),
+        (capturing(3, Some(10)), None, (10, 0, 5)),
+        (capturing(3, None), None, (30, 15, 0)),
+        (gift(1), Some("2026-03-11T15:00:00Z"), (0, 0, 16)),
+    ];
+    for (end, later, expected) in table {
+        let mut shop = accrual::Shop::open(rule_book_with(&format!("{LASTING}adjustments: {{ into_debt: true }}\n")));
+        shop.does(&gift(40)).expect("points are added");
+        shop.does(&holding(30, 3_600)).expect("points are held");
+        shop.does(&gift(-25)).expect("points are taken, and owed");
+        assert_eq!((shop.member.header.balance.available.0, shop.member.header.balance.debt.0), (0, 15));
+        shop.now = later.map_or(shop.now, at);
+        let entries = shop.does(&end).expect("the hold ends");
+        let balance = &shop.member.header.balance;
+        assert_eq!((balance.redeemed.0, balance.debt.0, balance.available.0), expected, "{end:?}");
+        let change: i64 = entries.iter().map(|entry| entry.points().0).sum();
+        assert_eq!(change, balance.available.0, "{end:?}");
+        assert_eq!(shop.member.lots.values().map(|lot| lot.remaining.0).sum::<i64>(), balance.available.0);
+    }
 }
 
 /// The rate may change while points are held: they are worth what was promised.

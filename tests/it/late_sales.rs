@@ -125,7 +125,7 @@ fn a_tier_is_not_held_before_the_points_that_gave_it() {
 
     let mut shop = Shop::open(rule_book_with(&format!("purchase_time: {{ max_age_days: 300 }}\n{TWO}{RULE}")));
     shop.now = at("2026-06-02T12:00:00Z");
-    let given = Adjustment { points: Points(80), qualifying: true, reason: "goodwill".into(), reference: String::new() };
+    let given = Adjustment { points: Points(80), qualifying: true, reason: "goodwill".into(), reference: String::new(), expiry: None };
     shop.does(&Command::AdjustPoints(given)).expect("points can be given");
     sale(&mut shop, "40", "2026-01-01T12:00:00Z");
     assert_eq!(tiers(&shop), [("gold", shop.now)]);

@@ -83,7 +83,8 @@ impl Shop {
     }
 
     pub fn adjust(&self, member: MemberId, id: &str, points: i64) -> Submission {
-        let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "test".into(), reference: String::new() };
+        let adjustment =
+            Adjustment { points: Points(points), qualifying: false, reason: "test".into(), reference: String::new(), expiry: None };
         self.submission(MemberTarget::Id(member), id, Command::AdjustPoints(adjustment))
     }
 
@@ -307,7 +308,7 @@ async fn a_lot_that_was_used_up_is_no_longer_waited_for() {
     shop.ledger.submit(shop.buy(member, "r1", "o1", 10)).await.expect("it is recorded");
     shop.clock.set(noon() + 48.hours());
     shop.ledger.submit(shop.buy(member, "r2", "o2", 10)).await.expect("it is recorded");
-    let expiry = |index: usize| shop.ledger.lots(&key(member), None, 10).expect("a list")[index].expire_time;
+    let expiry = |index: usize| shop.ledger.lots(&key(member), None, 10).expect("a list")[index].expiry.time();
     let (first, second) = (expiry(0), expiry(1));
     let next = || shop.ledger.member(&key(member)).expect("the member is there").header.next_due_time();
     shop.ledger.submit(shop.adjust(member, "a1", -9)).await.expect("it is adjusted");

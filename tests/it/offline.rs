@@ -6,8 +6,8 @@ use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     contract::v1::{self, points_payment::Payment as Pays, purchase_result::Result as Judged},
     domain::{
-        Command, EntryKind, OrderId, OrderKey, Payment, Points, Purchase, Redeemed, Rejection, ReversalRequest, Reversed, StoreId, Tender,
-        TenderKind,
+        Command, EntryKind, LotExpiry, OrderId, OrderKey, Payment, Points, Purchase, Redeemed, Rejection, ReversalRequest, Reversed,
+        StoreId, Tender, TenderKind,
     },
     store::embedded::{self, Options},
 };
@@ -356,7 +356,7 @@ fn what_was_owed_goes_back_first_and_never_more_than_was_spent() {
     let back = goes_back(&mut shop, sequence, 25).expect("a part goes back");
     assert_eq!((back.owed, back.debt_paid), (Points(5), Points(4)));
     let lot = back.lot.expect("a new lot");
-    assert_eq!((lot.points, lot.expire_time), (Points(1), Some(at("2026-04-10T04:00:00Z"))));
+    assert_eq!((lot.points, lot.expiry), (Points(1), LotExpiry::At(at("2026-04-10T04:00:00Z"))));
     assert_eq!(back.put_back[0].portion.points, Points(20));
     assert_eq!(standing(&shop), (21, 0));
     let too_many = goes_back(&mut shop, sequence, 21);

@@ -161,7 +161,7 @@ fn expiry_can_be_counted_from_the_activation() {
             confirm(&mut shop, "o-1").expect("points wait for it");
         }
         let lot = shop.member.lots.values().next().expect("the points are active");
-        (lot.earn_time, lot.expire_time.expect("they lapse").to_string())
+        (lot.earn_time, lot.expiry.time().expect("they lapse").to_string())
     };
     let earned = at("2026-03-10T15:00:00Z");
     let (from_sale, from_activation) = ("expiry: { after: { days: 10 } }\n", "expiry: { after: { days: 10, from_activation: true } }\n");
@@ -187,7 +187,7 @@ accrual_rules:
     );
     assert_eq!(buys(&mut shop, "o-1", purchase(vec![line("40")])).lots.len(), 2);
     confirm(&mut shop, "o-1").expect("points wait for it");
-    let lots: Vec<_> = shop.member.lots.values().map(|lot| (lot.remaining.0, lot.expire_time.is_some())).collect();
+    let lots: Vec<_> = shop.member.lots.values().map(|lot| (lot.remaining.0, lot.expiry.time().is_some())).collect();
     assert_eq!(lots, [(320, true), (1, false)]);
 }
 
@@ -441,7 +441,7 @@ fn an_adjustment_beyond_the_balance_is_refused_or_owed() {
     assert_eq!((entries[0].points(), available(&shop), shop.member.header.balance.debt.0), (Points(-30), 0, 70));
     shop.does(&adjustment(-5)).expect("it is owed");
     assert_eq!(shop.does(&redeem(1)), Err(Rejection::InDebt { debt: Points(75) }));
-    let qualifying = Adjustment { points: Points(80), qualifying: true, reason: "goodwill".into(), reference: String::new() };
+    let qualifying = Adjustment { points: Points(80), qualifying: true, reason: "goodwill".into(), reference: String::new(), expiry: None };
     shop.does(&Command::AdjustPoints(qualifying)).expect("points can be given");
     assert_eq!((available(&shop), shop.member.header.balance.debt.0, counted(&shop)), (5, 0, 110));
     check_state(&shop).expect("the state holds together");

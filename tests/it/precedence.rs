@@ -105,9 +105,10 @@ const ACTIVITIES: &str = "activity_rules:
 const PLAIN: &str = "plain";
 const BUSY: &str = "busy";
 const WATCHED: &str = "watched";
+const CHEAP: &str = "cheap";
 
 /// One that offers nothing but points, one with so many rules that a long receipt is too complex, and one that takes a purchase an hour, and
-/// ten points at a till that does not ask.
+/// ten points at a till that does not ask; and one where a point is worth a thousandth of the smallest amount of money.
 async fn publish_others(server: &TestServer) {
     let plain = v1::Program { program_id: PLAIN.into(), adjustments: None, ..rule_book() };
     let mut busy = v1::Program { program_id: BUSY.into(), ..book() };
@@ -120,7 +121,9 @@ async fn publish_others(server: &TestServer) {
         offline: Some(v1::OfflinePolicy { floor_limit_points: "10".into(), ..Default::default() }),
         ..book()
     };
-    for program in [plain, busy, watched] {
+    let terms = v1::RedemptionPolicy { points: "1000".into(), amount: "1".into(), ..Default::default() };
+    let cheap = v1::Program { program_id: CHEAP.into(), redemption: Some(terms), ..book() };
+    for program in [plain, busy, watched, cheap] {
         let request_id = format!("publish-{}", program.program_id);
         let publish = v1::PublishProgramRequest { request_id, program: Some(program), validate_only: false };
         server.programs().publish_program(publish).await.expect("it is published");
@@ -272,6 +275,7 @@ async fn every_reason_is_given_and_of_several_the_first_of_the_list() {
     returns(&server, &mut seen).await;
     activities(&server, &mut seen).await;
     watched(&server, &mut seen).await;
+    small_change(&server, &mut seen).await;
     // A return of nothing is a mistake of the request's fields: the domain's own guard is never reached through the contract.
     seen.refuses(Code::InvalidArgument, "INVALID_FIELD", server.purchases().return_purchase(nothing()).await);
     let missing: Vec<_> = seen.order.iter().filter(|reason| !seen.seen.contains(*reason) && *reason != "NOTHING_RETURNED").collect();
@@ -496,6 +500,22 @@ async fn watched(server: &TestServer, seen: &mut Seen) {
     seen.prefers("OVER_FLOOR_LIMIT", "NOT_IN_STEPS", tills.record_purchase(offline(16, 1_600)).await);
     seen.prefers("OVER_FLOOR_LIMIT", "OVER_ORDER", tills.record_purchase(offline(900, 90_000)).await);
     seen.prefers("OVER_FLOOR_LIMIT", "FRAUD_LIMIT", tills.record_purchase(offline(15, 1_500)).await);
+}
+
+async fn small_change(server: &TestServer, seen: &mut Seen) {
+    let member = enroll_in(server, CHEAP, "c-1").await;
+    let (mut points, mut tills) = (server.points(), server.purchases());
+    let cheap = |points: i64| v1::RedeemPointsRequest { program_id: CHEAP.into(), ..redeem(&member, "c", points, "") };
+    seen.refuses(BY, "WORTH_NOTHING", points.redeem_points(cheap(999)).await);
+    seen.prefers("WORTH_NOTHING", "INSUFFICIENT_POINTS", points.redeem_points(cheap(1)).await);
+    // Each of so many sales is a lot: the first of a point, the later ones of two.
+    for batch in 0..11 {
+        let sold = |n: i32| v1::RecordPurchaseRequest { program_id: CHEAP.into(), ..sale(&member, &format!("c-{batch}-{n}"), "10000") };
+        let purchases = (0..1_000).map(sold).collect();
+        tills.batch_record_purchases(v1::BatchRecordPurchasesRequest { purchases }).await.unwrap();
+    }
+    seen.refuses(BY, "TOO_MANY_LOTS", points.redeem_points(cheap(17_000)).await);
+    seen.prefers("INSUFFICIENT_POINTS", "TOO_MANY_LOTS", points.redeem_points(cheap(18_500)).await);
 }
 
 async fn returns(server: &TestServer, seen: &mut Seen) {

@@ -239,7 +239,7 @@ fn shop(redemption: &str) -> Shop {
 }
 
 fn gift(shop: &mut Shop, points: i64) {
-    let gift = Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new() };
+    let gift = Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new(), expiry: None };
     shop.does(&Command::AdjustPoints(gift)).expect("points are added");
 }
 
@@ -324,7 +324,7 @@ fn what_has_lapsed_meanwhile_lapses_or_gets_days_of_grace() {
         }
         // Three whole days more, to the end of the 25th in New York.
         assert_eq!((into, lots(&shop)), (vec![(2, 2), (1, 3)], vec![(2, 5), (3, 10)]));
-        assert_eq!(shop.member.lots.values().last().unwrap().expire_time, Some(at("2026-03-26T04:00:00Z")));
+        assert_eq!(shop.member.lots.values().last().unwrap().expiry.time(), Some(at("2026-03-26T04:00:00Z")));
         // They can be spent and given back again, also after the grace.
         let (again, _) = spends(&mut shop, 15);
         goes_back(&mut shop, again, Some(12));

@@ -4,8 +4,9 @@ use jiff::ToSpan;
 use loyaltyd::contract::v1::{self, identifier::Kind};
 use tonic::{Code, Status};
 
-use crate::support::{
-    PROGRAM, Refused, TestServer, actor, adjustment, by_card, by_id, card, enrolment, identifier, line, refused, sale, vnd,
+use crate::{
+    inactivity::{lapsing, never},
+    support::{PROGRAM, Refused, TestServer, actor, adjustment, by_card, by_id, card, enrolment, identifier, line, refused, sale, vnd},
 };
 
 enum Call {
@@ -166,6 +167,10 @@ fn names(member: &str) -> Vec<Case> {
     ]
 }
 
+fn with_expiry(request: v1::AdjustPointsRequest, expiry: v1::ExpiryPolicy) -> v1::AdjustPointsRequest {
+    v1::AdjustPointsRequest { expiry: Some(expiry), ..request }
+}
+
 fn set_tier(member: &str, tier: &str) -> Call {
     Call::SetTier(v1::SetMemberTierRequest {
         request_id: "t".into(),
@@ -206,6 +211,13 @@ fn amounts(member: &str) -> Vec<Case> {
         wrong("fine quantity", basket(member, |it| it.lines[0].quantity = "1.0001".into()), &["purchase.lines[0].quantity"]),
         wrong("adjust by nothing", Call::Adjust(adjustment(member, "a", 0)), &["points"]),
         wrong("no reason", Call::Adjust(v1::AdjustPointsRequest { reason: String::new(), ..adjustment(member, "a", 1) }), &["reason"]),
+        wrong("take with an expiry", Call::Adjust(with_expiry(adjustment(member, "a", -1), never())), &["expiry"]),
+        wrong("an empty expiry", Call::Adjust(with_expiry(adjustment(member, "a", 1), v1::ExpiryPolicy::default())), &["expiry"]),
+        wrong(
+            "inactivity that the programme has not",
+            Call::Adjust(with_expiry(adjustment(member, "a", 1), lapsing(6))),
+            &["expiry.inactivity"],
+        ),
         wrong("long reason", Call::Adjust(v1::AdjustPointsRequest { reason: "x".repeat(501), ..adjustment(member, "a", 1) }), &["reason"]),
         wrong("no actor", Call::Adjust(v1::AdjustPointsRequest { actor: None, ..adjustment(member, "a", 1) }), &["actor"]),
         no("adjust by too much", Call::Adjust(adjustment(member, "a", 10_001)), Code::FailedPrecondition, "ADJUSTMENT_TOO_LARGE", &[]),

@@ -105,7 +105,13 @@ fn hold(points: i64) -> Command {
 }
 
 pub fn adjustment(points: i64) -> Command {
-    Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason: "goodwill".into(), reference: String::new() })
+    Command::AdjustPoints(Adjustment {
+        points: Points(points),
+        qualifying: false,
+        reason: "goodwill".into(),
+        reference: String::new(),
+        expiry: None,
+    })
 }
 
 fn publish(shop: &mut Shop, version: u32, fields: &str) {
@@ -570,7 +576,7 @@ fn a_tier_that_was_reached_stays_and_what_counts_goes() {
     assert_eq!((shop.tier(), shop.member.header.lifetime.qualifying_points), ("gold", Points(0)));
     // What was taken from what counts by hand cannot be taken again.
     buys(&mut shop, "o-2", purchase(vec![line("50")]));
-    let by_hand = Adjustment { points: Points(-40), qualifying: true, reason: "trial".into(), reference: String::new() };
+    let by_hand = Adjustment { points: Points(-40), qualifying: true, reason: "trial".into(), reference: String::new(), expiry: None };
     shop.does(&Command::AdjustPoints(by_hand)).expect("they are there");
     let back = gives(&mut shop, whole("o-2"));
     assert_eq!((back.points, back.qualifying_points, shop.member.header.lifetime.qualifying_points), (Points(50), Points(10), Points(0)));

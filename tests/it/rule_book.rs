@@ -50,7 +50,7 @@ fn the_examples_are_sound_and_survive_writing() {
         assert_eq!(read(&rule_book::to_json(&document)), document);
         found += 1;
     }
-    assert_eq!(found, 4);
+    assert_eq!(found, 5);
 }
 
 #[test]
@@ -170,6 +170,7 @@ tier_policy: { rate_tier: 7, qualifying_basis: 8 }
 purchase_time: { max_age_days: 36501, max_ahead_seconds: -1 }
 adjustments: { maximum_points: 0 }
 activation: {}
+consumption_order: 7
 returns: { shortfall: 9 }
 offline: { floor_limit_points: x, shortfall: 9 }
 fraud_limits:
@@ -223,6 +224,7 @@ redemption: { points: 0, maximum_share_percent: 101 }
         "purchase_time.max_ahead_seconds",
         "adjustments.maximum_points",
         "activation",
+        "consumption_order",
         "returns.shortfall",
         "offline.floor_limit_points",
         "offline.shortfall",

@@ -63,7 +63,8 @@ impl Club {
     }
 
     async fn give(&mut self, key: &MemberKey, points: i64) {
-        let adjustment = Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new() };
+        let adjustment =
+            Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new(), expiry: None };
         self.submit(MemberTarget::Id(key.member), Command::AdjustPoints(adjustment)).await;
     }
 

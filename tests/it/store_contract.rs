@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loyaltyd::{
     domain::{ActivityId, Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
     store::{
-        Commit, MemberDemand, Store,
+        Commit, LotDemand, MemberDemand, Store,
         embedded::{EmbeddedStore, Options, check},
     },
 };
@@ -90,7 +90,7 @@ fn holds_and_redemptions_are_kept(factory: &dyn Factory) {
     world.decide(1, &hold(40, 200)).expect("a hold");
     world.commit(&*store);
     world.check(&*store);
-    world.decide(1, &hold(5, 1)).expect("a hold");
+    world.decide(1, &hold(10, 1)).expect("a hold");
     world.decide(1, &reversal(5, Some(10))).expect("a reversal");
     world.decide(1, &capture(6, Some(15))).expect("a capture");
     world.commit(&*store);
@@ -141,7 +141,7 @@ fn activities_are_found_again(factory: &dyn Factory) {
 fn unknown_names_are_absent(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: true };
+    let demand = MemberDemand { person: true, ..MemberDemand::header(world.now) };
     assert_eq!(store.member(&key(1), demand).expect("a read"), None);
     world.enroll(&*store, 1);
     let other = ProgramId::new("other").expect("a valid id");
@@ -237,9 +237,10 @@ fn a_member_is_loaded_as_far_as_asked(factory: &dyn Factory) {
         }
         world.now += hours(24);
     }
-    let expiries: Vec<_> = world.members[&member_id(1)].lots.values().map(|lot| lot.expire_time.expect("lots lapse")).collect();
+    let expiries: Vec<_> = world.members[&member_id(1)].lots.values().map(|lot| lot.expiry.time().expect("lots lapse")).collect();
     let load = |now, points: Option<i64>| {
-        let demand = MemberDemand { now, points: points.map(Points), dates: 0, lots: 0, holds: false, pending: false, person: false };
+        let demand =
+            MemberDemand { lots: points.map_or(LotDemand::None, |points| LotDemand::Points(Points(points))), ..MemberDemand::header(now) };
         let member = store.member(&key(1), demand).expect("a read").expect("the member is there");
         assert_eq!(member.person, None);
         member.lots.values().map(|lot| lot.remaining.0).collect::<Vec<_>>()

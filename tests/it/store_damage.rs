@@ -508,7 +508,7 @@ fn rows_that_a_reader_cannot_read_lead_to_new_tables_at_the_next_start() {
     open(folder.path()).flush().expect("rows are written out");
     spoil(folder.path(), |key| key[0] == b'm' && key.len() == 22);
     let store = open(folder.path());
-    let demand = MemberDemand { now: world.now, points: None, dates: 0, lots: 0, holds: false, pending: false, person: false };
+    let demand = MemberDemand::header(world.now);
     assert!(matches!(store.member(&key(1), demand), Err(StoreError::Tables(_))));
     // Making them durable does not make them right.
     assert!(store.flush().is_err());

@@ -48,7 +48,7 @@ fn activity_rule(path: &str, document: &v1::ActivityRule, scope: &Scope, mistake
         None => Some(None),
     };
     let expiry = match &document.expiry {
-        Some(own) => policy::expiry(&format!("{path}.expiry"), Some(own), mistakes),
+        Some(own) => policy::own_expiry(&format!("{path}.expiry"), own, scope.expiry, mistakes),
         None => scope.expiry,
     };
     let activation = activation(&format!("{path}.activation"), document.activation.as_ref(), scope, mistakes);

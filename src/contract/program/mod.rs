@@ -27,6 +27,13 @@ pub fn parse(document: &v1::Program, version: u32, publish_time: Timestamp) -> R
     mistakes.result(program)
 }
 
+/// When points that are granted one by one lapse, under a rule book: as `expiry` says in a request.
+pub fn grant_expiry(document: &v1::ExpiryPolicy, program: &domain::Program) -> Result<domain::Expiry, Vec<Violation>> {
+    let mut mistakes = Mistakes::default();
+    let expiry = policy::own_expiry("expiry", document, Some(program.expiry), &mut mistakes);
+    mistakes.result(expiry)
+}
+
 /// What a new version of a rule book may not change.
 pub fn check_successor(old: &domain::Program, new: &domain::Program) -> Vec<Violation> {
     let mut mistakes = Mistakes::default();
@@ -95,6 +102,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
     let returns = policy::returns(document.returns.as_ref(), mistakes);
     let transfers = transfers(document.transfers.as_ref(), &scope, mistakes);
+    let consumption_order = policy::consumption_order(document.consumption_order, mistakes);
     let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
@@ -113,6 +121,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         activity_rules: activity_rules?,
         combination: combination?,
         expiry: scope.expiry?,
+        consumption_order: consumption_order?,
         tiers: tiers?,
         tier_policy: tier_policy?,
         purchase_time: purchase_time?,

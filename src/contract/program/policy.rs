@@ -4,8 +4,8 @@ use jiff::civil::Date;
 
 use super::{Mistakes, v1};
 use crate::domain::{
-    Activation, BasisPolicy, CalendarPeriod, Combination, Expiry, PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage,
-    Shortfall, TierPolicy,
+    Activation, BasisPolicy, CalendarPeriod, Combination, ConsumptionOrder, CountedActivities, Expiry, InactivityPolicy,
+    PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage, Shortfall, TierPolicy,
 };
 
 const DEFAULT_MAX_AGE_DAYS: u32 = 30;
@@ -57,8 +57,58 @@ pub(super) fn expiry(path: &str, document: Option<&v1::ExpiryPolicy>, mistakes: 
         Some(Policy::After(after)) => expiry_after(&format!("{path}.after"), after, mistakes),
         Some(Policy::EndOfPeriod(end)) => end_of_period(&format!("{path}.end_of_period"), end, mistakes),
         Some(Policy::FixedDate(date)) => fixed_date(&format!("{path}.fixed_date"), date, mistakes),
+        Some(Policy::Inactivity(inactivity)) => self::inactivity(&format!("{path}.inactivity"), inactivity, mistakes),
         None => {
-            mistakes.note(path, "needs one of never, after, end_of_period, fixed_date");
+            mistakes.note(path, "needs one of never, after, end_of_period, fixed_date, inactivity");
+            None
+        }
+    }
+}
+
+fn inactivity(path: &str, document: &v1::expiry_policy::Inactivity, mistakes: &mut Mistakes) -> Option<Expiry> {
+    use v1::expiry_policy::CountedActivity as Document;
+    let before = mistakes.count();
+    let months = mistakes.number(format!("{path}.months"), document.months, 1..=1_200);
+    let mut activities = CountedActivities::default();
+    for (index, number) in document.activities.iter().enumerate() {
+        let place = format!("{path}.activities[{index}]");
+        let counted = match mistakes.choice(&place, *number) {
+            Some(Document::Purchase) => &mut activities.purchase,
+            Some(Document::Redemption) => &mut activities.redemption,
+            Some(Document::Activity) => &mut activities.activity,
+            Some(Document::Adjustment) => &mut activities.adjustment,
+            Some(Document::Transfer) => &mut activities.transfer,
+            Some(Document::Unspecified) | None => continue,
+        };
+        if std::mem::replace(counted, true) {
+            mistakes.note(place, "is named before too");
+        }
+    }
+    if document.activities.is_empty() {
+        mistakes.note(format!("{path}.activities"), "is required: at least one");
+    }
+    let months = months.filter(|_| mistakes.count() == before)?;
+    Some(Expiry::Inactivity(InactivityPolicy { months, activities }))
+}
+
+/// Points of a rule or a grant lapse with inactivity only where all of the programme do, and as they do: the member has one clock for them.
+pub(super) fn own_expiry(path: &str, document: &v1::ExpiryPolicy, program: Option<Expiry>, mistakes: &mut Mistakes) -> Option<Expiry> {
+    let own = expiry(path, Some(document), mistakes)?;
+    if let (Expiry::Inactivity(_), Some(program)) = (own, program)
+        && own != program
+    {
+        mistakes.note(format!("{path}.inactivity"), "must be the same as the programme's own expiry: a member has one time of inactivity");
+        return None;
+    }
+    Some(own)
+}
+
+pub(super) fn consumption_order(number: i32, mistakes: &mut Mistakes) -> Option<ConsumptionOrder> {
+    match v1::ConsumptionOrder::try_from(number) {
+        Ok(v1::ConsumptionOrder::Unspecified | v1::ConsumptionOrder::SoonestExpiry) => Some(ConsumptionOrder::SoonestExpiry),
+        Ok(v1::ConsumptionOrder::OldestFirst) => Some(ConsumptionOrder::OldestFirst),
+        Err(_) => {
+            mistakes.note("consumption_order", format_args!("has no value with the number {number}"));
             None
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn rule(path: &str, document: &v1::AccrualRule, scope: &Scope, mistak
         None => scope.rounding,
     };
     let expiry = match &document.expiry {
-        Some(own) => policy::expiry(&format!("{path}.expiry"), Some(own), mistakes),
+        Some(own) => policy::own_expiry(&format!("{path}.expiry"), own, scope.expiry, mistakes),
         None => scope.expiry,
     };
     let activation = match &document.activation {

@@ -25,8 +25,8 @@ pub(super) use self::{
 };
 
 use super::{
-    Accrual, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotId, Overflow, Pending, Points, Program, ProgramHistory,
-    Purchase, Rate, Rejection, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotExpiry, LotId, Overflow, Pending, Points, Program,
+    ProgramHistory, Purchase, Rate, Rejection, calendar, expiry, money, tier,
 };
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
@@ -116,7 +116,7 @@ impl Sale<'_> {
             let counts = qualifying.map_or(price.points, |prices| prices.rules[index].points);
             let qualifying_points = if rule.qualifying { counts } else { Points::ZERO };
             let waits = if self.program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
-            let (lot, expire_time) = lots.add(price.points, rule.expiry, rule.activation, waits)?;
+            let (lot, expiry) = lots.add(price.points, rule.expiry, rule.activation, waits)?;
             let award = Award {
                 rule: rule.id.clone(),
                 display_name: rule.display_name.clone(),
@@ -128,7 +128,7 @@ impl Sale<'_> {
                 points: price.points,
                 qualifying_points,
                 lines: self.award_lines(matched, &price)?,
-                expire_time,
+                expiry,
                 lot,
                 roundings: price.roundings,
             };
@@ -178,7 +178,7 @@ pub(super) struct Lots<'a> {
     last_lot: LotId,
     lots: Vec<AccruedLot>,
     /// Rules mostly share one policy; the time-zone table need not be asked again.
-    known: Vec<(Expiry, Timestamp, Option<Timestamp>)>,
+    known: Vec<(Expiry, Timestamp, LotExpiry)>,
     /// The same of points that become active some days later.
     later: Option<(u32, Timestamp)>,
     /// What each lot's expiry follows.
@@ -202,13 +202,13 @@ impl<'a> Lots<'a> {
         Ok(self.lots)
     }
 
-    fn expire_time(&mut self, policy: Expiry, active: Timestamp) -> Result<Option<Timestamp>, Overflow> {
+    fn expiry(&mut self, policy: Expiry, active: Timestamp) -> Result<LotExpiry, Overflow> {
         if let Some((.., known)) = self.known.iter().find(|(known, from, _)| *known == policy && *from == active) {
             return Ok(*known);
         }
-        let instant = expiry::expire_time(policy, &self.program.time_zone, self.occurred_time, active)?;
-        self.known.push((policy, active, instant));
-        Ok(instant)
+        let expiry = expiry::lot_expiry(policy, &self.program.time_zone, self.occurred_time, active)?;
+        self.known.push((policy, active, expiry));
+        Ok(expiry)
     }
 
     /// When points become active that do so some days after the sale.
@@ -226,28 +226,28 @@ impl<'a> Lots<'a> {
     pub(super) fn add(
         &mut self,
         points: Points,
-        expiry: Expiry,
+        policy: Expiry,
         activation: Activation,
         waits: Points,
-    ) -> Result<(Option<LotId>, Option<Timestamp>), Overflow> {
+    ) -> Result<(Option<LotId>, LotExpiry), Overflow> {
         if points <= Points::ZERO {
-            return Ok((None, None));
+            return Ok((None, LotExpiry::Never));
         }
         let pending = match activation {
             Activation::Immediate => None,
             Activation::AfterDays(days) => Some(Some(self.activate_time(days)?)),
             Activation::Confirmation => Some(None),
         };
-        let expire_time = match (pending, expiry) {
+        let expiry = match (pending, policy) {
             // It is known when they are confirmed.
-            (Some(None), Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_)) => None,
-            (pending, policy) => self.expire_time(policy, pending.flatten().unwrap_or(self.occurred_time))?,
+            (Some(None), Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_)) => LotExpiry::Never,
+            (pending, policy) => self.expiry(policy, pending.flatten().unwrap_or(self.occurred_time))?,
         };
         // What is counted from an unknown day is not to be mixed with what never lapses.
         let is_own = |lot: &AccruedLot| {
-            lot.expire_time == expire_time
+            lot.expiry == expiry
                 && lot.pending.map(|pending| pending.activate_time) == pending
-                && (pending != Some(None) || self.lapses_as(lot, expiry))
+                && (pending != Some(None) || self.lapses_as(lot, policy))
         };
         if let Some(place) = self.lots.iter().position(is_own) {
             let lot = &mut self.lots[place];
@@ -255,18 +255,18 @@ impl<'a> Lots<'a> {
             if let Some(pending) = &mut lot.pending {
                 pending.qualifying_points = pending.qualifying_points.plus(waits)?;
             }
-            return Ok((Some(lot.id), expire_time));
+            return Ok((Some(lot.id), expiry));
         }
         let newest = self.lots.last().map_or(self.last_lot, |lot| lot.id);
         let id = LotId(newest.0.checked_add(1).ok_or(Overflow)?);
         let pending = pending.map(|activate_time| Pending { activate_time, qualifying_points: waits });
-        self.lots.push(AccruedLot { pending, ..AccruedLot::new(id, points, expire_time) });
-        self.policies.push((id, expiry));
-        Ok((Some(id), expire_time))
+        self.lots.push(AccruedLot { pending, ..AccruedLot::new(id, points, expiry) });
+        self.policies.push((id, policy));
+        Ok((Some(id), expiry))
     }
 
-    fn lapses_as(&self, lot: &AccruedLot, expiry: Expiry) -> bool {
-        self.policies.iter().any(|(id, policy)| *id == lot.id && *policy == expiry)
+    fn lapses_as(&self, lot: &AccruedLot, policy: Expiry) -> bool {
+        self.policies.iter().any(|(id, known)| *id == lot.id && *known == policy)
     }
 }
 

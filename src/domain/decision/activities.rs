@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        ActivityAccrued, ActivityId, ActivityRejection, ActivityRequest, ActivitySide, Entry, EntryKind, MemberState, Recipient, Rejection,
-        activity,
+        ActivityAccrued, ActivityId, ActivityRejection, ActivityRequest, ActivitySide, Entry, EntryKind, FraudLimit, MemberState,
+        Recipient, Rejection, activity, fraud,
     },
     Draft,
 };
@@ -40,7 +40,9 @@ impl Draft<'_> {
 
     fn earn_by(&mut self, side: (&ActivityId, &str, ActivitySide), occurred_time: Timestamp) -> Result<(), Rejection> {
         let programs = self.context.programs;
-        let accrued = activity::accrue(programs, &self.member.header, side, occurred_time, self.oldest())?;
+        let (header, oldest) = (&self.member.header, self.oldest());
+        let accrued = activity::accrue(programs, header, side, occurred_time, oldest)?;
+        self.watched = fraud::watch(programs, header, occurred_time, oldest, &[(FraudLimit::PointsPerDay, accrued.points.0)])?;
         self.enter(EntryKind::ActivityAccrued(Arc::new(accrued)), occurred_time, programs.at(occurred_time))?;
         self.upgrade(occurred_time)
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{ActivityAccrued, ActivityAward, ActivityId, ActivityRequest, ActivitySide},
+    domain::{ActivityAccrued, ActivityAward, ActivityId, ActivityRequest, ActivitySide, LotExpiry},
 };
 
 /// What a member did.
@@ -54,7 +54,8 @@ fn award(award: &ActivityAward) -> v1::ActivityAward {
         limit: limit(award.limit).into(),
         points: award.points.0,
         qualifying_points: award.qualifying_points.0,
-        expire_time: award.expire_time.map(timestamp),
+        expire_time: award.expiry.time().map(timestamp),
+        lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
     }
 }

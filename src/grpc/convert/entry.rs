@@ -14,8 +14,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, FraudLimit, LimitKind, LineBasis, Lot, Program,
-        ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
+        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
+        LotExpiry, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
     },
     ledger::Listed,
 };
@@ -77,6 +77,7 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         program_version: version(entry.program_version),
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
+        inactivity_time: entry.inactivity_time.map(timestamp),
         kind: Some(kind(entry, &program_of(history, entry).currency)),
         flags: fraud_flags(entry),
     }
@@ -173,7 +174,8 @@ fn points_adjusted(adjusted: &Adjusted) -> v1::PointsAdjusted {
         reason: adjusted.reason.clone(),
         reference: adjusted.reference.clone(),
         lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
-        expire_time: lot.and_then(|lot| lot.expire_time).map(timestamp),
+        expire_time: lot.and_then(|lot| lot.expiry.time()).map(timestamp),
+        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry == LotExpiry::Inactivity),
         allocations: allocations(&adjusted.allocations),
         qualifying_points: adjusted.qualifying_points.0,
         debt: adjusted.debt.0,
@@ -219,14 +221,21 @@ pub fn balance(balance: &Balance) -> v1::Balance {
     }
 }
 
-pub fn lot(lot: &Lot) -> v1::Lot {
+/// `inactivity`: of the member.
+pub fn lot(lot: &Lot, inactivity: &Inactivity) -> v1::Lot {
+    let (expire_time, lapses_with_inactivity) = match lot.expiry {
+        LotExpiry::At(time) => (Some(time), false),
+        LotExpiry::Inactivity => (inactivity.lapse_time, true),
+        LotExpiry::Never => (None, false),
+    };
     v1::Lot {
         lot_id: lot.id.to_string(),
         issued_points: lot.issued.0,
         remaining_points: lot.remaining.0,
         earn_time: Some(timestamp(lot.earn_time)),
-        expire_time: lot.expire_time.map(timestamp),
+        expire_time: expire_time.map(timestamp),
         entry_sequence: count(lot.entry_sequence),
+        lapses_with_inactivity,
     }
 }
 
@@ -271,7 +280,8 @@ fn award(award: &Award) -> v1::Award {
         points: award.points.0,
         qualifying_points: award.qualifying_points.0,
         lines: lines.collect(),
-        expire_time: award.expire_time.map(timestamp),
+        expire_time: award.expiry.time().map(timestamp),
+        lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
     }
 }

@@ -196,25 +196,33 @@ pub fn member_read(read: &domain::Member, program: &Program) -> v1::Member {
 pub fn whole_member(whole: &domain::Member, program: &Program) -> v1::Member {
     let live = whole.lots.values().filter(|lot| lot.remaining > Points::ZERO);
     v1::Member {
-        lots: live.take(MAX_SHOWN).map(lot).collect(),
+        lots: live.take(MAX_SHOWN).map(|live| lot(live, &whole.header.inactivity)).collect(),
         pending_lots: whole.pending.values().take(MAX_SHOWN).map(pending_lot).collect(),
         holds: whole.holds.values().take(MAX_SHOWN).map(|held| hold(held, &program.currency)).collect(),
         ..member_read(whole, program)
     }
 }
 
-/// What lapses at the next instants; the lots of these are loaded.
+/// What lapses at the next instants; the lots of those with a date are loaded.
 fn expiring(member: &domain::Member) -> Vec<v1::ExpiringPoints> {
-    let mut dates: Vec<(Timestamp, i64)> = Vec::with_capacity(DATES);
-    for (time, points) in member.lots.values().filter_map(|lot| Some((lot.expire_time?, lot.remaining.0))) {
+    let mut dates: Vec<(Timestamp, bool, i64)> = Vec::with_capacity(DATES + 1);
+    for (time, points) in member.lots.values().filter_map(|lot| Some((lot.expiry.time()?, lot.remaining.0))) {
         let is_full = dates.len() == DATES;
         match dates.last_mut() {
-            Some((last, sum)) if *last == time => *sum += points,
+            Some((last, _, sum)) if *last == time => *sum += points,
             Some(_) if is_full => break,
-            Some(_) | None => dates.push((time, points)),
+            Some(_) | None => dates.push((time, false, points)),
         }
     }
-    dates.into_iter().map(|(time, points)| v1::ExpiringPoints { points, expire_time: Some(time::timestamp(time)) }).collect()
+    let inactivity = &member.header.inactivity;
+    dates.extend(inactivity.due_time().map(|time| (time, true, inactivity.points.0)));
+    dates.sort_unstable();
+    dates.truncate(DATES);
+    let shown = |(time, lapses_with_inactivity, points)| {
+        let expire_time = Some(time::timestamp(time));
+        v1::ExpiringPoints { points, expire_time, lapses_with_inactivity }
+    };
+    dates.into_iter().map(shown).collect()
 }
 
 /// Counters of the ledger go up by one at a time and never come near the bound of the wire's type.

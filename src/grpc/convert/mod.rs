@@ -83,6 +83,12 @@ impl Mistakes {
         }
     }
 
+    pub fn extend(&mut self, violations: Vec<Violation>) {
+        let room = MAX_MISTAKES.saturating_sub(self.found.len());
+        self.uncounted += violations.len().saturating_sub(room);
+        self.found.extend(violations.into_iter().take(room));
+    }
+
     pub fn take<T, E: fmt::Display>(&mut self, path: Path<'_>, result: Result<T, E>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

@@ -6,7 +6,7 @@ use super::{amount::money, member::count, returned::accrued_lot, time::timestamp
 use crate::{
     contract::v1,
     domain::{
-        Currency, Entry, EntryKind, Held, Hold, OrderKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed,
+        Currency, Entry, EntryKind, Held, Hold, LotExpiry, OrderKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed,
         TransferredIn, TransferredOut,
     },
 };
@@ -44,6 +44,7 @@ pub fn points_redeemed(redeemed: &Redeemed, currency: &Currency) -> v1::PointsRe
         hold_id: captured.map_or_else(String::new, |captured| captured.hold.to_string()),
         released: captured.map_or_else(Vec::new, |captured| portions(&captured.released)),
         owed: redeemed.owed.0,
+        debt_paid: captured.map_or(0, |captured| captured.debt_paid.0),
     }
 }
 
@@ -70,6 +71,7 @@ fn put_back(back: &PutBack) -> v1::redemption_reversed::PutBack {
         lot_id: back.into.id().to_string(),
         points: back.portion.points.0,
         expire_time: back.into.expire_time().map(timestamp),
+        lapses_with_inactivity: back.into.expiry() == LotExpiry::Inactivity,
         former_lot_id: if moved { back.portion.lot.id().to_string() } else { String::new() },
     }
 }
@@ -91,6 +93,7 @@ pub fn hold_released(released: &Released) -> v1::HoldReleased {
         allocations: portions(&released.portions),
         cause: cause.into(),
         reason: released.reason.clone(),
+        debt_paid: released.debt_paid.0,
     }
 }
 

@@ -8,14 +8,17 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, PendingLot, PendingTaken, Returned, ReturnedLine},
+    domain::{
+        AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, LotExpiry, PendingLot, PendingTaken, Returned, ReturnedLine,
+    },
 };
 
 pub fn accrued_lot(lot: &AccruedLot) -> v1::AccruedLot {
     v1::AccruedLot {
         lot_id: lot.id.to_string(),
         points: lot.points.0,
-        expire_time: lot.expire_time.map(timestamp),
+        expire_time: lot.expiry.time().map(timestamp),
+        lapses_with_inactivity: lot.expiry == LotExpiry::Inactivity,
         debt_paid: lot.debt_paid.0,
         pending: lot.pending.is_some(),
         activate_time: lot.pending.and_then(|pending| pending.activate_time).map(timestamp),
@@ -29,7 +32,8 @@ pub fn pending_lot(lot: &PendingLot) -> v1::PendingLot {
         remaining_points: lot.remaining.0,
         earn_time: Some(timestamp(lot.earn_time)),
         activate_time: lot.activate_time.map(timestamp),
-        expire_time: lot.expire_time.map(timestamp),
+        expire_time: lot.expiry.time().map(timestamp),
+        lapses_with_inactivity: lot.expiry == LotExpiry::Inactivity,
         entry_sequence: count(lot.entry_sequence),
     }
 }
@@ -48,7 +52,8 @@ fn activated_lot(active: &ActivatedLot) -> v1::ActivatedLot {
     v1::ActivatedLot {
         lot_id: active.lot.id.to_string(),
         points: active.lot.points.0,
-        expire_time: active.lot.expire_time.map(timestamp),
+        expire_time: active.lot.expiry.time().map(timestamp),
+        lapses_with_inactivity: active.lot.expiry == LotExpiry::Inactivity,
         debt_paid: active.lot.debt_paid.0,
         entry_sequence: count(active.entry_sequence),
     }

@@ -35,7 +35,7 @@ impl Story<'_> {
     fn activity_award(&mut self, award: &ActivityAward, lots: &[AccruedLot]) {
         let mut sentence = format!("{}: {} points.", rule_name(&award.rule, &award.display_name), self.points(award.uncapped_points));
         sentence.push_str(&self.limit(award.limit, award.uncapped_points, award.points));
-        sentence.push_str(&self.in_lot(award.lot, award.points, award.expire_time, lots));
+        sentence.push_str(&self.in_lot(award.lot, award.points, award.expiry, lots));
         self.say(sentence);
     }
 }

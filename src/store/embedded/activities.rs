@@ -1,7 +1,7 @@
 //! Activities: how entries of them are stored, and the rows that they are found by.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, counter, dropped_counters, limit_kind, member_id, optional_time, rule_id},
+    decode::{Decoded, Malformed, accrued_lot, counter, dropped_counters, expiry, limit_kind, member_id, rule_id},
     encode,
     index::Index,
     rows::{self, ACTIVITY, Change, ProgramNumber, RowKey},
@@ -62,7 +62,7 @@ fn award(w: &mut Writer, award: &ActivityAward) {
     w.uint(4, encode::limit_kind(award.limit));
     w.sint(5, award.points.0);
     w.sint_unless(6, award.qualifying_points.0, award.points.0);
-    w.optional_time(7, award.expire_time);
+    w.expiry(7, award.expiry);
     if let Some(lot) = award.lot {
         w.uint(8, lot.0);
     }
@@ -96,7 +96,7 @@ fn read_award(award: stored::ActivityAward) -> Decoded<ActivityAward> {
         limit: limit_kind(award.limit)?,
         points: Points(award.points),
         qualifying_points: Points(award.qualifying_points.unwrap_or(award.points)),
-        expire_time: optional_time(award.expire_time)?,
+        expiry: expiry(award.expire_time)?,
         lot: (award.lot != 0).then_some(LotId(award.lot)),
     })
 }

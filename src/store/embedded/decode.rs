@@ -8,11 +8,11 @@ use rust_decimal::Decimal;
 
 use crate::{
     domain::{
-        Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, BirthDate, Counter, Entry, EntryKind, Expired,
-        Fingerprint, Header, Held, HoldId, Identifier, IdentifierKind, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotId,
-        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Person, Points, Profile, ProgramId,
-        Purchase, PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind,
-        TierCause, TierChange, TierId, TierSince, TierStanding,
+        Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, Expired, Fingerprint,
+        Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId, LotKey, MemberId,
+        MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase, PurchaseAccrued, Rate,
+        Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
+        TierSince, TierStanding,
     },
     store::{Publication, StoreError},
 };
@@ -21,10 +21,11 @@ use super::{
     activities,
     decode_fraud::{fraud_counter, watched},
     decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
+    decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
     segment::damaged,
     stored,
-    wire::read_decimal,
+    wire::{WITH_INACTIVITY, read_decimal},
 };
 
 /// Which field does not hold what it must.
@@ -112,6 +113,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         program_version: entry.program_version,
         balance: balance(entry.balance.unwrap_or_default()),
         watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
+        inactivity_time: optional_time(entry.inactivity_time)?,
         kind,
     })
 }
@@ -132,6 +134,14 @@ pub(super) fn time(micros: i64) -> Decoded<Timestamp> {
 
 pub(super) fn optional_time(micros: Option<i64>) -> Decoded<Option<Timestamp>> {
     micros.map(time).transpose()
+}
+
+pub(super) fn expiry(micros: Option<i64>) -> Decoded<LotExpiry> {
+    Ok(match micros {
+        None => LotExpiry::Never,
+        Some(WITH_INACTIVITY) => LotExpiry::Inactivity,
+        Some(micros) => LotExpiry::At(time(micros)?),
+    })
 }
 
 pub(super) fn decimal(bytes: &[u8]) -> Decoded<Decimal> {
@@ -325,7 +335,7 @@ fn award(award: stored::Award) -> Decoded<Award> {
         points: Points(award.points),
         qualifying_points: Points(award.qualifying_points.unwrap_or(award.points)),
         lines: award.lines.iter().map(award_line).collect::<Decoded<_>>()?,
-        expire_time: optional_time(award.expire_time)?,
+        expiry: expiry(award.expire_time)?,
         lot: (award.lot != 0).then_some(LotId(award.lot)),
     })
 }
@@ -379,7 +389,7 @@ pub(super) fn accrued_lot(lot: &stored::AccruedLot) -> Decoded<AccruedLot> {
         Ok(Pending { activate_time: optional_time(pending.activate_time)?, qualifying_points })
     });
     let (debt_paid, pending) = (Points(lot.debt_paid), pending.transpose()?);
-    Ok(AccruedLot { debt_paid, pending, ..AccruedLot::new(LotId(lot.lot), Points(lot.points), optional_time(lot.expire_time)?) })
+    Ok(AccruedLot { debt_paid, pending, ..AccruedLot::new(LotId(lot.lot), Points(lot.points), expiry(lot.expire_time)?) })
 }
 
 fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
@@ -419,7 +429,7 @@ fn adjusted(adjusted: stored::PointsAdjusted) -> Decoded<Adjusted> {
 }
 
 pub(super) fn allocation(allocation: &stored::Allocation) -> Decoded<Allocation> {
-    let lot = LotKey::new(optional_time(allocation.expire_time)?, LotId(allocation.lot));
+    let lot = LotKey::new(expiry(allocation.expire_time)?, LotId(allocation.lot));
     Ok(Allocation { lot, points: Points(allocation.points), entry_sequence: allocation.entry_sequence })
 }
 
@@ -445,45 +455,6 @@ fn tier_change(change: stored::TierChanged) -> Decoded<TierChange> {
 
 pub(super) fn message<M: prost::Message + Default>(bytes: &[u8]) -> Decoded<M> {
     M::decode(bytes).map_err(|_| Malformed("a message"))
-}
-
-pub(super) fn person(bytes: &[u8]) -> Decoded<Person> {
-    let person: stored::Person = message(bytes)?;
-    Ok(Person {
-        profile: profile(person.profile.unwrap_or_default())?,
-        identifiers: person.identifiers.iter().map(identifier).collect::<Decoded<_>>()?,
-    })
-}
-
-fn profile_bytes(bytes: &[u8]) -> Decoded<Profile> {
-    profile(message(bytes)?)
-}
-
-fn profile(profile: stored::Profile) -> Decoded<Profile> {
-    let date = profile.birth_date;
-    let birth_date = if date == 0 {
-        None
-    } else {
-        let part = |part: u32| i8::try_from(part).map_err(|_| Malformed("birth_date"));
-        let year = i16::try_from(date / 10_000).map_err(|_| Malformed("birth_date"))?;
-        Some(BirthDate { year: (year != 0).then_some(year), month: part(date / 100 % 100)?, day: part(date % 100)? })
-    };
-    Ok(Profile { display_name: profile.display_name, birth_date, language_code: profile.language_code })
-}
-
-fn identifier_bytes(bytes: &[u8]) -> Decoded<Identifier> {
-    identifier(&message(bytes)?)
-}
-
-fn identifier(identifier: &stored::Identifier) -> Decoded<Identifier> {
-    let kind = match identifier.kind {
-        0 => IdentifierKind::Card,
-        1 => IdentifierKind::Phone,
-        2 => IdentifierKind::Email,
-        3 => IdentifierKind::ExternalId,
-        _ => return Err(Malformed("identifier.kind")),
-    };
-    Ok(Identifier::from_stored(kind, identifier.value.clone()))
 }
 
 pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
@@ -512,6 +483,15 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         next_expiry_time: optional_time(row.next_expiry_time)?,
         next_hold_expiry_time: optional_time(row.next_hold_expiry_time)?,
         next_activation_time: optional_time(row.next_activation_time)?,
+        inactivity: inactivity(row.inactivity.unwrap_or_default())?,
+    })
+}
+
+fn inactivity(clock: stored::Inactivity) -> Decoded<Inactivity> {
+    Ok(Inactivity {
+        lapse_time: optional_time(clock.lapse_time)?,
+        points: Points(clock.points),
+        ran_out_time: optional_time(clock.ran_out_time)?,
     })
 }
 
@@ -526,58 +506,7 @@ pub(super) fn lot(key: LotKey, bytes: &[u8]) -> Decoded<Lot> {
         issued: Points(row.issued),
         remaining: Points(row.remaining.unwrap_or(row.issued)),
         earn_time: time(row.earn_time)?,
-        expire_time: key.expire_time(),
+        expiry: key.expiry(),
         entry_sequence: row.entry_sequence,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::store::embedded::{encode, wire::Writer};
-
-    fn read_back(written: &Person) -> Decoded<Person> {
-        let mut writer = Writer::default();
-        encode::person(&mut writer, written);
-        person(&writer.bytes)
-    }
-
-    fn kinds() -> impl Strategy<Value = IdentifierKind> {
-        proptest::sample::select(vec![IdentifierKind::Card, IdentifierKind::Phone, IdentifierKind::Email, IdentifierKind::ExternalId])
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        /// Otherwise the ledger could not be read again.
-        #[test]
-        fn what_the_edge_accepts_is_read_back(
-            kind in kinds(),
-            value in prop_oneof![".{0,300}", "İ{1,250}@[aİ]{1,4}", "[İıẞǅ\\PC]{1,200}@[İ\\PC]{1,100}", "\\+[0-9 ]{6,20}"],
-            display_name in any::<String>(),
-            language_code in any::<String>(),
-            birth_date in proptest::option::of((proptest::option::of(1..=9_999i16), 1..=12i8, 1..=31i8)),
-        ) {
-            let birth_date = birth_date.map(|(year, month, day)| BirthDate { year, month, day });
-            let identifiers = Identifier::new(kind, &value).into_iter().collect();
-            let person = Person { profile: Profile { display_name, birth_date, language_code }, identifiers };
-            prop_assert_eq!(read_back(&person), Ok(person));
-        }
-    }
-
-    /// "İ" is two characters in lower case: the longest address has 254 in its normal form.
-    #[test]
-    fn an_identifier_that_grows_is_measured_as_it_is_kept() {
-        let email =
-            |grows: usize, stays: usize| Identifier::new(IdentifierKind::Email, &format!("{}{}@a.b", "İ".repeat(grows), "x".repeat(stays)));
-        for (grows, stays) in [(125, 0), (100, 50)] {
-            let person = Person { identifiers: email(grows, stays).into_iter().collect(), ..Person::default() };
-            assert_eq!((read_back(&person), person.identifiers.len()), (Ok(person.clone()), 1));
-        }
-        assert_eq!(email(125, 1).map(|_| ()), Err(crate::domain::IdentifierError::TooLong));
-        assert_eq!(email(2, 246).map(|_| ()), email(0, 250).map(|_| ()));
-        assert_eq!(email(2, 247).map(|_| ()), Err(crate::domain::IdentifierError::TooLong));
-    }
 }

@@ -1,7 +1,7 @@
 //! As `decode.rs`: what redemptions, holds and transfers store.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, decimal, member_id, message, optional_time, order, time},
+    decode::{Decoded, Malformed, accrued_lot, decimal, expiry, member_id, message, optional_time, order, time},
     stored,
 };
 use crate::domain::{
@@ -11,7 +11,7 @@ use crate::domain::{
 
 fn portion(portion: &stored::Portion) -> Decoded<Portion> {
     Ok(Portion {
-        lot: LotKey::new(optional_time(portion.expire_time)?, LotId(portion.lot)),
+        lot: LotKey::new(expiry(portion.expire_time)?, LotId(portion.lot)),
         points: Points(portion.points),
         issued: Points(portion.issued.unwrap_or(portion.points)),
         earn_time: time(portion.earn_time)?,
@@ -28,6 +28,7 @@ pub(super) fn redeemed(redeemed: stored::PointsRedeemed) -> Decoded<Redeemed> {
         Ok(Captured {
             hold: HoldId(captured.hold),
             released: portions(&captured.released)?,
+            debt_paid: Points(captured.debt_paid),
             next_hold_expiry_time: optional_time(captured.next_hold_expiry_time)?,
         })
     });
@@ -85,6 +86,7 @@ pub(super) fn released(released: stored::HoldReleased) -> Decoded<Released> {
     Ok(Released {
         hold: HoldId(released.hold),
         portions: portions(&released.portions)?,
+        debt_paid: Points(released.debt_paid),
         cause: match released.cause {
             0 => ReleaseCause::Request,
             1 => ReleaseCause::Expired,

@@ -1,7 +1,7 @@
 //! Reading what comes after a sale: pending points that become active, and returns. The way back is in `encode.rs`.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, message, optional_time, order, time},
+    decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, expiry, message, optional_time, order, time},
     stored,
 };
 use crate::domain::{
@@ -91,7 +91,7 @@ pub(super) fn pending_lot(key: PendingKey, bytes: &[u8]) -> Decoded<PendingLot> 
         remaining: Points(row.remaining.unwrap_or(row.issued)),
         earn_time: time(row.earn_time)?,
         activate_time: key.activate_time(),
-        expire_time: optional_time(row.expire_time)?,
+        expiry: expiry(row.expire_time)?,
         qualifying_points: Points(row.qualifying_points),
         entry_sequence: row.entry_sequence,
     })

@@ -6,8 +6,9 @@ use rust_decimal::Decimal;
 use crate::{
     domain::{
         Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
-        IdentifierKind, LimitKind, Line, LineKind, Lot, LotKey, MemberState, OrderKey, Payment, PendingLot, PeriodStart, Person, Points,
-        Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause, TierChange,
+        IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberState, OrderKey, Payment, PendingLot, PeriodStart,
+        Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause,
+        TierChange,
     },
     store::Publication,
 };
@@ -36,6 +37,7 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
     if let Some(one) = &entry.watched {
         w.message(61, |w| watched(w, one));
     }
+    w.optional_time(62, entry.inactivity_time);
 }
 
 fn kind(w: &mut Writer, entry: &Entry) {
@@ -255,7 +257,7 @@ fn award(w: &mut Writer, award: &Award) {
             w.sint(3, line.points.0);
         });
     }
-    w.optional_time(12, award.expire_time);
+    w.expiry(12, award.expiry);
     if let Some(lot) = award.lot {
         w.uint(13, lot.0);
     }
@@ -310,7 +312,7 @@ fn rounding_step(w: &mut Writer, step: &RoundingStep) {
 pub(super) fn accrued_lot(w: &mut Writer, lot: &AccruedLot) {
     w.uint(1, lot.id.0);
     w.sint(2, lot.points.0);
-    w.optional_time(3, lot.expire_time);
+    w.expiry(3, lot.expiry);
     w.sint(4, lot.debt_paid.0);
     if let Some(pending) = lot.pending {
         w.message(5, |w| {
@@ -322,7 +324,7 @@ pub(super) fn accrued_lot(w: &mut Writer, lot: &AccruedLot) {
 
 /// Number and expiry alone.
 pub(super) fn lot_key(w: &mut Writer, lot: &LotKey) {
-    accrued_lot(w, &AccruedLot::new(lot.id(), Points::ZERO, lot.expire_time()));
+    accrued_lot(w, &AccruedLot::new(lot.id(), Points::ZERO, lot.expiry()));
 }
 
 fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
@@ -364,7 +366,7 @@ fn adjusted(w: &mut Writer, adjusted: &Adjusted) {
 pub(super) fn allocation(w: &mut Writer, allocation: &Allocation) {
     w.uint(1, allocation.lot.id().0);
     w.sint(2, allocation.points.0);
-    w.optional_time(3, allocation.lot.expire_time());
+    w.expiry(3, allocation.lot.expiry());
     w.uint(4, allocation.entry_sequence);
 }
 
@@ -455,6 +457,13 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     for ((limit, period_start), count) in &header.fraud_counters {
         w.message(25, |w| fraud_counter(w, *limit, *period_start, *count));
     }
+    if header.inactivity != Inactivity::default() {
+        w.message(23, |w| {
+            w.optional_time(1, header.inactivity.lapse_time);
+            w.sint(2, header.inactivity.points.0);
+            w.optional_time(3, header.inactivity.ran_out_time);
+        });
+    }
 }
 
 pub(super) fn lot(w: &mut Writer, lot: &Lot) {
@@ -468,7 +477,7 @@ pub(super) fn pending_lot(w: &mut Writer, lot: &PendingLot) {
     w.sint(1, lot.issued.0);
     w.sint_unless(2, lot.remaining.0, lot.issued.0);
     w.time(3, lot.earn_time);
-    w.optional_time(4, lot.expire_time);
+    w.expiry(4, lot.expiry);
     w.sint(5, lot.qualifying_points.0);
     w.uint(6, lot.entry_sequence);
 }

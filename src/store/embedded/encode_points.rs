@@ -11,7 +11,7 @@ use crate::domain::{
 fn portion(w: &mut Writer, portion: &Portion) {
     w.uint(1, portion.lot.id().0);
     w.sint(2, portion.points.0);
-    w.optional_time(3, portion.lot.expire_time());
+    w.expiry(3, portion.lot.expiry());
     w.sint_unless(4, portion.issued.0, portion.points.0);
     w.time(5, portion.earn_time);
     w.uint(6, portion.entry_sequence);
@@ -32,6 +32,7 @@ pub(super) fn redeemed(w: &mut Writer, redeemed: &Redeemed) {
                 w.message(2, |w| portion(w, one));
             }
             w.optional_time(3, captured.next_hold_expiry_time);
+            w.sint(4, captured.debt_paid.0);
         });
     }
     w.optional_time(8, redeemed.next_expiry_time);
@@ -86,6 +87,7 @@ pub(super) fn released(w: &mut Writer, released: &Released) {
     w.uint(3, cause);
     w.text(4, &released.reason);
     w.optional_time(5, released.next_hold_expiry_time);
+    w.sint(6, released.debt_paid.0);
 }
 
 pub(super) fn activated(w: &mut Writer, activated: &Activated) {

@@ -19,6 +19,7 @@ impl From<FoldedEntry> for Entry {
             balance,
             sealed,
             watched,
+            inactivity_time,
             kind,
         } = entry;
         Self {
@@ -33,6 +34,7 @@ impl From<FoldedEntry> for Entry {
             balance,
             sealed,
             watched,
+            inactivity_time,
             kind: kind.map(Kind::from),
         }
     }

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     EmbeddedStore, Engine, activities, decode,
     decode::{Malformed, Unreadable, Unseal as _},
-    decode_fraud, decode_holds, decode_returns,
+    decode_fraud, decode_holds, decode_person, decode_returns,
     journal::Position,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored,
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     domain::{
-        ActivityId, ActorId, Entry, EntryKind, Identifier, Lot, LotKey, Member, MemberId, MemberKey, OperatorDay, OrderKey, Person, Points,
-        ProgramId, RequestId, Sealed,
+        ActivityId, ActorId, Entry, EntryKind, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey, OperatorDay,
+        OrderKey, Person, Points, ProgramId, RequestId, Sealed,
     },
-    store::{MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
+    store::{LotDemand, MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
 };
 
 impl Engine {
@@ -45,7 +45,7 @@ impl Engine {
 
     pub(super) fn unseal_person(&self, key: &MemberKey, row: &[u8]) -> Result<Sealed<Person>, StoreError> {
         Ok(match self.keys.unseal(key, sealing::ROW, row).map_err(Unreadable::in_row)? {
-            Some(plain) => Sealed::Open(decode::person(&zeroize::Zeroizing::new(plain))?),
+            Some(plain) => Sealed::Open(decode_person::person(&zeroize::Zeroizing::new(plain))?),
             None => Sealed::Erased,
         })
     }
@@ -57,23 +57,33 @@ impl Engine {
     }
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
-        let wanted = demand.points.unwrap_or(Points::ZERO);
-        let (mut covered, mut dates, mut date, mut count) = (Points::ZERO, 0, None, 0);
+        let mut wanted = Wanted::new(demand);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
-            if !lot.has_lapsed(demand.now) {
-                if lot.expire_time != date {
-                    (date, dates) = (lot.expire_time, dates + 1);
-                }
-                // Undated lots have no date to be told of.
-                if covered >= wanted && count >= demand.lots && (dates > demand.dates || lot.expire_time.is_none()) {
-                    // The first that is not needed says when the next lapses.
-                    member.lots.insert(lot.key(), lot);
-                    break;
-                }
-                covered = covered.plus(lot.remaining).unwrap_or(Points(i64::MAX));
-                count += 1;
+            let is_last = !wanted.goes_on_behind(&lot);
+            member.lots.insert(lot.key(), lot);
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that lapse with inactivity, which is due.
+    fn load_inactive_lots(
+        &self,
+        view: &View<'_>,
+        number: ProgramNumber,
+        member: &mut Member,
+        demand: MemberDemand,
+    ) -> Result<(), StoreError> {
+        let id = member.key.member;
+        let rows = view.scan(RowKey::before_inactive_lots(number, &id), RowKey::behind_lots(number, &id));
+        for row in rows.take(demand.lapsed.saturating_add(1)) {
+            let lot = read_lot(row?)?;
+            if lot.expiry != LotExpiry::Inactivity {
+                break;
             }
             member.lots.insert(lot.key(), lot);
         }
@@ -111,13 +121,16 @@ impl Engine {
         // The header knows when the first lot lapses: an accrual reads the header alone.
         let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= demand.now);
         let has_dates = demand.dates > 0 && member.header.next_expiry_time.is_some();
-        if demand.points.is_some() || demand.lots > 0 || has_dates || is_due(member.header.next_expiry_time) {
+        if demand.lots != LotDemand::None || has_dates || is_due(member.header.next_expiry_time) {
             self.load_lots(&view, number, &mut member, demand)?;
+        }
+        if is_due(member.header.inactivity.due_time()) {
+            self.load_inactive_lots(&view, number, &mut member, demand)?;
         }
         if demand.holds || is_due(member.header.next_hold_expiry_time) {
             load_holds(&view, number, &mut member)?;
         }
-        if demand.pending || demand.lots > 0 || is_due(member.header.next_activation_time) {
+        if demand.pending || matches!(demand.lots, LotDemand::Count(_)) || is_due(member.header.next_activation_time) {
             load_pending(&view, number, &mut member, demand)?;
         }
         if demand.person {
@@ -224,6 +237,44 @@ impl Engine {
     }
 }
 
+/// How far the lots of a member are read, in their order.
+struct Wanted {
+    demand: MemberDemand,
+    lapsed: usize,
+    live: usize,
+    points: Points,
+    dates: usize,
+    date: Option<Timestamp>,
+}
+
+impl Wanted {
+    fn new(demand: MemberDemand) -> Self {
+        Self { demand, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
+    }
+
+    /// Whether the lots behind this one are wanted too. The first that is not needed is loaded as well: it says when the next lapses.
+    fn goes_on_behind(&mut self, lot: &Lot) -> bool {
+        if lot.has_lapsed(self.demand.now) {
+            self.lapsed += 1;
+            return self.lapsed <= self.demand.lapsed;
+        }
+        if lot.expiry.time() != self.date {
+            (self.date, self.dates) = (lot.expiry.time(), self.dates + 1);
+        }
+        let enough = match self.demand.lots {
+            LotDemand::None => true,
+            LotDemand::Points(wanted) => self.points >= wanted || self.live == MAX_LOTS,
+            LotDemand::Count(wanted) => self.live >= wanted,
+            LotDemand::All => false,
+        };
+        self.live += 1;
+        self.points = self.points.plus(lot.remaining).unwrap_or(Points(i64::MAX));
+        // Undated lots have no date to be told of.
+        let has_dates = self.dates > self.demand.dates || lot.expiry.time().is_none();
+        !(enough && has_dates)
+    }
+}
+
 /// All open holds, and what is left of the lots that they came from.
 fn load_holds(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Result<(), StoreError> {
     let id = member.key.member;
@@ -251,7 +302,8 @@ fn load_pending(view: &View<'_>, number: ProgramNumber, member: &mut Member, dem
         let lot = decode_returns::pending_lot(key.pending_key().ok_or(Malformed("a pending lot's key"))?, &value)?;
         let is_active = lot.is_active(demand.now);
         count += usize::from(!is_active);
-        let is_last = !demand.pending && !is_active && count > demand.lots;
+        let wanted = if let LotDemand::Count(wanted) = demand.lots { wanted } else { 0 };
+        let is_last = !demand.pending && !is_active && count > wanted;
         member.pending.insert(lot.key(), lot);
         if is_last {
             break;

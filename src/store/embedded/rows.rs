@@ -8,7 +8,7 @@ use prost::Message as _;
 pub(super) use super::row_values::{position_bytes, read_position, value};
 use super::{activities, decode::Malformed, encode_fraud, index::Index, journal::Position, stored};
 use crate::{
-    domain::{Entry, EntryKind, HoldId, Identifier, LotId, LotKey, MemberId, PendingKey},
+    domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
 };
 
@@ -41,6 +41,11 @@ const DUE: u8 = b't';
 const PUBLICATION: u8 = b'v';
 pub(super) const WIPED: u8 = b'w';
 const OPERATOR: u8 = b'y';
+
+/// In place of an instant, behind all instants.
+const UNDATED: u64 = u64::MAX;
+/// Of a lot, behind those with a date and before those that never lapse.
+const WITH_INACTIVITY: u64 = u64::MAX - 1;
 
 pub(super) const HEADER: u8 = 0;
 pub(super) const LOT: u8 = 1;
@@ -122,16 +127,19 @@ impl RowKey {
     }
 
     pub(super) fn lot(number: ProgramNumber, member: &MemberId, lot: &LotKey) -> Self {
-        Self::dated(number, member, LOT, lot.expire_time(), lot.id())
+        let time = match lot.expiry() {
+            LotExpiry::At(time) => ordered(time),
+            LotExpiry::Inactivity => WITH_INACTIVITY,
+            LotExpiry::Never => UNDATED,
+        };
+        Self::dated(number, member, LOT, time, lot.id())
     }
 
     pub(super) fn pending(number: ProgramNumber, member: &MemberId, lot: &PendingKey) -> Self {
-        Self::dated(number, member, PENDING, lot.activate_time(), lot.id())
+        Self::dated(number, member, PENDING, lot.activate_time().map_or(UNDATED, ordered), lot.id())
     }
 
-    fn dated(number: ProgramNumber, member: &MemberId, kind: u8, time: Option<Timestamp>, lot: LotId) -> Self {
-        // Undated lots are last.
-        let time = time.map_or(u64::MAX, ordered);
+    fn dated(number: ProgramNumber, member: &MemberId, kind: u8, time: u64, lot: LotId) -> Self {
         Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[kind], &time.to_be_bytes(), &lot.0.to_be_bytes()])
     }
 
@@ -173,6 +181,11 @@ impl RowKey {
     /// Behind all lots of a member.
     pub(super) fn behind_lots(number: ProgramNumber, member: &MemberId) -> Self {
         Self::new(&[&[MEMBER], &number.to_be_bytes(), &member.0, &[ENTRY]])
+    }
+
+    /// Before all lots of a member that lapse with inactivity.
+    pub(super) fn before_inactive_lots(number: ProgramNumber, member: &MemberId) -> Self {
+        Self::dated(number, member, LOT, WITH_INACTIVITY, LotId(0))
     }
 
     /// Before all lots of a member.
@@ -281,20 +294,23 @@ impl RowKey {
 
     pub(super) fn lot_key(&self) -> Option<LotKey> {
         let (time, lot) = self.date(LOT)?;
-        Some(LotKey::new(time, lot))
+        let expiry = match time {
+            UNDATED => LotExpiry::Never,
+            WITH_INACTIVITY => LotExpiry::Inactivity,
+            time => LotExpiry::At(instant(time)?),
+        };
+        Some(LotKey::new(expiry, lot))
     }
 
     pub(super) fn pending_key(&self) -> Option<PendingKey> {
         let (time, lot) = self.date(PENDING)?;
+        let time = if time == UNDATED { None } else { Some(instant(time)?) };
         Some(PendingKey::new(time, lot))
     }
 
-    fn date(&self, kind: u8) -> Option<(Option<Timestamp>, LotId)> {
+    fn date(&self, kind: u8) -> Option<(u64, LotId)> {
         let rest = self.as_bytes().strip_prefix(&self.bytes[..MEMBER_PREFIX])?.strip_prefix(&[kind])?;
-        let time = match u64::from_be_bytes(rest.get(..8)?.try_into().ok()?) {
-            u64::MAX => None,
-            dated => Some(Timestamp::from_microsecond((dated ^ (1 << 63)) as i64).ok()?),
-        };
+        let time = u64::from_be_bytes(rest.get(..8)?.try_into().ok()?);
         Some((time, LotId(u64::from_be_bytes(rest.get(8..)?.try_into().ok()?))))
     }
 
@@ -382,6 +398,10 @@ impl RowKey {
 /// With the sign's bit turned over, numbers sort as their bytes do.
 fn ordered(time: Timestamp) -> u64 {
     (time.as_microsecond() as u64) ^ (1 << 63)
+}
+
+fn instant(ordered: u64) -> Option<Timestamp> {
+    Timestamp::from_microsecond((ordered ^ (1 << 63)) as i64).ok()
 }
 
 /// Number of the programme and id of the member.

@@ -4,6 +4,11 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use crate::domain::LotExpiry;
+
+/// In place of the instant at which points lapse: they do so with the member's inactivity.
+pub(super) const WITH_INACTIVITY: i64 = i64::MAX;
+
 const VARINT: u32 = 0;
 const LENGTH_DELIMITED: u32 = 2;
 
@@ -65,6 +70,14 @@ impl Writer {
     pub(super) fn optional_time(&mut self, field: u32, value: Option<Timestamp>) {
         if let Some(value) = value {
             self.present_sint(field, value.as_microsecond());
+        }
+    }
+
+    pub(super) fn expiry(&mut self, field: u32, value: LotExpiry) {
+        match value {
+            LotExpiry::At(time) => self.present_sint(field, time.as_microsecond()),
+            LotExpiry::Inactivity => self.present_sint(field, WITH_INACTIVITY),
+            LotExpiry::Never => {}
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use loyaltyd::store::{
-    MemberDemand, Read, Store, StoreError,
+    LotDemand, MemberDemand, Read, Store, StoreError,
     embedded::{EmbeddedStore, Options, check},
 };
 use tempfile::TempDir;
@@ -165,15 +165,8 @@ fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
         };
     }
     for (id, member) in &world.members {
-        let demand = MemberDemand {
-            now: jiff::Timestamp::MAX,
-            points: Some(loyaltyd::domain::Points(i64::MAX)),
-            dates: 0,
-            lots: 0,
-            holds: true,
-            pending: true,
-            person: true,
-        };
+        let demand =
+            MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(jiff::Timestamp::MAX) };
         same!(store.member(&member.key, demand), Some(member.clone()));
         let bare = MemberDemand { person: false, ..demand };
         same!(store.member(&member.key, bare).map(|found| found.map(|found| found.header)), Some(member.header.clone()));

@@ -98,11 +98,16 @@ impl Frame {
             random.percent(50),
             random.percent(30),
         );
-        text.push_str(&format!("expiry: {}\n", expiry(random)));
+        let inactivity = random.percent(35).then(|| inactivity(random));
+        text.push_str(&format!("expiry: {}\n", inactivity.clone().unwrap_or_else(|| expiry(random))));
+        text.push_str(&format!(
+            "consumption_order: CONSUMPTION_ORDER_{}\n",
+            random.pick(&["UNSPECIFIED", "SOONEST_EXPIRY", "OLDEST_FIRST"])
+        ));
         text.push_str(&format!("activation: {}\n", activation(random)));
         text.push_str("accrual_rules:\n");
         for place in 0..random.within(2..=5) {
-            text.push_str(&self.rule(place, stage, unmultiplied, carries, random));
+            text.push_str(&self.rule(place, stage, unmultiplied, carries, inactivity.as_deref(), random));
         }
         text.push_str(&self.activities(random));
         text.push_str(&self.tiers(random));
@@ -125,7 +130,7 @@ impl Frame {
         text
     }
 
-    fn rule(&self, place: u64, stage: &str, unmultiplied: bool, carries: bool, random: &mut Random) -> String {
+    fn rule(&self, place: u64, stage: &str, unmultiplied: bool, carries: bool, inactivity: Option<&str>, random: &mut Random) -> String {
         let points = *random.pick(&["1", "0.5", "2", "0.3", "1.25", "0.05", "3"]);
         let gives = match random.below(if place == 0 { 2 } else { 6 }) {
             0 | 1 => {
@@ -149,7 +154,8 @@ impl Frame {
             text.push_str("  without_qualifying: true\n");
         }
         if random.percent(30) {
-            text.push_str(&format!("  expiry: {}\n", expiry(random)));
+            let own = inactivity.filter(|_| random.percent(20)).map_or_else(|| expiry(random), str::to_owned);
+            text.push_str(&format!("  expiry: {own}\n"));
         }
         if random.percent(25) {
             text.push_str(&format!("  activation: {}\n", activation(random)));
@@ -360,6 +366,15 @@ fn expiry(random: &mut Random) -> String {
             format!("{{ fixed_date: {{ {date}, minimum_days: {} }} }}", random.within(0..=60))
         }
     }
+}
+
+fn inactivity(random: &mut Random) -> String {
+    let all = ["PURCHASE", "REDEMPTION", "ACTIVITY", "ADJUSTMENT", "TRANSFER"];
+    let mut counted: Vec<String> = all.iter().filter(|_| random.percent(50)).map(|it| format!("COUNTED_ACTIVITY_{it}")).collect();
+    if counted.is_empty() {
+        counted.push(format!("COUNTED_ACTIVITY_{}", random.pick(&all)));
+    }
+    format!("{{ inactivity: {{ months: {}, activities: [{}] }} }}", random.within(1..=4), counted.join(", "))
 }
 
 fn activation(random: &mut Random) -> String {

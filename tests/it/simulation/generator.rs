@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::domain::{
-    ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, HoldId, HoldRequest, Line, LineKind, MemberId, OrderId, OrderKey,
-    Payment, Points, Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId,
-    TransferRequest,
+    ActivityId, ActivityRequest, Adjustment, CalendarPeriod, CaptureRequest, Command, CountedActivities, Expiry, HoldId, HoldRequest,
+    InactivityPolicy, Line, LineKind, MemberId, OrderId, OrderKey, Payment, Points, Purchase, Recipient, RedeemRequest, ReturnRequest,
+    ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
 };
 use rust_decimal::Decimal;
 
@@ -193,7 +193,11 @@ impl Asker<'_> {
             let (rate, per, step) = (policy.amount, policy.points, policy.step);
             let times = if self.random.percent(if purchase.offline { 50 } else { 25 }) { self.random.within(1..=2) } else { 0 };
             for _ in 0..times {
-                let points = self.random.within(1..=most as u64) as i64;
+                // Or just more than is there, so that a part is owed.
+                let all = self.account.available();
+                let a_little_more = purchase.offline && (1..most).contains(&all) && self.random.percent(60);
+                let more = if a_little_more { step * self.random.within(1..=3) as i64 } else { 0 };
+                let points = if a_little_more { all + more } else { self.random.within(1..=most as u64) as i64 };
                 let points = (points / step * step).max(1);
                 worth += i128::from(points) * rate / i128::from(per);
                 purchase.payments.push(Payment::Redeem { points: Points(points) });
@@ -385,6 +389,23 @@ impl Asker<'_> {
         })
     }
 
+    fn grant_expiry(&mut self) -> Expiry {
+        match self.random.below(7) {
+            0 => Expiry::Never,
+            1 | 2 => Expiry::AfterDays(self.random.within(1..=40) as u32),
+            3 => Expiry::MonthsAfterActivation(self.random.within(1..=3) as u32),
+            4 => Expiry::EndOfPeriod { period: CalendarPeriod::Quarter, additional_periods: 1 },
+            5 => Expiry::FixedDate { month: 2, day: 29, minimum_days: self.random.within(0..=60) as u32 },
+            _ => match &self.newest().inactivity {
+                // What the grant says beside does not matter: the member has one time of inactivity.
+                Some((months, _)) => {
+                    Expiry::Inactivity(InactivityPolicy { months: *months as u32, activities: CountedActivities::default() })
+                }
+                None => Expiry::AfterMonths(1),
+            },
+        }
+    }
+
     pub fn adjustment(&mut self) -> Command {
         let size = self.random.within(1..=400) as i64;
         let points = match self.random.below(10) {
@@ -393,6 +414,7 @@ impl Asker<'_> {
             _ => -size,
         };
         let (qualifying, reference) = (self.random.percent(40), String::new());
-        Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason: reason(), reference })
+        let expiry = if points > 0 && self.random.percent(35) { Some(self.grant_expiry()) } else { None };
+        Command::AdjustPoints(Adjustment { points: Points(points), qualifying, reason: reason(), reference, expiry })
     }
 }

@@ -265,11 +265,13 @@ impl Life {
     }
 
     fn pass_time(&mut self) {
-        let minutes = match self.random.below(20) {
-            0..=7 => self.random.within(1..=120),
-            8..=14 => self.random.within(60..=2_000),
-            15..=17 => self.random.within(1_440..=14_400),
-            18 => self.random.within(30_000..=90_000),
+        let minutes = match self.random.below(40) {
+            0..=15 => self.random.within(1..=120),
+            16..=29 => self.random.within(60..=2_000),
+            30..=35 => self.random.within(1_440..=14_400),
+            36..=37 => self.random.within(30_000..=90_000),
+            // Long enough for whatever lapses.
+            38 if self.random.percent(50) => self.random.within(150_000..=600_000),
             _ => 0,
         };
         let seconds = match minutes {

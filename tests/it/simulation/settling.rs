@@ -8,7 +8,7 @@ use loyaltyd::{
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, facts},
+    auditor::{self, book::Lapse, facts},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -196,11 +196,14 @@ impl Life {
         let expected = (Points(account.qualifying), money, account.visits);
         ensure(shown == expected, || differ(&expected, &shown))?;
         self.is_known_as_told(who, &member)?;
+        let idle = account.lots.iter().filter(|lot| lot.lapse == Lapse::Inactive).map(|lot| lot.points).sum::<i64>();
+        let shown = (header.inactivity.lapse_time, header.inactivity.points.0);
+        ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;
         let tier = header.tier.current().map(|held| (held.tier.to_string(), held.start_time));
         ensure(tier == account.tiers.last().cloned(), || differ(&account.tiers.last(), &tier))?;
         let lots = self.ledger().lots(&key, None, 10_000).map_err(|error| error.to_string())?;
-        let lots: Vec<_> = lots.iter().map(|lot| (lot.id.0, lot.remaining.0, lot.expire_time)).collect();
-        let expected: Vec<_> = account.lots.iter().map(|lot| (lot.id, lot.points, lot.expire_time)).collect();
+        let lots: Vec<_> = lots.iter().map(|lot| (lot.id.0, lot.remaining.0, facts::lapse(lot.expiry))).collect();
+        let expected: Vec<_> = account.lots.iter().map(|lot| (lot.id, lot.points, lot.lapse)).collect();
         ensure(lots == expected, || format!("of the lots: {}", differ(&expected, &lots)))?;
         let holds = self.ledger().holds(&key).map_err(|error| error.to_string())?;
         let holds: Vec<_> = holds.iter().map(|hold| (hold.id.0, hold.points.0, hold.expire_time)).collect();

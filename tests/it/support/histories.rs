@@ -11,7 +11,7 @@ use loyaltyd::{
         MemberState, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient,
         RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
     },
-    store::{Commit, CommitSeq, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
+    store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
 use rust_decimal::Decimal;
 
@@ -150,7 +150,13 @@ pub fn return_of(order: OrderKey, cents: Option<i64>) -> Command {
 }
 
 pub fn adjustment(points: i64) -> Command {
-    Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason: "goodwill".to_owned(), reference: String::new() })
+    Command::AdjustPoints(Adjustment {
+        points: Points(points),
+        qualifying: false,
+        reason: "goodwill".to_owned(),
+        reference: String::new(),
+        expiry: None,
+    })
 }
 
 pub fn redemption(points: i64) -> Command {
@@ -346,7 +352,7 @@ impl World {
     pub fn take(&mut self) -> Commit {
         let pending = std::mem::take(&mut self.pending);
         let entries = pending.values().flat_map(|pending| &pending.entries);
-        self.operator = entries.filter_map(|entry| entry.watched.as_ref()?.operator).last().or(self.operator);
+        self.operator = entries.filter_map(|entry| entry.watched.as_ref()?.operator).next_back().or(self.operator);
         let change = |(id, Pending { entries, due_before })| MemberChange { entries, after: self.members[&id].clone(), due_before };
         Commit { publications: Vec::new(), members: pending.into_iter().map(change).collect() }
     }
@@ -366,15 +372,8 @@ impl World {
     pub fn check(&self, store: &dyn Store) {
         let program = program_id();
         for (id, member) in &self.members {
-            let demand = MemberDemand {
-                now: Timestamp::MAX,
-                points: Some(Points(i64::MAX)),
-                dates: 0,
-                lots: 0,
-                holds: true,
-                pending: true,
-                person: true,
-            };
+            let demand =
+                MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(Timestamp::MAX) };
             let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
             assert_eq!(&found, member);
             assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);

@@ -3,7 +3,10 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use loyaltyd::contract::v1;
+use loyaltyd::{
+    contract::v1::{self, expiry_policy::CountedActivity},
+    domain::{CalendarPeriod, Expiry},
+};
 use rust_decimal::Decimal;
 
 /// A fraction that is not negative, in lowest terms.
@@ -36,9 +39,19 @@ impl Fraction {
     }
 }
 
+/// When points lapse, in the order in which they are used up where the soonest go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lapse {
+    On(Timestamp),
+    /// When the member has not been active for long.
+    Inactive,
+    Never,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     Never,
+    Inactive,
     Days { days: i64, from_activation: bool },
     Months { months: i32, from_activation: bool },
     EndOf { months: i32, more: i32 },
@@ -146,6 +159,9 @@ pub struct Book {
     /// What a till may redeem by itself, and whether what is not there is owed.
     pub floor: i64,
     pub owes_offline: bool,
+    /// Months, and what counts as being active.
+    pub inactivity: Option<(i32, Vec<CountedActivity>)>,
+    pub oldest_first: bool,
     pub maximum_adjustment: Option<i64>,
     pub max_age_days: u32,
     pub max_ahead_seconds: u32,
@@ -175,6 +191,7 @@ fn policy(document: Option<&v1::ExpiryPolicy>) -> Policy {
     use v1::expiry_policy::{CalendarPeriod, Policy as P};
     match document.and_then(|document| document.policy.as_ref()) {
         None | Some(P::Never(_)) => Policy::Never,
+        Some(P::Inactivity(_)) => Policy::Inactive,
         Some(P::After(after)) if after.days > 0 => Policy::Days { days: after.days.into(), from_activation: after.from_activation },
         Some(P::After(after)) => Policy::Months { months: after.months, from_activation: after.from_activation },
         Some(P::EndOfPeriod(end)) => {
@@ -188,6 +205,37 @@ fn policy(document: Option<&v1::ExpiryPolicy>) -> Policy {
             Policy::EndOf { months, more: end.additional_periods }
         }
         Some(P::FixedDate(date)) => Policy::Yearly { month: date.month as i8, day: date.day as i8, at_least: date.minimum_days.into() },
+    }
+}
+
+fn inactivity(document: Option<&v1::ExpiryPolicy>) -> Option<(i32, Vec<CountedActivity>)> {
+    match document.and_then(|document| document.policy.as_ref()) {
+        Some(v1::expiry_policy::Policy::Inactivity(policy)) => Some((policy.months, policy.activities().collect())),
+        Some(_) | None => None,
+    }
+}
+
+/// The policy of a single grant.
+pub fn granted(expiry: Expiry) -> Policy {
+    let days = |days: u32, from_activation| Policy::Days { days: days.into(), from_activation };
+    let months = |months: u32, from_activation| Policy::Months { months: months as i32, from_activation };
+    match expiry {
+        Expiry::Never => Policy::Never,
+        Expiry::Inactivity(_) => Policy::Inactive,
+        Expiry::AfterDays(count) => days(count, false),
+        Expiry::DaysAfterActivation(count) => days(count, true),
+        Expiry::AfterMonths(count) => months(count, false),
+        Expiry::MonthsAfterActivation(count) => months(count, true),
+        Expiry::EndOfPeriod { period, additional_periods } => {
+            let months = match period {
+                CalendarPeriod::Month => 1,
+                CalendarPeriod::Quarter => 3,
+                CalendarPeriod::HalfYear => 6,
+                CalendarPeriod::Year => 12,
+            };
+            Policy::EndOf { months, more: additional_periods as i32 }
+        }
+        Expiry::FixedDate { month, day, minimum_days } => Policy::Yearly { month, day, at_least: minimum_days.into() },
     }
 }
 
@@ -312,6 +360,8 @@ impl Book {
             limits: document.fraud_limits.as_ref().map_or_else(BTreeMap::new, |limits| self::limits(limits, precision)),
             floor: document.offline.as_ref().and_then(|policy| points(&policy.floor_limit_points, precision)).unwrap_or(0),
             owes_offline: document.offline.as_ref().is_some_and(|policy| policy.shortfall() != v1::offline_policy::Shortfall::Refuse),
+            inactivity: inactivity(document.expiry.as_ref()),
+            oldest_first: document.consumption_order() == v1::ConsumptionOrder::OldestFirst,
             maximum_adjustment: points(&adjustments.maximum_points, precision),
             max_age_days: or(time.max_age_days, 30),
             max_ahead_seconds: or(time.max_ahead_seconds, 300),
@@ -339,11 +389,12 @@ impl Book {
         id.and_then(|id| self.tiers.iter().position(|tier| tier.id == *id)).unwrap_or(0)
     }
 
-    /// The instant at which points lapse that were earned then and could be spent from then on.
-    pub fn lapse(&self, policy: Policy, earned: Timestamp, active: Timestamp) -> Option<Timestamp> {
+    /// When points lapse that were earned then and could be spent from then on.
+    pub fn lapse(&self, policy: Policy, earned: Timestamp, active: Timestamp) -> Lapse {
         let (earned, active) = (self.date(earned), self.date(active));
         let first_invalid = match policy {
-            Policy::Never => return None,
+            Policy::Never => return Lapse::Never,
+            Policy::Inactive => return Lapse::Inactive,
             Policy::Days { days, from_activation } => days_later(if from_activation { active } else { earned }, days + 1),
             Policy::Months { months, from_activation } => {
                 days_later(months_later(if from_activation { active } else { earned }, months), 1)
@@ -359,7 +410,7 @@ impl Book {
                 days_later(if this.cmp(&after) == Ordering::Greater { this } else { of(after.year() + 1) }, 1)
             }
         };
-        Some(self.dawn(first_invalid))
+        Lapse::On(self.dawn(first_invalid))
     }
 
     /// The first day of the period that a day is in.
@@ -382,7 +433,7 @@ pub fn days_later(date: Date, days: i64) -> Date {
     date.checked_add(days.days()).expect("within the calendar")
 }
 
-fn months_later(date: Date, months: i32) -> Date {
+pub fn months_later(date: Date, months: i32) -> Date {
     let count = i32::from(date.year()) * 12 + i32::from(date.month()) - 1 + months;
     let (year, month) = ((count / 12) as i16, (count % 12 + 1) as i8);
     Date::new(year, month, date.day().min(days_of(year, month))).expect("a date")

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use loyaltyd::domain::{ActivityRejection, ActivityRequest, MemberId, Recipient, Rejection};
+use loyaltyd::{
+    contract::v1::expiry_policy::CountedActivity,
+    domain::{ActivityRejection, ActivityRequest, MemberId, Recipient, Rejection},
+};
 
 use super::{
-    Account, Act, Passed, What,
+    Account, Act, Passed, What, brings,
     earning::into_lot,
     facts::{Fact, Limit, Reward},
 };
@@ -51,7 +54,7 @@ impl Act<'_> {
         }
         self.require_active()?;
         let (activity, reference) = (activity.to_string(), request.reference.clone());
-        self.reward(&activity, &reference, (referrer, None), occurred_time);
+        self.reward(&activity, &reference, (referrer, None), occurred_time)?;
         // Whatever it earns, and though the tier may change with it, the entry is the one before that.
         let sequence = self.said.iter().rfind(|said| matches!(said.fact, Fact::Did { .. })).expect("it is entered").sequence;
         let done = Arc::make_mut(&mut self.account.done);
@@ -70,8 +73,7 @@ impl Act<'_> {
             (false, true) => return Err(Rejection::ReferrerSuspended),
             (false, false) => {}
         }
-        self.reward(activity, reference, (None, Some((passed.from, passed.sequence))), occurred_time);
-        Ok(())
+        self.reward(activity, reference, (None, Some((passed.from, passed.sequence))), occurred_time)
     }
 
     /// What the rules of that time give to one of both.
@@ -81,7 +83,7 @@ impl Act<'_> {
         reference: &str,
         (referrer, referred): (Option<MemberId>, Option<(MemberId, u64)>),
         occurred_time: Timestamp,
-    ) {
+    ) -> Result<(), Rejection> {
         let book = Arc::clone(self.books.at(occurred_time));
         let day = book.date(occurred_time);
         let pending_counts = book.document.tier_policy.unwrap_or_default().qualify_pending;
@@ -110,15 +112,19 @@ impl Act<'_> {
             }
             awards.push(Reward { rule: rule.id.clone(), uncapped: rule.points, limit, points, qualifying });
         }
-        let later = self.collect_lots(&mut lots);
+        let later = self.collect_lots(&mut lots, occurred_time);
         let (points, qualifying) = (awards.iter().map(|it| it.points).sum(), awards.iter().map(|it| it.qualifying).sum::<i64>());
         self.account.qualifying += qualifying - later;
         if qualifying != later {
             self.account.latest = self.account.latest.max(Some(occurred_time));
         }
-        let lots = lots.into_iter().map(|lot| lot.said).collect();
+        self.watch_earning(occurred_time, 0, points)?;
+        let lots: Vec<_> = lots.into_iter().map(|lot| lot.said).collect();
+        let what = if referred.is_none() { CountedActivity::Activity } else { CountedActivity::Unspecified };
+        self.stir(what, brings(lots.iter()), occurred_time);
         let (activity, reference) = (activity.to_owned(), reference.to_owned());
         self.enter(Fact::Did { activity, reference, referrer, referred, points, qualifying, awards, lots }, occurred_time, book.version);
         self.promote(occurred_time);
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Act,
-    book::{Book, Fraction, Gives, Policy, Rounds, Rule, Waits, days_later},
+    book::{Book, Fraction, Gives, Lapse, Policy, Rounds, Rule, Waits, days_later},
     facts::{Fact, LotSaid},
     units,
 };
@@ -445,19 +445,17 @@ pub fn into_lot(
     next: &mut u64,
 ) {
     let from_activation = matches!(policy, Policy::Days { from_activation: true, .. } | Policy::Months { from_activation: true, .. });
-    let (until, expire_time) = match waits {
+    let (until, lapse) = match waits {
         Waits::No => (None, book.lapse(policy, time, time)),
         Waits::Days(days) => {
             let active = book.dawn(days_later(book.date(time), days));
             (Some(Some(active)), book.lapse(policy, time, active))
         }
-        Waits::Confirmation if from_activation => (Some(None), None),
+        Waits::Confirmation if from_activation => (Some(None), Lapse::Never),
         Waits::Confirmation => (Some(None), book.lapse(policy, time, time)),
     };
     let same = |lot: &&mut EarnedLot| {
-        lot.said.expire_time == expire_time
-            && lot.said.waits.map(|(until, _)| until) == until
-            && (until != Some(None) || lot.policy == policy)
+        lot.said.lapse == lapse && lot.said.waits.map(|(until, _)| until) == until && (until != Some(None) || lot.policy == policy)
     };
     if let Some(lot) = lots.iter_mut().find(same) {
         lot.said.points += points;
@@ -466,7 +464,7 @@ pub fn into_lot(
         }
         return;
     }
-    let said = LotSaid { id: *next, points, expire_time, debt_paid: 0, waits: until.map(|until| (until, later)) };
+    let said = LotSaid { id: *next, points, lapse, debt_paid: 0, waits: until.map(|until| (until, later)) };
     lots.push(EarnedLot { said, policy });
     *next += 1;
 }

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 use loyaltyd::domain::{
-    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, LimitKind, MemberId, Portion, PurchaseAccrued, ReleaseCause, Returned,
-    TierCause,
+    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, LimitKind, LotExpiry, MemberId, Portion, PurchaseAccrued, ReleaseCause,
+    Returned, TierCause,
 };
 use rust_decimal::Decimal;
+
+use super::book::Lapse;
 
 /// Lot and points.
 pub type Parts = Vec<(u64, i64)>;
@@ -20,6 +22,8 @@ pub struct Said {
     pub purse: Purse,
     /// Fraud limits that it exceeds: maximum, count, since when.
     pub flags: Vec<(&'static str, i64, i64, Timestamp)>,
+    /// Where the time of inactivity ends from here on, if that moves.
+    pub idle_until: Option<Timestamp>,
     pub fact: Fact,
 }
 
@@ -42,7 +46,7 @@ pub struct Purse {
 pub struct LotSaid {
     pub id: u64,
     pub points: i64,
-    pub expire_time: Option<Timestamp>,
+    pub lapse: Lapse,
     pub debt_paid: i64,
     /// Until when it waits, `None` within: a confirmation; and what counts for tiers then.
     pub waits: Option<(Option<Timestamp>, i64)>,
@@ -90,15 +94,15 @@ pub enum Fact {
         value: Decimal,
         taken: Parts,
         owed: i64,
-        /// The hold, and what of it went back.
-        captured: Option<(u64, Parts)>,
+        /// The hold, what of it went back, and how much of that paid debt.
+        captured: Option<(u64, Parts, i64)>,
     },
     Reversed {
         redemption: u64,
         points: i64,
         value: Decimal,
         /// From which lot, into which, until when, how many.
-        back: Vec<(u64, u64, Option<Timestamp>, i64)>,
+        back: Vec<(u64, u64, Lapse, i64)>,
         so_far: i64,
         debt_paid: i64,
         owed: i64,
@@ -113,6 +117,7 @@ pub enum Fact {
     Released {
         hold: u64,
         back: Parts,
+        debt_paid: i64,
         end: End,
     },
     Activated {
@@ -184,11 +189,19 @@ fn portions(portions: &[Portion]) -> Parts {
     portions.iter().map(|taken| (taken.lot.id().0, taken.points.0)).collect()
 }
 
+pub fn lapse(expiry: LotExpiry) -> Lapse {
+    match expiry {
+        LotExpiry::At(time) => Lapse::On(time),
+        LotExpiry::Inactivity => Lapse::Inactive,
+        LotExpiry::Never => Lapse::Never,
+    }
+}
+
 fn lot(lot: &loyaltyd::domain::AccruedLot) -> LotSaid {
     LotSaid {
         id: lot.id.0,
         points: lot.points.0,
-        expire_time: lot.expire_time,
+        lapse: lapse(lot.expiry),
         debt_paid: lot.debt_paid.0,
         waits: lot.pending.map(|pending| (pending.activate_time, pending.qualifying_points.0)),
     }
@@ -216,6 +229,7 @@ pub fn said(entry: &Entry) -> Said {
             transferred_out: balance.transferred_out.0,
         },
         flags: entry.flags().iter().map(|flag| (flag.limit.name(), flag.maximum, flag.count, flag.period_start)).collect(),
+        idle_until: entry.inactivity_time,
         fact: fact(&entry.kind),
     }
 }
@@ -241,11 +255,11 @@ fn fact(kind: &EntryKind) -> Fact {
             value: redeemed.value,
             taken: portions(&redeemed.portions),
             owed: redeemed.owed.0,
-            captured: redeemed.captured.as_ref().map(|captured| (captured.hold.0, portions(&captured.released))),
+            captured: redeemed.captured.as_ref().map(|it| (it.hold.0, portions(&it.released), it.debt_paid.0)),
         },
         EntryKind::RedemptionReversed(reversed) => {
             let back = |back: &loyaltyd::domain::PutBack| {
-                (back.portion.lot.id().0, back.into.id().0, back.into.expire_time(), back.portion.points.0)
+                (back.portion.lot.id().0, back.into.id().0, lapse(back.into.expiry()), back.portion.points.0)
             };
             Fact::Reversed {
                 redemption: reversed.redemption,
@@ -270,7 +284,8 @@ fn fact(kind: &EntryKind) -> Fact {
                 ReleaseCause::Expired => End::TimeUp,
                 ReleaseCause::Erased => End::Erased,
             };
-            Fact::Released { hold: released.hold.0, back: portions(&released.portions), end }
+            let (back, debt_paid) = (portions(&released.portions), released.debt_paid.0);
+            Fact::Released { hold: released.hold.0, back, debt_paid, end }
         }
         EntryKind::PointsActivated(activated) => Fact::Activated {
             lots: activated.lots.iter().map(|active| lot(&active.lot)).collect(),

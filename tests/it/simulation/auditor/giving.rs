@@ -1,6 +1,9 @@
 //! Points that one member gives another.
 
-use loyaltyd::domain::{Points, Recipient, Rejection, TransferRequest};
+use loyaltyd::{
+    contract::v1::expiry_policy::CountedActivity,
+    domain::{Points, Recipient, Rejection, TransferRequest},
+};
 
 use super::{
     Act, Lot, Passed, What,
@@ -33,6 +36,7 @@ impl Act<'_> {
         }
         let lots = self.take(points);
         self.account.given_away += points;
+        self.stir(CountedActivity::Transfer, false, self.now);
         self.enter_now(Fact::Sent { to, points, taken: parts(&lots) });
         self.passed = Some(Passed { to, from, sequence: self.account.sequence, what: What::Points { points, lots } });
         Ok(())
@@ -46,13 +50,14 @@ impl Act<'_> {
             (false, false) => {}
         }
         let mut said = Vec::new();
-        for Lot { points, expire_time, .. } in lots.iter().cloned() {
+        for Lot { points, lapse, earned, .. } in lots.iter().cloned() {
             self.account.last_lot += 1;
             let id = self.account.last_lot;
-            let debt_paid = self.receive(id, points, expire_time);
-            said.push(LotSaid { id, points, expire_time, debt_paid, waits: None });
+            let debt_paid = self.receive(Lot { id, points, lapse, earned });
+            said.push(LotSaid { id, points, lapse, debt_paid, waits: None });
         }
         self.account.got += points;
+        self.welcome(said.iter(), self.now);
         self.enter_now(Fact::Got { from: passed.from, sequence: passed.sequence, points, lots: said });
         Ok(())
     }

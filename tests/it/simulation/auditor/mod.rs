@@ -14,10 +14,13 @@ mod watching;
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use loyaltyd::domain::{Adjustment, Command, MemberId, OrderKey, Points, Purchase, Rejection, TierId};
+use loyaltyd::{
+    contract::v1::expiry_policy::CountedActivity,
+    domain::{Adjustment, Command, MemberId, OrderKey, Points, Purchase, Rejection, TierId},
+};
 use rust_decimal::Decimal;
 
-use book::Book;
+use book::{Book, Lapse, days_later, months_later};
 pub use doing::known;
 use earning::{Earned, EarnedLot};
 use facts::{End, Fact, LotSaid, Parts, Purse, Said};
@@ -41,12 +44,14 @@ impl Books {
 pub struct Lot {
     pub id: u64,
     pub points: i64,
-    pub expire_time: Option<Timestamp>,
+    pub lapse: Lapse,
+    /// When the points were earned.
+    pub earned: Timestamp,
 }
 
 impl Lot {
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.expire_time.is_none_or(|expiry| expiry > now)
+        !matches!(self.lapse, Lapse::On(time) if time <= now)
     }
 }
 
@@ -56,7 +61,8 @@ pub struct Waiting {
     pub points: i64,
     /// `None`: for a confirmation.
     pub until: Option<Timestamp>,
-    pub expire_time: Option<Timestamp>,
+    pub lapse: Lapse,
+    pub earned: Timestamp,
     pub qualifying: i64,
 }
 
@@ -65,6 +71,7 @@ pub struct Hold {
     pub parts: Vec<Lot>,
     pub points: i64,
     pub worth: i128,
+    pub since: Timestamp,
     pub until: Timestamp,
     pub order: Option<OrderKey>,
 }
@@ -79,6 +86,7 @@ pub struct Spent {
     /// So many of them were not there.
     pub owed: i64,
     pub gone_back: i64,
+    pub since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -127,13 +135,16 @@ pub struct Account {
     pub by_hand: bool,
     pub fractions: BTreeMap<Option<String>, i128>,
     pub given: BTreeMap<(String, Option<Date>), i64>,
+    pub counted: Counted,
     /// Activities, by reference; without one, those by which the member was referred. With the sequences of their entries.
     pub done: Arc<BTreeMap<(String, Option<String>), u64>>,
-    pub counted: Counted,
     pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
     pub spent: Arc<BTreeMap<u64, Arc<Spent>>>,
     /// Holds that ended: with which entry, and whether they were captured.
     pub ended: BTreeMap<u64, (u64, bool)>,
+    /// Until when the member may be idle, and when such a time had come to its end.
+    pub idle_until: Option<Timestamp>,
+    pub idle_ends: Vec<Timestamp>,
 }
 
 impl Account {
@@ -173,6 +184,8 @@ pub struct Act<'a> {
     pub now: Timestamp,
     pub said: Vec<Said>,
     by_time: bool,
+    /// By the member, or by another one whose command comes to this one.
+    asked: bool,
     /// What a hold or its waiting kept from lapsing lapses when that ends.
     hold_end: Option<Timestamp>,
     /// What goes to another member.
@@ -181,6 +194,8 @@ pub struct Act<'a> {
     flags: Vec<(&'static str, i64, i64, Timestamp)>,
     /// What the operator has adjusted so far; outer `None`: there is none.
     desk: Option<Option<Desk>>,
+    /// Where the next entry moves the end of the time of inactivity to.
+    idle_until: Option<Timestamp>,
 }
 
 /// On its way to another member.
@@ -207,10 +222,12 @@ impl<'a> Act<'a> {
             now,
             said: Vec::new(),
             by_time: true,
+            asked: false,
             hold_end: None,
             passed: None,
             flags: Vec::new(),
             desk: None,
+            idle_until: None,
         }
     }
 }
@@ -237,9 +254,9 @@ pub fn expect(
 ) -> Result<Expected, Rejection> {
     let mut act = Act { desk, ..Act::new(account, books, now) };
     act.pass_time();
-    act.by_time = false;
+    (act.by_time, act.asked) = (false, true);
     let done_before = act.perform(command)?;
-    act.by_time = true;
+    (act.by_time, act.asked) = (true, false);
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed, desk: act.desk.flatten() })
 }
@@ -248,10 +265,12 @@ pub fn expect(
 pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed) -> Result<Expected, Rejection> {
     let mut act = Act::new(account, books, now);
     act.pass_time();
+    act.asked = true;
     match &passed.what {
         What::Points { points, lots } => act.get(passed, *points, lots)?,
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
     }
+    act.asked = false;
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
 }
@@ -267,9 +286,38 @@ impl Act<'_> {
     fn enter(&mut self, fact: Fact, occurred_time: Timestamp, version: u32) {
         self.account.sequence += 1;
         let purse = self.account.purse();
-        let (sequence, record_time, by_time) = (self.account.sequence, self.now, self.by_time);
+        let (sequence, record_time, by_time, idle_until) = (self.account.sequence, self.now, self.by_time, self.idle_until.take());
         let flags = std::mem::take(&mut self.flags);
-        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, fact });
+        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, idle_until, fact });
+    }
+
+    /// The member did something. Where that counts, or where points came (`brings`) that lapse with inactivity while no time of inactivity was
+    /// running, the time begins anew.
+    pub fn stir(&mut self, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
+        let (newest, known) = if !self.asked { (self.books.at(occurred_time), occurred_time) } else { (self.books.newest(), self.now) };
+        let older = self.books.0.iter().rev().filter(|book| book.version <= newest.version);
+        let Some((book, (months, counted))) = older.into_iter().find_map(|book| Some((book, book.inactivity.as_ref()?))) else { return };
+        let runs = self.account.idle_until.is_some_and(|end| end > known);
+        if !(counted.contains(&what) || (brings && !runs)) {
+            return;
+        }
+        let last = months_later(book.date(occurred_time), *months);
+        let end = book.dawn(days_later(last, 1));
+        if let Some(old) = self.account.idle_until {
+            if end <= old {
+                return;
+            }
+            if old <= self.now {
+                self.account.idle_ends.push(old);
+            }
+        }
+        self.account.idle_until = Some(end);
+        self.idle_until = Some(end);
+    }
+
+    /// Points came that the member did nothing for.
+    pub fn welcome<'b>(&mut self, lots: impl Iterator<Item = &'b LotSaid>, occurred_time: Timestamp) {
+        self.stir(CountedActivity::Unspecified, brings(lots), occurred_time);
     }
 
     fn enter_now(&mut self, fact: Fact) {
@@ -353,11 +401,20 @@ impl Act<'_> {
         loop {
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
             let hold = self.account.holds.iter().map(|(id, hold)| (hold.until, *id)).min();
-            let lapse = self.account.lots.iter().filter_map(|lot| lot.expire_time).min();
-            let lapses = lapse.map(|lapse| self.hold_end.map_or(lapse, |end| lapse.max(end)));
+            let idle_until = self.account.idle_until;
+            let lapse_of = |lot: &Lot| match lot.lapse {
+                Lapse::On(time) => Some((time, Lapse::On(time))),
+                Lapse::Inactive => Some((idle_until.expect("they came with it"), Lapse::Inactive)),
+                Lapse::Never => None,
+            };
+            let lapse = self.account.lots.iter().filter_map(lapse_of).min();
+            let lapses = lapse.map(|(lapse, _)| self.hold_end.map_or(lapse, |end| lapse.max(end)));
             let activation_first = activation.map(|time| (time, 0));
-            let next =
-                [activation_first, hold.map(|(time, _)| (time, 1)), lapses.map(|time| (time, 2)).filter(|_| lapse <= Some(self.now))];
+            let next = [
+                activation_first,
+                hold.map(|(time, _)| (time, 1)),
+                lapses.map(|time| (time, 2)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.now)),
+            ];
             let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
             match (what, hold, lapse) {
                 (0, _, _) => self.activate(time),
@@ -365,8 +422,8 @@ impl Act<'_> {
                     let version = self.books.at(time).version;
                     self.end_hold(hold, time, version, End::TimeUp);
                 }
-                (_, _, Some(expiry)) => {
-                    let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(|lot| lot.expire_time == Some(expiry));
+                (_, _, Some((_, lapse))) => {
+                    let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(|lot| lot.lapse == lapse);
                     self.account.lots = left;
                     self.account.expired += gone.iter().map(|lot| lot.points).sum::<i64>();
                     self.enter(Fact::Expired(parts(&gone)), time, self.books.at(time).version);
@@ -387,25 +444,27 @@ impl Act<'_> {
         let mut lots = Vec::new();
         let qualifying = due.iter().map(|lot| lot.qualifying).sum();
         for lot in due {
-            let debt_paid = self.receive(lot.id, lot.points, lot.expire_time);
-            lots.push(LotSaid { id: lot.id, points: lot.points, expire_time: lot.expire_time, debt_paid, waits: None });
+            let Waiting { id, points, lapse, earned, .. } = lot;
+            let debt_paid = self.receive(Lot { id, points, lapse, earned });
+            lots.push(LotSaid { id, points, lapse, debt_paid, waits: None });
         }
         self.account.qualifying += qualifying;
         self.account.latest = self.account.latest.max(Some(time));
         self.hold_end = self.hold_end.max(Some(time));
+        self.welcome(lots.iter(), time);
         self.enter(Fact::Activated { lots, qualifying, confirmed }, time, version);
         self.promote(time);
     }
 
     /// Points that pay debt first; how much of it they paid.
-    fn receive(&mut self, id: u64, points: i64, expire_time: Option<Timestamp>) -> i64 {
-        let paid = points.min(self.account.debt);
+    fn receive(&mut self, lot: Lot) -> i64 {
+        let paid = lot.points.min(self.account.debt);
         self.account.debt -= paid;
-        self.put(Lot { id, points: points - paid, expire_time });
+        self.put(Lot { points: lot.points - paid, ..lot });
         paid
     }
 
-    /// Keeps the lots in the order in which they are used up: the soonest expiry first, what never lapses last, then the oldest.
+    /// Keeps the lots in the order in which they are listed.
     fn put(&mut self, lot: Lot) {
         if lot.points == 0 {
             return;
@@ -414,7 +473,7 @@ impl Act<'_> {
             Some(there) => there.points += lot.points,
             None => self.account.lots.push(lot),
         }
-        self.account.lots.sort_by_key(|lot| (lot.expire_time.is_none(), lot.expire_time, lot.id));
+        self.account.lots.sort_by_key(|lot| (lot.lapse, lot.id));
     }
 
     /// What can be spent: not what has lapsed and came back with this very command.
@@ -423,11 +482,24 @@ impl Act<'_> {
         lots.map(|lot| lot.points).sum()
     }
 
+    /// The lots in the order in which they are used up.
+    fn order(&self) -> Vec<u64> {
+        let mut lots: Vec<&Lot> = self.account.lots.iter().collect();
+        if self.books.newest().oldest_first {
+            lots.sort_by_key(|lot| (lot.earned, lot.id));
+        }
+        lots.into_iter().map(|lot| lot.id).collect()
+    }
+
     /// Takes so many points, which are there, from the front.
     fn take(&mut self, mut points: i64) -> Vec<Lot> {
         let mut taken = Vec::new();
         let now = self.now;
-        for lot in self.account.lots.iter_mut().filter(|lot| lot.is_valid(now)) {
+        for id in self.order() {
+            let lot = self.account.lots.iter_mut().find(|lot| lot.id == id).expect("it is there");
+            if !lot.is_valid(now) {
+                continue;
+            }
             let part = lot.points.min(points);
             if part > 0 {
                 taken.push(Lot { points: part, ..lot.clone() });
@@ -452,9 +524,10 @@ impl Act<'_> {
         if points > 0 {
             self.account.last_lot += 1;
             self.account.issued += points;
-            let (id, expire_time) = (self.account.last_lot, book.lapse(book.expiry, self.now, self.now));
-            let debt_paid = self.receive(id, points, expire_time);
-            lot = Some(LotSaid { id, points, expire_time, debt_paid, waits: None });
+            let policy = adjustment.expiry.map_or(book.expiry, book::granted);
+            let (id, lapse) = (self.account.last_lot, book.lapse(policy, self.now, self.now));
+            let debt_paid = self.receive(Lot { id, points, lapse, earned: self.now });
+            lot = Some(LotSaid { id, points, lapse, debt_paid, waits: None });
         } else {
             let available = self.account.available();
             let into_debt = book.document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
@@ -471,6 +544,7 @@ impl Act<'_> {
             self.account.latest = self.account.latest.max(Some(self.now));
         }
         self.watch_adjustment(size)?;
+        self.stir(CountedActivity::Adjustment, brings(lot.iter()), self.now);
         self.enter_now(Fact::Adjusted { points, qualifying, lot, taken, debt });
         self.promote(self.now);
         Ok(())
@@ -544,8 +618,8 @@ impl Act<'_> {
         for lot in sale.earned.lots.iter().filter(|lot| matches!(lot.said.waits, Some((None, _)))) {
             let Some(place) = self.account.waiting.iter().position(|waiting| waiting.id == lot.said.id) else { continue };
             let mut waiting = self.account.waiting.remove(place);
-            if waiting.expire_time.is_none() {
-                waiting.expire_time = sale.book.lapse(lot.policy, sale.occurred_time, self.now);
+            if waiting.lapse == Lapse::Never {
+                waiting.lapse = sale.book.lapse(lot.policy, sale.occurred_time, self.now);
             }
             due.push(waiting);
         }
@@ -577,8 +651,9 @@ impl Act<'_> {
         let redemptions = self.pay(purchase, occurred_time)?;
         let book = Arc::clone(self.books.at(occurred_time));
         let mut earned = earning::earn(self, &book, purchase, occurred_time);
-        self.watch_purchase(occurred_time, earned.points)?;
-        self.collect(&mut earned);
+        self.watch_earning(occurred_time, 1, earned.points)?;
+        self.collect(&mut earned, occurred_time);
+        self.stir(CountedActivity::Purchase, brings(earned.lots.iter().map(|lot| &lot.said)), occurred_time);
         let fact = earned.fact(&book, redemptions.clone());
         self.account.latest = self.account.latest.max(Some(occurred_time));
         self.enter(fact, occurred_time, book.version);
@@ -592,8 +667,8 @@ impl Act<'_> {
     }
 
     /// What was earned becomes the member's.
-    fn collect(&mut self, earned: &mut Earned) {
-        let later = self.collect_lots(&mut earned.lots);
+    fn collect(&mut self, earned: &mut Earned, occurred_time: Timestamp) {
+        let later = self.collect_lots(&mut earned.lots, occurred_time);
         self.account.qualifying += earned.qualifying - later;
         self.account.spend += earned.basis;
         self.account.visits += 1;
@@ -606,23 +681,31 @@ impl Act<'_> {
     }
 
     /// How many of the points count for tiers only later.
-    fn collect_lots(&mut self, lots: &mut [EarnedLot]) -> i64 {
+    fn collect_lots(&mut self, lots: &mut [EarnedLot], occurred_time: Timestamp) -> i64 {
         let mut later = 0;
         for lot in lots {
             let said = &mut lot.said;
             self.account.issued += said.points;
             self.account.last_lot = said.id;
             match said.waits {
-                None => said.debt_paid = self.receive(said.id, said.points, said.expire_time),
+                None => {
+                    let (id, points, lapse) = (said.id, said.points, said.lapse);
+                    said.debt_paid = self.receive(Lot { id, points, lapse, earned: occurred_time });
+                }
                 Some((until, qualifying)) => {
                     later += qualifying;
-                    let (id, points, expire_time) = (said.id, said.points, said.expire_time);
-                    self.account.waiting.push(Waiting { id, points, until, expire_time, qualifying });
+                    let (id, points, lapse) = (said.id, said.points, said.lapse);
+                    self.account.waiting.push(Waiting { id, points, until, lapse, earned: occurred_time, qualifying });
                 }
             }
         }
         later
     }
+}
+
+/// Whether some of the lots lapse with inactivity and hold points that can be spent.
+fn brings<'a>(mut lots: impl Iterator<Item = &'a LotSaid>) -> bool {
+    lots.any(|lot| lot.lapse == Lapse::Inactive && lot.waits.is_none() && lot.points > lot.debt_paid)
 }
 
 pub fn parts(lots: &[Lot]) -> Parts {

@@ -332,16 +332,18 @@ impl Act<'_> {
         // Those that got their expiry with the confirmation come last.
         let changed = |lot: &&EarnedLot| {
             let said = &lot.said;
-            self.account.lots.iter().any(|there| there.id == said.id && there.expire_time != said.expire_time)
+            self.account.lots.iter().any(|there| there.id == said.id && there.lapse != said.lapse)
         };
         let (later_dated, as_sold): (Vec<_>, Vec<_>) = sale.earned.lots.iter().partition(changed);
         let own: Vec<u64> = as_sold.into_iter().chain(later_dated).map(|lot| lot.said.id).collect();
         let (mut from_sale, mut from_others) = (Vec::new(), Vec::new());
         for id in &own {
-            self.take_from(|lot| lot.id == *id, &mut left, &mut from_sale);
+            self.take_from(*id, &mut left, &mut from_sale);
         }
         if !policy.own_lots_only {
-            self.take_from(|_| true, &mut left, &mut from_others);
+            for id in self.order() {
+                self.take_from(id, &mut left, &mut from_others);
+            }
         }
         let (mut debt, mut forgiven, mut withheld) = (0, 0, 0);
         match policy.shortfall() {
@@ -381,9 +383,9 @@ impl Act<'_> {
         Ok(qualifying < 0)
     }
 
-    fn take_from(&mut self, which: impl Fn(&Lot) -> bool, left: &mut i64, taken: &mut Vec<Lot>) {
+    fn take_from(&mut self, id: u64, left: &mut i64, taken: &mut Vec<Lot>) {
         let now = self.now;
-        for lot in self.account.lots.iter_mut().filter(|lot| which(lot) && lot.is_valid(now)) {
+        for lot in self.account.lots.iter_mut().filter(|lot| lot.id == id && lot.is_valid(now)) {
             let part = lot.points.min(*left);
             lot.points -= part;
             *left -= part;

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use loyaltyd::domain::{CaptureRequest, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind};
+use loyaltyd::{
+    contract::v1::expiry_policy::CountedActivity,
+    domain::{CaptureRequest, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind},
+};
 use rust_decimal::Decimal;
 
 use super::{
     Act, Hold, Lot, MANY_HOLDS, Spent,
-    book::{Book, Redemption, days_later},
+    book::{Book, Lapse, Redemption, days_later},
     facts::{End, Fact, LotSaid},
     parts,
 };
@@ -71,6 +74,9 @@ impl Act<'_> {
             return Err(Rejection::NotInSteps { step: Points(policy.step), requested });
         }
         let worth = policy.worth(points);
+        if worth == 0 {
+            return Err(Rejection::WorthNothing { requested });
+        }
         limit.map_or(Ok(()), |limit| self.keep_to(limit, worth))?;
         if points > available && !may_owe {
             return Err(Rejection::InsufficientPoints { available: Points(available), requested });
@@ -96,16 +102,13 @@ impl Act<'_> {
         self.account.redeemed += points;
         self.account.debt += owed;
         let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&lots), owed, captured: None };
-        self.spend(
-            Spent { parts: lots, points, worth, order: request.order.clone(), owed, gone_back: 0 },
-            fact,
-            occurred_time,
-            book.version,
-        );
+        let (order, since) = (request.order.clone(), self.now);
+        self.spend(Spent { parts: lots, points, worth, order, owed, gone_back: 0, since }, fact, occurred_time, book.version);
         Ok((self.account.sequence, worth))
     }
 
     fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp, version: u32) {
+        self.stir(CountedActivity::Redemption, false, occurred_time);
         self.enter(fact, occurred_time, version);
         Arc::make_mut(&mut self.account.spent).insert(self.account.sequence, Arc::new(spent));
     }
@@ -118,7 +121,8 @@ impl Act<'_> {
         let lots = self.take(points);
         let until = self.now + SignedDuration::from_secs(seconds.into());
         let fact = Fact::Held { points, value: self.money(worth), taken: parts(&lots), until };
-        let hold = Hold { parts: lots, points, worth, until, order: request.redeem.order.clone() };
+        let (order, since) = (request.redeem.order.clone(), self.now);
+        let hold = Hold { parts: lots, points, worth, until, order, since };
         self.account.holds.insert(self.account.sequence + 1, hold);
         self.enter_now(fact);
         Ok(())
@@ -141,18 +145,19 @@ impl Act<'_> {
             return Err(Rejection::MoreThanHeld { held: Points(hold.points), requested: Points(points) });
         }
         let worth = part_of(hold.worth, points, hold.points);
-        self.account.holds.remove(&id);
-        let (captured, back) = cut(&hold.parts, points);
-        for lot in &back {
-            self.put(lot.clone());
+        if worth == 0 {
+            return Err(Rejection::WorthNothing { requested: Points(points) });
         }
+        self.account.holds.remove(&id);
+        let (captured, back) = cut(&self.as_they_are(&hold.parts, hold.since, self.now), points);
+        let debt_paid = self.come_back(&back);
         self.account.redeemed += points;
         self.account.ended.insert(id, (self.account.sequence + 1, true));
-        let (value, taken, ended) = (self.money(worth), parts(&captured), Some((id, parts(&back))));
+        let (value, taken, ended) = (self.money(worth), parts(&captured), Some((id, parts(&back), debt_paid)));
         let fact = Fact::Redeemed { points, value, taken, owed: 0, captured: ended };
-        let order = request.order.clone().or(hold.order);
+        let (order, since) = (request.order.clone().or(hold.order), self.now);
         let version = self.books.newest().version;
-        self.spend(Spent { parts: captured, points, worth, order, owed: 0, gone_back: 0 }, fact, occurred_time, version);
+        self.spend(Spent { parts: captured, points, worth, order, owed: 0, gone_back: 0, since }, fact, occurred_time, version);
         self.hold_end = Some(self.now);
         Ok((self.account.sequence, worth))
     }
@@ -171,11 +176,32 @@ impl Act<'_> {
 
     pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, end: End) {
         let hold = self.account.holds.remove(&id).expect("it is open");
-        let back = parts(&hold.parts);
-        hold.parts.into_iter().for_each(|lot| self.put(lot));
+        let back = self.as_they_are(&hold.parts, hold.since, time);
+        let debt_paid = self.come_back(&back);
         self.account.ended.insert(id, (self.account.sequence + 1, false));
-        self.enter(Fact::Released { hold: id, back, end }, time, version);
+        self.enter(Fact::Released { hold: id, back: parts(&back), debt_paid, end }, time, version);
         self.hold_end = self.hold_end.max(Some(time));
+    }
+
+    /// Points of a hold pay debt first; how much of it they paid.
+    fn come_back(&mut self, back: &[Lot]) -> i64 {
+        let debt = self.account.debt;
+        for lot in back {
+            self.receive(lot.clone());
+        }
+        debt - self.account.debt
+    }
+
+    /// What was taken at one time, at a later one: what the end of a time of inactivity has reached since then has lapsed.
+    fn as_they_are(&self, parts: &[Lot], since: Timestamp, until: Timestamp) -> Vec<Lot> {
+        let account = &self.account;
+        let ends = account.idle_ends.iter().copied().chain(account.idle_until.filter(|end| *end <= until));
+        let reached = ends.last().filter(|end| *end > since);
+        let settled = |lot: &Lot| match (lot.lapse, reached) {
+            (Lapse::Inactive, Some(end)) => Lot { lapse: Lapse::On(end), ..lot.clone() },
+            _ => lot.clone(),
+        };
+        parts.iter().map(settled).collect()
     }
 
     pub fn reverse(&mut self, id: u64, points: Option<i64>) -> Result<(), Rejection> {
@@ -196,7 +222,7 @@ impl Act<'_> {
         let mut spent = Spent::clone(&self.account.spent[&id]);
         let so_far = spent.gone_back + points;
         let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
-        let backwards: Vec<Lot> = spent.parts.iter().rev().cloned().collect();
+        let backwards: Vec<Lot> = self.as_they_are(&spent.parts, spent.since, self.now).into_iter().rev().collect();
         let owed = (spent.owed - spent.gone_back).clamp(0, points);
         let (_, rest) = cut(&backwards, (spent.gone_back - spent.owed).max(0));
         let (giving, _) = cut(&rest, points - owed);
@@ -208,20 +234,20 @@ impl Act<'_> {
         let mut lot = None;
         if owed > debt_paid {
             self.account.last_lot += 1;
-            let (id, points, expire_time) = (self.account.last_lot, owed - debt_paid, book.lapse(book.expiry, self.now, self.now));
-            self.put(Lot { id, points, expire_time });
-            lot = Some(LotSaid { id, points, expire_time, debt_paid: 0, waits: None });
+            let (id, points, lapse) = (self.account.last_lot, owed - debt_paid, book.lapse(book.expiry, self.now, self.now));
+            self.put(Lot { id, points, lapse, earned: self.now });
+            lot = Some(LotSaid { id, points, lapse, debt_paid: 0, waits: None });
         }
         let (mut debt, mut next_lot, mut back) = ((debt_paid - owed).max(0), self.account.last_lot, Vec::new());
         for lot in giving {
-            let has_lapsed = lot.expire_time.is_some_and(|expiry| expiry <= self.now);
+            let has_lapsed = !lot.is_valid(self.now);
             let into = if has_lapsed && grace_days > 0 {
                 next_lot += 1;
-                Lot { id: next_lot, expire_time: Some(book.dawn(days_later(book.date(self.now), grace_days + 1))), ..lot.clone() }
+                Lot { id: next_lot, lapse: Lapse::On(book.dawn(days_later(book.date(self.now), grace_days + 1))), ..lot.clone() }
             } else {
                 lot.clone()
             };
-            back.push((lot.id, into.id, into.expire_time, lot.points));
+            back.push((lot.id, into.id, into.lapse, lot.points));
             let paid = debt.min(lot.points);
             debt -= paid;
             if lot.points > paid {
@@ -231,6 +257,7 @@ impl Act<'_> {
         }
         self.account.debt -= debt_paid;
         self.account.reinstated += points;
+        self.welcome(lot.iter(), self.now);
         self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid, owed, lot });
     }
 

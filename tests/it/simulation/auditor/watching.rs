@@ -21,14 +21,14 @@ const LIMITS: [(&str, FraudLimit); 4] = [
 ];
 
 impl Act<'_> {
-    /// A purchase that earns so many points.
-    pub fn watch_purchase(&mut self, occurred_time: Timestamp, points: i64) -> Result<(), Rejection> {
+    /// So many purchases, and what is earned.
+    pub fn watch_earning(&mut self, occurred_time: Timestamp, purchases: i64, points: i64) -> Result<(), Rejection> {
         if occurred_time < self.books.0[0].since {
             return Ok(());
         }
         let book = self.books.at(occurred_time);
         let day = book.dawn(book.date(occurred_time));
-        for (name, since, more) in [("purchases_per_hour", book.hour(occurred_time), 1), ("points_per_day", day, points)] {
+        for (name, since, more) in [("purchases_per_hour", book.hour(occurred_time), purchases), ("points_per_day", day, points)] {
             if more == 0 || !book.limits.contains_key(name) {
                 continue;
             }

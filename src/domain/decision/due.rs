@@ -1,0 +1,64 @@
+//! What time alone brings, in order of time.
+
+use jiff::Timestamp;
+
+use super::{
+    super::{EntryKind, Rejection, ReleaseCause, activation, expiry, hold},
+    Draft,
+};
+
+impl Draft<'_> {
+    /// Where the entry sets the clock of the points that lapse with inactivity, if it does. What is entered late is entered as it would
+    /// have been on time.
+    pub(super) fn inactivity_time(&self, kind: &EntryKind, occurred_time: Timestamp) -> Result<Option<Timestamp>, Rejection> {
+        let programs = self.context.programs;
+        let (program, now) = if self.by_time { (programs.at(occurred_time), occurred_time) } else { (programs.newest(), self.context.now) };
+        let Some((program, policy)) = programs.inactivity(program.version) else { return Ok(None) };
+        Ok(self.member.header.inactivity.moved_by(kind, policy, &program.time_zone, occurred_time, now)?)
+    }
+
+    /// False: something is due still, since more than so many lots have lapsed.
+    pub(super) fn enter_what_is_due(&mut self, lapses: usize) -> Result<bool, Rejection> {
+        self.by_time = true;
+        self.lapses_left = lapses;
+        while self.enter_next_due()? {}
+        self.by_time = false;
+        Ok(!self.still_due)
+    }
+
+    /// Of what is due at the same instant pending points become active first, and lots lapse last: a hold that ends when a lot lapses has
+    /// kept its points until then. What has just come back, and has lapsed, the header does not know of: it lapses with this commit in any
+    /// case. False: nothing is due, or nothing that may be entered.
+    fn enter_next_due(&mut self) -> Result<bool, Rejection> {
+        let (now, programs) = (self.context.now, self.context.programs);
+        let activation = activation::next_activation(&self.member, now)?;
+        let ended = hold::next_end(&self.member, now);
+        let lapse = expiry::next_lapse(&self.member, now, self.lapses_left).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
+        let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);
+        if let Some((activated, time)) = activation
+            && !lapses_before(time)
+            && ended.is_none_or(|hold| hold.expire_time >= time)
+        {
+            self.enter(EntryKind::PointsActivated(activated), time, programs.at(time))?;
+            self.hold_end = self.hold_end.max(time);
+            self.upgrade(time)?;
+        } else if let Some(hold) = ended
+            && !lapses_before(hold.expire_time)
+        {
+            let end = hold.expire_time;
+            let released = hold::release(&self.member, hold, ReleaseCause::Expired, "", end);
+            self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
+            self.hold_end = self.hold_end.max(end);
+        } else if let Some((expired, time)) = lapse {
+            if self.lapses_left == 0 && self.member.header.next_lapse_time().is_some_and(|next| next <= now) {
+                self.still_due = true;
+                return Ok(false);
+            }
+            self.lapses_left = self.lapses_left.saturating_sub(expired.allocations.len());
+            self.enter(EntryKind::PointsExpired(expired), time, programs.at(time))?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}

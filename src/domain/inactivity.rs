@@ -1,0 +1,119 @@
+//! Inactivity: points that lapse together when the member has not been active for some months.
+//!
+//! All such points of a member have one clock, in the header. An activity that counts sets it to the end of the day so many months later. It
+//! never goes back: a sale that is reported late does not shorten it, and does not revive what has lapsed. The first such points that come
+//! while it does not run start it too. Entries carry the instant, so that folding them needs no rules.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{
+    AccruedLot, ActivitySide, CountedActivities, EntryKind, InactivityPolicy, LotExpiry, LotKey, Overflow, Points, Portion, calendar,
+};
+
+/// The clock, and what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inactivity {
+    /// When all of them lapse, unless the member is active before; it never goes back. `None`: there were none yet, nor was the member
+    /// active in a way that counts.
+    pub lapse_time: Option<Timestamp>,
+    /// Those that are available.
+    pub points: Points,
+    /// When the clock had last run out before it was set again.
+    pub ran_out_time: Option<Timestamp>,
+}
+
+impl Inactivity {
+    /// When they lapse, if there are any.
+    pub fn due_time(&self) -> Option<Timestamp> {
+        self.lapse_time.filter(|_| self.points > Points::ZERO)
+    }
+
+    /// Where an entry sets the clock to. `now` is when it is known that it did not run before.
+    pub(super) fn moved_by(
+        &self,
+        kind: &EntryKind,
+        policy: InactivityPolicy,
+        zone: &TimeZone,
+        occurred_time: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Overflow> {
+        let is_running = self.lapse_time.is_some_and(|time| time > now);
+        if !counts(kind, policy.activities) && (is_running || !brings_points(kind)) {
+            return Ok(None);
+        }
+        let last_day = calendar::add_months(calendar::local_date(zone, occurred_time), policy.months)?;
+        let end = calendar::start_of_day(zone, calendar::add_days(last_day, 1)?)?;
+        Ok(self.lapse_time.is_none_or(|time| time < end).then_some(end))
+    }
+
+    /// Sets the clock to a later instant; `now` is when that is recorded.
+    pub(super) fn set(&mut self, lapse_time: Timestamp, now: Timestamp) {
+        self.ran_out_time = self.lapse_time.filter(|time| *time <= now).or(self.ran_out_time);
+        self.lapse_time = self.lapse_time.max(Some(lapse_time));
+    }
+
+    /// Portions that were taken out of their lots at one instant and come back at a later one. Those that have lapsed meanwhile come back
+    /// with the instant at which they did, as points with a date would.
+    pub(super) fn coming_back(&self, portions: &[Portion], taken: Timestamp, back: Timestamp) -> Vec<Portion> {
+        let ran_out = self.lapse_time.filter(|time| *time <= back).or(self.ran_out_time);
+        let lapse = ran_out.filter(|time| *time > taken);
+        let settled = |portion: &Portion| match (portion.lot.expiry(), lapse) {
+            (LotExpiry::Inactivity, Some(time)) => Portion { lot: LotKey::new(LotExpiry::At(time), portion.lot.id()), ..portion.clone() },
+            (LotExpiry::At(_) | LotExpiry::Inactivity | LotExpiry::Never, _) => portion.clone(),
+        };
+        portions.iter().map(settled).collect()
+    }
+}
+
+/// Whether an entry is an activity that counts. One that gives the member something back, or takes it, is not the member's.
+fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
+    match kind {
+        EntryKind::PurchaseAccrued(_) => activities.purchase,
+        EntryKind::PointsRedeemed(_) => activities.redemption,
+        EntryKind::PointsAdjusted(_) => activities.adjustment,
+        EntryKind::PointsTransferredOut(_) => activities.transfer,
+        EntryKind::ActivityAccrued(accrued) => activities.activity && matches!(accrued.side, ActivitySide::Member { .. }),
+        EntryKind::MemberEnrolled { .. }
+        | EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. }
+        | EntryKind::MemberSuspended { .. }
+        | EntryKind::MemberReactivated { .. }
+        | EntryKind::MemberErased { .. }
+        | EntryKind::PointsExpired(_)
+        | EntryKind::TierChanged(_)
+        | EntryKind::RedemptionReversed(_)
+        | EntryKind::PointsHeld(_)
+        | EntryKind::HoldReleased(_)
+        | EntryKind::PointsActivated(_)
+        | EntryKind::PurchaseReturned(_)
+        | EntryKind::PointsTransferredIn(_) => false,
+    }
+}
+
+/// Whether an entry brings new points that lapse with inactivity and can be spent.
+fn brings_points(kind: &EntryKind) -> bool {
+    let lapses = |lot: &AccruedLot| lot.expiry == LotExpiry::Inactivity && lot.available() > Points::ZERO;
+    match kind {
+        EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().any(lapses),
+        EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().any(lapses),
+        EntryKind::PointsActivated(activated) => activated.lots.iter().any(|active| lapses(&active.lot)),
+        EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().any(lapses),
+        EntryKind::PointsTransferredIn(got) => got.lots.iter().any(|(lot, _)| lapses(lot)),
+        EntryKind::RedemptionReversed(reversed) => reversed.lot.iter().any(lapses),
+        EntryKind::MemberEnrolled { .. }
+        | EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. }
+        | EntryKind::MemberSuspended { .. }
+        | EntryKind::MemberReactivated { .. }
+        | EntryKind::MemberErased { .. }
+        | EntryKind::PointsExpired(_)
+        | EntryKind::TierChanged(_)
+        | EntryKind::PointsRedeemed(_)
+        | EntryKind::PointsHeld(_)
+        | EntryKind::HoldReleased(_)
+        | EntryKind::PurchaseReturned(_)
+        | EntryKind::PointsTransferredOut(_) => false,
+    }
+}
