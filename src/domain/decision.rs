@@ -336,7 +336,8 @@ impl<'a> Draft<'a> {
         may_owe: bool,
         occurred_time: Timestamp,
     ) -> Result<(u64, Decimal), Rejection> {
-        let drawn = redemption::draw(program, &self.member, request, (may_owe, self.lots_left), self.context.now)?;
+        let newest = self.context.programs.newest();
+        let drawn = redemption::draw((program, newest), &self.member, request, (may_owe, self.lots_left), self.context.now)?;
         self.lots_left -= drawn.portions.len();
         let redeemed = Redeemed {
             points: drawn.points,

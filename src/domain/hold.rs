@@ -21,7 +21,7 @@ pub(super) fn hold(program: &Program, member: &Member, request: &HoldRequest, no
     if member.holds.len() >= MAX_HOLDS {
         return Err(Rejection::TooManyHolds { limit: MAX_HOLDS });
     }
-    let drawn = redemption::draw(program, member, &request.redeem, (false, MAX_LOTS), now)?;
+    let drawn = redemption::draw((program, program), member, &request.redeem, (false, MAX_LOTS), now)?;
     Ok(Held {
         hold: Hold {
             id: HoldId(member.header.last_sequence.checked_add(1).ok_or(Overflow)?),

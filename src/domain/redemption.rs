@@ -37,10 +37,11 @@ pub(super) fn check_floor(program: &Program, purchase: &Purchase) -> Result<(), 
     if requested > limit { Err(Rejection::OverFloorLimit { limit, requested }) } else { Ok(()) }
 }
 
-/// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded. `may_owe`: what the
+/// Judges what is asked for by the terms of a rule book, and takes it from the live lots in the order of the newest one, which is how they
+/// are loaded. As many lots as that needs are loaded. `may_owe`: what the
 /// balance lacks is owed, and so may be more than is owed already. `room`: how many of the lots that a command may take from are left to it.
 pub(super) fn draw(
-    program: &Program,
+    (program, newest): (&Program, &Program),
     member: &Member,
     request: &RedeemRequest,
     (may_owe, room): (bool, usize),
@@ -54,7 +55,7 @@ pub(super) fn draw(
     if balance.debt > Points::ZERO && !may_owe {
         return Err(Rejection::InDebt { debt: balance.debt });
     }
-    let lots = Taking::of(program, member, room, now);
+    let lots = Taking::of(newest, member, room, now);
     let available = lots.spendable()?;
     let points = if request.up_to {
         let wanted = request.points.unwrap_or(available).min(available).min(lots.within_reach()?);

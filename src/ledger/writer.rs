@@ -241,6 +241,11 @@ impl Writer {
     /// What was decided since then was not committed, and refusals may have been for what other commands of the group did. The first
     /// answers of repeated requests stand.
     fn take_back(&mut self, before: &[usize]) {
+        let has_moved = self.taken.iter().zip(before).any(|(taken, before)| taken.results.len() > *before);
+        if let Some(first) = self.taken.iter_mut().find(|taken| taken.undecided() > 0).filter(|_| !has_moved) {
+            // All that was entered was what is due of its member. Without an answer it would be tried again at once, and for ever.
+            first.results.push(Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY }));
+        }
         for (taken, before) in self.taken.iter_mut().zip(before) {
             for result in &mut taken.results[*before..] {
                 if !matches!(result, Ok(Answer::Repeat(_))) {

@@ -747,6 +747,24 @@ fn lost_keys_can_be_given_up_and_the_points_stay() {
 }
 
 #[test]
+fn with_an_older_key_file_a_backup_is_restored_and_what_it_lacks_can_be_given_up() {
+    let mut shop = Shop::open();
+    shop.sell(2);
+    let backup = shop.path("backup");
+    take(&shop.store, &backup);
+    let older = fs::read(backup.join("keys")).expect("the keys are read");
+    shop.world.enroll(&shop.store, 4);
+    take(&shop.store, &backup);
+    fs::write(backup.join("keys"), &older).expect("the keys are written");
+    let restored = shop.path("restored");
+    restore(&place(&backup), &restored, Until::End).expect("it is restored");
+    assert!(message(EmbeddedStore::open(&restored, options())).contains("--accept-erased"));
+    assert_eq!(accept(&restored).lost, 1);
+    let member = open(&restored).member(&key(4), MemberDemand { person: true, ..MemberDemand::header(noon()) });
+    assert_eq!(member.expect("a member is read").expect("the member is there").person, Some(Sealed::Erased));
+}
+
+#[test]
 fn what_a_caller_says_it_has_is_not_trusted() {
     let mut shop = Shop::open();
     shop.sell(2);

@@ -458,6 +458,54 @@ pub fn never() -> v1::ExpiryPolicy {
     v1::ExpiryPolicy { policy: Some(expiry_policy::Policy::Never(expiry_policy::Never {})) }
 }
 
+/// What has lapsed is spent by nobody, and hides nothing that is there: whoever comes first after the time was over.
+#[tokio::test]
+async fn points_behind_those_that_have_lapsed_are_spent() {
+    let server = start_with(v1::Program {
+        transfers: Some(v1::TransferPolicy::default()),
+        expiry: Some(lapsing(6)),
+        ..crate::redemption::spending()
+    })
+    .await;
+    let other = server.enroll("other").await;
+    for (what, left) in [("redeem", 50), ("up-to", 0), ("hold", 50), ("give", 50), ("take", 50)] {
+        let member = server.enroll(what).await;
+        server.purchases().record_purchase(sale(&member, what, "1000000")).await.unwrap();
+        for part in 0..4 {
+            let grant = v1::AdjustPointsRequest { expiry: Some(never()), ..adjustment(&member, &format!("{what}-{part}"), 50) };
+            server.points().adjust_points(grant).await.unwrap();
+        }
+        server.days_later(400);
+        let mut points = server.points();
+        let spend = |points, up_to| v1::RedeemPointsRequest { up_to, ..crate::redemption::redeem(&member, what, points, "1000000") };
+        match what {
+            "redeem" => drop(points.redeem_points(spend(150, false)).await.unwrap()),
+            "up-to" => assert_eq!(points.redeem_points(spend(0, true)).await.unwrap().into_inner().points, 200),
+            "hold" => {
+                let v1::RedeemPointsRequest { request_id, program_id, member, points: held, order_total, .. } = spend(150, false);
+                let hold = v1::HoldPointsRequest { request_id, program_id, member, points: held, order_total, ..Default::default() };
+                points.hold_points(hold).await.unwrap();
+            }
+            "give" => {
+                let gift = v1::TransferPointsRequest {
+                    request_id: what.into(),
+                    program_id: PROGRAM.into(),
+                    member: by_id(&member),
+                    recipient: by_id(&other),
+                    points: 150,
+                    reason: "gift".into(),
+                    ..Default::default()
+                };
+                points.transfer_points(gift).await.unwrap();
+            }
+            _ => drop(points.adjust_points(adjustment(&member, what, -150)).await.unwrap()),
+        }
+        let balance = server.member(&member).await.balance.unwrap();
+        assert_eq!((balance.available, balance.expired), (left, 100), "{what}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_grant_says_how_it_lapses_rightly_or_not_at_all() {
     let server = start_with(asleep()).await;

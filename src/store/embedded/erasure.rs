@@ -112,7 +112,7 @@ impl Engine {
         let mut left = Vec::new();
         for row in self.overlay.view().scan(from, to) {
             let slot = row?.0.wiped_slot().ok_or(Malformed("the key of a wiped slot's row"))?;
-            if !self.keys.is_wiped(slot)? {
+            if !self.keys.is_wiped(slot)?.ok_or_else(|| self.keys.lacks(slot))? {
                 left.push(slot);
             }
         }

@@ -219,13 +219,14 @@ impl KeyFile {
         wipe_slots(&self.file, &self.path, slots)
     }
 
-    pub(super) fn is_wiped(&self, slot: u32) -> Result<bool, StoreError> {
+    /// `None`: the file is too short to have the slot.
+    pub(super) fn is_wiped(&self, slot: u32) -> Result<Option<bool>, StoreError> {
         let mut bytes = Zeroizing::new([0; SLOT]);
-        self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64).map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.lacks(slot),
-            _ => io_error("reading", &self.path, source),
-        })?;
-        Ok(*bytes == wiped_slot(slot))
+        match self.file.read_exact_at(&mut *bytes, u64::from(slot) * SLOT as u64) {
+            Ok(()) => Ok(Some(*bytes == wiped_slot(slot))),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(source) => Err(io_error("reading", &self.path, source)),
+        }
     }
 
     /// Bytes of whole slots as they are, for a copy. A slot that is being wiped meanwhile is read again.

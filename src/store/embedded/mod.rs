@@ -476,8 +476,11 @@ impl Store for EmbeddedStore {
 
     fn backup(&self, held: Held) -> Result<Box<dyn Source>, StoreError> {
         // Between commits: a key that one wipes is wiped in what is copied after it.
-        let _writer = self.writer.lock().map_err(|_| panicked())?;
-        Ok(Box::new(source::BackupSource::new(&self.engine.parts, held)?))
+        let durable = {
+            let _writer = self.writer.lock().map_err(|_| panicked())?;
+            source::Durable::now(&self.engine.parts)
+        };
+        Ok(Box::new(source::BackupSource::new(&self.engine.parts, durable, held)?))
     }
 }
 

@@ -57,7 +57,8 @@ impl Engine {
     }
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
-        let mut wanted = Wanted::new(demand);
+        let are_inactive = member.header.inactivity.due_time().is_some_and(|time| time <= demand.now);
+        let mut wanted = Wanted::new(demand, are_inactive);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
@@ -240,6 +241,8 @@ impl Engine {
 /// How far the lots of a member are read, in their order.
 struct Wanted {
     demand: MemberDemand,
+    /// Those that lapse with inactivity have: nobody gets their points.
+    are_inactive: bool,
     lapsed: usize,
     live: usize,
     points: Points,
@@ -248,13 +251,13 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(demand: MemberDemand) -> Self {
-        Self { demand, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
+    fn new(demand: MemberDemand, are_inactive: bool) -> Self {
+        Self { demand, are_inactive, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
     }
 
     /// Whether the lots behind this one are wanted too. The first that is not needed is loaded as well: it says when the next lapses.
     fn goes_on_behind(&mut self, lot: &Lot) -> bool {
-        if lot.has_lapsed(self.demand.now) {
+        if lot.has_lapsed(self.demand.now) || (self.are_inactive && lot.expiry == LotExpiry::Inactivity) {
             self.lapsed += 1;
             return self.lapsed <= self.demand.lapsed;
         }

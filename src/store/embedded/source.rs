@@ -40,15 +40,26 @@ enum Stage {
     Done,
 }
 
+/// What is durable at one instant between two commits.
+pub(super) struct Durable {
+    last: u64,
+    key_bytes: u64,
+}
+
+impl Durable {
+    pub(super) fn now(parts: &Parts) -> Self {
+        // In this order: the keys that a commit names are on disk before it is.
+        let last = parts.journal.durable();
+        Self { last, key_bytes: u64::from(parts.keys.next_slot()) * SLOT as u64 }
+    }
+}
+
 impl BackupSource {
-    pub(super) fn new(parts: &Parts, held: Held) -> Result<Self, StoreError> {
+    pub(super) fn new(parts: &Parts, Durable { last, key_bytes }: Durable, held: Held) -> Result<Self, StoreError> {
         let journal = &parts.journal;
         if held.store_id.is_some_and(|id| id != journal.store_id()) {
             return Err(StoreError::OtherStore);
         }
-        // In this order: the keys that a commit names are on disk before it is.
-        let last = journal.durable();
-        let key_bytes = u64::from(parts.keys.next_slot()) * SLOT as u64;
         let extent = Extent::find(journal, &held, last)?;
         let Extent { segments, offset, end } = extent;
         Ok(Self {
