@@ -31,9 +31,11 @@ pub enum Command {
     ReturnPurchase(Arc<ReturnRequest>),
     TransferPoints(TransferRequest),
     RecordActivity(ActivityRequest),
+    MergeMembers(MergeRequest),
 }
 
-/// Who gets points, or referred the member. An identifier is looked up when the command has its turn, and an id takes its place before it is decided.
+/// The other member of a command that is about two: who gets points, referred the member, or stays in a merge. An identifier is looked up
+/// when the command has its turn, and an id takes its place before it is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
     Id(MemberId),
@@ -49,6 +51,13 @@ pub struct TransferRequest {
     pub reason: String,
     /// Empty: none.
     pub reference: String,
+}
+
+/// The member becomes a part of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeRequest {
+    pub into: Recipient,
+    pub reason: String,
 }
 
 /// What a member did beside buying.
@@ -119,6 +128,23 @@ pub struct CaptureRequest {
     pub reference: String,
 }
 
+/// An earlier entry as a command calls it: by a number alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Numbered {
+    Hold(HoldId),
+    Redemption(u64),
+}
+
+impl Numbered {
+    /// The sequence of the entry.
+    pub fn sequence(self) -> u64 {
+        match self {
+            Self::Hold(hold) => hold.0,
+            Self::Redemption(redemption) => redemption,
+        }
+    }
+}
+
 /// What must be loaded beside the header for a command to be decided.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {
@@ -126,8 +152,8 @@ pub struct Demand {
     pub points: Option<Points>,
     pub holds: bool,
     pub person: bool,
-    /// Sequences of earlier entries that it refers to.
-    pub threads: Vec<u64>,
+    /// Earlier entries that it refers to.
+    pub threads: Vec<Numbered>,
     /// The purchase that it is about, with what paid it.
     pub sale: Option<OrderKey>,
     /// As many lots as the return of the purchase may take from.
@@ -187,7 +213,8 @@ impl Command {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::TransferPoints(_)
-            | Command::RecordActivity(_) => None,
+            | Command::RecordActivity(_)
+            | Command::MergeMembers(_) => None,
         }
     }
 
@@ -196,6 +223,7 @@ impl Command {
         match self {
             Command::TransferPoints(request) => Some((&request.to, Rejection::RecipientNotFound)),
             Command::RecordActivity(request) => Some((request.referrer.as_ref()?, ActivityRejection::ReferrerNotFound.into())),
+            Command::MergeMembers(request) => Some((&request.into, Rejection::MergeTargetNotFound)),
             Command::Enroll { .. }
             | Command::UpdateProfile(_)
             | Command::AddIdentifier { .. }
@@ -225,6 +253,9 @@ impl Command {
         if let Command::RecordActivity(request) = &mut command {
             request.referrer = Some(Recipient::Id(other));
         }
+        if let Command::MergeMembers(request) = &mut command {
+            request.into = Recipient::Id(other);
+        }
         command
     }
 
@@ -237,6 +268,7 @@ impl Command {
             // Its holds end, and its identifiers become free.
             Command::Erase { .. } => Demand { holds: true, person: true, ..Demand::default() },
             Command::Enroll { .. } | Command::SetTier { .. } | Command::Suspend { .. } | Command::Reactivate { .. } => Demand::default(),
+            Command::MergeMembers(_) => Demand { points: Some(Points(i64::MAX)), holds: true, person: true, ..Demand::default() },
             Command::RecordPurchase(purchase) => purchase.demand(),
             Command::AdjustPoints(adjustment) if adjustment.points < Points::ZERO => {
                 // The lowest number has no positive counterpart; it is more than any balance anyway.
@@ -245,10 +277,10 @@ impl Command {
             Command::AdjustPoints(_) | Command::RecordActivity(_) => Demand::default(),
             Command::TransferPoints(request) => Demand { points: Some(request.points), ..Demand::default() },
             Command::RedeemPoints(request) => Demand { points: redeem(request), ..Demand::default() },
-            Command::ReverseRedemption(request) => Demand { threads: vec![request.redemption], ..Demand::default() },
+            Command::ReverseRedemption(request) => Demand { threads: vec![Numbered::Redemption(request.redemption)], ..Demand::default() },
             Command::HoldPoints(request) => Demand { points: redeem(&request.redeem), holds: true, ..Demand::default() },
             Command::CaptureHold(CaptureRequest { hold, .. }) | Command::ReleaseHold { hold, .. } => {
-                Demand { holds: true, threads: vec![hold.0], ..Demand::default() }
+                Demand { holds: true, threads: vec![Numbered::Hold(*hold)], ..Demand::default() }
             }
             Command::ConfirmPurchase { order } => Demand { sale: Some(order.clone()), ..Demand::default() },
             Command::ReturnPurchase(request) => {
@@ -268,6 +300,7 @@ impl Command {
             | Command::SetTier { .. }
             | Command::Suspend { .. }
             | Command::Reactivate { .. }
+            | Command::MergeMembers(_)
             | Command::Erase { .. } => true,
             Command::RecordPurchase(_)
             | Command::AdjustPoints(_)
@@ -295,9 +328,9 @@ impl Purchase {
                 }
                 Payment::Capture { hold, .. } => {
                     demand.holds = true;
-                    demand.threads.push(hold.0);
+                    demand.threads.push(Numbered::Hold(*hold));
                 }
-                Payment::Redeemed { redemption } => demand.threads.push(*redemption),
+                Payment::Redeemed { redemption } => demand.threads.push(Numbered::Redemption(*redemption)),
             }
         }
         demand

@@ -4,20 +4,25 @@ mod activities;
 mod adjusting;
 mod due;
 mod erasure;
+mod history;
+mod holding;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+pub use history::{History, Thread};
+
+use std::{ops::Range, sync::Arc};
 
 use jiff::{Timestamp, ToSpan};
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, CaptureRequest, Command, Entry, EntryKind, FoldError, FraudLimit, Hold, HoldId, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
-    Member, MemberState, OperatorDay, OrderKey, Payment, Person, Points, Portion, Profile, ProfileUpdate, Program, ProgramHistory,
-    Purchase, PurchaseAccrued, RedeemRequest, Redeemed, Rejection, ReleaseCause, Request, ReturnRequest, ReversalRequest, Sealed,
-    TierCause, TierChange, TierId, Watched, accrual, activation,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, MAX_IDENTIFIERS, MAX_LOTS, Member,
+    MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
+    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, TierCause, TierChange, TierId,
+    Watched, accrual, activation,
     fold::fold,
-    fraud, hold, purchase, redemption,
+    fraud, purchase, redemption,
     returns::{self, Due, Sale},
+    taking::Taking,
     tier, transfer,
 };
 
@@ -32,54 +37,6 @@ pub struct Context<'a> {
     /// Of an adjustment: what the actor had adjusted when an adjustment of theirs was last counted.
     pub operator: Option<OperatorDay>,
     pub history: &'a History,
-}
-
-/// Earlier entries that a command refers to, by the sequence of the first of each story.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History(pub BTreeMap<u64, Thread>);
-
-/// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thread {
-    pub origin: Entry,
-    pub latest: Option<Entry>,
-}
-
-impl History {
-    pub const NONE: &'static Self = &Self(BTreeMap::new());
-
-    /// The lots that points may go back into, or be taken back from.
-    pub fn lots(&self) -> Vec<LotKey> {
-        let of = |thread: &Thread| match &thread.origin.kind {
-            EntryKind::PointsRedeemed(redeemed) => redeemed.portions.iter().map(|portion| portion.lot).collect(),
-            EntryKind::PurchaseAccrued(_) => Sale::of(thread).map_or_else(Vec::new, |sale| sale.lots().collect()),
-            EntryKind::MemberEnrolled { .. }
-            | EntryKind::ProfileUpdated { .. }
-            | EntryKind::IdentifierAdded { .. }
-            | EntryKind::IdentifierRemoved { .. }
-            | EntryKind::MemberSuspended { .. }
-            | EntryKind::MemberReactivated { .. }
-            | EntryKind::MemberErased { .. }
-            | EntryKind::PointsAdjusted(_)
-            | EntryKind::PointsExpired(_)
-            | EntryKind::TierChanged(_)
-            | EntryKind::RedemptionReversed(_)
-            | EntryKind::PointsHeld(_)
-            | EntryKind::HoldReleased(_)
-            | EntryKind::PointsActivated(_)
-            | EntryKind::PurchaseReturned(_)
-            | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_) => Vec::new(),
-        };
-        self.0.values().flat_map(of).collect()
-    }
-
-    /// The purchase that a command is about.
-    fn sale(&self, order: &OrderKey) -> Option<Sale<'_>> {
-        let sales = self.0.values().filter_map(Sale::of);
-        sales.into_iter().find(|sale| sale.accrued.purchase.order.as_ref() == Some(order))
-    }
 }
 
 /// Entries, and the state after them.
@@ -135,6 +92,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
             draft.enter_now(EntryKind::PointsTransferredOut(sent))
         }
         Command::RecordActivity(request) => draft.record_activity(request),
+        Command::MergeMembers(_) => unreachable!("a merge is decided over both members: see `merge`"),
     }?;
     let own = first..draft.entries.len();
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
@@ -170,13 +128,13 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
     Ok(draft.finish(own))
 }
 
-struct Draft<'a> {
+pub(super) struct Draft<'a> {
     context: Context<'a>,
-    member: Member,
-    entries: Vec<Entry>,
+    pub(super) member: Member,
+    pub(super) entries: Vec<Entry>,
     done_before: Option<Entry>,
     /// Of the next entry.
-    watched: Option<Box<Watched>>,
+    pub(super) watched: Option<Box<Watched>>,
     /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
     hold_end: Timestamp,
     /// What is entered now is not asked for: time alone causes it, or that the member is erased.
@@ -190,7 +148,7 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(context: Context<'a>, member: Member) -> Self {
+    pub(super) fn new(context: Context<'a>, member: Member) -> Self {
         Self {
             context,
             member,
@@ -205,7 +163,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn finish(self, own: Range<usize>) -> Decision {
+    pub(super) fn finish(self, own: Range<usize>) -> Decision {
         let Self { entries, member, done_before, still_due, .. } = self;
         Decision { entries, own, member, done_before, still_due }
     }
@@ -235,7 +193,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn enter_now(&mut self, kind: EntryKind) -> Result<(), Rejection> {
+    pub(super) fn enter_now(&mut self, kind: EntryKind) -> Result<(), Rejection> {
         self.enter(kind, self.context.now, self.context.programs.newest())
     }
 
@@ -243,6 +201,7 @@ impl<'a> Draft<'a> {
         match self.member.header.state {
             MemberState::Active => Ok(()),
             MemberState::Suspended => Err(Rejection::MemberSuspended),
+            MemberState::Merged { .. } => Err(Rejection::MemberNotFound),
             MemberState::Erased => Err(Rejection::MemberErased),
         }
     }
@@ -291,7 +250,7 @@ impl<'a> Draft<'a> {
 
     fn reactivate(&mut self, reason: &str) -> Result<(), Rejection> {
         match self.member.header.state {
-            MemberState::Active => Err(Rejection::MemberNotSuspended),
+            MemberState::Active | MemberState::Merged { .. } => Err(Rejection::MemberNotSuspended),
             MemberState::Suspended => self.enter_now(EntryKind::MemberReactivated { reason: reason.to_owned() }),
             MemberState::Erased => Err(Rejection::MemberErased),
         }
@@ -316,7 +275,7 @@ impl<'a> Draft<'a> {
     }
 
     /// To the tier that the newest rule book gives, after an event at an instant.
-    fn upgrade(&mut self, instant: Timestamp) -> Result<(), Rejection> {
+    pub(super) fn upgrade(&mut self, instant: Timestamp) -> Result<(), Rejection> {
         let programs = self.context.programs;
         let Some(change) = tier::upgrade(programs.newest(), &self.member.header) else { return Ok(()) };
         let start = self.tier_start(tier::upgrade_start(programs, &self.member.header, &change.to, instant));
@@ -328,16 +287,16 @@ impl<'a> Draft<'a> {
         self.draw(self.context.programs.newest(), request, false, self.context.now).map(|_| ())
     }
 
-    /// Takes points out of lots; the sequence of the entry, and what they are worth. `may_owe`: also points that are not there.
+    /// Takes points out of lots; the entry, and what they are worth. `may_owe`: also points that are not there.
     fn draw(
         &mut self,
         program: &Program,
         request: &RedeemRequest,
         may_owe: bool,
         occurred_time: Timestamp,
-    ) -> Result<(u64, Decimal), Rejection> {
-        let newest = self.context.programs.newest();
-        let drawn = redemption::draw((program, newest), &self.member, request, (may_owe, self.lots_left), self.context.now)?;
+    ) -> Result<(EntryRef, Decimal), Rejection> {
+        let lots = Taking::of(self.context.programs.newest(), &self.member, self.lots_left, self.context.now);
+        let drawn = redemption::draw(program, &lots, request, may_owe)?;
         self.lots_left -= drawn.portions.len();
         let redeemed = Redeemed {
             points: drawn.points,
@@ -350,12 +309,16 @@ impl<'a> Draft<'a> {
             next_expiry_time: drawn.next_expiry_time,
         };
         self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, program)?;
-        Ok((self.member.header.last_sequence, drawn.value))
+        Ok((self.own(self.member.header.last_sequence), drawn.value))
+    }
+
+    fn own(&self, sequence: u64) -> EntryRef {
+        EntryRef { member: self.member.key.member, sequence }
     }
 
     fn reverse_redemption(&mut self, request: &ReversalRequest) -> Result<(), Rejection> {
         let not_found = Rejection::RedemptionNotFound { redemption: request.redemption };
-        let thread = self.context.history.0.get(&request.redemption).ok_or_else(|| not_found.clone())?;
+        let thread = self.context.history.named(Numbered::Redemption(request.redemption)).ok_or_else(|| not_found.clone())?;
         let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { return Err(not_found) };
         let so_far = gone_back(thread);
         let programs = self.context.programs;
@@ -363,76 +326,6 @@ impl<'a> Draft<'a> {
             redemption::reverse(programs.newest(), &self.member, (&thread.origin, redeemed), so_far, request.points, self.context.now)?;
         reversed.reason.clone_from(&request.reason);
         self.enter_now(EntryKind::RedemptionReversed(reversed))
-    }
-
-    fn hold(&mut self, request: &super::HoldRequest) -> Result<(), Rejection> {
-        self.require_active()?;
-        let held = hold::hold(self.context.programs.newest(), &self.member, request, self.context.now)?;
-        self.enter_now(EntryKind::PointsHeld(held))
-    }
-
-    fn capture_hold(&mut self, request: &CaptureRequest) -> Result<(), Rejection> {
-        self.require_active()?;
-        self.capture(request, self.context.now).map(|_| ())
-    }
-
-    /// Redeems out of a hold; the sequence of the entry, and what the points are worth.
-    fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(u64, Decimal), Rejection> {
-        let hold = self.open_hold(request.hold)?.clone();
-        let (portions, captured) = hold::capture(&self.member, &hold, request, self.context.now)?;
-        let points = Portion::total(&portions)?;
-        let newest = self.context.programs.newest();
-        // Worth what was promised when they were set aside.
-        let value = hold.share(points, newest.currency.digits())?;
-        redemption::require_worth(value, points)?;
-        let redeemed = Redeemed {
-            points,
-            value,
-            order: request.order.clone().or(hold.order),
-            reference: if request.reference.is_empty() { hold.reference } else { request.reference.clone() },
-            owed: Points::ZERO,
-            portions,
-            captured: Some(captured),
-            next_expiry_time: None,
-        };
-        self.enter(EntryKind::PointsRedeemed(redeemed), occurred_time, newest)?;
-        self.hold_end = self.hold_end.max(self.context.now);
-        Ok((self.member.header.last_sequence, value))
-    }
-
-    fn open_hold(&self, hold: HoldId) -> Result<&Hold, Rejection> {
-        self.member.holds.get(&hold).ok_or_else(|| match self.end_of(hold) {
-            Ok(end) => {
-                let captured = matches!(end.kind, EntryKind::PointsRedeemed(_));
-                Rejection::HoldEnded { hold, captured, entry_sequence: end.sequence }
-            }
-            Err(rejection) => rejection,
-        })
-    }
-
-    /// The entry that ended a hold that is not open.
-    fn end_of(&self, hold: HoldId) -> Result<&Entry, Rejection> {
-        let here = self.entries.iter().find(|entry| entry.continues() == Some(hold.0));
-        let before = || {
-            let thread = self.context.history.0.get(&hold.0)?;
-            thread.latest.as_ref().filter(|_| matches!(thread.origin.kind, EntryKind::PointsHeld(_)))
-        };
-        here.or_else(before).ok_or(Rejection::HoldNotFound { hold })
-    }
-
-    /// One that was given back already stays so, whoever asks for it.
-    fn release_hold(&mut self, id: HoldId, reason: &str) -> Result<(), Rejection> {
-        if let Some(hold) = self.member.holds.get(&id) {
-            let released = hold::release(&self.member, hold, ReleaseCause::Request, reason, self.context.now);
-            self.hold_end = self.hold_end.max(self.context.now);
-            return self.enter_now(EntryKind::HoldReleased(released));
-        }
-        let end = self.end_of(id)?;
-        if let EntryKind::PointsRedeemed(_) = end.kind {
-            return Err(Rejection::HoldEnded { hold: id, captured: true, entry_sequence: end.sequence });
-        }
-        self.done_before = Some(end.clone());
-        Ok(())
     }
 
     fn confirm_purchase(&mut self, order: &OrderKey) -> Result<(), Rejection> {
@@ -468,15 +361,16 @@ impl<'a> Draft<'a> {
     }
 
     /// Points that paid for what has come back go back, in proportion; how many have, of each redemption.
-    fn reinstate(&mut self, sale: &Sale<'_>, due: &Due) -> Result<Vec<(u64, Points)>, Rejection> {
+    fn reinstate(&mut self, sale: &Sale<'_>, due: &Due) -> Result<Vec<(EntryRef, Points)>, Rejection> {
         let (programs, now) = (self.context.programs, self.context.now);
         let mut back = Vec::with_capacity(sale.accrued.redemptions.len());
-        for sequence in &sale.accrued.redemptions {
-            let thread = self.context.history.0.get(sequence).ok_or(Rejection::RedemptionNotFound { redemption: *sequence })?;
+        for redemption in &sale.accrued.redemptions {
+            let missing = Rejection::RedemptionNotFound { redemption: redemption.sequence };
+            let thread = self.context.history.threads.get(redemption).ok_or(missing)?;
             let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { continue };
             let total = returns::reinstated(programs, sale, &due.rest, redeemed.points)?;
-            let before = due.totals.reinstated.iter().find(|(other, _)| other == sequence).map_or(Points::ZERO, |(_, points)| *points);
-            back.push((*sequence, total));
+            let before = due.totals.reinstated.iter().find(|(other, _)| other == redemption).map_or(Points::ZERO, |(_, points)| *points);
+            back.push((*redemption, total));
             // Some may have gone back by hand.
             let so_far = gone_back(thread);
             let points = total.minus(before)?.min(redeemed.points.minus(so_far)?);
@@ -490,8 +384,8 @@ impl<'a> Draft<'a> {
         Ok(back)
     }
 
-    /// Enters what pays the tenders of points; the sequences of these entries.
-    fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
+    /// Enters what pays the tenders of points; these entries.
+    fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<EntryRef>, Rejection> {
         // What a till gave without asking it gave by the rules of then.
         let programs = self.context.programs;
         let program = if purchase.offline { programs.at(occurred_time) } else { programs.newest() };
@@ -502,7 +396,7 @@ impl<'a> Draft<'a> {
         let mut paid = Decimal::ZERO;
         let mut redemptions = Vec::with_capacity(purchase.payments.len());
         for payment in &purchase.payments {
-            let (sequence, value) = match *payment {
+            let (entry, value) = match *payment {
                 Payment::Redeem { points } => {
                     let (order, order_total) = (purchase.order.clone(), Some(purchase.total));
                     let request = RedeemRequest { points: Some(points), up_to: false, order_total, order, reference: String::new() };
@@ -512,12 +406,16 @@ impl<'a> Draft<'a> {
                     let request = CaptureRequest { hold, points, order: purchase.order.clone(), reference: String::new() };
                     self.capture(&request, occurred_time)?
                 }
-                Payment::Redeemed { redemption } if redemptions.contains(&redemption) => {
-                    return Err(Rejection::RedemptionUnusable { redemption });
+                Payment::Redeemed { redemption } => {
+                    let entry =
+                        self.context.history.numbers.get(&Numbered::Redemption(redemption)).copied().unwrap_or(self.own(redemption));
+                    if redemptions.contains(&entry) {
+                        return Err(Rejection::RedemptionUnusable { redemption });
+                    }
+                    (entry, self.paid_before(redemption, purchase)?)
                 }
-                Payment::Redeemed { redemption } => (redemption, self.paid_before(redemption, purchase)?),
             };
-            redemptions.push(sequence);
+            redemptions.push(entry);
             paid = paid.checked_add(value).ok_or(Rejection::Overflow)?;
         }
         // What was held or spent before was judged then.
@@ -533,7 +431,7 @@ impl<'a> Draft<'a> {
 
     /// What an earlier redemption for this order is worth. An order is one purchase, so none can pay two.
     fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<Decimal, Rejection> {
-        let thread = self.context.history.0.get(&redemption).ok_or(Rejection::RedemptionNotFound { redemption })?;
+        let thread = self.context.history.named(Numbered::Redemption(redemption)).ok_or(Rejection::RedemptionNotFound { redemption })?;
         match &thread.origin.kind {
             EntryKind::PointsRedeemed(redeemed)
                 if redeemed.order.is_some() && redeemed.order == purchase.order && gone_back(thread) == Points::ZERO =>
@@ -545,7 +443,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Nothing that may still come occurred before.
-    fn oldest(&self) -> Timestamp {
+    pub(super) fn oldest(&self) -> Timestamp {
         let days = self.context.programs.max_age_days();
         self.context.now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
     }

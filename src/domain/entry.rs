@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Award, Balance, FraudFlag, Held, HoldId, Identifier, LotId,
-    LotKey, MemberKey, OrderKey, PendingKey, Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed,
-    Sealed, TierId, TransferredIn, TransferredOut, Watched,
+    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, EntryRef, FraudFlag, Held, HoldId, Identifier, LotId,
+    LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person, Points, Portion, Profile, Purchase, Redeemed,
+    Released, RequestId, Returned, Reversed, Sealed, TierId, TransferredIn, TransferredOut, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub enum EntryKind {
     PointsTransferredOut(TransferredOut),
     PointsTransferredIn(TransferredIn),
     ActivityAccrued(Arc<ActivityAccrued>),
+    MergedInto(MergedInto),
+    MergedFrom(Arc<MergedFrom>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +93,8 @@ pub struct PurchaseAccrued {
     pub accrual: Accrual,
     /// The tier held when this was recorded, before any change by it; `None` in a programme without tiers.
     pub tier: Option<TierId>,
-    /// Sequences of the entries that paid the tenders of points.
-    pub redemptions: Vec<u64>,
+    /// The entries that paid the tenders of points.
+    pub redemptions: Vec<EntryRef>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +140,10 @@ pub enum TierCause {
 }
 
 impl Entry {
+    pub fn reference(&self) -> EntryRef {
+        EntryRef { member: self.key.member, sequence: self.sequence }
+    }
+
     /// The change of the available points.
     pub fn points(&self) -> Points {
         match &self.kind {
@@ -159,6 +165,8 @@ impl Entry {
             EntryKind::HoldReleased(released) => Points(sum(&released.portions).0 - released.debt_paid.0),
             EntryKind::PointsTransferredOut(sent) => Points(-sent.points.0),
             EntryKind::PointsTransferredIn(got) => Points(got.lots.iter().map(|(lot, _)| lot.available().0).sum()),
+            EntryKind::MergedInto(gone) => taken(&gone.allocations),
+            EntryKind::MergedFrom(got) => Points(sum(&got.lots).0 - got.debt_paid.0 + taken(&got.allocations).0),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -195,6 +203,8 @@ impl Entry {
             EntryKind::HoldReleased(released) => lots(&released.portions),
             EntryKind::PointsTransferredOut(sent) => lots(&sent.portions),
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.key()).collect(),
+            EntryKind::MergedInto(gone) => gone.allocations.iter().map(|taken| taken.lot).collect(),
+            EntryKind::MergedFrom(got) => lots(&got.lots).into_iter().chain(got.allocations.iter().map(|taken| taken.lot)).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -213,6 +223,9 @@ impl Entry {
             EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.id).collect(),
+            EntryKind::MergedFrom(got) => {
+                got.lots.iter().map(|portion| portion.lot.id()).chain(got.pending.iter().map(|lot| lot.id)).collect()
+            }
             EntryKind::RedemptionReversed(reversed) => {
                 let moved = reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id());
                 reversed.lot.iter().map(|lot| lot.id).chain(moved).collect()
@@ -231,7 +244,8 @@ impl Entry {
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
-            | EntryKind::PointsTransferredOut(_) => Vec::new(),
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::MergedInto(_) => Vec::new(),
         }
     }
 
@@ -265,7 +279,9 @@ impl Entry {
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_) => None,
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => None,
         }
     }
 
@@ -276,6 +292,8 @@ impl Entry {
             EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().filter_map(AccruedLot::pending_key).collect(),
             EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.pending).collect(),
             EntryKind::PurchaseReturned(returned) => returned.from_pending.iter().map(|taken| taken.lot).collect(),
+            EntryKind::MergedInto(gone) => gone.pending.iter().map(|taken| taken.lot).collect(),
+            EntryKind::MergedFrom(got) => got.pending.iter().map(PendingLot::key).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -317,18 +335,21 @@ impl Entry {
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_) => None,
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => None,
         }
     }
 
     /// The entry whose story this one goes on with: a redemption that goes back, a hold that ends, a purchase that is confirmed or returned.
-    pub fn continues(&self) -> Option<u64> {
+    pub fn continues(&self) -> Option<EntryRef> {
+        let own = |hold: HoldId| EntryRef { member: self.key.member, sequence: hold.0 };
         match &self.kind {
             EntryKind::PointsActivated(activated) => activated.confirmed.as_ref().map(|confirmed| confirmed.sale.sale),
             EntryKind::PurchaseReturned(returned) => Some(returned.sale.sale),
-            EntryKind::PointsRedeemed(redeemed) => redeemed.captured.as_ref().map(|captured| captured.hold.0),
+            EntryKind::PointsRedeemed(redeemed) => redeemed.captured.as_ref().map(|captured| own(captured.hold)),
             EntryKind::RedemptionReversed(reversed) => Some(reversed.redemption),
-            EntryKind::HoldReleased(released) => Some(released.hold.0),
+            EntryKind::HoldReleased(released) => Some(own(released.hold)),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -343,7 +364,9 @@ impl Entry {
             | EntryKind::PointsHeld(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_) => None,
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => None,
         }
     }
 
@@ -354,6 +377,8 @@ impl Entry {
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
             | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_)
             | EntryKind::MemberErased { .. } => true,
             EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
@@ -378,69 +403,6 @@ impl Entry {
     /// The fraud limits that it exceeds.
     pub fn flags(&self) -> &[FraudFlag] {
         self.watched.as_ref().map_or(&[], |watched| &watched.flags)
-    }
-
-    /// An upper estimate of the bytes that the entry takes when it is stored.
-    pub fn stored_size_estimate(&self) -> usize {
-        const ENTRY: usize = 512;
-        const LINE: usize = 96;
-        const AWARD: usize = 256;
-        const ALLOCATION: usize = 32;
-        const PORTION: usize = 64;
-        let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
-        ENTRY
-            + ALLOCATION * watched
-            + match &self.kind {
-                EntryKind::PurchaseAccrued(accrued) => {
-                    let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();
-                    let purchase = &accrued.purchase;
-                    let line = |line: &super::Line| LINE + line.sku.len() + line.category.len() + texts(&line.labels);
-                    let award = |award: &Award| AWARD + award.display_name.len() + LINE * (award.lines.len() + award.roundings.len());
-                    texts(&purchase.labels)
-                        + purchase.channel.len()
-                        + LINE * (purchase.tenders.len() + accrued.accrual.line_bases.len() + accrued.accrual.counters.len())
-                        + purchase.lines.iter().map(line).sum::<usize>()
-                        + accrued.accrual.awards.iter().map(award).sum::<usize>()
-                }
-                EntryKind::PointsAdjusted(adjusted) => {
-                    adjusted.reason.len() + adjusted.reference.len() + ALLOCATION * adjusted.allocations.len()
-                }
-                EntryKind::PointsExpired(expired) => ALLOCATION * expired.allocations.len(),
-                EntryKind::PointsRedeemed(redeemed) => {
-                    let released = redeemed.captured.as_ref().map_or(0, |captured| captured.released.len());
-                    redeemed.reference.len() + PORTION * (redeemed.portions.len() + released)
-                }
-                EntryKind::RedemptionReversed(reversed) => reversed.reason.len() + 2 * PORTION * reversed.put_back.len(),
-                EntryKind::PointsHeld(held) => held.hold.reference.len() + PORTION * held.hold.portions.len(),
-                EntryKind::PointsActivated(activated) => {
-                    let moved = activated.confirmed.as_ref().map_or(0, |confirmed| confirmed.sale.returned.lines.len());
-                    LINE * activated.lots.len() + PORTION * moved
-                }
-                EntryKind::PurchaseReturned(returned) => {
-                    let taken = returned.from_pending.len() + returned.from_sale.len() + returned.from_others.len();
-                    returned.reason.len()
-                        + returned.reference.len()
-                        + PORTION * (taken + returned.sale.returned.lines.len() + returned.sale.activated.len())
-                        + LINE * returned.counters.len()
-                }
-                EntryKind::PointsTransferredOut(sent) => sent.reason.len() + sent.reference.len() + PORTION * sent.portions.len(),
-                EntryKind::PointsTransferredIn(got) => got.reason.len() + got.reference.len() + PORTION * got.lots.len(),
-                EntryKind::ActivityAccrued(accrued) => {
-                    let awards = accrued.awards.iter().map(|award| LINE + award.display_name.len()).sum::<usize>();
-                    accrued.activity.as_str().len()
-                        + accrued.reference.len()
-                        + awards
-                        + LINE * (accrued.lots.len() + accrued.counters.len() + accrued.dropped_counters.len())
-                }
-                EntryKind::HoldReleased(released) => released.reason.len() + PORTION * released.portions.len(),
-                EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),
-                EntryKind::ProfileUpdated { .. } => LINE * 16,
-                EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => LINE * 12,
-                EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } | EntryKind::MemberErased { reason } => {
-                    reason.len()
-                }
-                EntryKind::TierChanged(change) => change.reason.len(),
-            }
     }
 }
 

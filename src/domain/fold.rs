@@ -5,8 +5,9 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
-    HoldId, Lot, LotExpiry, MAX_TIER_HISTORY, Member, MemberState, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Redeemed,
-    Released, Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding, Watched, lot::split,
+    HoldId, Lot, LotExpiry, MAX_TIER_HISTORY, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken, PeriodStart,
+    Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding,
+    Watched, lot::split,
 };
 
 /// A ledger that contradicts itself.
@@ -130,6 +131,8 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             }
             Ok(())
         }
+        EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
+        EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
     }
 }
 
@@ -169,15 +172,19 @@ fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result
     header.lifetime.spend = header.lifetime.spend.checked_add(accrual.basis).ok_or(Overflow)?;
     header.lifetime.visits = header.lifetime.visits.checked_add(1).ok_or(Overflow)?;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
-    for (rule, fraction) in &accrual.carries {
+    fold_carries(header, &accrual.carries);
+    fold_counters(header, &accrual.counters, &accrual.dropped_counters);
+    Ok(())
+}
+
+fn fold_carries(header: &mut Header, carries: &[(Option<RuleId>, Decimal)]) {
+    for (rule, fraction) in carries {
         if *fraction == Decimal::ZERO {
             header.carries.remove(rule);
         } else {
             header.carries.insert(rule.clone(), *fraction);
         }
     }
-    fold_counters(header, &accrual.counters, &accrual.dropped_counters);
-    Ok(())
 }
 
 fn fold_activity(member: &mut Member, entry: &Entry, accrued: &ActivityAccrued) -> Result<(), Fault> {
@@ -314,7 +321,7 @@ fn allocations(portions: &[Portion]) -> Vec<Allocation> {
     portions.iter().map(Allocation::from).collect()
 }
 
-/// Points of a hold return to the lots that they came from, but for those that pay debt: the first ones.
+/// Points return to the lots that they came from, or come with them in a but for those that pay debt: the first ones.
 fn put_back(member: &mut Member, entry: &Entry, portions: &[Portion], debt_paid: Points) -> Result<(), Fault> {
     let (_, back) = split(portions, debt_paid)?;
     back.iter().try_for_each(|portion| refill(member, entry, portion.lot()))
@@ -428,6 +435,65 @@ fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Resul
     header.next_expiry_time = returned.next_expiry_time;
     header.next_activation_time = returned.next_activation_time;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
+    Ok(())
+}
+
+/// Nothing is left but the ledger, and who the member is now.
+fn fold_merged_into(member: &mut Member, gone: &MergedInto) -> Result<(), Fault> {
+    let taken = take_from_lots(member, &gone.allocations)?;
+    let pending = take_pending(member, &gone.pending)?;
+    let balance = &mut member.header.balance;
+    balance.transfer_out(taken)?;
+    balance.hand_over(pending, gone.debt)?;
+    member.person = Some(Sealed::Erased);
+    let old = &member.header;
+    member.header = Header {
+        state: MemberState::Merged { into: gone.into },
+        last_lot: old.last_lot,
+        balance: old.balance.clone(),
+        merged: old.merged.clone(),
+        ..Header::new(old.create_time)
+    };
+    Ok(())
+}
+
+/// Whole pending lots.
+fn take_pending(member: &mut Member, taken: &[PendingTaken]) -> Result<Points, Fault> {
+    let mut sum = Points::ZERO;
+    for PendingTaken { lot, points, .. } in taken {
+        let pending = member.pending.remove(lot).ok_or(Fault::NotLoaded)?;
+        if pending.remaining != *points {
+            return Err(Fault::Lot(lot.id().0));
+        }
+        sum = sum.plus(*points)?;
+    }
+    Ok(sum)
+}
+
+fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Result<(), Fault> {
+    put_back(member, entry, &got.lots, got.debt_paid)?;
+    member.pending.extend(got.pending.iter().map(|lot| (lot.key(), lot.clone())));
+    let pending = Points::total(got.pending.iter().map(|lot| lot.remaining))?;
+    let taken = take_from_lots(member, &got.allocations)?;
+    change_person(member, &got.person, |person, joined| person.clone_from(joined))?;
+    let header = &mut member.header;
+    header.balance.transfer_in(Portion::total(&got.lots)?, got.debt_paid)?;
+    header.balance.transfer_out(taken)?;
+    header.balance.take_over(pending, got.debt)?;
+    header.last_lot = got.last_lot;
+    let (lifetime, more) = (&mut header.lifetime, &got.lifetime);
+    lifetime.qualifying_points = lifetime.qualifying_points.plus(more.qualifying_points)?;
+    lifetime.spend = lifetime.spend.checked_add(more.spend).ok_or(Overflow)?;
+    lifetime.visits = lifetime.visits.checked_add(more.visits).ok_or(Overflow)?;
+    header.latest_occurred_time = header.latest_occurred_time.max(got.latest_occurred_time);
+    fold_carries(header, &got.carries);
+    fold_counters(header, &got.counters, &got.dropped_counters);
+    header.tier = got.tier.clone();
+    header.state = if got.suspended { MemberState::Suspended } else { MemberState::Active };
+    header.merged.extend_from_slice(&got.merged);
+    header.next_expiry_time = got.next_expiry_time;
+    header.next_activation_time = got.next_activation_time;
+    header.inactivity = got.inactivity;
     Ok(())
 }
 

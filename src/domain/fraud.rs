@@ -138,6 +138,26 @@ pub(super) fn watch(
     Ok(watched.into_some())
 }
 
+/// What the counters stand at of two members that become one: in periods in which both were counted, at the sum.
+pub(super) fn join(own: &Header, other: &Header, oldest: Timestamp) -> Result<Option<Box<Watched>>, Overflow> {
+    let mut joined = own.fraud_counters.clone();
+    for (counter, count) in &other.fraud_counters {
+        let sum = joined.entry(*counter).or_default();
+        *sum = sum.checked_add(*count).ok_or(Overflow)?;
+    }
+    let is_kept = |(limit, start): &(FraudLimit, Timestamp)| {
+        let newer = joined.range((*limit, *start)..=(*limit, Timestamp::MAX));
+        !has_ended(*start, oldest) && newer.count() <= MAX_FRAUD_COUNTERS
+    };
+    let counter = |key: &(FraudLimit, Timestamp)| FraudCounter { limit: key.0, period_start: key.1, count: joined[key] };
+    let watched = Watched {
+        counters: other.fraud_counters.keys().filter(|key| is_kept(key)).map(counter).collect(),
+        dropped: own.fraud_counters.keys().filter(|key| !is_kept(key)).copied().collect(),
+        ..Watched::default()
+    };
+    Ok(watched.into_some())
+}
+
 /// Counts an adjustment of so many points by an operator, who has adjusted `before` when one was last counted.
 pub(super) fn watch_adjustment(
     program: &Program,
@@ -172,6 +192,11 @@ fn judge(flag: FraudFlag, action: FraudAction, flags: &mut Vec<FraudFlag>) -> Re
     Ok(())
 }
 
+/// Whether a period is over for all that may still come.
+fn has_ended(start: Timestamp, oldest: Timestamp) -> bool {
+    oldest.duration_since(start) > jiff::SignedDuration::from_hours(LONGEST_PERIOD_HOURS)
+}
+
 /// Starts of the periods in which a limit has counted, the oldest first.
 fn periods(header: &Header, limit: FraudLimit) -> impl Iterator<Item = Timestamp> {
     header.fraud_counters.range((limit, Timestamp::MIN)..=(limit, Timestamp::MAX)).map(|((_, start), _)| *start)
@@ -184,10 +209,9 @@ fn is_forgotten(header: &Header, limit: FraudLimit, period_start: Timestamp) -> 
 
 /// Counters that are not kept after `changed`: those of periods that ended before `oldest`, and the oldest of a limit that has too many.
 fn dropped(header: &Header, changed: &[FraudCounter], oldest: Timestamp) -> Vec<(FraudLimit, Timestamp)> {
-    let has_ended = |start: Timestamp| oldest.duration_since(start) > jiff::SignedDuration::from_hours(LONGEST_PERIOD_HOURS);
-    let mut dropped: Vec<_> = header.fraud_counters.keys().filter(|(_, start)| has_ended(*start)).copied().collect();
+    let mut dropped: Vec<_> = header.fraud_counters.keys().filter(|(_, start)| has_ended(*start, oldest)).copied().collect();
     for counter in changed {
-        let kept = || periods(header, counter.limit).filter(|start| !has_ended(*start));
+        let kept = || periods(header, counter.limit).filter(|start| !has_ended(*start, oldest));
         let is_new = !header.fraud_counters.contains_key(&(counter.limit, counter.period_start));
         let surplus = (kept().count() + usize::from(is_new)).saturating_sub(MAX_FRAUD_COUNTERS);
         dropped.extend(kept().take(surplus).map(|start| (counter.limit, start)));

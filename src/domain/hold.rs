@@ -4,7 +4,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::{
     CaptureRequest, Captured, Held, Hold, HoldId, HoldRequest, MAX_LOTS, Member, Overflow, Portion, Program, Rejection, ReleaseCause,
-    Released, fold::sooner, lot, redemption,
+    Released, fold::sooner, lot, redemption, taking::Taking,
 };
 
 /// Open holds that a member can have at most.
@@ -21,7 +21,7 @@ pub(super) fn hold(program: &Program, member: &Member, request: &HoldRequest, no
     if member.holds.len() >= MAX_HOLDS {
         return Err(Rejection::TooManyHolds { limit: MAX_HOLDS });
     }
-    let drawn = redemption::draw((program, program), member, &request.redeem, (false, MAX_LOTS), now)?;
+    let drawn = redemption::draw(program, &Taking::of(program, member, MAX_LOTS, now), &request.redeem, false)?;
     Ok(Held {
         hold: Hold {
             id: HoldId(member.header.last_sequence.checked_add(1).ok_or(Overflow)?),

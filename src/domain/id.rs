@@ -138,6 +138,13 @@ pub struct MemberKey {
     pub member: MemberId,
 }
 
+/// An entry of a member of the programme that is spoken of. After a merge it may be another member's than the one that speaks of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EntryRef {
+    pub member: MemberId,
+    pub sequence: u64,
+}
+
 /// Of a lot, unique for its member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LotId(pub u64);

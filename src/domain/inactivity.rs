@@ -48,15 +48,31 @@ impl Inactivity {
 
     /// Sets the clock to a later instant; `now` is when that is recorded.
     pub(super) fn set(&mut self, lapse_time: Timestamp, now: Timestamp) {
-        self.ran_out_time = self.lapse_time.filter(|time| *time <= now).or(self.ran_out_time);
+        self.ran_out_time = self.ran_out_by(now);
         self.lapse_time = self.lapse_time.max(Some(lapse_time));
+    }
+
+    /// When it has run out last, by an instant. After a merge that may be later than what it is set to.
+    fn ran_out_by(&self, instant: Timestamp) -> Option<Timestamp> {
+        self.lapse_time.filter(|time| *time <= instant).max(self.ran_out_time)
+    }
+
+    /// Of two members who are one from now on: the later clock, unless the other one's has run out. What has lapsed has lapsed for both, at
+    /// the later of the instants at which either clock had run out: what either of them had taken out of its lots before that, and comes
+    /// back after the merge, comes back as lapsed then, though the clock that it had been under may still have been running. Who is one
+    /// customer with two cards was idle on the one of them.
+    pub(super) fn joined(&self, other: &Self, points: Points, now: Timestamp) -> Self {
+        Self {
+            lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)),
+            points,
+            ran_out_time: self.ran_out_by(now).max(other.ran_out_by(now)),
+        }
     }
 
     /// Portions that were taken out of their lots at one instant and come back at a later one. Those that have lapsed meanwhile come back
     /// with the instant at which they did, as points with a date would.
     pub(super) fn coming_back(&self, portions: &[Portion], taken: Timestamp, back: Timestamp) -> Vec<Portion> {
-        let ran_out = self.lapse_time.filter(|time| *time <= back).or(self.ran_out_time);
-        let lapse = ran_out.filter(|time| *time > taken);
+        let lapse = self.ran_out_by(back).filter(|time| *time > taken);
         let settled = |portion: &Portion| match (portion.lot.expiry(), lapse) {
             (LotExpiry::Inactivity, Some(time)) => Portion { lot: LotKey::new(LotExpiry::At(time), portion.lot.id()), ..portion.clone() },
             (LotExpiry::At(_) | LotExpiry::Inactivity | LotExpiry::Never, _) => portion.clone(),
@@ -87,7 +103,9 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::HoldReleased(_)
         | EntryKind::PointsActivated(_)
         | EntryKind::PurchaseReturned(_)
-        | EntryKind::PointsTransferredIn(_) => false,
+        | EntryKind::PointsTransferredIn(_)
+        | EntryKind::MergedInto(_)
+        | EntryKind::MergedFrom(_) => false,
     }
 }
 
@@ -114,6 +132,8 @@ fn brings_points(kind: &EntryKind) -> bool {
         | EntryKind::PointsHeld(_)
         | EntryKind::HoldReleased(_)
         | EntryKind::PurchaseReturned(_)
-        | EntryKind::PointsTransferredOut(_) => false,
+        | EntryKind::PointsTransferredOut(_)
+        | EntryKind::MergedInto(_)
+        | EntryKind::MergedFrom(_) => false,
     }
 }

@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberKey, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, RuleId,
-    TierId, fold::sooner,
+    FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey, PendingLot, Points,
+    Portion, RuleId, TierId, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -86,6 +86,8 @@ pub struct Header {
     pub next_hold_expiry_time: Option<Timestamp>,
     /// When the next pending lot becomes active; not later than that.
     pub next_activation_time: Option<Timestamp>,
+    /// Those that were merged into it, the earliest first; at most [`super::MAX_MERGED`].
+    pub merged: Vec<Merged>,
     pub inactivity: Inactivity,
 }
 
@@ -108,6 +110,7 @@ impl Header {
             next_expiry_time: None,
             next_hold_expiry_time: None,
             next_activation_time: None,
+            merged: Vec::new(),
             inactivity: Inactivity::default(),
         }
     }
@@ -138,8 +141,21 @@ pub type PeriodStart = Option<Date>;
 pub enum MemberState {
     Active,
     Suspended,
+    /// It became a part of another member, for good: whoever names it means that one.
+    Merged {
+        into: MemberId,
+    },
     /// Nobody: what is personal is gone for good. Time goes on for its points, and what it bought can be returned.
     Erased,
+}
+
+impl MemberState {
+    pub fn merged_into(self) -> Option<MemberId> {
+        match self {
+            Self::Merged { into } => Some(into),
+            Self::Active | Self::Suspended | Self::Erased => None,
+        }
+    }
 }
 
 /// Where all points of a member are. See [`Balance::is_conserved`].
@@ -256,6 +272,24 @@ impl Balance {
         self.receive(points, debt_paid)
     }
 
+    /// Pending points and debt of a member that becomes a part of another.
+    pub fn hand_over(&mut self, pending: Points, debt: Points) -> Result<(), Overflow> {
+        self.transferred_out = self.transferred_out.plus(pending)?;
+        self.pending = self.pending.minus(pending)?;
+        self.transferred_in = self.transferred_in.plus(debt)?;
+        self.debt = self.debt.minus(debt)?;
+        Ok(())
+    }
+
+    /// The other side of it: of the debt so much is owed from here on.
+    pub fn take_over(&mut self, pending: Points, debt: Points) -> Result<(), Overflow> {
+        self.transferred_in = self.transferred_in.plus(pending)?;
+        self.pending = self.pending.plus(pending)?;
+        self.transferred_out = self.transferred_out.plus(debt)?;
+        self.debt = self.debt.plus(debt)?;
+        Ok(())
+    }
+
     pub fn claw_back(&mut self, points: Points) -> Result<(), Overflow> {
         self.clawed_back = self.clawed_back.plus(points)?;
         self.available = self.available.minus(points)?;
@@ -302,7 +336,7 @@ pub struct LifetimeTotals {
     pub visits: u64,
 }
 
-/// Personal data that was read, or that cannot be read any more because the member was erased.
+/// Personal data that was read, or that is not there any more: the member was erased, or became a part of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sealed<T> {
     Open(T),

@@ -37,25 +37,17 @@ pub(super) fn check_floor(program: &Program, purchase: &Purchase) -> Result<(), 
     if requested > limit { Err(Rejection::OverFloorLimit { limit, requested }) } else { Ok(()) }
 }
 
-/// Judges what is asked for by the terms of a rule book, and takes it from the live lots in the order of the newest one, which is how they
-/// are loaded. As many lots as that needs are loaded. `may_owe`: what the
-/// balance lacks is owed, and so may be more than is owed already. `room`: how many of the lots that a command may take from are left to it.
-pub(super) fn draw(
-    (program, newest): (&Program, &Program),
-    member: &Member,
-    request: &RedeemRequest,
-    (may_owe, room): (bool, usize),
-    now: Timestamp,
-) -> Result<Drawn, Rejection> {
+/// Judges what is asked for, and takes it from the live lots in their order. As many lots as that needs are loaded. `may_owe`: what the
+/// balance lacks is owed, and so may be more than is owed already.
+pub(super) fn draw(program: &Program, lots: &Taking<'_>, request: &RedeemRequest, may_owe: bool) -> Result<Drawn, Rejection> {
     let policy = policy(program)?;
     require_order_total(policy, request)?;
     let digits = program.currency.digits();
     let limit = request.order_total.map(|total| order_limit(policy, total, digits)).transpose()?;
-    let balance = &member.header.balance;
-    if balance.debt > Points::ZERO && !may_owe {
-        return Err(Rejection::InDebt { debt: balance.debt });
+    let debt = lots.member.header.balance.debt;
+    if debt > Points::ZERO && !may_owe {
+        return Err(Rejection::InDebt { debt });
     }
-    let lots = Taking::of(newest, member, room, now);
     let available = lots.spendable()?;
     let points = if request.up_to {
         let wanted = request.points.unwrap_or(available).min(available).min(lots.within_reach()?);
@@ -167,7 +159,7 @@ pub(super) fn reverse(
         put_back.push(PutBack { portion, into });
     }
     Ok(Reversed {
-        redemption: origin.sequence,
+        redemption: origin.reference(),
         points,
         value,
         owed,

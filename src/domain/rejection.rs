@@ -13,6 +13,13 @@ pub enum Rejection {
     RequestIdReused,
     #[error("no member of the programme has this id or identifier; enrol the member first, or check what was scanned or typed")]
     MemberNotFound,
+    #[error(
+        "the number {sequence} fits entries of several members that were merged: name the member in whose ledger it is by its id ({})",
+        members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    EntryAmbiguous { sequence: u64, members: Vec<MemberId> },
+    #[error("no member of the programme has the id or identifier of the one that is to stay")]
+    MergeTargetNotFound,
     #[error("no member of the programme has the id or identifier of the one who is to get the points")]
     RecipientNotFound,
     #[error("the purchase {} of store {} is recorded already, for member {member}, under another request id", order.order, order.store)]
@@ -27,6 +34,16 @@ pub enum Rejection {
     IdentifierHeld { kind: IdentifierKind },
     #[error("the member does not have this identifier")]
     IdentifierNotHeld { kind: IdentifierKind },
+    #[error("a member cannot be merged with itself")]
+    MergeWithSelf,
+    #[error("the member was merged into member {into} already")]
+    MemberMerged { into: MemberId },
+    #[error("the member has open holds ({holds}); capture or release them first, or wait until they end")]
+    HoldsOpen { holds: usize },
+    #[error("at most {limit} members can be merged into one")]
+    TooManyMerged { limit: usize },
+    #[error("a member that is merged into another may have at most {limit} lots with points, pending ones among them; this one has {lots}")]
+    MergeTooLarge { lots: usize, limit: usize },
     #[error("a member can have at most {limit} identifiers; remove one first")]
     TooManyIdentifiers { limit: usize },
     #[error("the member is suspended; reactivate it first")]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{AccruedLot, Allocation, Counter, LotKey, OrderKey, PendingKey, Points};
+use super::{AccruedLot, Allocation, Counter, EntryRef, LotKey, OrderKey, PendingKey, Points};
 
 /// Pending points become active.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +32,10 @@ pub struct ActivatedLot {
 }
 
 /// What has become of a purchase since it was recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleState {
-    /// Sequence of the entry that recorded it.
-    pub sale: u64,
+    /// The entry that recorded it.
+    pub sale: EntryRef,
     /// Where the points are that its confirmation made active.
     pub activated: Vec<LotKey>,
     pub returned: ReturnTotals,
@@ -54,7 +54,7 @@ pub struct ReturnTotals {
     pub qualifying_points: Points,
     pub basis: Decimal,
     /// Points that went back, of each redemption that paid it.
-    pub reinstated: Vec<(u64, Points)>,
+    pub reinstated: Vec<(EntryRef, Points)>,
     /// All goods have come back: it counts as a visit no more.
     pub is_void: bool,
     /// How many returns that were.

@@ -30,7 +30,7 @@ impl<'a> Sale<'a> {
         let state = match thread.latest.as_ref().map(|latest| &latest.kind) {
             Some(EntryKind::PurchaseReturned(returned)) => returned.sale.clone(),
             Some(EntryKind::PointsActivated(activated)) => activated.confirmed.as_ref()?.sale.clone(),
-            _ => SaleState { sale: thread.origin.sequence, ..SaleState::default() },
+            _ => SaleState { sale: thread.origin.reference(), activated: Vec::new(), returned: ReturnTotals::default() },
         };
         Some(Self { entry: &thread.origin, accrued, state })
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{AccruedLot, Hold, HoldId, LotKey, MemberId, OrderKey, Points, Portion};
+use super::{AccruedLot, EntryRef, Hold, HoldId, LotKey, MemberId, OrderKey, Points, Portion};
 
 /// Points spent as money, out of lots or out of a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct Captured {
 /// A redemption goes back, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reversed {
-    /// Sequence of the entry that redeemed.
-    pub redemption: u64,
+    /// The entry that redeemed.
+    pub redemption: EntryRef,
     pub points: Points,
     /// Their part of the redemption's value.
     pub value: Decimal,

@@ -8,7 +8,7 @@ use super::{ConsumptionOrder, Lot, LotKey, MAX_LOTS, Member, Overflow, Points, P
 
 /// The lots of a member as a debit sees them. As many as it needs are loaded, and the next one.
 pub(super) struct Taking<'a> {
-    member: &'a Member,
+    pub member: &'a Member,
     lots: Vec<&'a Lot>,
     room: usize,
     now: Timestamp,
@@ -25,7 +25,8 @@ pub(super) fn in_order<'a>(program: &Program, lots: &'a BTreeMap<LotKey, Lot>, n
 }
 
 impl<'a> Taking<'a> {
-    /// `room`: how many of the [`MAX_LOTS`] the command has not taken from yet.
+    /// `program`: the newest, whenever what takes the points occurred: what is loaded is what that one takes. `room`: how many of the
+    /// [`MAX_LOTS`] the command has not taken from yet.
     pub fn of(program: &Program, member: &'a Member, room: usize, now: Timestamp) -> Self {
         Self { member, lots: in_order(program, &member.lots, now), room, now }
     }

@@ -40,6 +40,7 @@ pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &Tra
     match member.header.state {
         MemberState::Active => {}
         MemberState::Suspended => return Err(Rejection::RecipientSuspended),
+        MemberState::Merged { .. } => return Err(Rejection::RecipientNotFound),
         MemberState::Erased => return Err(Rejection::RecipientErased),
     }
     let (mut debt, mut last_lot) = (member.header.balance.debt, member.header.last_lot);

@@ -77,7 +77,7 @@ pub fn list(ledger: &Ledger, request: &v1::ListEntriesRequest) -> Result<v1::Lis
     let filter = Filter::parse(request, &mut mistakes);
     // Whose list is asked for must be known before its token can be judged.
     let (target, filter) = std::mem::take(&mut mistakes).settle(target.zip(filter))?;
-    let key = ledger.find(&program, &target)?;
+    let key = ledger.find_ledger(&program, &target)?;
     let list = List { method: "ListEntries", filter: &[program.as_str().as_bytes(), &key.member.0, &filter.bytes] };
     let page = list.page::<u64>(request.page_size, &request.page_token, &mut mistakes);
     let page = mistakes.settle(page)?;
@@ -114,7 +114,7 @@ pub fn explain(ledger: &Ledger, request: &v1::ExplainEntryRequest) -> Result<v1:
         mistakes.add(Path::Root.field("sequence"), "is required: 1 or more");
     }
     let (target, sequence) = mistakes.settle(target.zip(sequence))?;
-    let key = ledger.find(&program, &target)?;
+    let key = ledger.find_ledger(&program, &target)?;
     let found = ledger.entry(&key, sequence)?;
     let lots = explain::live_lots(ledger, &key, &found.entry)?;
     let (uses, uses_incomplete) = uses(ledger, &key, &found.entry)?;

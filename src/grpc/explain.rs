@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, FraudFlag, FraudLimit, Hold, LimitKind, Lot,
-        LotExpiry, LotId, LotKey, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate, Redeemed,
-        ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TierCause, TierChange, TransferredIn,
-        TransferredOut,
+        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold, LimitKind,
+        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, MergedFrom, MergedInto, OrderKey, Pending, Points, Portion, Program,
+        ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId,
+        TierCause, TierChange, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -48,21 +48,23 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
             let judged_by = history.version(accrued.accrual.program_version).map_or(story.program, |program| program);
             let mut story = Story { program: judged_by, said: Vec::new() };
             story.purchase(&accrued.purchase, &accrued.accrual, entry.occurred_time);
-            story.paid(&accrued.redemptions);
+            story.paid(&accrued.redemptions, entry.key.member);
             story.said
         }
         EntryKind::PointsAdjusted(adjusted) => story.adjusted(adjusted),
         EntryKind::PointsExpired(expired) => story.expired(&expired.allocations, entry.occurred_time),
         EntryKind::TierChanged(change) => story.tier_changed(change, entry.occurred_time),
         EntryKind::PointsRedeemed(redeemed) => story.redeemed(redeemed),
-        EntryKind::RedemptionReversed(reversed) => story.reversed(reversed),
+        EntryKind::RedemptionReversed(reversed) => story.reversed(reversed, entry.key.member),
         EntryKind::PointsHeld(held) => story.held(&held.hold),
         EntryKind::HoldReleased(released) => story.released(released, entry.occurred_time),
         EntryKind::PointsActivated(activated) => story.activated(activated),
-        EntryKind::PurchaseReturned(returned) => story.returned(returned),
+        EntryKind::PurchaseReturned(returned) => story.returned(returned, entry.key.member),
         EntryKind::PointsTransferredOut(sent) => story.sent(sent),
         EntryKind::PointsTransferredIn(got) => story.got(got),
         EntryKind::ActivityAccrued(accrued) => story.activity(accrued, entry),
+        EntryKind::MergedInto(gone) => story.merged_into(gone),
+        EntryKind::MergedFrom(got) => story.merged_from(got),
     };
     let program = program_of(history, entry);
     let mut story = Story { program, said };
@@ -186,8 +188,8 @@ impl Story<'_> {
         }
     }
 
-    fn paid(&mut self, redemptions: &[u64]) {
-        let numbers: Vec<String> = redemptions.iter().map(ToString::to_string).collect();
+    fn paid(&mut self, redemptions: &[EntryRef], own: MemberId) {
+        let numbers: Vec<String> = redemptions.iter().map(|entry| place(*entry, own)).collect();
         match numbers.as_slice() {
             [] => {}
             [one] => self.say(format!("The points that paid a part of it are redeemed in entry {one}.")),
@@ -216,12 +218,15 @@ impl Story<'_> {
         self.said
     }
 
-    fn returned(mut self, returned: &Returned) -> Vec<String> {
+    fn returned(mut self, returned: &Returned, own: MemberId) -> Vec<String> {
         let (points, basis) = (self.points(returned.points), self.money(returned.basis));
         let OrderKey { store, order } = &returned.order;
         let earned = match returned.points {
             Points::ZERO => "No points are to be taken back for that".to_owned(),
-            _ => format!("{points} points are to be taken back for that, by the rules of the sale in entry {}", returned.sale.sale),
+            _ => format!(
+                "{points} points are to be taken back for that, by the rules of the sale in entry {}",
+                place(returned.sale.sale, own)
+            ),
         };
         self.say(format!("Of order {order} of store {store}, {basis} of the basis came back. {earned}."));
         for (taken, place) in [(&returned.from_sale, "the sale's own lots"), (&returned.from_others, "other lots")] {
@@ -279,6 +284,47 @@ impl Story<'_> {
         self.said
     }
 
+    fn merged_into(mut self, gone: &MergedInto) -> Vec<String> {
+        let into = gone.into;
+        self.say(format!("The member became a part of member {into}, with all it had. Reason: {}.", gone.reason.trim_end_matches('.')));
+        self.taken(&gone.allocations);
+        let pending = Points(gone.pending.iter().map(|taken| taken.points.0).sum());
+        for (points, what) in [(pending, "pending points went with it"), (gone.debt, "points that were owed went with it")] {
+            if points > Points::ZERO {
+                let points = self.points(points);
+                self.say(format!("{points} {what}."));
+            }
+        }
+        self.said
+    }
+
+    fn merged_from(mut self, got: &MergedFrom) -> Vec<String> {
+        let (from, reason) = (got.from, got.reason.trim_end_matches('.'));
+        self.say(format!("Member {from} became a part of this one, with its entry {}. Reason: {reason}.", got.sequence));
+        for portion in got.lots.iter().take(MAX_STEPS) {
+            let (points, id) = (self.points(portion.points), portion.lot.id().0);
+            let valid = self.valid(portion.lot.expiry());
+            self.say(format!("{points} points of its lot {} are in lot {id}, {valid}.", id - got.lots_before()));
+        }
+        if got.lots.len() > MAX_STEPS {
+            self.say(format!("{} more lots are in the entry.", got.lots.len() - MAX_STEPS));
+        }
+        let pending = Points(got.pending.iter().map(|lot| lot.remaining.0).sum());
+        let paid = Points(got.allocations.iter().map(|taken| taken.points.0).sum());
+        let rest = [
+            (pending, "pending points came with it"),
+            (got.debt_paid, "of the points paid what this member owed"),
+            (paid, "points were taken for what the other member owed"),
+            (got.debt, "points that the other member owed are owed from here on"),
+        ];
+        for (points, what) in rest.into_iter().filter(|(points, _)| *points > Points::ZERO) {
+            let points = self.points(points);
+            self.say(format!("{points} {what}."));
+        }
+        self.taken(&got.allocations);
+        self.said
+    }
+
     fn redeemed(mut self, redeemed: &Redeemed) -> Vec<String> {
         let (points, value) = (self.points(redeemed.points), self.money(redeemed.value));
         let order = for_order(redeemed.order.as_ref());
@@ -299,12 +345,15 @@ impl Story<'_> {
         self.said
     }
 
-    fn reversed(mut self, reversed: &Reversed) -> Vec<String> {
+    fn reversed(mut self, reversed: &Reversed, own: MemberId) -> Vec<String> {
         let (points, value) = (self.points(reversed.points), self.money(reversed.value));
         let order = for_order(reversed.order.as_ref());
         let reason =
             if reversed.reason.is_empty() { String::new() } else { format!(" Reason: {}.", reversed.reason.trim_end_matches('.')) };
-        self.say(format!("{points} points of the redemption in entry {} went back, worth {value}{order}.{reason}", reversed.redemption));
+        self.say(format!(
+            "{points} points of the redemption in entry {} went back, worth {value}{order}.{reason}",
+            place(reversed.redemption, own)
+        ));
         if reversed.debt_paid > Points::ZERO {
             let debt = self.points(reversed.debt_paid);
             self.say(format!("The first {debt} of them paid debt."));
@@ -495,6 +544,11 @@ impl Story<'_> {
         }
         self.said
     }
+}
+
+/// The number of an entry, with whose it is if it is another member's.
+fn place(entry: EntryRef, own: MemberId) -> String {
+    if entry.member == own { entry.sequence.to_string() } else { format!("{} of member {}", entry.sequence, entry.member) }
 }
 
 fn rule_name(rule: &RuleId, display_name: &str) -> String {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     contract::v1::{self, member_service_server::MemberService},
-    domain::{ActorId, Command, Entry, MemberId, ProgramHistory, TierId},
+    domain::{ActorId, Command, Entry, EntryKind, MemberId, MemberKey, MergeRequest, ProgramHistory, TierId},
     ledger::{Ledger, MemberTarget, Outcome, Submission},
 };
 
@@ -62,6 +62,12 @@ impl MemberService for Members {
         let request = request.into_inner();
         let observed = observe("MemberService/ReactivateMember", &request.program_id);
         observed.run(async { Ok(v1::ReactivateMemberResponse { member: Some(self.change(request, reactivate).await?.0) }) }).await
+    }
+
+    async fn merge_members(&self, request: Request<v1::MergeMembersRequest>) -> Result<Response<v1::MergeMembersResponse>, Status> {
+        let request = request.into_inner();
+        let program = request.program_id.clone();
+        observe("MemberService/MergeMembers", &program).run(async { self.merge(request).await }).await
     }
 
     async fn erase_member(&self, request: Request<v1::EraseMemberRequest>) -> Result<Response<v1::EraseMemberResponse>, Status> {
@@ -131,6 +137,31 @@ impl Members {
         changed(&ledger.submit(Submission { program, member, request, actor, command }).await?)
     }
 
+    async fn merge(&self, mut message: v1::MergeMembersRequest) -> Result<v1::MergeMembersResponse, Refusal> {
+        let ledger = self.0.ledger()?;
+        let mut mistakes = Mistakes::default();
+        let request = convert::request(&mut message, &mut mistakes);
+        let Named { program, history, target } = named(ledger, &message.program_id, message.member.as_ref(), &mut mistakes)?;
+        let into = convert::recipient(Path::Root.field("into"), message.into.as_ref(), &mut mistakes);
+        let reason = convert::reason(message.reason, &mut mistakes);
+        let actor = convert::actor(message.actor, &mut mistakes);
+        let parsed = request.zip(target).zip(into.zip(reason)).zip(actor);
+        let (((request, member), (into, reason)), actor) = mistakes.settle(parsed)?;
+        let command = Command::MergeMembers(MergeRequest { into, reason });
+        let submission = Submission { program: history, member, request, actor: Some(actor), command };
+        let outcome = ledger.submit(submission).await?;
+        let merged =
+            outcome.entries.iter().find_map(|entry| if let EntryKind::MergedFrom(got) = &entry.kind { Some((entry, got)) } else { None });
+        let (entry, got) = merged.ok_or_else(|| Refusal::internal(&"a merge was answered without its entry"))?;
+        let gone = ledger.recorded(&MemberKey { program, member: got.from }, got.sequence, got.sequence)?;
+        Ok(v1::MergeMembersResponse {
+            member: Some(changed(&outcome)?.0),
+            merged_from: Some(convert::entry(entry, &outcome.programs)),
+            merged_into: gone.first().map(|entry| convert::entry(entry, &outcome.programs)),
+            tier_change: convert::tier_change(&outcome.entries),
+        })
+    }
+
     fn look_up(&self, request: &v1::LookupMemberRequest) -> Result<v1::LookupMemberResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
@@ -173,11 +204,15 @@ fn get(ledger: &Ledger, request: &v1::GetMemberRequest) -> Result<v1::GetMemberR
         Some(instant) => convert::past(Path::Root.field("as_of"), instant, ledger.now(), &mut mistakes).map(Some),
     };
     let (target, (view, as_of)) = mistakes.settle(target.zip(view.zip(as_of)))?;
-    let key = ledger.find(&program, &target)?;
+    let find = || ledger.find(&program, &target);
     let member = match as_of {
-        Some(instant) => convert::whole_member(&ledger.member_as_of(&key, instant)?, history.as_of(instant).newest()),
-        None if view == v1::MemberView::Full => convert::whole_member(&ledger.whole_member(&key, convert::MAX_SHOWN)?, history.newest()),
-        None => convert::member_read(&ledger.member(&key)?, history.newest()),
+        Some(instant) => {
+            convert::whole_member(&ledger.member_as_of(&ledger.find_ledger(&program, &target)?, instant)?, history.as_of(instant).newest())
+        }
+        None if view == v1::MemberView::Full => {
+            convert::whole_member(&ledger.whole_member(&find()?, convert::MAX_SHOWN)?, history.newest())
+        }
+        None => convert::member_read(&ledger.member(&find()?)?, history.newest()),
     };
     Ok(v1::GetMemberResponse { member: Some(member) })
 }

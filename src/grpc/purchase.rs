@@ -90,7 +90,7 @@ impl Purchases {
         let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
         let purchase = convert::purchase(request.purchase, Order::Optional, &history.newest().currency, &mut mistakes);
         let (target, purchase) = mistakes.settle(target.zip(purchase))?;
-        let quote = ledger.quote(&ledger.find(&program, &target)?, Arc::new(purchase))?;
+        let quote = ledger.quote(&program, &target, Arc::new(purchase))?;
         let recorded = convert::purchase_recorded(&history, &quote.decision.entries).ok_or_else(no_purchase)?;
         let mut accrual = recorded.accrual;
         // A quote makes no lots.

@@ -228,6 +228,13 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::TooManyIdentifiers { limit } => refused("TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())]),
+        Rejection::MergeTargetNotFound => row(Code::NotFound, "MERGE_TARGET_NOT_FOUND", vec![]),
+        Rejection::MergeWithSelf => blamed(Code::InvalidArgument, "MERGE_WITH_SELF", "into", vec![]),
+        Rejection::MemberMerged { into } => refused("MEMBER_MERGED", vec![("member_id", into.to_string())]),
+        Rejection::HoldsOpen { holds } => refused("HOLDS_OPEN", vec![("holds", holds.to_string())]),
+        Rejection::TooManyMerged { limit } => refused("TOO_MANY_MERGED", vec![("limit", limit.to_string())]),
+        Rejection::MergeTooLarge { lots, limit } => numbers("MERGE_TOO_LARGE", ("lots", lots), ("limit", limit)),
+        Rejection::EntryAmbiguous { sequence, members } => ambiguous(*sequence, members),
         Rejection::MemberErased => refused("MEMBER_ERASED", vec![]),
         Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
@@ -235,9 +242,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::PurchaseInFuture { occurred_time: time, max_ahead_seconds: most } => {
             sale("PURCHASE_IN_FUTURE", time, ("max_ahead_seconds", *most))
         }
-        Rejection::PurchaseTooComplex { award_lines: lines, limit } => {
-            numbers("PURCHASE_TOO_COMPLEX", ("award_lines", lines), ("limit", limit))
-        }
+        Rejection::PurchaseTooComplex { award_lines, limit } => too_complex(*award_lines, *limit),
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
@@ -246,9 +251,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
         Rejection::OrderTotalRequired => blamed(Code::InvalidArgument, "ORDER_TOTAL_REQUIRED", "order_total", vec![]),
-        Rejection::HoldTooLong { seconds, maximum_seconds: most } => {
-            numbers("HOLD_TOO_LONG", ("seconds", seconds), ("maximum_seconds", most))
-        }
+        Rejection::HoldTooLong { seconds, maximum_seconds } => hold_too_long(*seconds, *maximum_seconds),
         Rejection::TooManyHolds { limit } => refused("TOO_MANY_HOLDS", vec![("limit", limit.to_string())]),
         Rejection::InDebt { debt } => refused("IN_DEBT", vec![("debt", debt.to_string())]),
         Rejection::BelowMinimum { minimum, requested } => refused_points("BELOW_MINIMUM", ("minimum", minimum), requested),
@@ -259,9 +262,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
         Rejection::PaymentMismatch { tendered, paid } => numbers("PAYMENT_MISMATCH", ("tendered", tendered), ("paid", paid)),
         Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
-        Rejection::InsufficientPoints { available, requested } => {
-            refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
-        }
+        Rejection::InsufficientPoints { available: there, requested } => missing(there, requested),
         Rejection::TooManyLots { limit, most, requested } => too_many_lots(*limit, most, requested),
         Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
         Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
@@ -364,15 +365,33 @@ fn hold_ended(hold: HoldId, captured: bool, entry_sequence: u64) -> Row {
 }
 
 /// More, or fewer, than a bound allows.
-fn refused_points(reason: &'static str, (name, bound): (&'static str, &dyn ToString), requested: &dyn ToString) -> Row {
-    let metadata = vec![(name, bound.to_string()), ("requested", requested.to_string())];
-    Row { code: Code::FailedPrecondition, reason, field: None, metadata }
+fn refused_points(reason: &'static str, bound: (&'static str, &dyn ToString), requested: &dyn ToString) -> Row {
+    numbers(reason, bound, ("requested", requested))
+}
+
+/// With two numbers.
+fn hold_too_long(seconds: u32, maximum_seconds: u32) -> Row {
+    numbers("HOLD_TOO_LONG", ("seconds", &seconds), ("maximum_seconds", &maximum_seconds))
+}
+
+fn too_complex(award_lines: usize, limit: usize) -> Row {
+    numbers("PURCHASE_TOO_COMPLEX", ("award_lines", &award_lines), ("limit", &limit))
+}
+
+fn missing(available: &dyn ToString, requested: &dyn ToString) -> Row {
+    refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
 }
 
 fn too_many_lots(limit: usize, most: &dyn ToString, requested: &dyn ToString) -> Row {
     let mut row = refused_points("TOO_MANY_LOTS", ("most", most), requested);
     row.metadata.push(("limit", limit.to_string()));
     row
+}
+
+fn ambiguous(sequence: u64, members: &[MemberId]) -> Row {
+    let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+    let metadata = vec![("sequence", sequence.to_string()), ("member_ids", members.join(","))];
+    Row { code: Code::FailedPrecondition, reason: "ENTRY_AMBIGUOUS", field: None, metadata }
 }
 
 fn line_not_found(line: usize) -> Row {

@@ -1,13 +1,35 @@
-//! What a command must see: the member as far as it asks for, and the earlier entries that it refers to.
+//! What a command must see: the member as far as it asks for, and the earlier entries that it refers to. Whoever names a member that was
+//! merged into another means that one; what happened before the merge is looked up in the ledgers that it happened in.
+
+use jiff::Timestamp;
 
 use crate::{
-    domain::{Command, ConsumptionOrder, EntryKind, History, Member, MemberKey, Points, Program, Thread},
+    domain::{
+        Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, Member, MemberId, MemberKey, MergeRequest, Numbered,
+        OrderKey, Points, Program, ProgramId, Recipient, Rejection, Thread,
+    },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
+
+use super::{LedgerError, MemberTarget};
 
 pub(super) struct Loaded {
     pub member: Member,
     pub history: History,
+}
+
+/// Who is named, before merges are looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub key: MemberKey,
+    /// By its id: then numbers of entries are those of its own ledger, and of what came after it.
+    pub by_id: bool,
+}
+
+impl Named {
+    pub fn new(program: &ProgramId, member: MemberId, target: &MemberTarget) -> Self {
+        Self { key: MemberKey { program: program.clone(), member }, by_id: matches!(target, MemberTarget::Id(_)) }
+    }
 }
 
 /// `None`: there is no such member. `beside`: what is asked for beyond the command. Of a programme that uses up the oldest points first, all
@@ -15,30 +37,26 @@ pub(super) struct Loaded {
 pub(super) fn load(
     store: &(impl Read + ?Sized),
     program: &Program,
-    key: &MemberKey,
+    named: &Named,
     command: &Command,
     beside: MemberDemand,
-) -> Result<Option<Loaded>, StoreError> {
+) -> Result<Option<Loaded>, LedgerError> {
     let demand = command.demand();
-    let mut history = History::default();
-    let mut wanted = demand.threads;
-    let mut points = demand.points;
-    if let Some(order) = &demand.sale
-        && let Some(row) = store.purchase(&key.program, order)?
-        && let Some(sale) = thread(store, key, row.entry_sequence)?
-    {
-        if let EntryKind::PurchaseAccrued(accrued) = &sale.origin.kind {
-            wanted.extend(&accrued.redemptions);
+    let (mut key, mut history, mut points) = (named.key.clone(), History::default(), demand.points);
+    // What is asked for most often has no history: then the member that is loaded says whether it was merged.
+    if demand.sale.is_some() || !demand.threads.is_empty() {
+        let Some((current, header)) = current(store, &named.key)? else { return Ok(None) };
+        let past = Past { store, key: &current, header: &header };
+        if let Some(order) = &demand.sale {
+            let earned = past.sale(order, &mut history)?;
             if demand.takes_back {
-                points = Some(points.unwrap_or(Points::ZERO).plus(accrued.accrual.points).unwrap_or(Points(i64::MAX)));
+                points = Some(points.unwrap_or(Points::ZERO).plus(earned).unwrap_or(Points(i64::MAX)));
             }
         }
-        history.0.insert(row.entry_sequence, sale);
-    }
-    for sequence in wanted {
-        if let Some(thread) = thread(store, key, sequence)? {
-            history.0.insert(sequence, thread);
+        for number in demand.threads {
+            past.number(named, number, &mut history)?;
         }
+        key = current;
     }
     let lots = match (points, program.consumption_order) {
         (None, _) => LotDemand::None,
@@ -46,10 +64,17 @@ pub(super) fn load(
         (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
     };
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
-    let Some(mut member) = store.member(key, MemberDemand { lots, holds, pending, person, ..beside })? else { return Ok(None) };
+    let loaded = MemberDemand { lots, holds, pending, person, ..beside };
+    let mut member = loop {
+        let Some(member) = store.member(&key, loaded)? else { return Ok(None) };
+        match member.header.state.merged_into() {
+            Some(into) => key.member = into,
+            None => break member,
+        }
+    };
     for lot in history.lots() {
         if !member.lots.contains_key(&lot)
-            && let Some(found) = store.lot(key, &lot)?
+            && let Some(found) = store.lot(&key, &lot)?
         {
             member.lots.insert(lot, found);
         }
@@ -57,9 +82,144 @@ pub(super) fn load(
     Ok(Some(Loaded { member, history }))
 }
 
-fn thread(store: &(impl Read + ?Sized), key: &MemberKey, sequence: u64) -> Result<Option<Thread>, StoreError> {
-    let entry = |sequence| Ok::<_, StoreError>(store.entries(key, sequence, sequence)?.pop());
-    let Some(origin) = entry(sequence)? else { return Ok(None) };
-    let latest = store.story(key, sequence)?.map(entry).transpose()?.flatten();
-    Ok(Some(Thread { origin, latest }))
+/// Who a member is now. `None`: there is no such member.
+pub(super) fn current(store: &(impl Read + ?Sized), key: &MemberKey) -> Result<Option<(MemberKey, Header)>, StoreError> {
+    let mut key = key.clone();
+    // Who is merged stays so, and nobody is merged into one that is: it comes to an end.
+    while let Some(member) = store.member(&key, bare())? {
+        match member.header.state.merged_into() {
+            Some(into) => key.member = into,
+            None => return Ok(Some((key, member.header))),
+        }
+    }
+    Ok(None)
+}
+
+/// The header, and nothing of what is due.
+pub(super) fn bare() -> MemberDemand {
+    MemberDemand::header(Timestamp::MIN)
+}
+
+/// Both members of a merge: the one that goes with all it has, and the one that stays with its lots, of which some may have to pay the
+/// other's debt.
+pub(super) fn load_both(
+    store: &(impl Read + ?Sized),
+    gone: &MemberKey,
+    request: &MergeRequest,
+    now: Timestamp,
+) -> Result<(Member, Member), LedgerError> {
+    let all = MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::header(now) };
+    let into = match &request.into {
+        Recipient::Id(into) => Some(*into),
+        Recipient::Identifier(identifier) => store.member_by_identifier(&gone.program, identifier)?,
+    };
+    let gone = store.member(gone, all)?.ok_or(Rejection::MemberNotFound)?;
+    let into = into.map(|member| MemberKey { member, ..gone.key.clone() });
+    let (into, _) = into.map(|into| current(store, &into)).transpose()?.flatten().ok_or(Rejection::MergeTargetNotFound)?;
+    let stays = store.member(&into, MemberDemand { holds: false, pending: false, ..all })?.ok_or(Rejection::MergeTargetNotFound)?;
+    Ok((gone, stays))
+}
+
+/// What a member, and those that were merged into it, did before.
+struct Past<'a, R: Read + ?Sized> {
+    store: &'a R,
+    key: &'a MemberKey,
+    header: &'a Header,
+}
+
+impl<R: Read + ?Sized> Past<'_, R> {
+    /// A purchase, with the redemptions that paid it; what it earned.
+    fn sale(&self, order: &OrderKey, history: &mut History) -> Result<Points, StoreError> {
+        let Some(row) = self.store.purchase(&self.key.program, order)? else { return Ok(Points::ZERO) };
+        let sale = EntryRef { member: row.member, sequence: row.entry_sequence };
+        let Some(thread) = self.thread(sale)? else { return Ok(Points::ZERO) };
+        let EntryKind::PurchaseAccrued(accrued) = thread.origin.kind.clone() else { return Ok(Points::ZERO) };
+        history.threads.insert(sale, thread);
+        for redemption in &accrued.redemptions {
+            if let Some(thread) = self.thread(*redemption)? {
+                history.threads.insert(*redemption, thread);
+            }
+        }
+        Ok(accrued.accrual.points)
+    }
+
+    /// The entry that a command calls by its number.
+    fn number(&self, named: &Named, number: Numbered, history: &mut History) -> Result<(), LedgerError> {
+        let entry = self.meant(named, number)?;
+        if let Some(thread) = self.thread(entry)? {
+            history.numbers.insert(number, entry);
+            history.threads.insert(entry, thread);
+        }
+        Ok(())
+    }
+
+    /// Whose entry of that number is meant, of those that are one now. An open hold goes before those that have ended: only the one that
+    /// stays has any.
+    fn meant(&self, named: &Named, number: Numbered) -> Result<EntryRef, LedgerError> {
+        let sequence = number.sequence();
+        let own = EntryRef { member: self.key.member, sequence };
+        if self.header.merged.is_empty() || (named.by_id && named.key == *self.key) {
+            return Ok(own);
+        }
+        let mut fitting = Vec::new();
+        for (member, after) in self.ledgers(named)? {
+            let entry = EntryRef { member, sequence };
+            let fits = |found: Entry| match number {
+                Numbered::Hold(_) => matches!(found.kind, EntryKind::PointsHeld(_)),
+                Numbered::Redemption(_) => matches!(found.kind, EntryKind::PointsRedeemed(_)),
+            };
+            if sequence > after && self.entry(entry)?.is_some_and(fits) {
+                fitting.push(entry);
+            }
+        }
+        let is_open = matches!(number, Numbered::Hold(_)) && self.store.story(self.key, sequence)?.is_none();
+        match fitting.as_slice() {
+            [] => Ok(own),
+            several if is_open && several.contains(&own) => Ok(own),
+            [one] => Ok(*one),
+            several => {
+                let members = several.iter().map(|entry| entry.member).collect();
+                Err(Rejection::EntryAmbiguous { sequence, members }.into())
+            }
+        }
+    }
+
+    /// The ledgers that a number may count in, and the entries of each that were before whoever was named was a part of it. By an
+    /// identifier the customer is named, who was all of them.
+    fn ledgers(&self, named: &Named) -> Result<Vec<(MemberId, u64)>, StoreError> {
+        if !named.by_id {
+            let merged = self.header.merged.iter().map(|merged| (merged.member, 0));
+            return Ok(merged.chain([(self.key.member, 0)]).collect());
+        }
+        let (mut ledgers, mut key) = (Vec::new(), named.key.clone());
+        while let Some(member) = self.store.member(&key, bare())? {
+            let came = member.header.merged.iter().find(|merged| merged.member == named.key.member);
+            ledgers.push((key.member, came.map_or(0, |came| came.sequence)));
+            match member.header.state.merged_into() {
+                Some(into) => key.member = into,
+                None => break,
+            }
+        }
+        Ok(ledgers)
+    }
+
+    fn thread(&self, origin: EntryRef) -> Result<Option<Thread>, StoreError> {
+        let Some(entry) = self.entry(origin)? else { return Ok(None) };
+        let latest = self.store.story(&self.ledger(origin.member), origin.sequence)?;
+        Ok(Some(Thread { origin: entry, latest: latest.map(|latest| self.entry(latest)).transpose()?.flatten() }))
+    }
+
+    /// With lots under the numbers that they have now.
+    fn entry(&self, entry: EntryRef) -> Result<Option<Entry>, StoreError> {
+        let found = self.store.entries(&self.ledger(entry.member), entry.sequence, entry.sequence)?.pop();
+        let merged = self.header.merged.iter().find(|merged| merged.member == entry.member);
+        Ok(match merged {
+            Some(merged) => found.map(|entry| merged.as_now(entry)),
+            None => found,
+        })
+    }
+
+    fn ledger(&self, member: MemberId) -> MemberKey {
+        MemberKey { member, ..self.key.clone() }
+    }
 }

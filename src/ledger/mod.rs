@@ -137,7 +137,8 @@ impl Submission {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::TransferPoints(_)
-            | Command::RecordActivity(_) => 0,
+            | Command::RecordActivity(_)
+            | Command::MergeMembers(_) => 0,
             Command::ReturnPurchase(request) => request.lines.len() + request.exchange.as_ref().map_or(0, |purchase| purchase.lines.len()),
         };
         u32::try_from(1 + lines / LINES_PER_WEIGHT).expect("the number of lines is bounded")

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, ConsumptionOrder, Context, Decision, Entry, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey, OrderKey,
-        ProgramHistory, ProgramId, Purchase, Rejection,
+        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
+        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -20,15 +20,22 @@ use crate::{
 
 use super::{
     Ledger, LedgerError, Listed, MemberTarget, Quote, idempotency,
-    loading::{self, Loaded},
+    loading::{self, Loaded, Named},
 };
 
 /// Instants at which points lapse that a member is told of.
 pub const DATES: usize = 3;
 
 impl Ledger {
-    /// Which member is meant. That there is one of this id shows when it is loaded.
+    /// Which member is meant: of one that was merged, the one that stayed.
     pub fn find(&self, program: &ProgramId, target: &MemberTarget) -> Result<MemberKey, LedgerError> {
+        let named = self.find_ledger(program, target)?;
+        let (current, _) = loading::current(&*self.0.store, &named)?.ok_or(Rejection::MemberNotFound)?;
+        Ok(current)
+    }
+
+    /// Whose ledger is meant, though the member may have been merged into another. That there is one of this id shows when it is loaded.
+    pub fn find_ledger(&self, program: &ProgramId, target: &MemberTarget) -> Result<MemberKey, LedgerError> {
         self.program(program)?;
         let member = match target {
             MemberTarget::Id(member) => Some(*member),
@@ -67,11 +74,14 @@ impl Ledger {
         Ok(member)
     }
 
-    /// A member as it was known at an instant of the past, with all that it had then. Only what support staff asks pays for it: the entries
-    /// are folded from the first one on.
+    /// A member as it was known at an instant of the past, with all that it had then; if it was merged by then, the one that stayed. Only
+    /// what support staff asks pays for it: the entries are folded from the first one on.
     pub fn member_as_of(&self, key: &MemberKey, instant: Timestamp) -> Result<Member, LedgerError> {
         let programs = self.program(&key.program)?.as_of(instant);
         let stored = idempotency::state_until(&*self.0.store, key, |entry| entry.record_time <= instant)?;
+        if let Some(member) = stored.header.state.merged_into() {
+            return self.member_as_of(&MemberKey { member, ..key.clone() }, instant);
+        }
         let update_time = stored.header.update_time;
         let mut member = all_due(&programs, instant, stored)?.member;
         member.header.update_time = update_time;
@@ -86,19 +96,20 @@ impl Ledger {
     }
 
     /// What recording the purchase would enter, and what of its total the member could pay with points before.
-    pub fn quote(&self, key: &MemberKey, purchase: Arc<Purchase>) -> Result<Quote, LedgerError> {
+    pub fn quote(&self, program: &ProgramId, target: &MemberTarget, purchase: Arc<Purchase>) -> Result<Quote, LedgerError> {
+        let named = Named::new(program, self.find_ledger(program, target)?.member, target);
         if let Some(order) = &purchase.order
-            && let Some(row) = self.0.store.purchase(&key.program, order)?
+            && let Some(row) = self.0.store.purchase(program, order)?
         {
             let order = order.clone();
             return Err(Rejection::PurchaseExists { order, member: row.member, entry_sequence: row.entry_sequence }.into());
         }
-        let programs = self.program(&key.program)?;
+        let programs = self.program(program)?;
         let now = self.now();
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
         let newest = programs.newest();
-        let loaded = loading::load(&*self.0.store, newest, key, &command, MemberDemand::read(now))?;
+        let loaded = loading::load(&*self.0.store, newest, &named, &command, MemberDemand::read(now))?;
         let Loaded { member, history } = loaded.ok_or(Rejection::MemberNotFound)?;
         let member = all_due(&programs, now, member)?.member;
         let usable = domain::usable(newest, &member.header, total).map_err(Rejection::from)?;
@@ -178,10 +189,10 @@ impl Ledger {
         self.program(program)?;
         let not_found = || LedgerError::PurchaseNotFound { order: order.clone() };
         let row = self.0.store.purchase(program, order)?.ok_or_else(not_found)?;
-        let key = MemberKey { program: program.clone(), member: row.member };
-        let entry = |sequence| Ok::<_, LedgerError>(self.0.store.entries(&key, sequence, sequence)?.pop());
-        let recorded = entry(row.entry_sequence)?.ok_or_else(not_found)?;
-        let latest = self.0.store.story(&key, row.entry_sequence)?.map(entry).transpose()?.flatten();
+        let key = |member| MemberKey { program: program.clone(), member };
+        let entry = |EntryRef { member, sequence }| Ok::<_, LedgerError>(self.0.store.entries(&key(member), sequence, sequence)?.pop());
+        let recorded = entry(EntryRef { member: row.member, sequence: row.entry_sequence })?.ok_or_else(not_found)?;
+        let latest = self.0.store.story(&key(row.member), row.entry_sequence)?.map(entry).transpose()?.flatten();
         Ok((recorded, latest))
     }
 

@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
-        Identifier, Member, MemberId, MemberKey, OperatorDay, OrderKey, Program, ProgramHistory, ProgramId, Recipient, Rejection,
-        RequestId, Sealed,
+        Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, Program, ProgramHistory, ProgramId, Recipient,
+        Rejection, RequestId, Sealed,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
 
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
-    loading::{self, Loaded},
+    loading::{self, Loaded, Named},
     writer::Answer,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     operators: HashMap<(ProgramId, ActorId), StagedOperator, RandomState>,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
+    /// Nothing may come after what it has.
+    closed: bool,
 }
 
 /// Bytes of entries in one commit, by estimate, unless a single command has more; far below what the store takes.
@@ -96,6 +98,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             identifiers: HashMap::default(),
             operators: HashMap::default(),
             bytes: 0,
+            closed: false,
         }
     }
 
@@ -109,7 +112,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     pub fn decide(&mut self, programs: &Arc<ProgramHistory>, submission: &Submission, new_member: impl FnOnce() -> MemberId) -> Verdict {
         let program = &programs.newest().id;
         let request_key = (program.clone(), submission.request.id.clone());
-        if self.requests.contains(&request_key) {
+        if self.closed || self.requests.contains(&request_key) {
             return Verdict::NextGroup;
         }
         match self.store.request(program, &submission.request.id) {
@@ -148,13 +151,17 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
                 row.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?.member
             }
         };
-        let key = MemberKey { program: program.clone(), member };
+        let named = Named::new(program, member, &submission.member);
+        if let Command::MergeMembers(request) = &submission.command {
+            return self.merge(programs, submission, &named.key, request);
+        }
         let operator = self.operator(programs, submission)?;
-        if self.moves_identifier(&key, &submission.command) || operator.of.is_some_and(|of| of != member) {
+        if self.moves_identifier(&named.key, &submission.command) || operator.of.is_some_and(|of| of != member) {
             return Ok(None);
         }
-        let Some(Loaded { member, history }) = self.load(programs.newest(), &key, &submission.command)? else { return Ok(None) };
-        self.check_unique(&key, &submission.command)?;
+        let Some(Loaded { member, history }) = self.load(programs.newest(), &named, &submission.command)? else { return Ok(None) };
+        let key = member.key.clone();
+        self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
         let due_before = member.header.next_due_time();
         let freed = freed(&submission.command, &member);
@@ -212,9 +219,11 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             },
         };
         let key = MemberKey { program: program.clone(), member: other };
-        if !self.places.contains_key(&key) {
-            self.store.member(&key, MemberDemand::header(self.now))?.ok_or(not_found)?;
-        }
+        // What the group has is merged into nobody: a merge is alone in its group.
+        let other = match self.places.contains_key(&key) {
+            true => other,
+            false => loading::current(self.store, &key)?.ok_or(not_found)?.0.member,
+        };
         Ok(Some((other, command.with_other_side(other))))
     }
 
@@ -233,6 +242,31 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let due_before = member.header.next_due_time();
         let entry = sent.entries[sent.own.clone()].first().expect("what has another side has an entry");
         Ok((key, due_before, domain::receive(context, member, entry)?))
+    }
+
+    /// A merge is alone in its group, so that nothing before it in the group, and nothing after it, is about one of both.
+    fn merge(
+        &mut self,
+        programs: &Arc<ProgramHistory>,
+        submission: &Submission,
+        gone: &MemberKey,
+        request: &MergeRequest,
+    ) -> Result<Option<Outcome>, LedgerError> {
+        if !self.members.is_empty() {
+            return Ok(None);
+        }
+        let (gone, stays) = loading::load_both(self.store, gone, request, self.now)?;
+        let (due_before, own_due_before) = (gone.header.next_due_time(), stays.header.next_due_time());
+        let (asked, actor) = (Some(&submission.request), submission.actor.as_ref());
+        let context = Context { programs, now: self.now, request: asked, actor, operator: None, history: History::NONE };
+        let (gone, stays) = domain::merge(context, gone, stays, &request.reason)?;
+        self.closed = true;
+        self.keep(gone.member.key.clone(), due_before, gone.entries, gone.member);
+        if gone.still_due || stays.still_due {
+            self.keep(stays.member.key.clone(), own_due_before, stays.entries, stays.member);
+            return Ok(None);
+        }
+        Ok(Some(self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command)))
     }
 
     /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. False: it goes first in the next
@@ -279,13 +313,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
-            | Command::RecordActivity(_) => false,
+            | Command::RecordActivity(_)
+            | Command::MergeMembers(_) => false,
         }
     }
 
     /// The member as the group has left it; `None` if more is needed than can be loaded under what the group has changed.
-    fn load(&self, program: &Program, key: &MemberKey, command: &Command) -> Result<Option<Loaded>, LedgerError> {
+    fn load(&self, program: &Program, named: &Named, command: &Command) -> Result<Option<Loaded>, LedgerError> {
         let person = command.answers_with_member();
+        let key = &named.key;
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
             let demand = command.demand();
             let person = !(person || demand.person) || staged.member.person.is_some();
@@ -297,12 +333,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             let member = Member::bare(key.clone(), Header::new(self.now));
             return Ok(Some(Loaded { member, history: History::default() }));
         }
-        let loaded = loading::load(self.store, program, key, command, MemberDemand { person, ..MemberDemand::header(self.now) })?;
-        Ok(Some(loaded.ok_or(Rejection::MemberNotFound)?))
+        let beside = MemberDemand { person, ..MemberDemand::header(self.now) };
+        let loaded = loading::load(self.store, program, named, command, beside)?.ok_or(Rejection::MemberNotFound)?;
+        // By another id the group may have changed the same member.
+        Ok((!self.places.contains_key(&loaded.member.key)).then_some(loaded))
     }
 
     /// What must be unique in the programme, beyond what the member's own state shows.
-    fn check_unique(&self, key: &MemberKey, command: &Command) -> Result<(), LedgerError> {
+    fn check_unique(&self, member: &Member, command: &Command) -> Result<(), LedgerError> {
+        let key = &member.key;
         if let Some(order) = command.purchase().and_then(|purchase| purchase.order.as_ref())
             && let Some(row) = self.purchase(&key.program, order)?
         {
@@ -312,7 +351,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         match command {
             Command::Enroll { person } => person.identifiers.iter().try_for_each(|identifier| self.check_free(key, identifier)),
             Command::AddIdentifier { identifier } => self.check_free(key, identifier),
-            Command::RecordActivity(request) => self.check_new(key, request),
+            Command::RecordActivity(request) => self.check_new(member, request),
             Command::UpdateProfile(_)
             | Command::RemoveIdentifier { .. }
             | Command::SetTier { .. }
@@ -328,21 +367,26 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
-            | Command::TransferPoints(_) => Ok(()),
+            | Command::TransferPoints(_)
+            | Command::MergeMembers(_) => Ok(()),
         }
     }
 
-    fn check_new(&self, key: &MemberKey, request: &ActivityRequest) -> Result<(), LedgerError> {
+    /// What was done by one that is a part of the member now was done by it.
+    fn check_new(&self, member: &Member, request: &ActivityRequest) -> Result<(), LedgerError> {
         let referred = request.referrer.as_ref().map(|_| None);
         for reference in std::iter::once(Some(request.reference.as_str())).chain(referred) {
-            let staged = self.activities.get(&(key.clone(), request.activity.clone(), reference.map(str::to_owned)));
-            let found = match staged {
-                Some(sequence) => Some(*sequence),
-                None => self.store.activity(key, &request.activity, reference)?,
-            };
-            if let Some(entry_sequence) = found {
-                let (activity, member, referred) = (request.activity.clone(), key.member, reference.is_none());
-                return Err(Rejection::from(ActivityRejection::Exists { activity, member, entry_sequence, referred }).into());
+            let merged = member.header.merged.iter().map(|merged| MemberKey { member: merged.member, ..member.key.clone() });
+            for key in std::iter::once(member.key.clone()).chain(merged) {
+                let staged = self.activities.get(&(key.clone(), request.activity.clone(), reference.map(str::to_owned)));
+                let found = match staged {
+                    Some(sequence) => Some(*sequence),
+                    None => self.store.activity(&key, &request.activity, reference)?,
+                };
+                if let Some(entry_sequence) = found {
+                    let (activity, member, referred) = (request.activity.clone(), key.member, reference.is_none());
+                    return Err(Rejection::from(ActivityRejection::Exists { activity, member, entry_sequence, referred }).into());
+                }
             }
         }
         Ok(())
@@ -451,7 +495,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
-            | EntryKind::PointsTransferredIn(_) => {}
+            | EntryKind::PointsTransferredIn(_)
+            // Nothing comes after it in the group.
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => {}
         }
     }
 }

@@ -8,8 +8,8 @@ pub mod embedded;
 use jiff::Timestamp;
 
 use crate::domain::{
-    ActivityId, ActorId, Entry, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey, OperatorDay,
-    OrderKey, Points, ProgramId, Request, RequestId,
+    ActivityId, ActorId, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
+    OperatorDay, OrderKey, Points, ProgramId, Request, RequestId,
 };
 
 /// Counts commits, from 1.
@@ -64,8 +64,8 @@ pub trait Read {
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
     /// One live lot.
     fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError>;
-    /// The newest entry that goes on with the story of an entry ([`Entry::continues`]): its sequence.
-    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError>;
+    /// The newest entry that goes on with the story of an entry ([`Entry::continues`]); after a merge it may be another member's.
+    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<EntryRef>, StoreError>;
     /// Live lots in the order of their expiry, those behind `after`.
     fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError>;
     /// Members with something due by now, in the order of time.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use loyaltyd::domain::{
-    Adjustment, Balance, Command, EntryKind, HoldId, HoldRequest, Lot, LotExpiry, LotId, MAX_LOTS, MemberId, OrderId, OrderKey, Points,
-    Portion, Purchase, Recipient, RedeemRequest, Rejection, ReturnRequest, StoreId, TransferRequest, usable,
+    Adjustment, Balance, Command, Context, Entry, EntryKind, History, HoldId, HoldRequest, Lot, LotExpiry, LotId, MAX_LOTS, Member,
+    MemberId, MemberKey, OrderId, OrderKey, Points, Portion, Purchase, Recipient, RedeemRequest, Rejection, ReturnRequest, StoreId,
+    TransferRequest, merge, usable,
 };
 use rust_decimal::Decimal;
 
@@ -181,6 +182,32 @@ fn a_command_takes_points_from_so_many_lots_at_most() {
     shop.member.header.balance.redeemed = Points(20_000);
     let rejection = Rejection::TooManyLots { limit: MAX_LOTS, most: Points(most), requested: Points(20_000) };
     assert_eq!(shop.decide(&goes_back("big")).err(), Some(rejection));
+}
+
+/// Merges one member into another of the same programme; the entries of the one that stays.
+fn merged(gone: &Shop, stays: &Shop) -> Result<Vec<Entry>, Rejection> {
+    let key = MemberKey { member: MemberId([8; 16]), ..gone.member.key.clone() };
+    let gone = Member { key, ..gone.member.clone() };
+    let context = Context { programs: &stays.programs, now: stays.now, request: None, actor: None, operator: None, history: History::NONE };
+    Ok(merge(context, gone, stays.member.clone(), "two cards")?.1.entries)
+}
+
+#[test]
+fn the_debt_of_who_is_merged_is_paid_in_the_same_order_and_under_the_same_bound() {
+    for (order_of, taken) in [("SOONEST_EXPIRY", [(2, 10), (3, 5)]), ("OLDEST_FIRST", [(3, 10), (1, 5)])] {
+        let (mut owes, stays) = (shop(order_of, ""), three_lots(order_of));
+        owes.does(&adjust(-15, None)).expect("they are owed");
+        let entries = merged(&owes, &stays).expect("they become one");
+        let EntryKind::MergedFrom(got) = &entries[0].kind else { panic!("{entries:?}") };
+        let found: Vec<_> = got.allocations.iter().map(|it| (it.lot.id().0, it.points.0)).collect();
+        assert_eq!((found.as_slice(), got.debt), (taken.as_slice(), Points::ZERO), "{order_of}");
+    }
+    let (mut owes, mut stays) = (shop("OLDEST_FIRST", ""), shop("OLDEST_FIRST", ""));
+    with_lots(&mut stays, MAX_LOTS + 50);
+    let most = MAX_LOTS as i64;
+    owes.does(&adjust(-most - 1, None)).expect("they are owed");
+    let rejection = Rejection::TooManyLots { limit: MAX_LOTS, most: Points(most), requested: Points(most + 1) };
+    assert_eq!(merged(&owes, &stays), Err(rejection));
 }
 
 /// 200 lots a purchase, of one point each, which lapse one a day.

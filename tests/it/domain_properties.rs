@@ -469,7 +469,7 @@ fn partly_loaded(shop: &Shop, command: &Command) -> Shop {
     let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= shop.now);
     let history = history(&shop.entries, command);
     let mut points = demand.points;
-    for thread in history.0.values().filter(|_| demand.takes_back) {
+    for thread in history.threads.values().filter(|_| demand.takes_back) {
         if let EntryKind::PurchaseAccrued(accrued) = &thread.origin.kind {
             points = points.unwrap_or(Points::ZERO).plus(accrued.accrual.points).ok();
         }

@@ -266,6 +266,92 @@ fn member_of(status: &Status) -> String {
     tonic_types::StatusExt::get_error_details(status).error_info().map(|info| info.metadata["member_id"].clone()).unwrap_or_default()
 }
 
+async fn merge(server: &TestServer, member: &str, into: &str) -> Result<v1::MergeMembersResponse, Status> {
+    let request = v1::MergeMembersRequest {
+        request_id: format!("merge-{member}"),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        into: by_id(into),
+        reason: "two cards".into(),
+        actor: actor(),
+    };
+    server.members().merge_members(request).await.map(tonic::Response::into_inner)
+}
+
+/// All keys go at once: of the one that stayed, and of those that became a part of it, one after the other.
+#[tokio::test]
+async fn with_a_member_goes_whoever_was_merged_into_it() {
+    let server = start_with(book()).await;
+    let asked = somebody(&server).await;
+    let (id, before, data) = (asked.id.clone(), server.clock_now(), server.data());
+    let (middle, last) = (server.enroll("plain-1").await, server.enroll("plain-2").await);
+    // With its last one, which no other one of them has more than.
+    let entries = u64::try_from(server.member(&id).await.last_sequence).unwrap() + 1;
+    merge(&server, &id, &middle).await.unwrap();
+    merge(&server, &middle, &last).await.unwrap();
+    let joined = server.member(&last).await;
+    assert_eq!((joined.profile.unwrap().display_name.as_str(), joined.identifiers.len()), (NEW_NAME, 5));
+    let (folder, clock) = server.end().await;
+    let totals_before = totals(&data);
+    for member in [&id, &last] {
+        assert!(opened(&data, member, entries).iter().any(|plain| plain.contains(NAME) || plain.contains(NEW_NAME)), "it can be opened");
+    }
+    let server = TestServer::start_in(folder, clock, vec![book()]).await;
+    // By the oldest id; and somebody who was erased is not merged with anybody.
+    let erased = server.members().erase_member(erase(by_id(&id), "e-1")).await.unwrap().into_inner().member.unwrap();
+    assert_eq!((erased.member_id.as_str(), erased.state()), (last.as_str(), v1::member::State::Erased));
+    let again = server.members().erase_member(erase(by_id(&middle), "e-2")).await.unwrap_err();
+    assert_eq!(refused(&again).reason, "MEMBER_ERASED");
+    let other = server.enroll("plain-3").await;
+    for (member, into) in [(&other, &id), (&other, &last), (&last, &other)] {
+        let status = merge(&server, member, into).await.unwrap_err();
+        assert_eq!((status.code(), refused(&status).reason.as_str()), (Code::FailedPrecondition, "MEMBER_ERASED"), "{member} into {into}");
+    }
+    let mut server = server;
+    // With the tables that were there, and with those that are made again.
+    for tables in ["as they were", "made again"] {
+        nobody_is_found_by(&server).await;
+        for card in ["plain-1", "plain-2"] {
+            let request = v1::RedeemPointsRequest { member: by_card(card), ..redeem(&last, "r-9", 1, "100") };
+            let status = server.points().redeem_points(request).await.unwrap_err();
+            assert_eq!(refused(&status).reason, "MEMBER_NOT_FOUND");
+        }
+        for member in [&id, &middle, &last] {
+            let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(member), page_size: 100, ..Default::default() };
+            let listed = server.points().list_entries(list).await.unwrap().into_inner().entries;
+            is_silent("ListEntries", &listed);
+            for entry in &listed {
+                let sequence = entry.sequence;
+                let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(member), sequence };
+                is_silent("ExplainEntry", &server.points().explain_entry(explain).await.unwrap().into_inner());
+            }
+            for as_of in [None, Some(before)] {
+                let view = v1::MemberView::Full.into();
+                let get = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(member), view, as_of };
+                is_silent("GetMember", &server.members().get_member(get).await.unwrap().into_inner());
+            }
+        }
+        for (member, into) in [(&id, &middle), (&middle, &last)] {
+            is_silent("a repeated MergeMembers", &merge(&server, member, into).await.unwrap());
+        }
+        let enrolled = server.members().enroll_member(asked.enrol.clone()).await.unwrap().into_inner().member.unwrap();
+        is_silent("a repeated EnrollMember", &enrolled);
+        assert_eq!(enrolled.member_id, id);
+        let (folder, clock) = server.end().await;
+        // Somebody else has enrolled.
+        assert_eq!(totals(&data), ProgramTotals { members: 4, ..totals_before.clone() });
+        no_file_shows_anything(&data, &asked, entries);
+        if tables == "made again" {
+            assert_eq!(opened(&data, &last, entries), Vec::<String>::new());
+        }
+        fs::remove_dir_all(data.join("tables")).unwrap();
+        server = TestServer::start_in(folder, clock, vec![book()]).await;
+    }
+    let back = server.enroll(CARD).await;
+    assert!(![id, middle, last].contains(&back), "the person comes back as another member");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_the_erased_had_is_free_and_the_person_may_come_back_as_another_member() {
     let server = start_with(book()).await;

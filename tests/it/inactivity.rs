@@ -8,8 +8,9 @@ use loyaltyd::{
         v1::{self, expiry_policy},
     },
     domain::{
-        ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, Entry, EntryKind, Expiry, HoldId, HoldRequest, Member, MemberId,
-        Points, Program, Purchase, Recipient, RedeemRequest, ReversalRequest, TransferRequest, receive,
+        ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, Context, Decision, Entry, EntryKind, Expiry, HoldId, HoldRequest,
+        Inactivity, LotExpiry, Member, MemberId, Points, Program, Purchase, Recipient, RedeemRequest, ReversalRequest, TransferRequest,
+        merge, receive,
     },
     store::embedded::{self, Options},
 };
@@ -280,6 +281,45 @@ fn given_points_come_under_the_clock_of_the_one_who_gets_them() {
     assert_eq!((got.header.inactivity.points, got.header.inactivity.lapse_time), (Points(5), Some(at("2026-08-11T04:00:00Z"))));
 }
 
+/// Merges one member into another; both as they are then.
+fn become_one(gone: &Shop, stays: &Shop, now: &str) -> (Decision, Decision) {
+    let context = Context {
+        programs: &stays.programs,
+        now: at(now),
+        request: None,
+        actor: None,
+        operator: None,
+        history: loyaltyd::domain::History::NONE,
+    };
+    merge(context, gone.member.clone(), stays.member.clone(), "two cards").expect("they become one")
+}
+
+#[test]
+fn two_who_become_one_have_the_later_clock_and_nothing_that_has_lapsed_lives_again() {
+    let mut early = Shop::open(club(3, PURCHASES, ""));
+    buys(&mut early, "10", None);
+    let mut late = Shop::open(club(3, PURCHASES, ""));
+    late.member.key.member = MemberId([8; 16]);
+    late.now = at("2026-04-10T15:00:00Z");
+    buys(&mut late, "5", None);
+    let (first, second) = (at("2026-06-11T04:00:00Z"), at("2026-07-11T04:00:00Z"));
+    for (gone, stays, moved) in [(&early, &late, None), (&late, &early, Some(second))] {
+        let (gone, stays) = become_one(gone, stays, "2026-05-10T15:00:00Z");
+        assert_eq!(gone.member.header.inactivity, Inactivity::default());
+        let clock = Inactivity { lapse_time: Some(second), points: Points(15), ran_out_time: None };
+        assert_eq!((stays.member.header.inactivity, stays.entries[0].inactivity_time), (clock, moved));
+        assert!(stays.member.lots.keys().all(|lot| lot.expiry() == LotExpiry::Inactivity));
+    }
+    // The one clock has run out: what was under it lapses before, and the other clock goes on.
+    for (goes, stays, gone_expired, stays_expired, points) in [(&early, &late, 10, 0, 5), (&late, &early, 0, 10, 5)] {
+        let (gone, stays) = become_one(goes, stays, "2026-06-20T15:00:00Z");
+        let expired = (gone.member.header.balance.expired.0, stays.member.header.balance.expired.0);
+        assert_eq!(expired, (gone_expired, stays_expired));
+        let clock = Inactivity { lapse_time: Some(second), points: Points(points), ran_out_time: Some(first) };
+        assert_eq!(stays.member.header.inactivity, clock);
+    }
+}
+
 #[test]
 fn the_newest_version_that_knows_inactivity_says_how_long() {
     let mut shop = Shop::open(club(3, PURCHASES, ""));
@@ -452,6 +492,20 @@ async fn a_member_is_told_when_points_lapse_and_that_it_moves() {
     let report = embedded::check(&data, &Options::default()).unwrap();
     assert!(report.is_sound(), "{:?}", report.differences);
     drop(folder);
+}
+
+/// They lie behind the others, which are still in the tables until it is entered that they have lapsed.
+#[tokio::test]
+async fn points_that_never_lapse_can_be_spent_when_the_others_have_lapsed() {
+    let server = start_with(asleep()).await;
+    let member = server.enroll("c-1").await;
+    server.purchases().record_purchase(sale(&member, "1", "100000")).await.unwrap();
+    let grant = v1::AdjustPointsRequest { expiry: Some(never()), ..adjustment(&member, "a-1", 7) };
+    server.points().adjust_points(grant).await.unwrap();
+    server.days_later(200);
+    server.points().adjust_points(adjustment(&member, "a-2", -7)).await.expect("they are there");
+    let balance = server.member(&member).await.balance.unwrap();
+    assert_eq!((balance.available, balance.expired, balance.clawed_back), (0, 10, 7));
 }
 
 pub fn never() -> v1::ExpiryPolicy {

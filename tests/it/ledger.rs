@@ -43,7 +43,7 @@ fn noon() -> Timestamp {
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         Self::open_with(RULE_BOOK).await
     }
 

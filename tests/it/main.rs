@@ -22,6 +22,7 @@ mod inactivity;
 mod late_sales;
 mod ledger;
 mod member;
+mod merge;
 mod offline;
 mod overload;
 mod pending;

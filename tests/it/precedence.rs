@@ -106,9 +106,11 @@ const PLAIN: &str = "plain";
 const BUSY: &str = "busy";
 const WATCHED: &str = "watched";
 const CHEAP: &str = "cheap";
+const MANY: &str = "many";
 
-/// One that offers nothing but points, one with so many rules that a long receipt is too complex, and one that takes a purchase an hour, and
-/// ten points at a till that does not ask; and one where a point is worth a thousandth of the smallest amount of money.
+/// One that offers nothing but points, one with so many rules that a long receipt is too complex, one that takes a purchase an hour, and ten
+/// points at a till that does not ask, one where a point is worth a thousandth of the smallest amount of money, and one where a purchase
+/// makes 25 lots.
 async fn publish_others(server: &TestServer) {
     let plain = v1::Program { program_id: PLAIN.into(), adjustments: None, ..rule_book() };
     let mut busy = v1::Program { program_id: BUSY.into(), ..book() };
@@ -123,7 +125,11 @@ async fn publish_others(server: &TestServer) {
     };
     let terms = v1::RedemptionPolicy { points: "1000".into(), amount: "1".into(), ..Default::default() };
     let cheap = v1::Program { program_id: CHEAP.into(), redemption: Some(terms), ..book() };
-    for program in [plain, busy, watched, cheap] {
+    let mut many = v1::Program { program_id: MANY.into(), ..book() };
+    let pending = |days| v1::ActivationPolicy { policy: Some(v1::activation_policy::Policy::AfterDays(days)) };
+    let waiting = |days| v1::AccrualRule { rule_id: format!("r-{days}"), activation: Some(pending(days)), ..rule.clone() };
+    many.accrual_rules = (1..=25).map(waiting).collect();
+    for program in [plain, busy, watched, cheap, many] {
         let request_id = format!("publish-{}", program.program_id);
         let publish = v1::PublishProgramRequest { request_id, program: Some(program), validate_only: false };
         server.programs().publish_program(publish).await.expect("it is published");
@@ -268,6 +274,7 @@ async fn every_reason_is_given_and_of_several_the_first_of_the_list() {
     let mut seen = Seen { order: reasons(), seen: BTreeSet::new() };
     assert!(seen.order.len() > 40, "{:?}", seen.order);
     people(&server, &mut seen).await;
+    merges(&server, &mut seen).await;
     sales(&server, &mut seen).await;
     spending_of_points(&server, &mut seen).await;
     holds(&server, &mut seen).await;
@@ -337,6 +344,99 @@ async fn people(server: &TestServer, seen: &mut Seen) {
     let most = |request: &str| v1::AdjustPointsRequest { program_id: PLAIN.into(), ..adjustment(&unbounded, request, i64::MAX) };
     points.adjust_points(most("most")).await.unwrap();
     seen.refuses(Code::OutOfRange, "NUMBER_TOO_LARGE", points.adjust_points(most("more")).await);
+}
+
+fn merging(member: &str, into: Option<v1::MemberRef>) -> v1::MergeMembersRequest {
+    v1::MergeMembersRequest {
+        request_id: format!("merge-{member}"),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        into,
+        reason: "two cards".into(),
+        actor: actor(),
+    }
+}
+
+async fn merges(server: &TestServer, seen: &mut Seen) {
+    let (old, new, gone) = (member_with(server, "m-1", 100).await, member_with(server, "m-2", 100).await, server.enroll("m-3").await);
+    let (mut desk, mut points) = (server.members(), server.points());
+    let erase = v1::EraseMemberRequest {
+        request_id: "erase-m".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&gone),
+        reason: "why".into(),
+        actor: actor(),
+    };
+    desk.erase_member(erase).await.unwrap();
+    seen.refuses(Code::NotFound, "MERGE_TARGET_NOT_FOUND", desk.merge_members(merging(&old, by_id(NOBODY))).await);
+    seen.prefers("MEMBER_NOT_FOUND", "MERGE_TARGET_NOT_FOUND", desk.merge_members(merging(NOBODY, by_id(NOBODY))).await);
+    seen.prefers("MERGE_TARGET_NOT_FOUND", "MEMBER_ERASED", desk.merge_members(merging(&gone, by_id(NOBODY))).await);
+    seen.refuses(BY, "MEMBER_ERASED", desk.merge_members(merging(&gone, by_id(&new))).await);
+    seen.refuses(BY, "MEMBER_ERASED", desk.merge_members(merging(&old, by_id(&gone))).await);
+    seen.prefers("MEMBER_ERASED", "MERGE_WITH_SELF", desk.merge_members(merging(&gone, by_id(&gone))).await);
+    let held = points.hold_points(hold(&old, "m-hold", 10)).await.unwrap().into_inner().hold.unwrap().hold_id;
+    seen.refuses(Code::InvalidArgument, "MERGE_WITH_SELF", desk.merge_members(merging(&new, by_id(&new))).await);
+    seen.prefers("MERGE_WITH_SELF", "HOLDS_OPEN", desk.merge_members(merging(&old, by_card("m-1"))).await);
+    seen.refuses(BY, "HOLDS_OPEN", desk.merge_members(merging(&old, by_id(&new))).await);
+    seen.prefers("MEMBER_ERASED", "HOLDS_OPEN", desk.merge_members(merging(&old, by_id(&gone))).await);
+    let captured = v1::CaptureHoldRequest { request_id: "m-capture".into(), ..capture(&old, &held, None) };
+    points.capture_hold(captured).await.unwrap();
+    // The same number of an entry in both.
+    let own = points.hold_points(hold(&new, "m-own-hold", 10)).await.unwrap().into_inner().hold.unwrap().hold_id;
+    let captured = points.capture_hold(v1::CaptureHoldRequest { request_id: "m-own".into(), ..capture(&new, &own, None) }).await.unwrap();
+    let sequence = captured.into_inner().entry.unwrap().sequence;
+    desk.merge_members(merging(&old, by_id(&new))).await.unwrap();
+    let again = v1::MergeMembersRequest { request_id: "again".into(), ..merging(&old, by_id(&new)) };
+    seen.refuses(BY, "MEMBER_MERGED", desk.merge_members(again.clone()).await);
+    seen.prefers("MEMBER_ERASED", "MEMBER_MERGED", desk.merge_members(v1::MergeMembersRequest { into: by_id(&gone), ..again }).await);
+    let by_number = |points| v1::ReverseRedemptionRequest { member: by_card("m-1"), ..reversal(&new, sequence, points) };
+    seen.refuses(BY, "ENTRY_AMBIGUOUS", points.reverse_redemption(by_number(None)).await);
+    seen.prefers("ENTRY_AMBIGUOUS", "MORE_THAN_REDEEMED", points.reverse_redemption(by_number(Some(99))).await);
+    too_many_merged(server, seen).await;
+    too_large_to_merge(server, seen).await;
+}
+
+async fn too_many_merged(server: &TestServer, seen: &mut Seen) {
+    let mut desk = server.members();
+    let mut nameless = Vec::new();
+    for n in 0..34 {
+        let request = v1::EnrollMemberRequest { request_id: format!("m-{n}"), program_id: PROGRAM.into(), ..Default::default() };
+        nameless.push(desk.enroll_member(request).await.unwrap().into_inner().member.unwrap().member_id);
+    }
+    for member in &nameless[2..] {
+        desk.merge_members(merging(member, by_id(&nameless[0]))).await.unwrap();
+    }
+    seen.refuses(BY, "TOO_MANY_MERGED", desk.merge_members(merging(&nameless[1], by_id(&nameless[0]))).await);
+    let merged = v1::MergeMembersRequest { request_id: "m-merged".into(), ..merging(&nameless[2], by_id(&nameless[0])) };
+    seen.prefers("MEMBER_MERGED", "TOO_MANY_MERGED", desk.merge_members(merged).await);
+    server.points().adjust_points(adjustment(&nameless[1], "m-points", 100)).await.unwrap();
+    server.points().hold_points(hold(&nameless[1], "m-last-hold", 10)).await.unwrap();
+    seen.prefers("HOLDS_OPEN", "TOO_MANY_MERGED", desk.merge_members(merging(&nameless[1], by_id(&nameless[0]))).await);
+    for (place, member) in [&nameless[0], &nameless[1]].into_iter().enumerate() {
+        for n in 0..12 {
+            desk.add_identifier(add(member, &format!("m-{place}-{n}"))).await.unwrap();
+        }
+    }
+    let other_way = desk.merge_members(merging(&nameless[0], by_id(&nameless[1]))).await;
+    seen.prefers("TOO_MANY_MERGED", "TOO_MANY_IDENTIFIERS", other_way);
+}
+
+async fn too_large_to_merge(server: &TestServer, seen: &mut Seen) {
+    let mut desk = server.members();
+    let (full, other) = (enroll_in(server, MANY, "m-full").await, enroll_in(server, MANY, "m-other").await);
+    let buys = |n| v1::RecordPurchaseRequest { program_id: MANY.into(), ..sale(&full, &format!("m-{n}"), "100000") };
+    let batch = v1::BatchRecordPurchasesRequest { purchases: (0..401).map(buys).collect() };
+    server.purchases().batch_record_purchases(batch).await.unwrap();
+    for (member, name) in [(&full, "f"), (&other, "o")] {
+        for n in 0..12 {
+            let request = v1::AddIdentifierRequest { program_id: MANY.into(), ..add(member, &format!("m-{name}-{n}")) };
+            desk.add_identifier(request).await.unwrap();
+        }
+    }
+    let merge = |from: &str, into| v1::MergeMembersRequest { program_id: MANY.into(), ..merging(from, into) };
+    seen.refuses(BY, "MERGE_TOO_LARGE", desk.merge_members(merge(&full, by_id(&other))).await);
+    seen.prefers("MERGE_TOO_LARGE", "TOO_MANY_IDENTIFIERS", desk.merge_members(merge(&full, by_id(&other))).await);
+    seen.refuses(BY, "TOO_MANY_IDENTIFIERS", desk.merge_members(merge(&other, by_id(&full))).await);
 }
 
 async fn sales(server: &TestServer, seen: &mut Seen) {

@@ -111,6 +111,7 @@ async fn a_purchase_tells_what_has_come_back_of_it() {
         points: 50,
         whole_purchase: false,
         is_void: false,
+        latest_member_id: String::new(),
     };
     assert_eq!(shown, expected);
     let second = tills.return_purchase(back("b-2", vec![])).await.unwrap().into_inner().entry.unwrap();

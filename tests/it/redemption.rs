@@ -405,13 +405,14 @@ fn a_redemption_pays_once() {
     let mut shop = shop("");
     gift(&mut shop, 2_000);
     let request = RedeemRequest { points: Some(Points(500)), order: order("o-1"), ..RedeemRequest::default() };
-    let redemption = shop.does(&Command::RedeemPoints(request)).expect("points are spent")[0].sequence;
+    let made = shop.does(&Command::RedeemPoints(request)).expect("points are spent")[0].reference();
+    let redemption = made.sequence;
     let paid = |times| vec![Payment::Redeemed { redemption }; times];
     let unusable = Err(Rejection::RedemptionUnusable { redemption });
     assert_eq!(shop.decide(&basket("o-1", "10", "10", paid(2))).map(drop), unusable);
     assert_eq!(shop.decide(&basket("o-2", "10", "5", paid(1))).map(drop), unusable);
     let accrued = shop.does(&basket("o-1", "10", "5", paid(1))).expect("it pays its order");
-    assert!(matches!(&accrued[0].kind, EntryKind::PurchaseAccrued(accrued) if accrued.redemptions == [redemption]));
+    assert!(matches!(&accrued[0].kind, EntryKind::PurchaseAccrued(accrued) if accrued.redemptions == [made]));
     // Five dollars of money earn.
     assert_eq!(accrued[0].points(), Points(5));
     goes_back(&mut shop, redemption, Some(1));

@@ -16,6 +16,7 @@ enum Call {
     Enroll(v1::EnrollMemberRequest),
     Update(v1::UpdateMemberRequest),
     SetTier(v1::SetMemberTierRequest),
+    Merge(v1::MergeMembersRequest),
     Erase(v1::EraseMemberRequest),
     Lookup(v1::LookupMemberRequest),
     Members(v1::ListMembersRequest),
@@ -38,6 +39,7 @@ impl Call {
             Call::Enroll(request) => server.members().enroll_member(request).await.map(drop),
             Call::Update(request) => server.members().update_member(request).await.map(drop),
             Call::SetTier(request) => server.members().set_member_tier(request).await.map(drop),
+            Call::Merge(request) => server.members().merge_members(request).await.map(drop),
             Call::Erase(request) => server.members().erase_member(request).await.map(drop),
             Call::Lookup(request) => server.members().lookup_member(request).await.map(drop),
             Call::Members(request) => server.members().list_members(request).await.map(drop),
@@ -419,6 +421,13 @@ fn people(member: &str) -> Vec<Case> {
         let profile = v1::Profile { display_name: name, language_code: language.into(), ..Default::default() };
         Call::Enroll(v1::EnrollMemberRequest { profile: Some(profile), ..enrolment("c-new") })
     };
+    let merge = |change: &dyn Fn(&mut v1::MergeMembersRequest)| {
+        let (program_id, reason) = (PROGRAM.to_owned(), "two cards".to_owned());
+        let (member, into) = (by_id(member), by_card("c-other"));
+        let mut request = v1::MergeMembersRequest { request_id: "m".into(), program_id, member, into, reason, actor: actor() };
+        change(&mut request);
+        Call::Merge(request)
+    };
     let erase = |change: fn(&mut v1::EraseMemberRequest)| {
         let (request_id, program_id, reason) = ("e".into(), PROGRAM.into(), "why".into());
         let mut request = v1::EraseMemberRequest { request_id, program_id, member: by_id(member), reason, actor: actor() };
@@ -453,6 +462,13 @@ fn people(member: &str) -> Vec<Case> {
         wrong("no language", named(String::new(), "Vietnamese, please"), &["profile.language_code"]),
         wrong("no mask", update(&[]), &["update_mask"]),
         wrong("unknown path", update(&["display_name", "balance"]), &["update_mask.paths[1]"]),
+        wrong("merge nobody", merge(&|request| request.member = None), &["member"]),
+        wrong("merge into nobody", merge(&|request| request.into = None), &["into"]),
+        wrong("merge into no id", merge(&|request| request.into = by_id("c-1")), &["into.member_id"]),
+        wrong("merge into no card", merge(&|request| request.into = by_card("")), &["into.identifier.value"]),
+        wrong("merge without a reason", merge(&|request| request.reason.clear()), &["reason"]),
+        wrong("merge with a long reason", merge(&|request| request.reason = "x".repeat(501)), &["reason"]),
+        wrong("merge without an actor", merge(&|request| request.actor = None), &["actor"]),
         wrong("erase nobody", erase(|it| it.member = None), &["member"]),
         wrong("erase for no reason", erase(|it| it.reason.clear()), &["reason"]),
         wrong("erase for a long reason", erase(|it| it.reason = "x".repeat(501)), &["reason"]),

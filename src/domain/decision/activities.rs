@@ -32,6 +32,7 @@ impl Draft<'_> {
         match self.member.header.state {
             MemberState::Active => {}
             MemberState::Suspended => return Err(Rejection::ReferrerSuspended),
+            MemberState::Merged { .. } => return Err(ActivityRejection::ReferrerNotFound.into()),
             MemberState::Erased => return Err(Rejection::ReferrerErased),
         }
         let side = ActivitySide::Referrer { member: sent.key.member, sequence: sent.sequence };

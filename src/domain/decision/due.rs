@@ -11,14 +11,18 @@ impl Draft<'_> {
     /// Where the entry sets the clock of the points that lapse with inactivity, if it does. What is entered late is entered as it would
     /// have been on time.
     pub(super) fn inactivity_time(&self, kind: &EntryKind, occurred_time: Timestamp) -> Result<Option<Timestamp>, Rejection> {
+        let clock = &self.member.header.inactivity;
+        if let EntryKind::MergedFrom(got) = kind {
+            return Ok(got.inactivity.lapse_time.filter(|time| clock.lapse_time != Some(*time)));
+        }
         let programs = self.context.programs;
         let (program, now) = if self.by_time { (programs.at(occurred_time), occurred_time) } else { (programs.newest(), self.context.now) };
         let Some((program, policy)) = programs.inactivity(program.version) else { return Ok(None) };
-        Ok(self.member.header.inactivity.moved_by(kind, policy, &program.time_zone, occurred_time, now)?)
+        Ok(clock.moved_by(kind, policy, &program.time_zone, occurred_time, now)?)
     }
 
     /// False: something is due still, since more than so many lots have lapsed.
-    pub(super) fn enter_what_is_due(&mut self, lapses: usize) -> Result<bool, Rejection> {
+    pub(in crate::domain) fn enter_what_is_due(&mut self, lapses: usize) -> Result<bool, Rejection> {
         self.by_time = true;
         self.lapses_left = lapses;
         while self.enter_next_due()? {}

@@ -8,6 +8,7 @@ impl Draft<'_> {
     pub(super) fn require_somebody(&self) -> Result<(), Rejection> {
         match self.member.header.state {
             MemberState::Active | MemberState::Suspended => Ok(()),
+            MemberState::Merged { .. } => Err(Rejection::MemberNotFound),
             MemberState::Erased => Err(Rejection::MemberErased),
         }
     }

@@ -6,6 +6,7 @@ use super::{
     activity::activity_accrued,
     amount::{decimal, money},
     member::{count, identifier_out, profile},
+    merge::{merged_from, merged_into, others},
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
     returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
@@ -122,11 +123,14 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::PointsTransferredOut(_) => v1::EntryKind::PointsTransferredOut,
         EntryKind::PointsTransferredIn(_) => v1::EntryKind::PointsTransferredIn,
         EntryKind::ActivityAccrued(_) => v1::EntryKind::ActivityAccrued,
+        EntryKind::MergedInto(_) => v1::EntryKind::MergedInto,
+        EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
     }
 }
 
 fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
     use v1::entry::Kind;
+    let own = entry.key.member;
     match &entry.kind {
         EntryKind::MemberEnrolled { person } => {
             let person = person.open();
@@ -150,20 +154,23 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
             purchase: Some(purchase_out(&accrued.purchase, entry.occurred_time, currency)),
             accrual: Some(accrual(&accrued.accrual, currency)),
-            redemption_sequences: accrued.redemptions.iter().map(|sequence| count(*sequence)).collect(),
+            redemption_sequences: accrued.redemptions.iter().map(|redemption| count(redemption.sequence)).collect(),
+            redemption_member_ids: others(&accrued.redemptions, own),
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
         EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),
         EntryKind::TierChanged(change) => Kind::TierChanged(tier_changed(change)),
         EntryKind::PointsRedeemed(redeemed) => Kind::PointsRedeemed(points_redeemed(redeemed, currency)),
-        EntryKind::RedemptionReversed(reversed) => Kind::RedemptionReversed(redemption_reversed(reversed, currency)),
+        EntryKind::RedemptionReversed(reversed) => Kind::RedemptionReversed(redemption_reversed(reversed, own, currency)),
         EntryKind::PointsHeld(held) => Kind::PointsHeld(points_held(held, currency)),
         EntryKind::HoldReleased(released) => Kind::HoldReleased(hold_released(released)),
         EntryKind::PointsActivated(activated) => Kind::PointsActivated(points_activated(activated)),
-        EntryKind::PurchaseReturned(returned) => Kind::PurchaseReturned(purchase_returned(returned, currency)),
+        EntryKind::PurchaseReturned(returned) => Kind::PurchaseReturned(purchase_returned(returned, own, currency)),
         EntryKind::PointsTransferredOut(sent) => Kind::PointsTransferredOut(transferred_out(sent)),
         EntryKind::PointsTransferredIn(got) => Kind::PointsTransferredIn(transferred_in(got)),
         EntryKind::ActivityAccrued(accrued) => Kind::ActivityAccrued(activity_accrued(accrued)),
+        EntryKind::MergedInto(gone) => Kind::MergedInto(merged_into(gone)),
+        EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, currency)),
     }
 }
 
@@ -346,6 +353,7 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&E
         purchase: accrued.purchase,
         accrual: accrued.accrual,
         redemption_sequences: accrued.redemption_sequences,
-        returns: latest.and_then(|latest| purchase_returns(latest, currency)),
+        returns: latest.and_then(|latest| purchase_returns(entry.key.member, latest, currency)),
+        redemption_member_ids: accrued.redemption_member_ids,
     })
 }

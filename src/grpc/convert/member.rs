@@ -13,8 +13,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        self, Identifier, IdentifierKind, MAX_IDENTIFIERS, MemberId, MemberState, Person, Points, Profile, ProfileUpdate, Program,
-        Recipient, Sealed,
+        self, Currency, Identifier, IdentifierKind, LifetimeTotals, MAX_IDENTIFIERS, MemberId, MemberState, Person, Points, Profile,
+        ProfileUpdate, Program, Recipient, Sealed,
     },
     ledger::{DATES, MemberTarget},
 };
@@ -22,7 +22,7 @@ use crate::{
 /// Lots, pending lots and holds of a member that are shown with it.
 pub const MAX_SHOWN: usize = 1_000;
 
-/// Who gets points.
+/// The other member of a transfer or merge.
 pub fn recipient(path: Path<'_>, value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<Recipient> {
     use v1::member_ref::Ref;
     match value.and_then(|member| member.r#ref.as_ref()) {
@@ -162,6 +162,7 @@ pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
     let state = match header.state {
         MemberState::Active => v1::member::State::Active,
         MemberState::Suspended => v1::member::State::Suspended,
+        MemberState::Merged { .. } => v1::member::State::Merged,
         MemberState::Erased => v1::member::State::Erased,
     };
     v1::Member {
@@ -174,16 +175,22 @@ pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
         identifiers: person.map_or_else(Vec::new, |person| person.identifiers.iter().map(identifier_out).collect()),
         balance: Some(balance(&header.balance)),
         tier: Some(tier_standing(program, header)),
-        lifetime: Some(v1::LifetimeTotals {
-            qualifying_points: header.lifetime.qualifying_points.0,
-            spend: Some(money(header.lifetime.spend, &program.currency)),
-            visits: count(header.lifetime.visits),
-        }),
+        lifetime: Some(lifetime(&header.lifetime, &program.currency)),
         last_sequence: count(header.last_sequence),
         expiring: Vec::new(),
         lots: Vec::new(),
         pending_lots: Vec::new(),
         holds: Vec::new(),
+        merged_into_member_id: header.state.merged_into().map_or_else(String::new, |into| into.to_string()),
+        merged_member_ids: header.merged.iter().map(|merged| merged.member.to_string()).collect(),
+    }
+}
+
+pub fn lifetime(totals: &LifetimeTotals, currency: &Currency) -> v1::LifetimeTotals {
+    v1::LifetimeTotals {
+        qualifying_points: totals.qualifying_points.0,
+        spend: Some(money(totals.spend, currency)),
+        visits: count(totals.visits),
     }
 }
 

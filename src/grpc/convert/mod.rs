@@ -6,6 +6,7 @@ mod activity;
 mod amount;
 mod entry;
 mod member;
+mod merge;
 mod purchase;
 mod redemption;
 mod request;

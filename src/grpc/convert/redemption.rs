@@ -2,12 +2,12 @@
 
 use rust_decimal::Decimal;
 
-use super::{amount::money, member::count, returned::accrued_lot, time::timestamp};
+use super::{amount::money, member::count, merge::other, returned::accrued_lot, time::timestamp};
 use crate::{
     contract::v1,
     domain::{
-        Currency, Entry, EntryKind, Held, Hold, LotExpiry, OrderKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed,
-        TransferredIn, TransferredOut,
+        Currency, Entry, EntryKind, Held, Hold, LotExpiry, MemberId, OrderKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released,
+        Reversed, TransferredIn, TransferredOut,
     },
 };
 
@@ -48,10 +48,11 @@ pub fn points_redeemed(redeemed: &Redeemed, currency: &Currency) -> v1::PointsRe
     }
 }
 
-pub fn redemption_reversed(reversed: &Reversed, currency: &Currency) -> v1::RedemptionReversed {
+pub fn redemption_reversed(reversed: &Reversed, own: MemberId, currency: &Currency) -> v1::RedemptionReversed {
     let (store_id, order_id) = order_out(reversed.order.as_ref());
     v1::RedemptionReversed {
-        redemption_sequence: count(reversed.redemption),
+        redemption_sequence: count(reversed.redemption.sequence),
+        redemption_member_id: other(reversed.redemption, own),
         points: reversed.points.0,
         value: Some(money(reversed.value, currency)),
         put_back: reversed.put_back.iter().map(put_back).collect(),

@@ -37,6 +37,7 @@ mutation! {
     SetMemberTierRequest: "MemberService/SetMemberTier",
     SuspendMemberRequest: "MemberService/SuspendMember",
     ReactivateMemberRequest: "MemberService/ReactivateMember",
+    MergeMembersRequest: "MemberService/MergeMembers",
     EraseMemberRequest: "MemberService/EraseMember",
     RecordPurchaseRequest: "PurchaseService/RecordPurchase",
     AdjustPointsRequest: "PointsService/AdjustPoints",

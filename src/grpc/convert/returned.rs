@@ -4,12 +4,14 @@ use super::{
     amount::{decimal, money},
     entry::allocations,
     member::count,
+    merge::other,
     time::timestamp,
 };
 use crate::{
     contract::v1,
     domain::{
-        AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, LotExpiry, PendingLot, PendingTaken, Returned, ReturnedLine,
+        AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, EntryRef, LotExpiry, MemberId, PendingLot, PendingTaken, Returned,
+        ReturnedLine,
     },
 };
 
@@ -59,13 +61,14 @@ fn activated_lot(active: &ActivatedLot) -> v1::ActivatedLot {
     }
 }
 
-pub fn purchase_returned(returned: &Returned, currency: &Currency) -> v1::PurchaseReturned {
+pub fn purchase_returned(returned: &Returned, own: MemberId, currency: &Currency) -> v1::PurchaseReturned {
     let pending = |taken: &PendingTaken| v1::Allocation { lot_id: taken.lot.id().to_string(), points: taken.points.0, entry_sequence: 0 };
     let totals = &returned.sale.returned;
     v1::PurchaseReturned {
         store_id: returned.order.store.to_string(),
         order_id: returned.order.order.to_string(),
-        sale_sequence: count(returned.sale.sale),
+        sale_sequence: count(returned.sale.sale.sequence),
+        sale_member_id: other(returned.sale.sale, own),
         reason: returned.reason.clone(),
         reference: returned.reference.clone(),
         points: returned.points.0,
@@ -86,7 +89,8 @@ pub fn purchase_returned(returned: &Returned, currency: &Currency) -> v1::Purcha
 }
 
 /// All that has come back of a purchase. `None`: the entry is not one of a return.
-pub fn purchase_returns(latest: &Entry, currency: &Currency) -> Option<v1::PurchaseReturns> {
+/// `own`: in whose ledger the purchase is.
+pub fn purchase_returns(own: MemberId, latest: &Entry, currency: &Currency) -> Option<v1::PurchaseReturns> {
     let EntryKind::PurchaseReturned(returned) = &latest.kind else { return None };
     let totals = &returned.sale.returned;
     Some(v1::PurchaseReturns {
@@ -98,6 +102,7 @@ pub fn purchase_returns(latest: &Entry, currency: &Currency) -> Option<v1::Purch
         points: totals.points.0,
         whole_purchase: totals.whole,
         is_void: totals.is_void,
+        latest_member_id: other(EntryRef { member: latest.key.member, sequence: latest.sequence }, own),
     })
 }
 

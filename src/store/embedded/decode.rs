@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 
 use crate::{
     domain::{
-        Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, Expired, Fingerprint,
-        Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId, LotKey, MemberId,
-        MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase, PurchaseAccrued, Rate,
-        Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
+        Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, EntryRef, Expired,
+        Fingerprint, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId, LotKey,
+        MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase, PurchaseAccrued,
+        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
         TierSince, TierStanding,
     },
     store::{Publication, StoreError},
@@ -21,6 +21,7 @@ use super::{
     activities,
     decode_fraud::{fraud_counter, watched},
     decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
+    decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
     segment::damaged,
@@ -79,7 +80,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
     let open = || keys.unseal(key, entry.sequence, &entry.sealed);
     use stored::entry::Kind;
     let kind = match entry.kind.ok_or(Malformed("kind"))? {
-        Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Arc::new(purchase_accrued(accrued, occurred_time)?)),
+        Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Arc::new(purchase_accrued(key.member, accrued, occurred_time)?)),
         Kind::PointsAdjusted(one) => EntryKind::PointsAdjusted(adjusted(one)?),
         Kind::PointsExpired(one) => EntryKind::PointsExpired(expired(one)?),
         Kind::TierChanged(one) => EntryKind::TierChanged(tier_change(one)?),
@@ -91,17 +92,19 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MemberReactivated(one) => EntryKind::MemberReactivated { reason: one.reason },
         Kind::MemberErased(one) => EntryKind::MemberErased { reason: one.reason },
         Kind::PointsRedeemed(one) => EntryKind::PointsRedeemed(redeemed(one)?),
-        Kind::RedemptionReversed(one) => EntryKind::RedemptionReversed(reversed(one)?),
+        Kind::RedemptionReversed(one) => EntryKind::RedemptionReversed(reversed(key.member, one)?),
         Kind::PointsHeld(one) => EntryKind::PointsHeld(Held {
             hold: hold(HoldId(entry.sequence), one.hold.unwrap_or_default())?,
             next_expiry_time: optional_time(one.next_expiry_time)?,
         }),
         Kind::HoldReleased(one) => EntryKind::HoldReleased(released(one)?),
-        Kind::PointsActivated(one) => EntryKind::PointsActivated(activated(one)?),
-        Kind::PurchaseReturned(one) => EntryKind::PurchaseReturned(Arc::new(returned(one)?)),
+        Kind::PointsActivated(one) => EntryKind::PointsActivated(activated(key.member, one)?),
+        Kind::PurchaseReturned(one) => EntryKind::PurchaseReturned(Arc::new(returned(key.member, one)?)),
         Kind::PointsTransferredOut(one) => EntryKind::PointsTransferredOut(transferred_out(one)?),
         Kind::PointsTransferredIn(one) => EntryKind::PointsTransferredIn(transferred_in(one)?),
         Kind::ActivityAccrued(one) => EntryKind::ActivityAccrued(Arc::new(activities::read_accrued(one)?)),
+        Kind::MergedInto(one) => EntryKind::MergedInto(merged_into(one)?),
+        Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
     };
     Ok(Entry {
         key: key.clone(),
@@ -213,12 +216,20 @@ fn balance(balance: stored::Balance) -> Balance {
     }
 }
 
-fn purchase_accrued(accrued: stored::PurchaseAccrued, occurred_time: Timestamp) -> Decoded<PurchaseAccrued> {
+/// Whose entry is spoken of; none is named for one's own.
+pub(super) fn entry_ref(own: MemberId, member: &[u8], sequence: u64) -> Decoded<EntryRef> {
+    Ok(EntryRef { member: if member.is_empty() { own } else { member_id(member)? }, sequence })
+}
+
+fn purchase_accrued(own: MemberId, accrued: stored::PurchaseAccrued, occurred_time: Timestamp) -> Decoded<PurchaseAccrued> {
+    let owners = accrued.redemption_member_ids.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+    let redemptions = accrued.redemptions.iter().zip(owners).map(|(sequence, member)| entry_ref(own, member, *sequence));
+    let redemptions = redemptions.collect::<Decoded<_>>()?;
     Ok(PurchaseAccrued {
         purchase: Arc::new(purchase(accrued.purchase.unwrap_or_default(), occurred_time)?),
         accrual: accrual(accrued.accrual.unwrap_or_default())?,
         tier: optional_tier(&accrued.tier_id)?,
-        redemptions: accrued.redemptions,
+        redemptions,
     })
 }
 
@@ -392,7 +403,7 @@ pub(super) fn accrued_lot(lot: &stored::AccruedLot) -> Decoded<AccruedLot> {
     Ok(AccruedLot { debt_paid, pending, ..AccruedLot::new(LotId(lot.lot), Points(lot.points), expiry(lot.expire_time)?) })
 }
 
-fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
+pub(super) fn carry(carry: &stored::Carry) -> Decoded<(Option<RuleId>, Decimal)> {
     Ok((some_text(&carry.rule_id).map(rule_id).transpose()?, decimal(&carry.fraction)?))
 }
 
@@ -466,6 +477,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         state: match row.state {
             0 => MemberState::Active,
             1 => MemberState::Suspended,
+            2 => MemberState::Merged { into: member_id(&row.merged_into)? },
             3 => MemberState::Erased,
             _ => return Err(Malformed("header.state")),
         },
@@ -483,11 +495,12 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         next_expiry_time: optional_time(row.next_expiry_time)?,
         next_hold_expiry_time: optional_time(row.next_hold_expiry_time)?,
         next_activation_time: optional_time(row.next_activation_time)?,
+        merged: row.merged.iter().map(merged).collect::<Decoded<_>>()?,
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
     })
 }
 
-fn inactivity(clock: stored::Inactivity) -> Decoded<Inactivity> {
+pub(super) fn inactivity(clock: stored::Inactivity) -> Decoded<Inactivity> {
     Ok(Inactivity {
         lapse_time: optional_time(clock.lapse_time)?,
         points: Points(clock.points),
@@ -495,7 +508,7 @@ fn inactivity(clock: stored::Inactivity) -> Decoded<Inactivity> {
     })
 }
 
-fn tier_since(since: &stored::TierSince) -> Decoded<TierSince> {
+pub(super) fn tier_since(since: &stored::TierSince) -> Decoded<TierSince> {
     Ok(TierSince { tier: tier_id(&since.tier_id)?, start_time: time(since.start_time)? })
 }
 

@@ -1,11 +1,11 @@
 //! As `decode.rs`: what redemptions, holds and transfers store.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, decimal, expiry, member_id, message, optional_time, order, time},
+    decode::{Decoded, Malformed, accrued_lot, decimal, entry_ref, expiry, member_id, message, optional_time, order, time},
     stored,
 };
 use crate::domain::{
-    Captured, Hold, HoldId, LotId, LotKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed, TransferredIn,
+    Captured, Hold, HoldId, LotId, LotKey, MemberId, Points, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed, TransferredIn,
     TransferredOut,
 };
 
@@ -19,7 +19,7 @@ fn portion(portion: &stored::Portion) -> Decoded<Portion> {
     })
 }
 
-fn portions(stored: &[stored::Portion]) -> Decoded<Vec<Portion>> {
+pub(super) fn portions(stored: &[stored::Portion]) -> Decoded<Vec<Portion>> {
     stored.iter().map(portion).collect()
 }
 
@@ -44,14 +44,14 @@ pub(super) fn redeemed(redeemed: stored::PointsRedeemed) -> Decoded<Redeemed> {
     })
 }
 
-pub(super) fn reversed(reversed: stored::RedemptionReversed) -> Decoded<Reversed> {
+pub(super) fn reversed(own: MemberId, reversed: stored::RedemptionReversed) -> Decoded<Reversed> {
     let put_back = |back: &stored::PutBack| {
         let portion = portion(back.portion.as_ref().ok_or(Malformed("put_back.portion"))?)?;
         let into = back.into.as_ref().map(accrued_lot).transpose()?;
         Ok(PutBack { into: into.map_or(portion.lot, |lot| lot.key()), portion })
     };
     Ok(Reversed {
-        redemption: reversed.redemption,
+        redemption: entry_ref(own, &reversed.redemption_member_id, reversed.redemption)?,
         points: Points(reversed.points),
         value: decimal(&reversed.value)?,
         owed: Points(reversed.owed),

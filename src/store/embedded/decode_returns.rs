@@ -1,15 +1,15 @@
 //! Reading what comes after a sale: pending points that become active, and returns. The way back is in `encode.rs`.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, expiry, message, optional_time, order, time},
+    decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, entry_ref, expiry, message, optional_time, order, time},
     stored,
 };
 use crate::domain::{
-    Activated, ActivatedLot, Confirmed, LotId, PendingKey, PendingLot, PendingTaken, Points, ReturnTotals, Returned, ReturnedLine,
-    SaleState,
+    Activated, ActivatedLot, Confirmed, LotId, MemberId, PendingKey, PendingLot, PendingTaken, Points, ReturnTotals, Returned,
+    ReturnedLine, SaleState,
 };
 
-pub(super) fn activated(activated: stored::PointsActivated) -> Decoded<Activated> {
+pub(super) fn activated(own: MemberId, activated: stored::PointsActivated) -> Decoded<Activated> {
     let active = |active: &stored::ActivatedLot| {
         let lot = accrued_lot(active.lot.as_ref().ok_or(Malformed("activated.lot"))?)?;
         Ok(ActivatedLot {
@@ -22,7 +22,7 @@ pub(super) fn activated(activated: stored::PointsActivated) -> Decoded<Activated
     };
     let confirmed = activated.confirmed.map(|confirmed| {
         let order = order(&confirmed.store_id, &confirmed.order_id)?.ok_or(Malformed("confirmed.order_id"))?;
-        Ok(Confirmed { sale: sale_state(confirmed.sale.unwrap_or_default())?, order })
+        Ok(Confirmed { sale: sale_state(own, confirmed.sale.unwrap_or_default())?, order })
     });
     Ok(Activated {
         lots: activated.lots.iter().map(active).collect::<Decoded<_>>()?,
@@ -31,15 +31,17 @@ pub(super) fn activated(activated: stored::PointsActivated) -> Decoded<Activated
     })
 }
 
-fn sale_state(state: stored::SaleState) -> Decoded<SaleState> {
+fn sale_state(own: MemberId, state: stored::SaleState) -> Decoded<SaleState> {
     let activated = state.activated.iter().map(|lot| Ok(accrued_lot(lot)?.key())).collect::<Decoded<_>>()?;
-    Ok(SaleState { sale: state.sale, activated, returned: return_totals(state.returned.unwrap_or_default())? })
+    let sale = entry_ref(own, &state.sale_member_id, state.sale)?;
+    Ok(SaleState { sale, activated, returned: return_totals(own, state.returned.unwrap_or_default())? })
 }
 
-fn return_totals(totals: stored::ReturnTotals) -> Decoded<ReturnTotals> {
+fn return_totals(own: MemberId, totals: stored::ReturnTotals) -> Decoded<ReturnTotals> {
     let line = |line: &stored::ReturnedLine| {
         Ok(ReturnedLine { line: line.line as usize, quantity: decimal(&line.quantity)?, amount: decimal(&line.amount)? })
     };
+    let reinstated = |back: &stored::Reinstated| Ok((entry_ref(own, &back.redemption_member_id, back.redemption)?, Points(back.points)));
     Ok(ReturnTotals {
         lines: totals.lines.iter().map(line).collect::<Decoded<_>>()?,
         amount: decimal(&totals.amount)?,
@@ -47,27 +49,28 @@ fn return_totals(totals: stored::ReturnTotals) -> Decoded<ReturnTotals> {
         points: Points(totals.points),
         qualifying_points: Points(totals.qualifying_points),
         basis: decimal(&totals.basis)?,
-        reinstated: totals.reinstated.iter().map(|back| (back.redemption, Points(back.points))).collect(),
+        reinstated: totals.reinstated.iter().map(reinstated).collect::<Decoded<_>>()?,
         is_void: totals.is_void,
         returns: totals.returns,
     })
 }
 
-pub(super) fn returned(returned: stored::PurchaseReturned) -> Decoded<Returned> {
-    let pending = |taken: &stored::PendingTaken| {
-        Ok(PendingTaken {
-            lot: PendingKey::new(optional_time(taken.activate_time)?, LotId(taken.lot)),
-            points: Points(taken.points),
-            qualifying_points: Points(taken.qualifying_points),
-        })
-    };
+pub(super) fn pending_taken(taken: &stored::PendingTaken) -> Decoded<PendingTaken> {
+    Ok(PendingTaken {
+        lot: PendingKey::new(optional_time(taken.activate_time)?, LotId(taken.lot)),
+        points: Points(taken.points),
+        qualifying_points: Points(taken.qualifying_points),
+    })
+}
+
+pub(super) fn returned(own: MemberId, returned: stored::PurchaseReturned) -> Decoded<Returned> {
     Ok(Returned {
         order: order(&returned.store_id, &returned.order_id)?.ok_or(Malformed("purchase_returned.order_id"))?,
-        sale: sale_state(returned.sale.unwrap_or_default())?,
+        sale: sale_state(own, returned.sale.unwrap_or_default())?,
         points: Points(returned.points),
         qualifying_points: Points(returned.qualifying_points),
         basis: decimal(&returned.basis)?,
-        from_pending: returned.from_pending.iter().map(pending).collect::<Decoded<_>>()?,
+        from_pending: returned.from_pending.iter().map(pending_taken).collect::<Decoded<_>>()?,
         from_sale: returned.from_sale.iter().map(allocation).collect::<Decoded<_>>()?,
         from_others: returned.from_others.iter().map(allocation).collect::<Decoded<_>>()?,
         debt: Points(returned.debt),

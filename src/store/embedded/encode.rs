@@ -6,9 +6,9 @@ use rust_decimal::Decimal;
 use crate::{
     domain::{
         Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
-        IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberState, OrderKey, Payment, PendingLot, PeriodStart,
-        Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind, TierCause,
-        TierChange,
+        IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberId, MemberState, OrderKey, Payment, PendingLot,
+        PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind,
+        TierCause, TierChange, TierSince,
     },
     store::Publication,
 };
@@ -16,6 +16,7 @@ use crate::{
 use super::{
     activities,
     encode_fraud::{fraud_counter, watched},
+    encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
     wire::Writer,
 };
@@ -41,6 +42,7 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
 }
 
 fn kind(w: &mut Writer, entry: &Entry) {
+    let own = entry.key.member;
     match &entry.kind {
         EntryKind::PurchaseAccrued(accrued) => w.message(11, |w| purchase_accrued(w, entry, accrued)),
         EntryKind::PointsAdjusted(adjustment) => w.message(12, |w| adjusted(w, adjustment)),
@@ -54,17 +56,19 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::MemberReactivated { reason } => w.message(21, |w| w.text(1, reason)),
         EntryKind::MemberErased { reason } => w.message(33, |w| w.text(1, reason)),
         EntryKind::PointsRedeemed(one) => w.message(22, |w| redeemed(w, one)),
-        EntryKind::RedemptionReversed(one) => w.message(23, |w| reversed(w, one)),
+        EntryKind::RedemptionReversed(one) => w.message(23, |w| reversed(w, own, one)),
         EntryKind::PointsHeld(one) => w.message(24, |w| {
             w.message(1, |w| hold(w, &one.hold));
             w.optional_time(2, one.next_expiry_time);
         }),
         EntryKind::HoldReleased(one) => w.message(25, |w| released(w, one)),
-        EntryKind::PointsActivated(one) => w.message(26, |w| activated(w, one)),
-        EntryKind::PurchaseReturned(one) => w.message(27, |w| returned(w, one)),
+        EntryKind::PointsActivated(one) => w.message(26, |w| activated(w, own, one)),
+        EntryKind::PurchaseReturned(one) => w.message(27, |w| returned(w, own, one)),
         EntryKind::PointsTransferredOut(one) => w.message(28, |w| transferred_out(w, one)),
         EntryKind::PointsTransferredIn(one) => w.message(29, |w| transferred_in(w, one)),
         EntryKind::ActivityAccrued(one) => w.message(30, |w| activities::accrued(w, one)),
+        EntryKind::MergedInto(one) => w.message(31, |w| merged_into(w, one)),
+        EntryKind::MergedFrom(one) => w.message(32, |w| merged_from(w, one)),
     };
 }
 
@@ -119,8 +123,19 @@ fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
         w.text(3, tier.as_str());
     }
     for redemption in &accrued.redemptions {
-        w.item_uint(4, *redemption);
+        w.item_uint(4, redemption.sequence);
     }
+    let own = entry.key.member;
+    if accrued.redemptions.iter().any(|redemption| redemption.member != own) {
+        for redemption in &accrued.redemptions {
+            w.present_bytes(5, other(&redemption.member, own));
+        }
+    }
+}
+
+/// Whose entry is spoken of; nothing for one's own.
+pub(super) fn other(member: &MemberId, own: MemberId) -> &[u8] {
+    if *member == own { &[] } else { &member.0 }
 }
 
 fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
@@ -327,7 +342,7 @@ pub(super) fn lot_key(w: &mut Writer, lot: &LotKey) {
     accrued_lot(w, &AccruedLot::new(lot.id(), Points::ZERO, lot.expiry()));
 }
 
-fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
+pub(super) fn carry(w: &mut Writer, rule: Option<&RuleId>, fraction: Decimal) {
     w.text(1, rule.map_or("", RuleId::as_str));
     w.decimal(2, fraction);
 }
@@ -424,6 +439,7 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     let state = match header.state {
         MemberState::Active => 0,
         MemberState::Suspended => 1,
+        MemberState::Merged { .. } => 2,
         MemberState::Erased => 3,
     };
     w.uint(1, state);
@@ -433,10 +449,7 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     w.uint(5, header.last_lot.0);
     w.message(6, |w| balance(w, &header.balance));
     for since in &header.tier.history {
-        w.message(7, |w| {
-            w.text(1, since.tier.as_str());
-            w.time(2, since.start_time);
-        });
+        w.message(7, |w| tier_since(w, since));
     }
     w.uint(8, u64::from(header.tier.manual));
     w.sint(9, header.lifetime.qualifying_points.0);
@@ -454,16 +467,29 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     }
     w.optional_time(16, header.next_hold_expiry_time);
     w.optional_time(17, header.next_activation_time);
+    if let Some(into) = header.state.merged_into() {
+        w.bytes(20, &into.0);
+    }
+    for one in &header.merged {
+        w.message(21, |w| merged(w, one));
+    }
     for ((limit, period_start), count) in &header.fraud_counters {
         w.message(25, |w| fraud_counter(w, *limit, *period_start, *count));
     }
     if header.inactivity != Inactivity::default() {
-        w.message(23, |w| {
-            w.optional_time(1, header.inactivity.lapse_time);
-            w.sint(2, header.inactivity.points.0);
-            w.optional_time(3, header.inactivity.ran_out_time);
-        });
+        w.message(23, |w| inactivity(w, &header.inactivity));
     }
+}
+
+pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {
+    w.optional_time(1, clock.lapse_time);
+    w.sint(2, clock.points.0);
+    w.optional_time(3, clock.ran_out_time);
+}
+
+pub(super) fn tier_since(w: &mut Writer, since: &TierSince) {
+    w.text(1, since.tier.as_str());
+    w.time(2, since.start_time);
 }
 
 pub(super) fn lot(w: &mut Writer, lot: &Lot) {

@@ -1,14 +1,15 @@
 //! As `encode.rs`: what is written of points that are spent, held, returned or transferred.
 
 use super::{
-    encode::{accrued_lot, allocation, counter, lot_key, order},
+    encode::{accrued_lot, allocation, counter, lot_key, order, other},
     wire::Writer,
 };
 use crate::domain::{
-    Activated, Hold, Portion, Redeemed, ReleaseCause, Released, ReturnTotals, Returned, Reversed, SaleState, TransferredIn, TransferredOut,
+    Activated, Hold, MemberId, PendingTaken, Portion, Redeemed, ReleaseCause, Released, ReturnTotals, Returned, Reversed, SaleState,
+    TransferredIn, TransferredOut,
 };
 
-fn portion(w: &mut Writer, portion: &Portion) {
+pub(super) fn portion(w: &mut Writer, portion: &Portion) {
     w.uint(1, portion.lot.id().0);
     w.sint(2, portion.points.0);
     w.expiry(3, portion.lot.expiry());
@@ -39,8 +40,8 @@ pub(super) fn redeemed(w: &mut Writer, redeemed: &Redeemed) {
     w.sint(9, redeemed.owed.0);
 }
 
-pub(super) fn reversed(w: &mut Writer, reversed: &Reversed) {
-    w.uint(1, reversed.redemption);
+pub(super) fn reversed(w: &mut Writer, own: MemberId, reversed: &Reversed) {
+    w.uint(1, reversed.redemption.sequence);
     w.sint(2, reversed.points.0);
     w.decimal(3, reversed.value);
     for back in &reversed.put_back {
@@ -59,6 +60,7 @@ pub(super) fn reversed(w: &mut Writer, reversed: &Reversed) {
     if let Some(lot) = &reversed.lot {
         w.message(11, |w| accrued_lot(w, lot));
     }
+    w.bytes(12, other(&reversed.redemption.member, own));
 }
 
 pub(super) fn hold(w: &mut Writer, hold: &Hold) {
@@ -90,7 +92,7 @@ pub(super) fn released(w: &mut Writer, released: &Released) {
     w.sint(6, released.debt_paid.0);
 }
 
-pub(super) fn activated(w: &mut Writer, activated: &Activated) {
+pub(super) fn activated(w: &mut Writer, own: MemberId, activated: &Activated) {
     for active in &activated.lots {
         w.message(1, |w| {
             w.optional_time(1, active.pending.activate_time());
@@ -102,22 +104,23 @@ pub(super) fn activated(w: &mut Writer, activated: &Activated) {
     }
     if let Some(confirmed) = &activated.confirmed {
         w.message(2, |w| {
-            w.message(1, |w| sale_state(w, &confirmed.sale));
+            w.message(1, |w| sale_state(w, own, &confirmed.sale));
             order(w, 2, Some(&confirmed.order));
         });
     }
     w.optional_time(3, activated.next_activation_time);
 }
 
-fn sale_state(w: &mut Writer, state: &SaleState) {
-    w.uint(1, state.sale);
+fn sale_state(w: &mut Writer, own: MemberId, state: &SaleState) {
+    w.uint(1, state.sale.sequence);
     for lot in &state.activated {
         w.message(2, |w| lot_key(w, lot));
     }
-    w.message(3, |w| return_totals(w, &state.returned));
+    w.message(3, |w| return_totals(w, own, &state.returned));
+    w.bytes(4, other(&state.sale.member, own));
 }
 
-fn return_totals(w: &mut Writer, totals: &ReturnTotals) {
+fn return_totals(w: &mut Writer, own: MemberId, totals: &ReturnTotals) {
     for line in &totals.lines {
         w.message(1, |w| {
             w.uint(1, line.line as u64);
@@ -132,29 +135,25 @@ fn return_totals(w: &mut Writer, totals: &ReturnTotals) {
     w.decimal(6, totals.basis);
     for (redemption, points) in &totals.reinstated {
         w.message(7, |w| {
-            w.uint(1, *redemption);
+            w.uint(1, redemption.sequence);
             w.sint(2, points.0);
+            w.bytes(3, other(&redemption.member, own));
         });
     }
     w.uint(8, u64::from(totals.is_void));
     w.uint(9, u64::from(totals.returns));
 }
 
-pub(super) fn returned(w: &mut Writer, returned: &Returned) {
+pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {
     order(w, 1, Some(&returned.order));
     w.text(3, &returned.reason);
     w.text(4, &returned.reference);
-    w.message(5, |w| sale_state(w, &returned.sale));
+    w.message(5, |w| sale_state(w, own, &returned.sale));
     w.sint(6, returned.points.0);
     w.sint(7, returned.qualifying_points.0);
     w.decimal(8, returned.basis);
     for taken in &returned.from_pending {
-        w.message(9, |w| {
-            w.uint(1, taken.lot.id().0);
-            w.optional_time(2, taken.lot.activate_time());
-            w.sint(3, taken.points.0);
-            w.sint(4, taken.qualifying_points.0);
-        });
+        w.message(9, |w| pending_taken(w, taken));
     }
     for (field, allocations) in [(10, &returned.from_sale), (11, &returned.from_others)] {
         for taken in allocations {
@@ -173,6 +172,13 @@ pub(super) fn returned(w: &mut Writer, returned: &Returned) {
     w.uint(17, u64::from(returned.voids));
     w.optional_time(18, returned.next_expiry_time);
     w.optional_time(19, returned.next_activation_time);
+}
+
+pub(super) fn pending_taken(w: &mut Writer, taken: &PendingTaken) {
+    w.uint(1, taken.lot.id().0);
+    w.optional_time(2, taken.lot.activate_time());
+    w.sint(3, taken.points.0);
+    w.sint(4, taken.qualifying_points.0);
 }
 
 pub(super) fn transferred_out(w: &mut Writer, sent: &TransferredOut) {

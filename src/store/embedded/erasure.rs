@@ -12,13 +12,12 @@ use super::{
     view::View,
 };
 use crate::{
-    domain::{Entry, EntryKind, Identifier, MemberId, MemberKey, Sealed},
+    domain::{Entry, EntryKind, Identifier, Member, MemberId, MemberKey, Sealed},
     store::StoreError,
 };
 
 impl RowKey {
-    /// That the key in a slot was wiped by an erasure.
-    pub(super) fn wiped(slot: u32) -> Self {
+    fn wiped(slot: u32) -> Self {
         Self::new(&[&[rows::WIPED], &slot.to_be_bytes()])
     }
 
@@ -37,7 +36,7 @@ impl RowKey {
 pub(super) struct Holders(OnceCell<HashMap<Owner, Vec<Hashed>>>);
 
 impl Holders {
-    fn held_by(&self, view: &View<'_>, number: ProgramNumber, key: &MemberKey) -> Result<Vec<Hashed>, StoreError> {
+    fn held_by(&self, view: &View<'_>, number: ProgramNumber, member: &MemberId) -> Result<Vec<Hashed>, StoreError> {
         let all = match self.0.get() {
             Some(all) => all,
             None => {
@@ -46,9 +45,9 @@ impl Holders {
             }
         };
         let mut held = Vec::new();
-        for identifier in all.get(&rows::owner(number, &key.member)).into_iter().flatten() {
+        for identifier in all.get(&rows::owner(number, member)).into_iter().flatten() {
             // Somebody else may have got it since.
-            if view.identifier(identifier)?.is_some_and(|row| row[..16] == key.member.0) {
+            if view.identifier(identifier)?.is_some_and(|row| row[..16] == member.0) {
                 held.push(*identifier);
             }
         }
@@ -69,33 +68,47 @@ fn read(view: &View<'_>) -> Result<HashMap<Owner, Vec<Hashed>>, StoreError> {
     Ok(holders)
 }
 
-pub(super) fn erases(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| matches!(entry.kind, EntryKind::MemberErased { .. }))
+/// The place of the entry that erases the member, if one does.
+pub(super) fn erasing(entries: &[Entry]) -> Option<usize> {
+    entries.iter().position(|entry| matches!(entry.kind, EntryKind::MemberErased { .. }))
+}
+
+fn goes(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::MemberErased { .. } | EntryKind::MergedInto(_))
+}
+
+/// The row of a key that an erasure has wiped.
+pub(super) fn wiped(slot: &u32) -> Change {
+    (RowKey::wiped(*slot), Some(Box::default()))
 }
 
 impl Engine {
-    /// The rows that go if a member is erased with these entries, and the one that remembers the slot of the key. `holders`: the tables had
-    /// rows before the journal is replayed, which may name a member whose key went before they could.
+    /// The keys that go if a member is erased: its own, in `slot`, and those of the members that were merged into it.
+    pub(super) fn keys_of(&self, number: ProgramNumber, member: &Member, slot: u32) -> Result<Vec<u32>, StoreError> {
+        let view = self.overlay.view();
+        let merged = member.header.merged.iter().map(|merged| self.slot(&view, number, &merged.member));
+        std::iter::once(Ok(slot)).chain(merged).collect()
+    }
+
+    /// The rows that go if a member is erased with these entries, or becomes a part of another, who comes after it in the commit and gets
+    /// them. `holders`: the tables had rows before the journal is replayed, which may name a member whose key went before they could.
     pub(super) fn forget(
         &self,
         number: ProgramNumber,
         key: &MemberKey,
         entries: &[Entry],
-        slot: Option<u32>,
         holders: Option<&Holders>,
         changes: &mut Vec<Change>,
     ) -> Result<(), StoreError> {
-        if !erases(entries) {
+        if !entries.iter().any(goes) {
             return Ok(());
         }
-        let slot = slot.ok_or(Malformed("an erasure that names no key"))?;
-        changes.push((RowKey::wiped(slot), Some(Box::default())));
         let view = self.overlay.view();
         let mut gone: Vec<Hashed> = entries.iter().flat_map(named).map(|named| self.hashed(number, key, named)).collect();
         let row = view.person(number, &key.member)?;
         match (row.map(|row| self.unseal_person(key, &row)).transpose()?, holders) {
             (Some(Sealed::Open(person)), _) => gone.extend(person.identifiers.iter().map(|held| self.hashed(number, key, held))),
-            (Some(Sealed::Erased), Some(holders)) => gone.extend(holders.held_by(&view, number, key)?),
+            (Some(Sealed::Erased), Some(holders)) => gone.extend(holders.held_by(&view, number, &key.member)?),
             (Some(Sealed::Erased) | None, _) => {}
         }
         changes.extend(gone.iter().map(|identifier| (RowKey::of_identifier(identifier), None)));

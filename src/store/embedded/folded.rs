@@ -63,6 +63,8 @@ impl From<FoldedKind> for Kind {
             FoldedKind::PointsTransferredOut(one) => Self::PointsTransferredOut(one),
             FoldedKind::PointsTransferredIn(one) => Self::PointsTransferredIn(one),
             FoldedKind::ActivityAccrued(one) => Self::ActivityAccrued(one),
+            FoldedKind::MergedInto(one) => Self::MergedInto(one),
+            FoldedKind::MergedFrom(one) => Self::MergedFrom(one),
         }
     }
 }

@@ -86,7 +86,8 @@
 //! The wrapping key is BLAKE3's key derivation (context `loyaltyd key file, format 1: wrapping of slots`) of the operator's key followed
 //! by the id of the store. A slot is durable before the record of the commit that enrols; the last ones are written again at open, since a
 //! process whose sync of them failed may have left them in the kernel's memory alone. What is sealed names its slot; how it is sealed
-//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. An erasure is durable in the journal before the slot is
+//! stands at `Entry.sealed` in `journal.proto`. A slot that was wiped means: erased. An erasure wipes the slots of those
+//! that were merged into the member, too. It is durable in the journal before the slot is
 //! wiped, and the slot is before the next commit or any answer; a start wipes those that `w` rows name and that are not (after a kill
 //! in between, or in a key file from before the erasure). A slot that is not there, or a next free slot lower
 //! than the one in `AppliedRow`, means that the key file is older than the journal: the store does not open.
@@ -120,12 +121,12 @@
 //! | `m` P M 1, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never; all ones but the last bit: with inactivity), lot (8 bytes) | `LotRow` |
 //! | `m` P M 2, sequence (8 bytes) | place of the `Entry` |
 //! | `m` P M 3, sequence of the entry that made it (8 bytes) | `Hold` of `journal.proto`, as long as it is open |
-//! | `m` P M 4, sequence of an entry (8 bytes) | sequence of the newest entry that goes on with its story, as a varint |
+//! | `m` P M 4, sequence of an entry (8 bytes) | sequence of the newest entry that goes on with its story, as a varint; if it is another member's, since M was merged into it, then that one's id |
 //! | `m` P M 5, activation as a lot's expiry (8 bytes), lot (8 bytes) | `PendingRow` |
 //! | `m` P M 6, hash of `x`, activity, 0, reference | sequence of the entry, as a varint |
 //! | `m` P M 6, hash of `x`, activity, 0 | the same of the entry by which the member was referred |
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
-//! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased |
+//! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased, or merged into another member |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
@@ -149,10 +150,12 @@ mod compress;
 mod decode;
 mod decode_fraud;
 mod decode_holds;
+mod decode_merge;
 mod decode_person;
 mod decode_returns;
 mod encode;
 mod encode_fraud;
+mod encode_merge;
 mod encode_points;
 mod erasure;
 mod folded;
@@ -177,6 +180,7 @@ mod source;
 mod space;
 mod spare;
 mod state_rows;
+mod stories;
 mod tables;
 mod torn;
 mod trust;

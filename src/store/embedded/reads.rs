@@ -11,13 +11,13 @@ use super::{
     decode_fraud, decode_holds, decode_person, decode_returns,
     journal::Position,
     rows::{self, ProgramNumber, RowKey},
-    sealing, stored,
+    sealing, stored, stories,
     view::View,
 };
 use crate::{
     domain::{
-        ActivityId, ActorId, Entry, EntryKind, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey, OperatorDay,
-        OrderKey, Person, Points, ProgramId, RequestId, Sealed,
+        ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
+        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed,
     },
     store::{LotDemand, MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -57,8 +57,7 @@ impl Engine {
     }
 
     fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
-        let are_inactive = member.header.inactivity.due_time().is_some_and(|time| time <= demand.now);
-        let mut wanted = Wanted::new(demand, are_inactive);
+        let mut wanted = Wanted::new(demand, &member.header);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
@@ -91,10 +90,10 @@ impl Engine {
         Ok(())
     }
 
-    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError> {
+    fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<EntryRef>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(None) };
         let row = self.overlay.view().get(&RowKey::story(number, &key.member, origin))?;
-        Ok(row.map(|row| rows::read_sequence(&row)).transpose()?)
+        Ok(row.map(|row| stories::read(key.member, &row)).transpose()?)
     }
 
     fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError> {
@@ -241,8 +240,8 @@ impl Engine {
 /// How far the lots of a member are read, in their order.
 struct Wanted {
     demand: MemberDemand,
-    /// Those that lapse with inactivity have: nobody gets their points.
-    are_inactive: bool,
+    /// What lapses with inactivity does so by now: it is no more there for a debit than what has lapsed by its date.
+    inactive: bool,
     lapsed: usize,
     live: usize,
     points: Points,
@@ -251,13 +250,14 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(demand: MemberDemand, are_inactive: bool) -> Self {
-        Self { demand, are_inactive, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
+    fn new(demand: MemberDemand, header: &Header) -> Self {
+        let inactive = header.inactivity.due_time().is_some_and(|time| time <= demand.now);
+        Self { demand, inactive, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
     }
 
     /// Whether the lots behind this one are wanted too. The first that is not needed is loaded as well: it says when the next lapses.
     fn goes_on_behind(&mut self, lot: &Lot) -> bool {
-        if lot.has_lapsed(self.demand.now) || (self.are_inactive && lot.expiry == LotExpiry::Inactivity) {
+        if lot.has_lapsed(self.demand.now) || (self.inactive && lot.expiry == LotExpiry::Inactivity) {
             self.lapsed += 1;
             return self.lapsed <= self.demand.lapsed;
         }
@@ -353,7 +353,7 @@ macro_rules! read_through_engine {
             fn lot(&self, key: &MemberKey, lot: &LotKey) -> Result<Option<Lot>, StoreError> {
                 self.engine.watched(self.engine.lot(key, lot))
             }
-            fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<u64>, StoreError> {
+            fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<EntryRef>, StoreError> {
                 self.engine.watched(self.engine.story(key, origin))
             }
             fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {

@@ -15,7 +15,7 @@ use super::{
     Engine, Options, Parts, decode,
     decode::{Malformed, Unreadable},
     decode_holds, decode_returns,
-    erasure::Holders,
+    erasure::{self, Holders},
     journal::{Appender, Journal, Position, sync_folder},
     keys::KeyFile,
     overlay::Overlay,
@@ -238,7 +238,7 @@ impl Engine {
         let program = std::str::from_utf8(&payload[program.clone()]).map_err(|_| Malformed("programs"))?;
         let member = decode::member_id(&payload[change.member.clone()])?;
         let key = MemberKey { program: decode::program_id(program)?, member };
-        let mut read = ReadChange { key, entries: Vec::with_capacity(change.entries.len()), slot: None };
+        let mut read = ReadChange { key, entries: Vec::with_capacity(change.entries.len()), slot: None, wiped: Vec::new() };
         for span in &change.entries {
             let stored = match depth {
                 Depth::Rows => stored::FoldedEntry::decode(&payload[span.clone()]).map(stored::Entry::from),
@@ -247,6 +247,9 @@ impl Engine {
             let stored = stored.map_err(|_| Malformed("an entry"))?;
             if !stored.sealed.is_empty() {
                 read.slot = Some(sealing::slot_of(&stored.sealed)?);
+            }
+            if let Some(stored::entry::Kind::MemberErased(_)) = stored.kind {
+                read.wiped = sealing::slots_of(&stored.sealed)?;
             }
             read.entries.push(decode::entry(&read.key, stored, &*self.keys)?);
         }
@@ -261,17 +264,18 @@ impl Engine {
         holders: Option<&Holders>,
         changes: &mut Vec<Change>,
     ) -> Result<(), StoreError> {
-        let ReadChange { key, entries, slot } = read;
+        let ReadChange { key, entries, slot, wiped } = read;
         let number = self.programs.number_or_new(&key.program, changes);
+        changes.extend(wiped.iter().map(erasure::wiped));
         match self.fold(number, &key, &entries)? {
             Some((after, due_before)) => {
                 let change = MemberChange { entries, after, due_before };
                 self.member_rows(generation, number, &change, slot, positions, changes)?;
-                self.forget(number, &key, &change.entries, slot, holders, changes)
+                self.forget(number, &key, &change.entries, holders, changes)
             }
             None => {
                 rows::look_ups(&self.index, generation, number, &key.member, &entries, positions, changes);
-                self.forget(number, &key, &entries, slot, holders, changes)
+                self.forget(number, &key, &entries, holders, changes)
             }
         }
     }
@@ -340,6 +344,8 @@ struct ReadChange {
     entries: Vec<Entry>,
     /// Of the member's key, if anything personal changes.
     slot: Option<u32>,
+    /// Of the keys that go with an erasure.
+    wiped: Vec<u32>,
 }
 
 type Span = std::ops::Range<usize>;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 pub(super) use super::row_values::{position_bytes, read_position, value};
-use super::{activities, decode::Malformed, encode_fraud, index::Index, journal::Position, stored};
+use super::{activities, decode::Malformed, encode_fraud, index::Index, journal::Position, stored, stories};
 use crate::{
     domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
@@ -531,6 +531,8 @@ fn kind_look_ups(
         EntryKind::MemberEnrolled { person } => {
             changes.extend(person.open().into_iter().flat_map(|person| &person.identifiers).map(held));
         }
+        // Those of the member who was merged find this one from here on.
+        EntryKind::MergedFrom(got) => changes.extend(got.person.open().into_iter().flat_map(|person| &person.identifiers).map(held)),
         EntryKind::IdentifierAdded { identifier } => changes.extend(identifier.open().map(held)),
         EntryKind::IdentifierRemoved { identifier } => changes.extend(identifier.open().map(|identifier| (held(identifier).0, None))),
         EntryKind::PurchaseAccrued(accrued) => {
@@ -558,7 +560,8 @@ fn kind_look_ups(
         | EntryKind::PointsActivated(_)
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
-        | EntryKind::PointsTransferredIn(_) => {}
+        | EntryKind::PointsTransferredIn(_)
+        | EntryKind::MergedInto(_) => {}
     }
     if let Some(day) = entry.watched.as_ref().and_then(|watched| watched.operator)
         && let Some(actor) = &entry.actor
@@ -566,12 +569,10 @@ fn kind_look_ups(
         let row = value(|w| encode_fraud::operator(w, actor, &day));
         changes.push((RowKey::operator(number, &index.operator(actor)), Some(row)));
     }
-    if let Some(origin) = entry.continues() {
-        changes.push((RowKey::story(number, member, origin), Some(value(|w| w.varint(entry.sequence)))));
-    }
+    changes.extend(stories::look_up(number, entry));
 }
 
-/// The sequence in a row of a story or an activity.
+/// The sequence in a row of an activity.
 pub(super) fn read_sequence(mut bytes: &[u8]) -> Result<u64, Malformed> {
     prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a row with a sequence"))
 }

@@ -27,6 +27,7 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
     let mut w = Writer::default();
     match &entry.kind {
         EntryKind::MemberEnrolled { person } => encode::person(&mut w, person.open()?),
+        EntryKind::MergedFrom(got) => encode::person(&mut w, got.person.open()?),
         EntryKind::ProfileUpdated { profile } => encode::profile(&mut w, profile.open()?),
         EntryKind::IdentifierAdded { identifier } | EntryKind::IdentifierRemoved { identifier } => {
             encode::identifier(&mut w, identifier.open()?);
@@ -46,7 +47,8 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_)
-        | EntryKind::ActivityAccrued(_) => return None,
+        | EntryKind::ActivityAccrued(_)
+        | EntryKind::MergedInto(_) => return None,
     }
     Some(Zeroizing::new(w.bytes))
 }
@@ -75,6 +77,14 @@ pub(super) fn seal_person(keys: &KeyFile, slot: u32, key: &MemberKey, person: &S
 pub(super) fn slot_of(sealed: &[u8]) -> Result<u32, Malformed> {
     let slot = sealed.get(..SLOT).and_then(|bytes| bytes.try_into().ok()).ok_or(Malformed("sealed"))?;
     Ok(u32::from_le_bytes(slot))
+}
+
+/// The slots that an erasure names.
+pub(super) fn slots_of(sealed: &[u8]) -> Result<Vec<u32>, Malformed> {
+    if sealed.is_empty() {
+        return Err(Malformed("an erasure that names no key"));
+    }
+    sealed.chunks(SLOT).map(slot_of).collect()
 }
 
 impl Unseal for KeyFile {

@@ -36,7 +36,7 @@ struct Spans {
     entries: Vec<Span>,
     /// The key slot of each member whose person changes.
     slots: Vec<Option<u32>>,
-    /// Those of members who are erased.
+    /// Those of members who are erased, and of those that were merged into them.
     wiped: Vec<u32>,
 }
 
@@ -100,9 +100,14 @@ impl Engine {
             });
         }
         for change in &commit.members {
-            let (slot, sealed) = self.seal(writer, change)?;
+            let (slot, mut sealed) = self.seal(writer, change)?;
             spans.slots.push(slot);
-            spans.wiped.extend(slot.filter(|_| erasure::erases(&change.entries)));
+            if let (Some(place), Some(slot)) = (erasure::erasing(&change.entries), slot) {
+                let number = self.programs.number(&change.after.key.program).ok_or(Malformed("an erasure in no programme"))?;
+                let slots = self.keys_of(number, &change.after, slot)?;
+                sealed[place] = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+                spans.wiped.extend(slots);
+            }
             encode_change(&mut w, places[&change.after.key.program], change, &sealed, &mut spans.entries);
         }
         writer.record = w.bytes;
@@ -141,7 +146,9 @@ impl Engine {
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_) => {
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;
                 (slot, self.keys.key(slot)?)
@@ -150,7 +157,7 @@ impl Engine {
         let seal = |entry: &Entry| match (sealing::personal(entry), &cipher_key) {
             (Some(plain), Some(cipher_key)) => sealing::seal(slot, cipher_key, key, entry.sequence, &plain),
             (None, _) if !entry.touches_person() => Ok(Vec::new()),
-            // Erased: the slot says whose key it was.
+            // Erased, or gone to another member: the slot says whose key it was.
             (Some(_), None) | (None, _) => Ok(slot.to_le_bytes().to_vec()),
         };
         Ok((Some(slot), change.entries.iter().map(seal).collect::<Result<_, _>>()?))
@@ -177,8 +184,9 @@ impl Engine {
             let positions = own.iter().map(position).collect::<Vec<_>>();
             let number = self.programs.number_or_new(&change.after.key.program, &mut changes);
             self.member_rows(generation, number, change, *slot, &positions, &mut changes)?;
-            self.forget(number, &change.after.key, &change.entries, *slot, None, &mut changes)?;
+            self.forget(number, &change.after.key, &change.entries, None, &mut changes)?;
         }
+        changes.extend(spans.wiped.iter().map(erasure::wiped));
         Ok(changes)
     }
 

@@ -286,7 +286,9 @@ fn note_wiped(keys: &KeyFile, commit: &stored::Commit, gone: &mut HashSet<u32>) 
             }
         }
         if let Some(stored::entry::Kind::MemberErased(_)) = entry.kind {
-            gone.remove(&sealing::slot_of(&entry.sealed)?);
+            for slot in sealing::slots_of(&entry.sealed)? {
+                gone.remove(&slot);
+            }
         }
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::domain::{
-    ActivityId, ActivityRequest, Adjustment, CalendarPeriod, CaptureRequest, Command, CountedActivities, Expiry, HoldId, HoldRequest,
-    InactivityPolicy, Line, LineKind, MemberId, OrderId, OrderKey, Payment, Points, Purchase, Recipient, RedeemRequest, ReturnRequest,
-    ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
+    ActivityId, ActivityRequest, Adjustment, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry, HoldId,
+    HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, Purchase, Recipient,
+    RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
 };
 use rust_decimal::Decimal;
 
@@ -61,6 +61,7 @@ impl Asker<'_> {
             93..=95 => self.transfer(),
             96 => Command::Suspend { reason: reason() },
             97 => Command::Reactivate { reason: reason() },
+            98 => Command::MergeMembers(MergeRequest { into: Recipient::Id(self.other()), reason: reason() }),
             _ => {
                 let tier = *self.random.pick(&["t0", "t1", "t2", "t9"]);
                 Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason() }
@@ -167,7 +168,7 @@ impl Asker<'_> {
     fn pay(&mut self, purchase: &mut Purchase) {
         let order = purchase.order.clone();
         let before = self.account.spent.iter().find(|(_, spent)| spent.order == order && spent.gone_back == 0);
-        let before = before.map(|(sequence, spent)| (*sequence, spent.worth));
+        let before = before.map(|(entry, spent)| (entry.sequence, spent.worth));
         let mut worth = 0;
         if let Some((redemption, value)) = before.filter(|_| self.random.percent(90)) {
             purchase.payments.push(Payment::Redeemed { redemption });
@@ -245,19 +246,20 @@ impl Asker<'_> {
     }
 
     fn reversal(&mut self) -> Command {
-        let mut sequences: Vec<u64> = self.account.spent.keys().copied().collect();
+        let mut entries: Vec<EntryRef> = self.account.spent.keys().copied().collect();
         // What was owed goes back bit by bit, too.
         let owed = self.account.spent.iter().filter(|(_, spent)| spent.owed > 0 && spent.gone_back < spent.points);
-        let owed: Vec<u64> = owed.map(|(sequence, _)| *sequence).collect();
+        let owed: Vec<EntryRef> = owed.map(|(entry, _)| *entry).collect();
         if !owed.is_empty() && self.random.percent(50) {
-            sequences = owed;
+            entries = owed;
         }
-        let redemption = match sequences.len() {
+        let redemption = match entries.len() {
             0 => self.random.within(1..=9),
             _ if self.random.percent(3) => self.random.within(1..=self.account.sequence + 2),
-            _ => self.recent(&sequences),
+            _ => self.recent(&entries).sequence,
         };
-        let left = self.account.spent.get(&redemption).map_or(1, |spent| spent.points - spent.gone_back).max(1) as u64;
+        let left = entries.iter().find(|entry| entry.sequence == redemption).map(|entry| &self.account.spent[entry]);
+        let left = left.map_or(1, |spent| spent.points - spent.gone_back).max(1) as u64;
         let points = match self.random.below(10) {
             0..=2 => None,
             3 => Some(left + 1),
@@ -274,7 +276,7 @@ impl Asker<'_> {
 
     fn any_hold(&mut self) -> HoldId {
         let open: Vec<u64> = self.account.holds.keys().copied().collect();
-        let ended: Vec<u64> = self.account.ended.keys().copied().collect();
+        let ended: Vec<u64> = self.account.ended.keys().map(|hold| hold.sequence).collect();
         HoldId(match (open.is_empty(), ended.is_empty()) {
             (false, _) if self.random.percent(85) => self.recent(&open),
             (_, false) if self.random.percent(90) => self.recent(&ended),
@@ -356,7 +358,8 @@ impl Asker<'_> {
 
     /// Now and then one that no rule names, the last one again, or a referrer who is the member itself or nobody.
     fn activity(&mut self) -> Command {
-        let last = self.account.done.iter().max_by_key(|(_, sequence)| **sequence).map(|(key, _)| key.clone());
+        let last =
+            self.account.done.iter().max_by_key(|(_, entries)| entries.last().map(|entry| entry.sequence)).map(|(key, _)| key.clone());
         let last = last.filter(|_| self.random.percent(25));
         let activity = if self.random.percent(4) { "unheard_of" } else { *self.random.pick(&ACTIVITIES) };
         let reference = format!("a-{}", self.random.within(1..=40));
@@ -380,13 +383,17 @@ impl Asker<'_> {
             1 => available,
             _ => self.random.within(0..=available as u64) as i64,
         };
-        let to = if self.random.percent(4) { MemberId([9; 16]) } else { *self.random.pick(self.members) };
         Command::TransferPoints(TransferRequest {
-            to: Recipient::Id(to),
+            to: Recipient::Id(self.other()),
             points: Points(points.max(1)),
             reason: reason(),
             reference: String::new(),
         })
+    }
+
+    /// Mostly one that there is.
+    fn other(&mut self) -> MemberId {
+        if self.random.percent(4) { MemberId([9; 16]) } else { *self.random.pick(self.members) }
     }
 
     fn grant_expiry(&mut self) -> Expiry {

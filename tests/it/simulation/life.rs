@@ -50,6 +50,21 @@ pub struct Shop {
     pub desks: BTreeMap<String, auditor::Desk>,
 }
 
+impl Shop {
+    /// Who a member is now: the one that it was merged into.
+    pub fn now(&self, member: usize) -> usize {
+        match self.accounts[member].merged_into {
+            Some(into) => self.now(self.ids.iter().position(|id| *id == into).expect("it is a member")),
+            None => member,
+        }
+    }
+
+    /// With it goes whoever was merged into it.
+    pub fn is_erased(&self, member: usize) -> bool {
+        self.accounts[self.now(member)].erased
+    }
+}
+
 /// A command that was answered, to be sent again.
 #[derive(Clone)]
 pub struct Answered {
@@ -111,8 +126,8 @@ impl Drop for Told {
     }
 }
 
-/// How many commands were answered.
-pub fn live(seed: u64, commands: u64) -> u64 {
+/// How many commands were answered, and how many members were merged into others.
+pub fn live(seed: u64, commands: u64) -> (u64, u64) {
     let _told = Told(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
@@ -121,7 +136,8 @@ pub fn live(seed: u64, commands: u64) -> u64 {
             life.step().await;
         }
         life.end().await;
-        life.done
+        let accounts = life.shops.iter().flat_map(|shop| &shop.accounts);
+        (life.done, accounts.filter(|account| account.merged_into.is_some()).count() as u64)
     })
 }
 
@@ -232,7 +248,7 @@ impl Life {
     /// A new one, or the card of a member who was erased.
     fn free_card(&mut self, shop: usize) -> Identifier {
         let place = &self.shops[shop];
-        let is_held = |card: &Identifier| place.cards.iter().zip(&place.accounts).any(|(held, account)| held == card && !account.erased);
+        let is_held = |card: &Identifier| (0..place.cards.len()).any(|one| place.cards[one] == *card && !place.is_erased(one));
         let free: Vec<_> = place.cards.iter().filter(|card| !is_held(card)).cloned().collect();
         if !free.is_empty() && self.random.percent(50) {
             return self.random.pick(&free).clone();
@@ -254,7 +270,8 @@ impl Life {
             }
             2..=4 => {
                 let shop = self.random.below(self.shops.len());
-                if self.shops[shop].accounts.iter().filter(|account| !account.erased).count() < MEMBERS {
+                let accounts = self.shops[shop].accounts.iter();
+                if accounts.filter(|account| account.merged_into.is_none() && !account.erased).count() < MEMBERS {
                     self.enrol(shop).await;
                 }
             }
@@ -334,7 +351,7 @@ impl Life {
         }
         let request = self.request();
         let place = &mut self.shops[shop];
-        let account = place.accounts[member].clone();
+        let account = place.accounts[place.now(member)].clone();
         let account = auditor::shown(&account, &place.books, now);
         let mut asker = Asker {
             random: &mut self.random,
@@ -394,6 +411,8 @@ impl Life {
             let found = [totals.available, totals.pending, totals.held, totals.debt, totals.issued];
             let expected = [sum(|it| it.available), sum(|it| it.pending), sum(|it| it.held), sum(|it| it.debt), sum(|it| it.issued)];
             assert_eq!(found, expected);
+            let found = [totals.transferred_in, totals.transferred_out];
+            assert_eq!(found, [sum(|it| it.transferred_in), sum(|it| it.transferred_out)]);
             let found = [totals.redeemed, totals.expired, totals.clawed_back, totals.reinstated];
             let expected = [sum(|it| it.redeemed), sum(|it| it.expired), sum(|it| it.clawed_back), sum(|it| it.reinstated)];
             assert_eq!(found, expected);

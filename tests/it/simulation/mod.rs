@@ -37,7 +37,7 @@ fn lives() {
     let commands = number("LOYALTYD_SIMULATION_COMMANDS").unwrap_or(COMMANDS * times);
     println!("LOYALTYD_TEST_SEED={first}");
     let lives = commands.div_ceil(COMMANDS_OF_A_LIFE);
-    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (next, done, merged) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let since = Instant::now();
     thread::scope(|scope| {
         let live = || {
@@ -48,7 +48,9 @@ fn lives() {
                 }
                 // The first life of a run has the seed of the run, so that a failing one is repeated by its own.
                 let commands = COMMANDS_OF_A_LIFE.min(commands - life * COMMANDS_OF_A_LIFE);
-                done.fetch_add(life::live(first.wrapping_add(life), commands), Ordering::Relaxed);
+                let lived = life::live(first.wrapping_add(life), commands);
+                done.fetch_add(lived.0, Ordering::Relaxed);
+                merged.fetch_add(lived.1, Ordering::Relaxed);
             }
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(live)).collect();
@@ -56,5 +58,6 @@ fn lives() {
         assert!(!failed, "a life went wrong; its seed is told above");
     });
     let done = done.load(Ordering::Relaxed);
-    println!("{done} commands in {lives} lives, {:.0} s", since.elapsed().as_secs_f64());
+    let merged = merged.load(Ordering::Relaxed);
+    println!("{done} commands in {lives} lives, {merged} members merged, {:.0} s", since.elapsed().as_secs_f64());
 }

@@ -1,14 +1,19 @@
 //! Comparing what was foretold with what the ledger answers, and with what it shows afterwards.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use jiff::Timestamp;
 use loyaltyd::{
-    domain::{ActivityRejection, Command, Entry, EntryKind, Member, MemberKey, MemberState, Points, Recipient, Rejection, Sealed},
+    domain::{
+        ActivityRejection, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points, Recipient,
+        Rejection, Sealed,
+    },
     ledger::{Clock, LedgerError, MemberTarget, Outcome, Submission},
 };
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, book::Lapse, facts},
+    auditor::{self, Named, book::Lapse, facts},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -20,15 +25,32 @@ const TOLD_STEPS: usize = 10;
 impl Life {
     /// What the ledger must answer; the account becomes what it is afterwards.
     pub fn foretell(&mut self, now: Timestamp, who: Who, submission: &Submission) -> Foretold {
-        let (shop, member) = who;
         if let Some(answered) = self.answered.get(&submission.request.id) {
             return match answered.submission.request.fingerprint == submission.request.fingerprint {
                 true => Foretold::Again(Box::new(answered.clone())),
                 false => Foretold::Refused(Rejection::RequestIdReused),
             };
         }
+        let (shop, named) = who;
+        let member = match submission.command {
+            Command::MergeMembers(_) => named,
+            _ => self.shops[shop].now(named),
+        };
+        let who = (shop, member);
         self.steps.entry(who).or_default().push((now, submission.clone()));
+        self.touched.insert(who);
+        if let Command::MergeMembers(request) = &submission.command {
+            return self.foretell_merge(now, who, request);
+        }
+        let by = match &submission.member {
+            MemberTarget::Id(id) => Named::Id(*id),
+            MemberTarget::New | MemberTarget::Identifier(_) | MemberTarget::Order(_) => Named::Person,
+        };
         let place = &mut self.shops[shop];
+        let mut command = submission.command.clone();
+        if let Err(ambiguous) = auditor::meant(&place.accounts[member], by, &command) {
+            return Foretold::Refused(ambiguous);
+        }
         let order = match &submission.command {
             Command::RecordPurchase(purchase) => purchase.order.clone(),
             Command::ReturnPurchase(request) => request.exchange.as_ref().and_then(|purchase| purchase.order.clone()),
@@ -40,24 +62,23 @@ impl Life {
             let (order, member) = (order.clone(), place.ids[*buyer]);
             return Foretold::Refused(Rejection::PurchaseExists { order, member, entry_sequence: *entry_sequence });
         }
-        let other = match &submission.command {
-            Command::TransferPoints(request) => Some((&request.to, Rejection::RecipientNotFound)),
+        let other = match &mut command {
+            Command::TransferPoints(request) => Some((&mut request.to, Rejection::RecipientNotFound)),
             Command::RecordActivity(request) => {
                 if let Some(rejection) = auditor::known(&place.accounts[member], request) {
                     return Foretold::Refused(rejection);
                 }
-                request.referrer.as_ref().map(|referrer| (referrer, ActivityRejection::ReferrerNotFound.into()))
+                request.referrer.as_mut().map(|referrer| (referrer, ActivityRejection::ReferrerNotFound.into()))
             }
             _ => None,
         };
-        if let Some((Recipient::Id(other), rejection)) = other
-            && !place.ids.contains(other)
-        {
-            return Foretold::Refused(rejection);
+        if let Some((Recipient::Id(other), rejection)) = other {
+            let Some(found) = place.ids.iter().position(|id| id == other) else { return Foretold::Refused(rejection) };
+            *other = place.ids[place.now(found)];
         }
         let actor = submission.actor.as_ref().map(ToString::to_string);
         let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
-        match auditor::expect(&place.accounts[member], &place.books, now, &submission.command, desk) {
+        match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk) {
             Ok(expected) => {
                 if let (Some(actor), Some(desk)) = (actor, expected.desk) {
                     place.desks.insert(actor, desk);
@@ -77,8 +98,32 @@ impl Life {
                     place.orders.insert(order, (member, sequence));
                 }
                 place.accounts[member] = expected.account;
+                if let Command::Erase { .. } = command {
+                    self.touched.extend((0..place.ids.len()).filter(|one| place.now(*one) == member).map(|one| (shop, one)));
+                }
                 self.told.entry(who).or_default().extend(expected.said.iter().cloned());
                 Foretold::Done { said: expected.said, done_before: expected.done_before }
+            }
+            Err(rejection) => Foretold::Refused(rejection),
+        }
+    }
+
+    fn foretell_merge(&mut self, now: Timestamp, (shop, member): Who, request: &MergeRequest) -> Foretold {
+        let place = &mut self.shops[shop];
+        let other = match &request.into {
+            Recipient::Id(into) => place.ids.iter().position(|id| id == into),
+            Recipient::Identifier(_) => None,
+        };
+        let Some(other) = other.map(|other| place.now(other)) else { return Foretold::Refused(Rejection::MergeTargetNotFound) };
+        match auditor::merge(&place.accounts[member], &place.accounts[other], &place.books, now) {
+            Ok([gone, stays]) => {
+                let said = stays.said.clone();
+                for (member, expected) in [(member, gone), (other, stays)] {
+                    place.accounts[member] = expected.account;
+                    self.told.entry((shop, member)).or_default().extend(expected.said);
+                    self.touched.insert((shop, member));
+                }
+                Foretold::Done { said, done_before: None }
             }
             Err(rejection) => Foretold::Refused(rejection),
         }
@@ -215,26 +260,28 @@ impl Life {
     fn is_known_as_told(&self, who: Who, member: &Member) -> Result<(), String> {
         let shop = &self.shops[who.0];
         let account = &shop.accounts[who.1];
-        let state = match (account.erased, account.suspended) {
-            (true, _) => MemberState::Erased,
-            (false, true) => MemberState::Suspended,
-            (false, false) => MemberState::Active,
+        let state = match (account.merged_into, account.erased, account.suspended) {
+            (Some(into), _, _) => MemberState::Merged { into },
+            (None, true, _) => MemberState::Erased,
+            (None, false, true) => MemberState::Suspended,
+            (None, false, false) => MemberState::Active,
         };
         ensure(member.header.state == state, || differ(&state, &member.header.state))?;
         let card = &shop.cards[who.1];
         let person = match &member.person {
-            Some(Sealed::Open(person)) => Some(person.identifiers.clone()),
+            Some(Sealed::Open(person)) => Some(person.identifiers.iter().cloned().collect::<BTreeSet<_>>()),
             Some(Sealed::Erased) | None => None,
         };
-        let expected = (!account.erased).then(|| vec![card.clone()]);
-        ensure(person == expected, || "another person, or none".to_owned())?;
+        let cards = || (0..shop.ids.len()).filter(|place| shop.now(*place) == who.1).map(|place| shop.cards[place].clone()).collect();
+        let expected: Option<BTreeSet<_>> = (!account.erased && account.merged_into.is_none()).then(cards);
+        ensure(person == expected, || differ(&expected, &person))?;
         let first = self.ledger().recorded(&self.key(who), 1, 1).map_err(|error| error.to_string())?;
         let is_open = first.iter().any(|entry| matches!(&entry.kind, EntryKind::MemberEnrolled { person: Sealed::Open(_) }));
-        ensure(is_open != account.erased, || "the ledger's first entry tells who it is, or does not".to_owned())?;
+        ensure(is_open != shop.is_erased(who.1), || "the ledger's first entry tells who it is, or does not".to_owned())?;
         // A card that became free may be somebody else's.
-        let holder = (0..shop.ids.len()).find(|place| shop.cards[*place] == *card && !shop.accounts[*place].erased);
+        let holder = (0..shop.ids.len()).find(|place| shop.cards[*place] == *card && !shop.is_erased(*place));
         let found = self.ledger().find(&shop.id, &MemberTarget::Identifier(card.clone())).ok().map(|key| key.member);
-        ensure(found == holder.map(|place| shop.ids[place]), || differ(&holder, &found))
+        ensure(found == holder.map(|place| shop.ids[shop.now(place)]), || differ(&holder, &found))
     }
 
     fn fail(&self, who: Who, fault: &str) -> ! {
@@ -273,6 +320,10 @@ fn again(submission: &Submission, first: &Answer) -> Foretold {
 fn are_the_same(first: &[Entry], again: &[Entry]) -> bool {
     let without = |entry: &Entry| match &entry.kind {
         EntryKind::MemberEnrolled { .. } => Entry { kind: EntryKind::MemberEnrolled { person: Sealed::Erased }, ..entry.clone() },
+        EntryKind::MergedFrom(got) => {
+            let got = MergedFrom { person: Sealed::Erased, ..MergedFrom::clone(got) };
+            Entry { kind: EntryKind::MergedFrom(Arc::new(got)), ..entry.clone() }
+        }
         _ => entry.clone(),
     };
     let same = |(first, again): (&Entry, &Entry)| first == again || without(first) == *again;

@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, Fingerprint,
-        Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId, MemberKey,
-        MemberState, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase, Recipient,
-        RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
+        ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
+        Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
+        MemberKey, MemberState, Numbered, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase,
+        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
@@ -336,7 +336,8 @@ impl World {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
-            | Command::TransferPoints(_) => {}
+            | Command::TransferPoints(_)
+            | Command::MergeMembers(_) => {}
         }
         self.keep(id, due_before, decision.entries, decision.member);
         Ok(())
@@ -379,11 +380,11 @@ impl World {
             assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);
             let entries = &self.entries[id];
             assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
-            let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
-            newest.extend(entries.iter().filter_map(|entry| Some((entry.continues()?, entry.sequence))));
+            let mut newest: BTreeMap<EntryRef, EntryRef> = BTreeMap::new();
+            newest.extend(entries.iter().filter_map(|entry| Some((entry.continues()?, entry.reference()))));
             for entry in entries {
                 let found = store.story(&member.key, entry.sequence).expect("a story is read");
-                assert_eq!(found, newest.get(&entry.sequence).copied());
+                assert_eq!(found, newest.get(&entry.reference()).copied());
             }
             let lots: Vec<Lot> = member.lots.values().cloned().collect();
             assert_eq!(store.lots(&member.key, None, usize::MAX).expect("lots are read"), lots);
@@ -414,11 +415,11 @@ impl World {
 pub fn history(entries: &[Entry], command: &Command) -> History {
     let thread = |sequence: u64| {
         let origin = entries.iter().find(|entry| entry.sequence == sequence)?.clone();
-        let latest = entries.iter().rfind(|entry| entry.continues() == Some(sequence)).cloned();
-        Some((sequence, Thread { origin, latest }))
+        let latest = entries.iter().rfind(|entry| entry.continues() == Some(origin.reference())).cloned();
+        Some((origin.reference(), Thread { origin, latest }))
     };
     let demand = command.demand();
-    let mut threads = demand.threads;
+    let mut threads: Vec<u64> = demand.threads.iter().map(|number| number.sequence()).collect();
     let is_sale = |entry: &&Entry| match &entry.kind {
         EntryKind::PurchaseAccrued(accrued) => demand.sale.is_some() && accrued.purchase.order == demand.sale,
         _ => false,
@@ -427,9 +428,12 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
         && let EntryKind::PurchaseAccrued(accrued) = &sale.kind
     {
         threads.push(sale.sequence);
-        threads.extend(&accrued.redemptions);
+        threads.extend(accrued.redemptions.iter().map(|redemption| redemption.sequence));
     }
-    History(threads.into_iter().filter_map(thread).collect())
+    let threads: BTreeMap<EntryRef, Thread> = threads.into_iter().filter_map(thread).collect();
+    let named = |number: &Numbered| threads.keys().find(|origin| origin.sequence == number.sequence()).map(|origin| (*number, *origin));
+    let numbers = demand.threads.iter().filter_map(named).collect();
+    History { threads, numbers }
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {
@@ -461,6 +465,8 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_)
-        | EntryKind::ActivityAccrued(_) => {}
+        | EntryKind::ActivityAccrued(_)
+        | EntryKind::MergedInto(_) => {}
+        EntryKind::MergedFrom(got) => std::sync::Arc::make_mut(got).person = Sealed::Erased,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::expiry_policy::CountedActivity,
-    domain::{ActivityRejection, ActivityRequest, MemberId, Recipient, Rejection},
+    domain::{ActivityRejection, ActivityRequest, EntryRef, MemberId, Recipient, Rejection},
 };
 
 use super::{
@@ -16,11 +16,13 @@ use super::{
 
 /// What is said of an activity that is known already, before anything else of it is looked at.
 pub fn known(account: &Account, request: &ActivityRequest) -> Option<Rejection> {
-    let find = |reference: Option<&str>| account.done.get(&(request.activity.to_string(), reference.map(str::to_owned))).copied();
-    let by_reference = find(Some(&request.reference)).map(|sequence| (sequence, false));
-    let by_referral = request.referrer.as_ref().and_then(|_| find(None)).map(|sequence| (sequence, true));
-    let (entry_sequence, referred) = by_reference.or(by_referral)?;
-    let (activity, member) = (request.activity.clone(), account.id.expect("it is enrolled"));
+    let find = |reference: Option<&str>| {
+        account.first(account.done.get(&(request.activity.to_string(), reference.map(str::to_owned))).map_or(&[], Vec::as_slice))
+    };
+    let by_reference = find(Some(&request.reference)).map(|entry| (entry, false));
+    let by_referral = request.referrer.as_ref().and_then(|_| find(None)).map(|entry| (entry, true));
+    let (EntryRef { member, sequence: entry_sequence }, referred) = by_reference.or(by_referral)?;
+    let activity = request.activity.clone();
     Some(ActivityRejection::Exists { activity, member, entry_sequence, referred }.into())
 }
 
@@ -57,10 +59,11 @@ impl Act<'_> {
         self.reward(&activity, &reference, (referrer, None), occurred_time)?;
         // Whatever it earns, and though the tier may change with it, the entry is the one before that.
         let sequence = self.said.iter().rfind(|said| matches!(said.fact, Fact::Did { .. })).expect("it is entered").sequence;
+        let entry = self.account.own(sequence);
         let done = Arc::make_mut(&mut self.account.done);
-        done.insert((activity.clone(), Some(reference.clone())), sequence);
+        done.entry((activity.clone(), Some(reference.clone()))).or_default().push(entry);
         if let Some(to) = referrer {
-            done.insert((activity.clone(), None), sequence);
+            done.entry((activity.clone(), None)).or_default().push(entry);
             let what = What::Referral { activity, reference, occurred_time };
             self.passed = Some(Passed { to, from: own, sequence, what });
         }

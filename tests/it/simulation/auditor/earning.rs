@@ -3,7 +3,7 @@
 use jiff::{Timestamp, civil::Date};
 use loyaltyd::{
     contract::v1::{self, rounding},
-    domain::{LineKind, Purchase, TenderKind},
+    domain::{EntryRef, LineKind, Purchase, TenderKind},
 };
 use rust_decimal::Decimal;
 
@@ -78,7 +78,7 @@ impl Match {
 }
 
 impl Earned {
-    pub fn fact(&self, book: &Book, redemptions: Vec<u64>) -> Fact {
+    pub fn fact(&self, book: &Book, redemptions: Vec<EntryRef>) -> Fact {
         let money = |units: i128| Decimal::from_i128_with_scale(units, book.digits);
         let award = |award: &Award| (book.rules[award.rule].id.clone(), award.points, award.qualifying);
         Fact::Accrued {

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use loyaltyd::domain::{
-    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, LimitKind, LotExpiry, MemberId, Portion, PurchaseAccrued, ReleaseCause,
-    Returned, TierCause,
+    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, EntryRef, LimitKind, LotExpiry, MemberId, MergedFrom, PendingLot, Portion,
+    PurchaseAccrued, ReleaseCause, Returned, TierCause,
 };
 use rust_decimal::Decimal;
 
@@ -79,7 +79,7 @@ pub enum Fact {
         awards: Vec<(String, i64, i64)>,
         lots: Vec<LotSaid>,
         tier: Option<String>,
-        redemptions: Vec<u64>,
+        redemptions: Vec<EntryRef>,
     },
     Adjusted {
         points: i64,
@@ -98,7 +98,7 @@ pub enum Fact {
         captured: Option<(u64, Parts, i64)>,
     },
     Reversed {
-        redemption: u64,
+        redemption: EntryRef,
         points: i64,
         value: Decimal,
         /// From which lot, into which, until when, how many.
@@ -149,6 +149,28 @@ pub enum Fact {
         sequence: u64,
         points: i64,
         lots: Vec<LotSaid>,
+    },
+    MergedInto {
+        into: MemberId,
+        taken: Parts,
+        pending: Parts,
+        debt: i64,
+    },
+    MergedFrom {
+        from: MemberId,
+        /// Of the other one's last entry.
+        sequence: u64,
+        lots: Parts,
+        pending: Vec<LotSaid>,
+        debt_paid: i64,
+        taken: Parts,
+        debt: i64,
+        last_lot: u64,
+        /// Points that count for tiers, spend, visits of the other one.
+        totals: (i64, Decimal, u64),
+        tiers: Vec<(String, Timestamp)>,
+        by_hand: bool,
+        suspended: bool,
     },
     Did {
         activity: String,
@@ -301,7 +323,38 @@ fn fact(kind: &EntryKind) -> Fact {
             lots: got.lots.iter().map(|(got, _)| lot(got)).collect(),
         },
         EntryKind::ActivityAccrued(accrued) => did(accrued),
+        EntryKind::MergedInto(gone) => Fact::MergedInto {
+            into: gone.into,
+            taken: parts(&gone.allocations),
+            pending: gone.pending.iter().map(|it| (it.lot.id().0, it.points.0)).collect(),
+            debt: gone.debt.0,
+        },
+        EntryKind::MergedFrom(got) => merged(got),
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+    }
+}
+
+fn merged(got: &MergedFrom) -> Fact {
+    let pending = |lot: &PendingLot| LotSaid {
+        id: lot.id.0,
+        points: lot.remaining.0,
+        lapse: lapse(lot.expiry),
+        debt_paid: 0,
+        waits: Some((lot.activate_time, lot.qualifying_points.0)),
+    };
+    Fact::MergedFrom {
+        from: got.from,
+        sequence: got.sequence,
+        lots: portions(&got.lots),
+        pending: got.pending.iter().map(pending).collect(),
+        debt_paid: got.debt_paid.0,
+        taken: parts(&got.allocations),
+        debt: got.debt.0,
+        last_lot: got.last_lot.0,
+        totals: (got.lifetime.qualifying_points.0, got.lifetime.spend, got.lifetime.visits),
+        tiers: got.tier.history.iter().map(|held| (held.tier.to_string(), held.start_time)).collect(),
+        by_hand: got.tier.manual,
+        suspended: got.suspended,
     }
 }
 

@@ -7,6 +7,7 @@ mod doing;
 mod earning;
 pub mod facts;
 mod giving;
+mod merging;
 mod returning;
 mod spending;
 mod watching;
@@ -16,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use loyaltyd::{
     contract::v1::expiry_policy::CountedActivity,
-    domain::{Adjustment, Command, MemberId, OrderKey, Points, Purchase, Rejection, TierId},
+    domain::{Adjustment, Command, EntryRef, MemberId, OrderKey, Points, Purchase, Rejection, TierId},
 };
 use rust_decimal::Decimal;
 
@@ -24,6 +25,8 @@ use book::{Book, Lapse, days_later, months_later};
 pub use doing::known;
 use earning::{Earned, EarnedLot};
 use facts::{End, Fact, LotSaid, Parts, Purse, Said};
+use merging::Called;
+pub use merging::{Named, meant, merge};
 use returning::SoFar;
 pub use watching::{Counted, Desk};
 
@@ -96,7 +99,7 @@ pub struct Sale {
     pub purchase: Arc<Purchase>,
     pub occurred_time: Timestamp,
     pub earned: Earned,
-    pub redemptions: Vec<u64>,
+    pub redemptions: Vec<EntryRef>,
     pub so_far: SoFar,
 }
 
@@ -137,11 +140,15 @@ pub struct Account {
     pub given: BTreeMap<(String, Option<Date>), i64>,
     pub counted: Counted,
     /// Activities, by reference; without one, those by which the member was referred. With the sequences of their entries.
-    pub done: Arc<BTreeMap<(String, Option<String>), u64>>,
+    pub done: Arc<BTreeMap<(String, Option<String>), Vec<EntryRef>>>,
     pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
-    pub spent: Arc<BTreeMap<u64, Arc<Spent>>>,
+    pub spent: Arc<BTreeMap<EntryRef, Arc<Spent>>>,
     /// Holds that ended: with which entry, and whether they were captured.
-    pub ended: BTreeMap<u64, (u64, bool)>,
+    pub ended: BTreeMap<EntryRef, (u64, bool)>,
+    pub merged_into: Option<MemberId>,
+    /// All that are a part of it, the earliest first.
+    pub merged: Vec<MemberId>,
+    pub former: merging::Former,
     /// Until when the member may be idle, and when such a time had come to its end.
     pub idle_until: Option<Timestamp>,
     pub idle_ends: Vec<Timestamp>,
@@ -190,6 +197,8 @@ pub struct Act<'a> {
     hold_end: Option<Timestamp>,
     /// What goes to another member.
     passed: Option<Passed>,
+    /// The entries that the command calls by a number.
+    meant: merging::Meant,
     /// Fraud limits that the next entry exceeds.
     flags: Vec<(&'static str, i64, i64, Timestamp)>,
     /// What the operator has adjusted so far; outer `None`: there is none.
@@ -225,6 +234,7 @@ impl<'a> Act<'a> {
             asked: false,
             hold_end: None,
             passed: None,
+            meant: BTreeMap::new(),
             flags: Vec::new(),
             desk: None,
             idle_until: None,
@@ -250,9 +260,11 @@ pub fn expect(
     books: &Books,
     now: Timestamp,
     command: &Command,
+    named: Named,
     desk: Option<Option<Desk>>,
 ) -> Result<Expected, Rejection> {
     let mut act = Act { desk, ..Act::new(account, books, now) };
+    act.meant = merging::meant(account, named, command)?;
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
     let done_before = act.perform(command)?;
@@ -332,6 +344,10 @@ impl Act<'_> {
         units(amount, self.books.newest().digits)
     }
 
+    fn meant(&self, number: u64, what: Called) -> EntryRef {
+        self.meant.get(&(number, what)).copied().unwrap_or(self.account.own(number))
+    }
+
     fn require_active(&self) -> Result<(), Rejection> {
         match (self.account.erased, self.account.suspended) {
             (true, _) => Err(Rejection::MemberErased),
@@ -379,6 +395,7 @@ impl Act<'_> {
             Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
             Command::TransferPoints(request) => self.give(request)?,
             Command::RecordActivity(request) => self.do_beside(request)?,
+            Command::MergeMembers(_) => unreachable!("it is about two members: see `merge`"),
         }
         Ok(None)
     }

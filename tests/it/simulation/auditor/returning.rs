@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loyaltyd::{
     contract::v1::return_policy::Shortfall,
-    domain::{LineKind, Points, Rejection, ReturnRequest},
+    domain::{EntryRef, LineKind, Points, Rejection, ReturnRequest},
 };
 use rust_decimal::Decimal;
 
@@ -26,7 +26,7 @@ pub struct SoFar {
     points: i64,
     qualifying: i64,
     basis: i128,
-    reinstated: Vec<(u64, i64)>,
+    reinstated: Vec<(EntryRef, i64)>,
 }
 
 /// What is left of a purchase, and what it would have earned.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::expiry_policy::CountedActivity,
-    domain::{CaptureRequest, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind},
+    domain::{CaptureRequest, EntryRef, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind},
 };
 use rust_decimal::Decimal;
 
@@ -13,6 +13,7 @@ use super::{
     Act, Hold, Lot, MANY_HOLDS, Spent,
     book::{Book, Lapse, Redemption, days_later},
     facts::{End, Fact, LotSaid},
+    merging::Called,
     parts,
 };
 
@@ -88,14 +89,14 @@ impl Act<'_> {
         if worth <= limit { Ok(()) } else { Err(Rejection::OverOrder { limit: self.money(limit), requested: self.money(worth) }) }
     }
 
-    /// The sequence of the entry, and what the points are worth.
+    /// The entry, and what the points are worth.
     pub fn redeem(
         &mut self,
         book: &Book,
         request: &RedeemRequest,
         may_owe: bool,
         occurred_time: Timestamp,
-    ) -> Result<(u64, i128), Rejection> {
+    ) -> Result<(EntryRef, i128), Rejection> {
         let Wanted { points, worth } = self.judge(book, request, None, may_owe)?;
         let owed = (points - self.spendable()).max(0);
         let lots = self.take(points - owed);
@@ -104,13 +105,14 @@ impl Act<'_> {
         let fact = Fact::Redeemed { points, value: self.money(worth), taken: parts(&lots), owed, captured: None };
         let (order, since) = (request.order.clone(), self.now);
         self.spend(Spent { parts: lots, points, worth, order, owed, gone_back: 0, since }, fact, occurred_time, book.version);
-        Ok((self.account.sequence, worth))
+        Ok((self.account.own(self.account.sequence), worth))
     }
 
     fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp, version: u32) {
         self.stir(CountedActivity::Redemption, false, occurred_time);
         self.enter(fact, occurred_time, version);
-        Arc::make_mut(&mut self.account.spent).insert(self.account.sequence, Arc::new(spent));
+        let entry = self.account.own(self.account.sequence);
+        Arc::make_mut(&mut self.account.spent).insert(entry, Arc::new(spent));
     }
 
     pub fn hold(&mut self, request: &HoldRequest) -> Result<(), Rejection> {
@@ -131,15 +133,19 @@ impl Act<'_> {
     /// Why a hold that is not open cannot be used.
     fn gone(&self, hold: u64) -> Rejection {
         let id = loyaltyd::domain::HoldId(hold);
-        match self.account.ended.get(&hold) {
+        match self.account.ended.get(&self.meant(hold, Called::Hold)) {
             Some((entry_sequence, captured)) => Rejection::HoldEnded { hold: id, captured: *captured, entry_sequence: *entry_sequence },
             None => Rejection::HoldNotFound { hold: id },
         }
     }
 
-    pub fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(u64, i128), Rejection> {
+    fn open(&self, hold: u64) -> Option<&Hold> {
+        self.account.holds.get(&hold).filter(|_| self.meant(hold, Called::Hold) == self.account.own(hold))
+    }
+
+    pub fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(EntryRef, i128), Rejection> {
         let id = request.hold.0;
-        let hold = self.account.holds.get(&id).cloned().ok_or_else(|| self.gone(id))?;
+        let hold = self.open(id).cloned().ok_or_else(|| self.gone(id))?;
         let points = request.points.map_or(hold.points, |points| points.0);
         if points > hold.points {
             return Err(Rejection::MoreThanHeld { held: Points(hold.points), requested: Points(points) });
@@ -152,20 +158,20 @@ impl Act<'_> {
         let (captured, back) = cut(&self.as_they_are(&hold.parts, hold.since, self.now), points);
         let debt_paid = self.come_back(&back);
         self.account.redeemed += points;
-        self.account.ended.insert(id, (self.account.sequence + 1, true));
+        self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, true));
         let (value, taken, ended) = (self.money(worth), parts(&captured), Some((id, parts(&back), debt_paid)));
         let fact = Fact::Redeemed { points, value, taken, owed: 0, captured: ended };
         let (order, since) = (request.order.clone().or(hold.order), self.now);
         let version = self.books.newest().version;
         self.spend(Spent { parts: captured, points, worth, order, owed: 0, gone_back: 0, since }, fact, occurred_time, version);
         self.hold_end = Some(self.now);
-        Ok((self.account.sequence, worth))
+        Ok((self.account.own(self.account.sequence), worth))
     }
 
     /// An earlier entry, if it had been given back before.
     pub fn release(&mut self, id: u64) -> Result<Option<u64>, Rejection> {
-        if !self.account.holds.contains_key(&id) {
-            return match self.account.ended.get(&id) {
+        if self.open(id).is_none() {
+            return match self.account.ended.get(&self.meant(id, Called::Hold)) {
                 Some((sequence, false)) => Ok(Some(*sequence)),
                 Some(_) | None => Err(self.gone(id)),
             };
@@ -178,7 +184,7 @@ impl Act<'_> {
         let hold = self.account.holds.remove(&id).expect("it is open");
         let back = self.as_they_are(&hold.parts, hold.since, time);
         let debt_paid = self.come_back(&back);
-        self.account.ended.insert(id, (self.account.sequence + 1, false));
+        self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, false));
         self.enter(Fact::Released { hold: id, back: parts(&back), debt_paid, end }, time, version);
         self.hold_end = self.hold_end.max(Some(time));
     }
@@ -196,7 +202,7 @@ impl Act<'_> {
     fn as_they_are(&self, parts: &[Lot], since: Timestamp, until: Timestamp) -> Vec<Lot> {
         let account = &self.account;
         let ends = account.idle_ends.iter().copied().chain(account.idle_until.filter(|end| *end <= until));
-        let reached = ends.last().filter(|end| *end > since);
+        let reached = ends.max().filter(|end| *end > since);
         let settled = |lot: &Lot| match (lot.lapse, reached) {
             (Lapse::Inactive, Some(end)) => Lot { lapse: Lapse::On(end), ..lot.clone() },
             _ => lot.clone(),
@@ -204,9 +210,10 @@ impl Act<'_> {
         parts.iter().map(settled).collect()
     }
 
-    pub fn reverse(&mut self, id: u64, points: Option<i64>) -> Result<(), Rejection> {
+    pub fn reverse(&mut self, redemption: u64, points: Option<i64>) -> Result<(), Rejection> {
+        let id = self.meant(redemption, Called::Redemption);
         let Some(spent) = self.account.spent.get(&id).cloned() else {
-            return Err(Rejection::RedemptionNotFound { redemption: id });
+            return Err(Rejection::RedemptionNotFound { redemption });
         };
         let left = spent.points - spent.gone_back;
         let points = points.unwrap_or(left);
@@ -218,7 +225,7 @@ impl Act<'_> {
     }
 
     /// What was owed goes back first, then what was taken last, and pays debt first. What had been owed and pays none is new.
-    pub fn give_back(&mut self, id: u64, points: i64) {
+    pub fn give_back(&mut self, id: EntryRef, points: i64) {
         let mut spent = Spent::clone(&self.account.spent[&id]);
         let so_far = spent.gone_back + points;
         let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
@@ -262,7 +269,7 @@ impl Act<'_> {
     }
 
     /// What pays the tenders of points.
-    pub fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<u64>, Rejection> {
+    pub fn pay(&mut self, purchase: &Purchase, occurred_time: Timestamp) -> Result<Vec<EntryRef>, Rejection> {
         let (mut paid, mut redemptions) = (0, Vec::new());
         let book = Arc::clone(if purchase.offline { self.books.at(occurred_time) } else { self.books.newest() });
         if purchase.offline {
@@ -273,7 +280,7 @@ impl Act<'_> {
             }
         }
         for payment in &purchase.payments {
-            let (sequence, worth) = match payment {
+            let (entry, worth) = match payment {
                 Payment::Redeem { points } => {
                     let (points, order_total, order) = (Some(*points), Some(purchase.total), purchase.order.clone());
                     let request = RedeemRequest { points, order_total, order, ..RedeemRequest::default() };
@@ -283,12 +290,12 @@ impl Act<'_> {
                     let (hold, points, order) = (*hold, *points, purchase.order.clone());
                     self.capture(&CaptureRequest { hold, points, order, reference: String::new() }, occurred_time)?
                 }
-                Payment::Redeemed { redemption } if redemptions.contains(redemption) => {
+                Payment::Redeemed { redemption } if redemptions.contains(&self.meant(*redemption, Called::Redemption)) => {
                     return Err(Rejection::RedemptionUnusable { redemption: *redemption });
                 }
-                Payment::Redeemed { redemption } => (*redemption, self.paid_before(*redemption, purchase)?),
+                Payment::Redeemed { redemption } => (self.meant(*redemption, Called::Redemption), self.paid_before(*redemption, purchase)?),
             };
-            redemptions.push(sequence);
+            redemptions.push(entry);
             paid += worth;
         }
         // All together, if any points leave the lots only now.
@@ -306,7 +313,7 @@ impl Act<'_> {
     }
 
     fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<i128, Rejection> {
-        match self.account.spent.get(&redemption) {
+        match self.account.spent.get(&self.meant(redemption, Called::Redemption)) {
             Some(spent) if spent.order.is_some() && spent.order == purchase.order && spent.gone_back == 0 => Ok(spent.worth),
             // What the command itself has entered is not an earlier entry.
             None if redemption > self.account.sequence => Err(Rejection::RedemptionNotFound { redemption }),

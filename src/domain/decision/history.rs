@@ -1,0 +1,64 @@
+//! What happened before that a command refers to.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, returns::Sale};
+
+/// Earlier entries that a command refers to. The lots of members that were merged into this one have the numbers that they have now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// By the first entry of each story.
+    pub threads: BTreeMap<EntryRef, Thread>,
+    /// The entries that the command calls by a number alone.
+    pub numbers: BTreeMap<Numbered, EntryRef>,
+}
+
+/// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thread {
+    pub origin: Entry,
+    pub latest: Option<Entry>,
+}
+
+impl History {
+    pub const NONE: &'static Self = &Self { threads: BTreeMap::new(), numbers: BTreeMap::new() };
+
+    pub(super) fn named(&self, number: Numbered) -> Option<&Thread> {
+        self.threads.get(self.numbers.get(&number)?)
+    }
+
+    /// The lots that points may go back into, or be taken back from.
+    pub fn lots(&self) -> Vec<LotKey> {
+        let of = |thread: &Thread| match &thread.origin.kind {
+            EntryKind::PointsRedeemed(redeemed) => redeemed.portions.iter().map(|portion| portion.lot).collect(),
+            EntryKind::PurchaseAccrued(_) => Sale::of(thread).map_or_else(Vec::new, |sale| sale.lots().collect()),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PurchaseReturned(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => Vec::new(),
+        };
+        self.threads.values().flat_map(of).collect()
+    }
+
+    /// The purchase that a command is about.
+    pub(super) fn sale(&self, order: &OrderKey) -> Option<Sale<'_>> {
+        let sales = self.threads.values().filter_map(Sale::of);
+        sales.into_iter().find(|sale| sale.accrued.purchase.order.as_ref() == Some(order))
+    }
+}

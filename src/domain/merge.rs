@@ -1,0 +1,360 @@
+//! Merging: two members are the same customer, so all of the one becomes the other's. The ledger of the one that goes stays as it is under
+//! its id, and what happened there goes on in the ledger of the one that stays.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{Timestamp, civil::Date};
+use rust_decimal::Decimal;
+
+use super::{
+    Allocation, Context, Counter, Decision, Entry, EntryKind, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId, LotKey,
+    MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, Member, MemberId, MemberState, Overflow, PendingLot, PendingTaken,
+    PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierSince, TierStanding, decision::Draft,
+    fold::sooner, fraud, lot::split, taking,
+};
+
+/// Members that become one, beside the one that stays, at most.
+pub const MAX_MERGED: usize = 32;
+
+/// Live and pending lots of a member that is merged into another, at most.
+pub const MAX_MERGED_LOTS: usize = 10_000;
+
+/// A member that was merged into another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merged {
+    pub member: MemberId,
+    /// Its lot n is the lot `lots_before` + n of the one that stayed.
+    pub lots_before: u64,
+    /// The entry that it came with.
+    pub sequence: u64,
+}
+
+/// All of the member has become another's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedInto {
+    pub into: MemberId,
+    pub allocations: Vec<Allocation>,
+    pub pending: Vec<PendingTaken>,
+    /// What the member owed.
+    pub debt: Points,
+    pub reason: String,
+}
+
+/// All of another member has become this one's, in the commit that took it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedFrom {
+    pub from: MemberId,
+    /// Of the other member's last entry.
+    pub sequence: u64,
+    /// Under the numbers that they have from here on.
+    pub lots: Vec<Portion>,
+    pub pending: Vec<PendingLot>,
+    /// So many of the points in `lots`, the first ones, paid debt.
+    pub debt_paid: Points,
+    /// Of what the other member owed: what was taken from lots.
+    pub allocations: Vec<Allocation>,
+    /// The rest of it, which is owed from here on.
+    pub debt: Points,
+    pub last_lot: LotId,
+    /// What the other member's totals add.
+    pub lifetime: LifetimeTotals,
+    pub latest_occurred_time: Option<Timestamp>,
+    /// Fractions that wait after it, for the rules that it touched.
+    pub carries: Vec<(Option<RuleId>, Decimal)>,
+    /// What counters stand at after it, those that it touched.
+    pub counters: Vec<Counter>,
+    /// More than are kept.
+    pub dropped_counters: Vec<(RuleId, PeriodStart)>,
+    /// At every instant the higher tier of both.
+    pub tier: TierStanding,
+    /// One of both was.
+    pub suspended: bool,
+    /// The other member, and before it those that were merged into it.
+    pub merged: Vec<Merged>,
+    /// As it is after it.
+    pub person: Sealed<Person>,
+    /// When the next lot lapses, if one does.
+    pub next_expiry_time: Option<Timestamp>,
+    pub next_activation_time: Option<Timestamp>,
+    /// The clock of both, as it is after it.
+    pub inactivity: Inactivity,
+    pub reason: String,
+}
+
+impl MergedFrom {
+    /// How many lots had been made before it: see [`Merged::lots_before`].
+    pub fn lots_before(&self) -> u64 {
+        self.merged.last().map_or(0, |from| from.lots_before)
+    }
+}
+
+/// Merges a member into another; what it leads to for the one that goes, and for the one that stays. Of the one that goes all is loaded, of
+/// the one that stays the person, and all lots. If something of either is [`Decision::still_due`], they are not merged yet.
+pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) -> Result<(Decision, Decision), Rejection> {
+    // The one that stays answers for it.
+    let mut gone = Draft::new(Context { request: None, ..context }, gone);
+    let mut stays = Draft::new(context, stays);
+    let is_due = [&mut gone, &mut stays].map(|member| member.enter_what_is_due(MAX_LOTS));
+    if is_due.into_iter().collect::<Result<Vec<bool>, _>>()?.contains(&false) {
+        return Ok((gone.finish(0..0), stays.finish(0..0)));
+    }
+    check(&gone.member, &stays.member)?;
+    let person = join_persons(&gone.member, &stays.member)?;
+    let (due, own_due) = (gone.entries.len(), stays.entries.len());
+    let before = gone.member.clone();
+    gone.enter_now(EntryKind::MergedInto(leaving(&before, stays.member.key.member, reason)))?;
+    let got = coming(context.programs.newest(), &before, &stays.member, person, context.now)?;
+    stays.watched = fraud::join(&stays.member.header, &before.header, stays.oldest())?;
+    stays.enter_now(EntryKind::MergedFrom(Arc::new(MergedFrom { reason: reason.to_owned(), ..got })))?;
+    stays.upgrade(context.now)?;
+    let (own, own_stays) = (due..gone.entries.len(), own_due..stays.entries.len());
+    Ok((gone.finish(own), stays.finish(own_stays)))
+}
+
+/// Nobody is merged with one who is erased; and nothing can be sealed for one who stays without a key.
+fn check(gone: &Member, stays: &Member) -> Result<(), Rejection> {
+    let is_erased = |member: &Member| member.header.state == MemberState::Erased;
+    if is_erased(gone) || is_erased(stays) || stays.person.as_ref().and_then(Sealed::open).is_none() {
+        return Err(Rejection::MemberErased);
+    }
+    if gone.key == stays.key {
+        return Err(Rejection::MergeWithSelf);
+    }
+    if let Some(into) = gone.header.state.merged_into() {
+        return Err(Rejection::MemberMerged { into });
+    }
+    if !gone.holds.is_empty() {
+        return Err(Rejection::HoldsOpen { holds: gone.holds.len() });
+    }
+    if gone.header.merged.len() + stays.header.merged.len() >= MAX_MERGED {
+        return Err(Rejection::TooManyMerged { limit: MAX_MERGED });
+    }
+    match gone.lots.len() + gone.pending.len() {
+        lots if lots > MAX_MERGED_LOTS => Err(Rejection::MergeTooLarge { lots, limit: MAX_MERGED_LOTS }),
+        _ => Ok(()),
+    }
+}
+
+/// One whose key was lost, and who enrolled again, is merged without what was personal.
+fn join_persons(gone: &Member, stays: &Member) -> Result<Person, Rejection> {
+    let mut person = stays.person.as_ref().and_then(Sealed::open).ok_or(Rejection::MemberErased)?.clone();
+    let Some(other) = gone.person.as_ref().and_then(Sealed::open) else { return Ok(person) };
+    person.identifiers.extend(other.identifiers.iter().cloned());
+    if person.identifiers.len() > MAX_IDENTIFIERS {
+        return Err(Rejection::TooManyIdentifiers { limit: MAX_IDENTIFIERS });
+    }
+    let or = |own: String, other: &String| if own.is_empty() { other.clone() } else { own };
+    let Profile { display_name, birth_date, language_code } = person.profile;
+    person.profile = Profile {
+        display_name: or(display_name, &other.profile.display_name),
+        birth_date: birth_date.or(other.profile.birth_date),
+        language_code: or(language_code, &other.profile.language_code),
+    };
+    Ok(person)
+}
+
+fn leaving(gone: &Member, into: MemberId, reason: &str) -> MergedInto {
+    let taken = |lot: &PendingLot| PendingTaken { lot: lot.key(), points: lot.remaining, qualifying_points: lot.qualifying_points };
+    MergedInto {
+        into,
+        allocations: gone.lots.values().map(|lot| Allocation::of(lot, lot.remaining)).collect(),
+        pending: gone.pending.values().map(taken).collect(),
+        debt: gone.header.balance.debt,
+        reason: reason.to_owned(),
+    }
+}
+
+fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now: Timestamp) -> Result<MergedFrom, Rejection> {
+    let own = &stays.header;
+    let from = Merged { member: gone.key.member, lots_before: own.last_lot.0, sequence: own.last_sequence.checked_add(1).ok_or(Overflow)? };
+    let last_lot = from.lot(gone.header.last_lot);
+    let lots = taking::in_order(program, &gone.lots, now);
+    let lots: Vec<Portion> = lots.into_iter().map(|lot| from.portion(&Portion::of(lot, lot.remaining))).collect();
+    let pending: Vec<PendingLot> = gone.pending.values().map(|lot| from.pending(lot)).collect();
+    let debt_paid = own.balance.debt.min(Portion::total(&lots)?);
+    let mut live = stays.lots.clone();
+    live.extend(split(&lots, debt_paid)?.1.iter().map(|portion| (portion.lot, portion.lot())));
+    let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
+    let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
+    let inactivity = own.inactivity.joined(&gone.header.inactivity, Points::total(inactive.map(|lot| lot.remaining))?, now);
+    let before =
+        gone.header.merged.iter().map(|other| Merged { lots_before: from.lots_before.saturating_add(other.lots_before), ..*other });
+    let merged = before.map(|other| Merged { sequence: from.sequence, ..other }).chain([from]).collect();
+    let (counters, dropped_counters) = join_counters(own, &gone.header)?;
+    let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
+    let activation = pending.iter().filter_map(|lot| lot.activate_time).min();
+    Ok(MergedFrom {
+        from: gone.key.member,
+        sequence: gone.header.last_sequence.checked_add(1).ok_or(Overflow)?,
+        debt_paid,
+        allocations,
+        debt,
+        last_lot: if last_lot.0 == u64::MAX { return Err(Rejection::Overflow) } else { last_lot },
+        lifetime: gone.header.lifetime.clone(),
+        latest_occurred_time: gone.header.latest_occurred_time,
+        carries: join_carries(own, &gone.header)?,
+        counters,
+        dropped_counters,
+        tier: higher(program, &own.tier, &gone.header.tier),
+        suspended: is_suspended(gone) || is_suspended(stays),
+        merged,
+        person: Sealed::Open(person),
+        next_expiry_time: live.keys().find_map(LotKey::expire_time),
+        next_activation_time: sooner(own.next_activation_time, activation),
+        inactivity,
+        reason: String::new(),
+        lots,
+        pending,
+    })
+}
+
+/// Pays what the other one owed from what both have, in the order in which lots are used up; the rest is owed.
+fn pay(program: &Program, lots: &mut BTreeMap<LotKey, Lot>, debt: Points, now: Timestamp) -> Result<(Vec<Allocation>, Points), Rejection> {
+    let (mut allocations, mut left) = (Vec::new(), debt);
+    for lot in taking::in_order(program, lots, now) {
+        if left.is_zero() {
+            break;
+        }
+        if allocations.len() == MAX_LOTS {
+            return Err(taking::too_many(debt.minus(left)?, debt));
+        }
+        let points = lot.remaining.min(left);
+        allocations.push(Allocation::of(lot, points));
+        left = left.minus(points)?;
+    }
+    for taken in &allocations {
+        if let Some(lot) = lots.get_mut(&taken.lot) {
+            lot.remaining = lot.remaining.minus(taken.points)?;
+        }
+    }
+    lots.retain(|_, lot| lot.remaining > Points::ZERO);
+    Ok((allocations, left))
+}
+
+/// What waits sums up, to a whole point and more: then the next purchase gives it.
+fn join_carries(own: &Header, other: &Header) -> Result<Vec<(Option<RuleId>, Decimal)>, Overflow> {
+    let sum = |(rule, fraction): (&Option<RuleId>, &Decimal)| {
+        let waits = own.carries.get(rule).copied().unwrap_or_default();
+        Ok((rule.clone(), waits.checked_add(*fraction).ok_or(Overflow)?.normalize()))
+    };
+    other.carries.iter().map(sum).collect()
+}
+
+/// Counters with what they stand at, and those that are not kept.
+type Counters = (Vec<Counter>, Vec<(RuleId, PeriodStart)>);
+
+/// A cap counts what both got, and what one got once the other got too. Of a rule that has too many counters then, the oldest are dropped.
+fn join_counters(own: &Header, other: &Header) -> Result<Counters, Overflow> {
+    let mut joined = own.counters.clone();
+    for (key, points) in &other.counters {
+        let sum = joined.entry(key.clone()).or_default();
+        *sum = sum.plus(*points)?;
+    }
+    let mut surplus: Vec<(RuleId, PeriodStart)> = Vec::new();
+    for (rule, _) in other.counters.keys() {
+        if surplus.last().is_none_or(|(done, _)| done != rule) {
+            let dated = joined.range((rule.clone(), Some(Date::MIN))..=(rule.clone(), Some(Date::MAX))).map(|(key, _)| key);
+            let count = dated.clone().count().saturating_sub(MAX_COUNTERS_PER_RULE);
+            surplus.extend(dated.take(count).cloned());
+        }
+    }
+    let kept = other.counters.keys().filter(|key| !surplus.contains(key));
+    let counters = kept.map(|(rule, period)| Counter { rule: rule.clone(), period: *period, points: joined[&(rule.clone(), *period)] });
+    let counters = counters.collect();
+    surplus.retain(|key| own.counters.contains_key(key));
+    Ok((counters, surplus))
+}
+
+/// At every instant the higher tier of both, so that a late sale is rated as it would have been with either card or better.
+fn higher(program: &Program, own: &TierStanding, other: &TierStanding) -> TierStanding {
+    let mut instants: Vec<Timestamp> = own.history.iter().chain(&other.history).map(|held| held.start_time).collect();
+    instants.sort_unstable();
+    instants.dedup();
+    let mut history: Vec<TierSince> = Vec::with_capacity(instants.len());
+    for start_time in instants {
+        let (one, two) = (own.at(start_time), other.at(start_time));
+        let is_others = one.is_none() || program.rank(two) > program.rank(one);
+        if let Some(tier) = if is_others { two.or(one) } else { one }
+            && history.last().is_none_or(|held| held.tier != *tier)
+        {
+            history.push(TierSince { tier: tier.clone(), start_time });
+        }
+    }
+    if let Some(surplus) = history.len().checked_sub(MAX_TIER_HISTORY)
+        && surplus > 0
+    {
+        let oldest = history[0].start_time;
+        history.drain(..surplus);
+        history[0].start_time = oldest;
+    }
+    let rank = |standing: &TierStanding| program.rank(standing.current().map(|held| &held.tier));
+    let manual = match rank(own).cmp(&rank(other)) {
+        std::cmp::Ordering::Less => other.manual,
+        std::cmp::Ordering::Equal => own.manual || other.manual,
+        std::cmp::Ordering::Greater => own.manual,
+    };
+    TierStanding { history, manual }
+}
+
+impl Merged {
+    /// As the lot is called now. The sum of all is below the highest number: see [`coming`].
+    fn lot(&self, lot: LotId) -> LotId {
+        LotId(self.lots_before.saturating_add(lot.0))
+    }
+
+    fn key(&self, lot: LotKey) -> LotKey {
+        LotKey::new(lot.expiry(), self.lot(lot.id()))
+    }
+
+    fn portion(&self, portion: &Portion) -> Portion {
+        Portion { lot: self.key(portion.lot), entry_sequence: self.sequence, ..portion.clone() }
+    }
+
+    fn pending(&self, lot: &PendingLot) -> PendingLot {
+        PendingLot { id: self.lot(lot.id), entry_sequence: self.sequence, ..lot.clone() }
+    }
+
+    fn sale(&self, sale: &mut SaleState) {
+        sale.activated.iter_mut().for_each(|lot| *lot = self.key(*lot));
+    }
+
+    /// An entry of the member that was merged, with its lots under the numbers that they have now: what decisions look up of them.
+    pub fn as_now(&self, mut entry: Entry) -> Entry {
+        match &mut entry.kind {
+            EntryKind::PurchaseAccrued(accrued) => {
+                let accrual = &mut Arc::make_mut(accrued).accrual;
+                accrual.lots.iter_mut().for_each(|lot| lot.id = self.lot(lot.id));
+                accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
+            }
+            EntryKind::PointsRedeemed(redeemed) => {
+                redeemed.portions.iter_mut().for_each(|portion| *portion = self.portion(portion));
+            }
+            EntryKind::PointsActivated(activated) => {
+                if let Some(confirmed) = &mut activated.confirmed {
+                    self.sale(&mut confirmed.sale);
+                }
+            }
+            EntryKind::PurchaseReturned(returned) => self.sale(&mut Arc::make_mut(returned).sale),
+            // Nothing that comes later goes on with their lots.
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::MergedInto(_)
+            | EntryKind::MergedFrom(_) => {}
+        }
+        entry
+    }
+}

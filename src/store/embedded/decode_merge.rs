@@ -1,0 +1,64 @@
+//! As `decode.rs`: what is stored of members that become one.
+
+use super::{
+    decode::{
+        Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, tier_since, time,
+    },
+    decode_holds::portions,
+    decode_returns::pending_taken,
+    stored,
+};
+use crate::domain::{LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed, TierStanding};
+
+pub(super) fn merged_into(gone: stored::MergedInto) -> Decoded<MergedInto> {
+    Ok(MergedInto {
+        into: member_id(&gone.into_member_id)?,
+        allocations: gone.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        pending: gone.pending.iter().map(pending_taken).collect::<Decoded<_>>()?,
+        debt: Points(gone.debt),
+        reason: gone.reason,
+    })
+}
+
+pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> Decoded<MergedFrom> {
+    Ok(MergedFrom {
+        from: member_id(&got.from_member_id)?,
+        sequence: got.sequence,
+        lots: portions(&got.lots)?,
+        pending: got.pending.iter().map(pending_lot).collect::<Decoded<_>>()?,
+        debt_paid: Points(got.debt_paid),
+        allocations: got.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
+        debt: Points(got.debt),
+        last_lot: LotId(got.last_lot),
+        lifetime: LifetimeTotals { qualifying_points: Points(got.qualifying_points), spend: decimal(&got.spend)?, visits: got.visits },
+        latest_occurred_time: optional_time(got.latest_occurred_time)?,
+        carries: got.carries.iter().map(carry).collect::<Decoded<_>>()?,
+        counters: got.counters.iter().map(counter).collect::<Decoded<_>>()?,
+        dropped_counters: dropped_counters(&got.dropped_counters)?,
+        tier: TierStanding { history: got.tiers.iter().map(tier_since).collect::<Decoded<_>>()?, manual: got.tier_manual },
+        suspended: got.suspended,
+        merged: got.merged.iter().map(merged).collect::<Decoded<_>>()?,
+        person,
+        next_expiry_time: optional_time(got.next_expiry_time)?,
+        next_activation_time: optional_time(got.next_activation_time)?,
+        inactivity: inactivity(got.inactivity.unwrap_or_default())?,
+        reason: got.reason,
+    })
+}
+
+pub(super) fn merged(merged: &stored::Merged) -> Decoded<Merged> {
+    Ok(Merged { member: member_id(&merged.member_id)?, lots_before: merged.lots_before, sequence: merged.sequence })
+}
+
+fn pending_lot(lot: &stored::PendingLot) -> Decoded<PendingLot> {
+    Ok(PendingLot {
+        id: LotId(lot.lot),
+        issued: Points(lot.issued),
+        remaining: Points(lot.remaining.unwrap_or(lot.issued)),
+        earn_time: time(lot.earn_time)?,
+        activate_time: optional_time(lot.activate_time)?,
+        expiry: expiry(lot.expire_time)?,
+        qualifying_points: Points(lot.qualifying_points),
+        entry_sequence: lot.entry_sequence,
+    })
+}
