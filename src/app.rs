@@ -11,8 +11,8 @@ use crate::{
     config::Config,
     contract::v1,
     domain::{Fingerprint, Request, RequestId},
-    grpc::{self, AdminFrom, Gate, Gathering, Health, Valve},
-    ledger::{Clock, Ledger, LedgerError},
+    grpc::{self, AdminFrom, Besides, Gate, Gathering, Health, Valve},
+    ledger::{Clock, Ledger, LedgerError, SandboxClock, SandboxError, refuse_sandbox},
     store::{
         StoreError,
         embedded::{EmbeddedStore, Options},
@@ -40,6 +40,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error("the rule book of programme {program} cannot be published: {why}")]
     Publish { program: String, why: String },
     #[error("the server failed: {0}")]
@@ -65,18 +67,18 @@ pub struct RunningServer {
 /// Binds the listener and begins to open the store. Health answers from now on; calls are let through when [`RunningServer::ready`]
 /// returns.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, AppError> {
+    let (clock, besides) = clock_and_besides(&config, clock)?;
     let failed = |source| AppError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let gate = Arc::new(Gate::default());
-    let health = Health::starting().await;
+    let health = Health::starting(config.sandbox).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let valve = Valve::new(&gate);
     let turns = Arc::clone(&valve);
     let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
-    let admin_from = if config.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback };
-    let services = grpc::services(&gate, &health, admin_from);
+    let services = grpc::services(&gate, &health, &besides);
     let server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
@@ -101,6 +103,18 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let drain = config.drain;
     let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));
     Ok(RunningServer { address, drain, gate, health, stop, server, opening: Some(opening), ledger: None, schedule: None })
+}
+
+/// A sandbox's clock, or the one that was given; and the services that come with it.
+fn clock_and_besides(config: &Config, clock: Arc<dyn Clock>) -> Result<(Arc<dyn Clock>, Besides), AppError> {
+    if config.sandbox {
+        let sandbox = Arc::new(SandboxClock::open(clock, &config.data)?);
+        tracing::warn!("this is a sandbox: its clock can be set forward, and there are no backups");
+        return Ok((Arc::clone(&sandbox) as Arc<dyn Clock>, Besides::Sandbox(sandbox)));
+    }
+    refuse_sandbox(&config.data)?;
+    let from = if config.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback };
+    Ok((clock, Besides::Admin(from)))
 }
 
 /// Reads the ledger, publishes the rule books that were given, and opens the gate.

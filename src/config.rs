@@ -50,6 +50,11 @@ pub struct ServeArgs {
     #[arg(long, env = "LOYALTYD_ADMIN_FROM_ANYWHERE", value_parser = switch)]
     pub admin_from_anywhere: bool,
 
+    /// Serve a sandbox: SandboxService sets its clock forward, so that a year can be tried out in a minute. Its data folder is for sandboxes
+    /// alone, and has no backups
+    #[arg(long, env = "LOYALTYD_SANDBOX", value_parser = switch)]
+    pub sandbox: bool,
+
     /// File of 32 bytes that wraps the members' keys; without it they lie in the data folder as they are
     #[arg(long, env = "LOYALTYD_OPERATOR_KEY", value_name = "FILE", value_parser = path())]
     pub operator_key: Option<PathBuf>,
@@ -94,6 +99,8 @@ pub struct Config {
     pub data: PathBuf,
     pub programs: Vec<v1::Program>,
     pub operator_key: Option<[u8; 32]>,
+    /// The clock can be set forward, and there is no AdminService.
+    pub sandbox: bool,
     /// AdminService answers callers on other machines too.
     pub admin_from_anywhere: bool,
     /// Of the journal's closed files.
@@ -128,6 +135,7 @@ impl fmt::Debug for Config {
             .field("data", &self.data)
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
+            .field("sandbox", &self.sandbox)
             .field("admin_from_anywhere", &self.admin_from_anywhere)
             .field("compress", &self.compress)
             .field("drain", &self.drain)
@@ -173,6 +181,7 @@ impl ServeArgs {
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
+            sandbox: self.sandbox,
             admin_from_anywhere: self.admin_from_anywhere,
             operator_key: operator_key(self.operator_key.as_deref())?,
             compress: !self.no_compression,

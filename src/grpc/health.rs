@@ -10,27 +10,29 @@ use tonic_health::{
 };
 use tonic_reflection::server::Builder;
 
-/// All that health knows by name; the empty name is the service as a whole.
-const SERVICES: [&str; 6] = [
-    "",
-    "loyalty.v1.ProgramService",
-    "loyalty.v1.MemberService",
-    "loyalty.v1.PurchaseService",
-    "loyalty.v1.PointsService",
-    "loyalty.v1.AdminService",
-];
+/// What every service has; the empty name is the service as a whole.
+const SERVICES: [&str; 5] =
+    ["", "loyalty.v1.ProgramService", "loyalty.v1.MemberService", "loyalty.v1.PurchaseService", "loyalty.v1.PointsService"];
+const ADMIN: &str = "loyalty.v1.AdminService";
+const SANDBOX: &str = "loyalty.v1.SandboxService";
 
 /// The contract's descriptors, from which reflection answers.
 const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
-/// Tells callers of health whether the service serves.
+/// Tells callers of health whether the service serves, and of reflection what it has.
 #[derive(Clone)]
-pub struct Health(Arc<HealthReporter>);
+pub struct Health {
+    reporter: Arc<HealthReporter>,
+    /// All that health knows by name.
+    services: Arc<[&'static str]>,
+}
 
 impl Health {
     /// Not serving yet.
-    pub async fn starting() -> Self {
-        let health = Self(Arc::new(HealthReporter::new()));
+    pub async fn starting(is_sandbox: bool) -> Self {
+        let besides = if is_sandbox { SANDBOX } else { ADMIN };
+        let services = SERVICES.into_iter().chain([besides]).collect();
+        let health = Self { reporter: Arc::new(HealthReporter::new()), services };
         health.set(ServingStatus::NotServing).await;
         health
     }
@@ -46,34 +48,37 @@ impl Health {
     /// Ends the streams of those who watch, who have been told, so that they do not hold up the end. Who asks still hears that nothing is
     /// served.
     pub async fn end_watches(&self) {
-        let mut reporter = (*self.0).clone();
-        for service in SERVICES {
+        let mut reporter = (*self.reporter).clone();
+        for service in &*self.services {
             reporter.clear_service_status(service).await;
             reporter.set_service_status(service, ServingStatus::NotServing).await;
         }
     }
 
     async fn set(&self, status: ServingStatus) {
-        for service in SERVICES {
-            self.0.set_service_status(service, status).await;
+        for service in &*self.services {
+            self.reporter.set_service_status(service, status).await;
         }
     }
 
     pub(super) fn server(&self) -> HealthServer<HealthService> {
-        HealthServer::new(HealthService::from_health_reporter((*self.0).clone()))
+        HealthServer::new(HealthService::from_health_reporter((*self.reporter).clone()))
     }
-}
 
-pub(super) fn add_reflection(routes: &mut RoutesBuilder) {
-    let describe = || {
-        Builder::configure()
-            .register_encoded_file_descriptor_set(CONTRACT)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that clients that know only reflection can show the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let invariant = "the descriptors are those that the build made";
-    routes.add_service(describe().build_v1().expect(invariant)).add_service(describe().build_v1alpha().expect(invariant));
+    /// It lists the services that there are, which are not all that the contract has.
+    pub(super) fn add_reflection(&self, routes: &mut RoutesBuilder) {
+        let describe = || {
+            let builder = Builder::configure()
+                .register_encoded_file_descriptor_set(CONTRACT)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // So that clients that know only reflection can show the details of errors.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            self.services.iter().filter(|name| !name.is_empty()).fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        let invariant = "the descriptors are those that the build made";
+        routes.add_service(describe().build_v1().expect(invariant)).add_service(describe().build_v1alpha().expect(invariant));
+    }
 }
 
 #[cfg(test)]
@@ -85,9 +90,9 @@ mod tests {
 
     #[tokio::test]
     async fn while_it_stops_watches_end_and_checks_are_answered() {
-        let health = Health::starting().await;
+        let health = Health::starting(false).await;
         health.serving().await;
-        let service = HealthService::from_health_reporter((*health.0).clone());
+        let service = HealthService::from_health_reporter((*health.reporter).clone());
         let ask = || Request::new(HealthCheckRequest { service: SERVICES[1].to_owned() });
         let watch = service.watch(ask()).await.expect("it is watched").into_inner();
         health.stopping().await;

@@ -16,6 +16,7 @@ mod program;
 mod purchase;
 mod redemption;
 mod returns;
+mod sandbox;
 mod services;
 mod status;
 mod stream;
@@ -26,9 +27,9 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    contract::v1::program_service_server::ProgramServiceServer,
+    contract::v1::{program_service_server::ProgramServiceServer, sandbox_service_server::SandboxServiceServer},
     domain::{ProgramHistory, ProgramId},
-    ledger::{Ledger, MemberTarget},
+    ledger::{Ledger, MemberTarget, SandboxClock},
 };
 
 use convert::{Mistakes, Path};
@@ -44,13 +45,26 @@ pub use valve::Valve;
 /// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
+/// Beside the services that tills, storefronts and support call.
+pub enum Besides {
+    /// Backups.
+    Admin(AdminFrom),
+    /// A clock that can be set. There are no backups of a sandbox: restored, they would be taken for a real ledger.
+    Sandbox(Arc<SandboxClock>),
+}
+
 /// All services, behind the gate. Connections tell their peers' addresses as those of TCP do.
-pub fn services(gate: &Arc<Gate>, health: &Health, admin_from: AdminFrom) -> Services {
+pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides) -> Services {
     let mut others = Routes::builder();
-    others
-        .add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(admin::service(gate, admin_from));
-    health::add_reflection(&mut others);
+    others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    match besides {
+        Besides::Admin(from) => others.add_service(admin::service(gate, *from)),
+        Besides::Sandbox(clock) => {
+            let sandbox = sandbox::Sandbox { gate: Arc::clone(gate), clock: Arc::clone(clock) };
+            others.add_service(SandboxServiceServer::new(sandbox).max_decoding_message_size(MAX_REQUEST_BYTES))
+        }
+    };
+    health.add_reflection(&mut others);
     Services::new(gate, health.server(), others.routes())
 }
 

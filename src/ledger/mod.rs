@@ -9,6 +9,7 @@ mod idempotency;
 mod loading;
 mod programs;
 mod query;
+mod sandbox;
 mod schedule;
 mod staging;
 mod writer;
@@ -38,6 +39,7 @@ use crate::{
 pub use clock::{Clock, ManualClock, SystemClock};
 use programs::Programs;
 pub use query::DATES;
+pub use sandbox::{Advance, AdvanceError, SandboxClock, SandboxError, refuse_sandbox};
 pub use schedule::Advanced;
 use writer::{Answer, Job, Writer};
 

@@ -9,7 +9,7 @@ use std::{
 use http::uri::PathAndQuery;
 use loyaltyd::{
     contract::v1::{self, admin_service_client::AdminServiceClient, points_service_client::PointsServiceClient},
-    grpc::{self, AdminFrom, Gate, Health, Services},
+    grpc::{self, AdminFrom, Besides, Gate, Health, Services},
 };
 use tonic::{
     Code, Status,
@@ -137,9 +137,9 @@ impl Service<http::Request<Body>> for CalledFrom {
 
 #[tokio::test]
 async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise() {
-    let health = Health::starting().await;
+    let health = Health::starting(false).await;
     let ask = async |from, peer: Option<&str>| {
-        let services = grpc::services(&Arc::new(Gate::default()), &health, from);
+        let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(from));
         let peer = peer.map(|peer| peer.parse().expect("an address"));
         let called = AdminServiceClient::new(CalledFrom { services, peer }).stream_backup(v1::StreamBackupRequest::default()).await;
         called.map(drop).expect_err("there is no ledger yet")
@@ -154,7 +154,7 @@ async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise
         assert_eq!(refused(&ask(AdminFrom::Anywhere, there).await).reason, "STARTING", "{there:?}");
     }
     // Other services are for everybody.
-    let services = grpc::services(&Arc::new(Gate::default()), &health, AdminFrom::Loopback);
+    let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(AdminFrom::Loopback));
     let peer = Some("192.0.2.7:1".parse().expect("an address"));
     let mut points = PointsServiceClient::new(CalledFrom { services, peer });
     let status = points.list_entries(v1::ListEntriesRequest::default()).await.expect_err("there is no ledger yet");

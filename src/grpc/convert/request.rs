@@ -50,6 +50,7 @@ mutation! {
     HoldPointsRequest: "PointsService/HoldPoints",
     CaptureHoldRequest: "PointsService/CaptureHold",
     ReleaseHoldRequest: "PointsService/ReleaseHold",
+    AdvanceClockRequest: "SandboxService/AdvanceClock",
 }
 
 /// The id, and the fingerprint of method and payload without it, which the ledger keys before anything keeps it. A purchase in a batch or a stream is a `RecordPurchaseRequest` too, so

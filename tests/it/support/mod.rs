@@ -180,6 +180,7 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         programs,
         operator_key: None,
         compress: true,
+        sandbox: false,
         admin_from_anywhere: false,
         drain: Duration::from_secs(5),
         limits: Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() },
