@@ -53,6 +53,12 @@ pub fn period_start(date: Date, period: Period) -> PeriodStart {
     }
 }
 
+/// The longest period, but for a lifetime, that begins on a day.
+pub fn longest_period_from(start: Date) -> Period {
+    let periods = [Period::Year, Period::Quarter, Period::Month, Period::Week];
+    periods.into_iter().find(|period| period_start(start, *period) == Some(start)).unwrap_or(Period::Day)
+}
+
 /// The first day after the period that begins at `start`; `None` of a lifetime and at the end of the calendar.
 pub fn period_end(start: Date, period: Period) -> Option<Date> {
     match period {

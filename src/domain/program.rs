@@ -1,10 +1,6 @@
 //! The rule book of a programme, validated: one published version.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
@@ -364,25 +360,17 @@ impl PurchaseTimePolicy {
 #[derive(Debug, Clone)]
 pub struct ProgramHistory {
     versions: Vec<Arc<Program>>,
-    /// The longest period, but for a lifetime, in which any version caps a rule.
-    cap_periods: BTreeMap<RuleId, Period>,
     max_age_days: u32,
 }
 
 impl ProgramHistory {
     pub fn new(first: Arc<Program>) -> Self {
-        Self { versions: Vec::new(), cap_periods: BTreeMap::new(), max_age_days: 0 }.with(first)
+        Self { versions: Vec::new(), max_age_days: 0 }.with(first)
     }
 
     pub fn with(&self, next: Arc<Program>) -> Self {
         let mut history = self.clone();
         history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
-        let rules = next.rules.iter().map(|rule| (&rule.id, &rule.limits));
-        for (rule, limits) in rules.chain(next.activity_rules.iter().map(|rule| (&rule.id, &rule.limits))) {
-            let Some(cap) = limits.cap.filter(|cap| cap.period != Period::Lifetime) else { continue };
-            let longest = history.cap_periods.entry(rule.clone()).or_insert(cap.period);
-            *longest = cap.period.max(*longest);
-        }
         history.versions.push(next);
         history
     }
@@ -390,12 +378,6 @@ impl ProgramHistory {
     /// The most that any version has let a purchase be late by: the newest may be changed back to it.
     pub fn max_age_days(&self) -> u32 {
         self.max_age_days
-    }
-
-    /// How long a counter of a rule that begins on a day may still count, under whichever version.
-    pub(super) fn longest_cap_period(&self, rule: &RuleId) -> Period {
-        // A rule that no version caps by a period has no such counter.
-        self.cap_periods.get(rule).copied().unwrap_or(Period::Year)
     }
 
     /// The versions that were published by an instant, or the first one.

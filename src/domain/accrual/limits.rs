@@ -7,7 +7,7 @@ use std::collections::btree_map::Range;
 use jiff::{Timestamp, civil::Date};
 
 use crate::domain::{
-    Counter, Header, LimitKind, Limits, MAX_COUNTERS_PER_RULE, Overflow, Period, PeriodStart, Points, ProgramHistory, RuleId, calendar,
+    Counter, Header, LimitKind, Limits, MAX_COUNTERS_PER_RULE, Overflow, PeriodStart, Points, ProgramHistory, RuleId, calendar,
 };
 
 /// Says of a rule that awards once that it has.
@@ -73,7 +73,8 @@ fn is_forgotten(header: &Header, rule: &RuleId, period: PeriodStart) -> bool {
 }
 
 /// Counters that are not kept after a purchase or an activity that changes `changed`: those of periods that ended more than a day (for the
-/// change between time zones) before the oldest that may still come, and the oldest of rules that have too many.
+/// change between time zones) before the oldest that may still come, and the oldest of rules that have too many. What period a cap has may
+/// change, and periods that begin on the same day are one counter: it is kept as long as the longest of them.
 pub(in crate::domain) fn dropped_counters(
     programs: &ProgramHistory,
     header: &Header,
@@ -84,15 +85,13 @@ pub(in crate::domain) fn dropped_counters(
         return Vec::new();
     }
     let oldest = calendar::local_date(&programs.newest().time_zone, oldest);
-    let ends_by = |start: Date, period: Period| {
-        calendar::period_end(start, period).and_then(|end| calendar::add_days(end, 1).ok()).is_some_and(|end| end <= oldest)
+    let has_ended = |start: PeriodStart| {
+        let end = start.and_then(|start| calendar::period_end(start, calendar::longest_period_from(start)));
+        end.and_then(|end| calendar::add_days(end, 1).ok()).is_some_and(|end| end <= oldest)
     };
-    let has_ended = |rule: &RuleId, start: PeriodStart| {
-        start.is_some_and(|start| ends_by(start, Period::Day) && ends_by(start, programs.longest_cap_period(rule)))
-    };
-    let mut dropped: Vec<_> = header.counters.keys().filter(|(rule, start)| has_ended(rule, *start)).cloned().collect();
+    let mut dropped: Vec<_> = header.counters.keys().filter(|(_, start)| has_ended(*start)).cloned().collect();
     for counter in changed.iter().filter(|counter| counter.period.is_some()) {
-        let kept = || counters(header, &counter.rule).map(|(key, _)| key).filter(|(rule, start)| !has_ended(rule, *start));
+        let kept = || counters(header, &counter.rule).map(|(key, _)| key).filter(|(_, start)| !has_ended(*start));
         let is_new = !header.counters.contains_key(&(counter.rule.clone(), counter.period));
         let surplus = (kept().count() + usize::from(is_new)).saturating_sub(MAX_COUNTERS_PER_RULE);
         dropped.extend(kept().take(surplus).cloned());

@@ -237,7 +237,7 @@ impl Frame {
         list("tenders", &["KIND_CARD", "KIND_CASH", "KIND_POINTS"], 10, random);
         list("weekdays", &["WEEKDAY_SATURDAY, WEEKDAY_SUNDAY", "WEEKDAY_MONDAY, WEEKDAY_TUESDAY, WEEKDAY_WEDNESDAY"], 10, random);
         let hours = ["{ start_hour: 22, end_hour: 4 }", "{ start_hour: 6, end_hour: 18 }"];
-        list("hours", &hours, 10, random);
+        list("hours", &hours, 25, random);
         if random.percent(25) {
             filter.push(format!("minimum_order: \"{}\"", self.money(random, if self.is_fine() { 60 } else { 600 })));
         }

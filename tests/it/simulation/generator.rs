@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Random,
-    auditor::{Account, Books, book::Book},
+    auditor::{Account, Books, book::Book, units},
     books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES},
 };
 
@@ -191,14 +191,20 @@ impl Asker<'_> {
         if let Some(policy) = offline.unwrap_or(self.newest()).redemption.as_ref()
             && most > 0
         {
-            let (rate, per, step) = (policy.amount, policy.points, policy.step);
+            let (rate, per, step, share) = (policy.amount, policy.points, policy.step, policy.share);
             let times = if self.random.percent(if purchase.offline { 50 } else { 25 }) { self.random.within(1..=2) } else { 0 };
+            // Each within the programme's share of the order, and both together beyond it.
+            let share = share.filter(|_| times == 2 && self.random.percent(60));
+            let total = units(purchase.total, self.newest().digits);
+            let limit = share.map(|share| total * share.over / share.under * i128::from(per) / rate);
+            let of_limit = limit.map(|limit| (limit * 7 / 10).clamp(1, i128::from(most)) as i64);
             for _ in 0..times {
                 // Or just more than is there, so that a part is owed.
                 let all = self.account.available();
                 let a_little_more = purchase.offline && (1..most).contains(&all) && self.random.percent(60);
                 let more = if a_little_more { step * self.random.within(1..=3) as i64 } else { 0 };
                 let points = if a_little_more { all + more } else { self.random.within(1..=most as u64) as i64 };
+                let points = of_limit.unwrap_or(points);
                 let points = (points / step * step).max(1);
                 worth += i128::from(points) * rate / i128::from(per);
                 purchase.payments.push(Payment::Redeem { points: Points(points) });
