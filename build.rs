@@ -9,7 +9,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let contract = protox::compile(proto_files("proto/loyalty/v1")?, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("contract.bin"), contract.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(contract)?;
+    // What says the same has the same bytes, and a request's fingerprint is made of them.
+    tonic_prost_build::configure().btree_map(".loyalty.v1.TierBenefits").compile_fds(contract)?;
     let storage = protox::compile(proto_files("proto/loyalty/storage/v1")?, ["proto"])?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(storage)?;
     tell_versions();

@@ -39,6 +39,7 @@ fn purchase(lines: u32) -> Purchase {
         labels: Vec::new(),
         payments: Vec::new(),
         offline: false,
+        vouchers: Vec::new(),
     }
 }
 

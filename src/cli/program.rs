@@ -113,6 +113,9 @@ async fn publish(file: &Path, validate_only: bool, server: &client::ServerArgs) 
         (false, true) => println!("{program_id}: published version {version}"),
         (false, false) => println!("{program_id}: version {version} says the same, nothing changed"),
     }
+    for moved in answer.tier_moves {
+        println!("{program_id}: {} members would go from {} to {}", moved.members, moved.from_tier_id, moved.to_tier_id);
+    }
     Ok(())
 }
 

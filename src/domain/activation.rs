@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     AccruedLot, Activated, ActivatedLot, Confirmed, Expiry, LotExpiry, Member, Overflow, PendingLot, Points, Program, Rejection, SaleState,
-    expiry, fold::sooner, returns::Sale,
+    expiry, fold::sooner, returns::Sale, tier,
 };
 
 /// The next activation that is due, with its instant: all loaded lots that become active at the earliest due instant.
@@ -55,7 +55,8 @@ fn activated(lot: &PendingLot, expiry: LotExpiry, debt: &mut Points) -> Result<A
 fn expiry(program: &Program, sale: &Sale<'_>, lot: &AccruedLot, now: Timestamp) -> Result<LotExpiry, Overflow> {
     let award = sale.accrued.accrual.awards.iter().find(|award| award.lot == Some(lot.id));
     let rule = award.and_then(|award| program.rules.iter().find(|rule| rule.id == award.rule));
-    match rule.map(|rule| rule.expiry) {
+    let tier = sale.accrued.accrual.tier.as_ref();
+    match rule.map(|rule| tier::expiry_in_tier(program, tier, rule.expiry, rule.has_own_expiry)) {
         Some(policy @ (Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_))) => {
             expiry::lot_expiry(policy, &program.time_zone, sale.entry.occurred_time, now)
         }

@@ -9,7 +9,7 @@ use super::{
     AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, Header, LimitKind, LotExpiry, LotId,
     MemberId, Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, RuleId,
     accrual::{self, Limited, Lots},
-    calendar,
+    calendar, tier,
 };
 
 /// What an activity earned on one of its sides, and why.
@@ -134,7 +134,8 @@ pub(super) fn accrue(
         let Limited { points, limit, counters } = accrual::limit(header, date, &rule.id, &rule.limits, rule.points)?;
         let qualifying_points = if rule.qualifying { points } else { Points::ZERO };
         let waits = if program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
-        let (lot, expiry) = lots.add(points, rule.expiry, rule.activation, waits)?;
+        let expires = tier::expiry_in_tier(program, header.tier.at(occurred_time), rule.expiry, rule.has_own_expiry);
+        let (lot, expiry) = lots.add(points, expires, rule.activation, waits)?;
         accrued.points = accrued.points.plus(points)?;
         accrued.qualifying_points = accrued.qualifying_points.plus(qualifying_points)?;
         accrued.counters.extend(counters.into_iter().map(|(period, points)| Counter { rule: rule.id.clone(), period, points }));

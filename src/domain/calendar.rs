@@ -37,6 +37,18 @@ pub fn add_months(date: Date, months: u32) -> Result<Date, Overflow> {
     date.checked_add(i64::from(months).months()).map_err(|_| Overflow)
 }
 
+pub fn subtract_days(date: Date, days: u32) -> Result<Date, Overflow> {
+    date.checked_sub(i64::from(days).days()).map_err(|_| Overflow)
+}
+
+/// Clamps as [`add_months`].
+pub fn subtract_months(date: Date, months: u32) -> Result<Date, Overflow> {
+    if months > 12 * 10_000 {
+        return Err(Overflow);
+    }
+    date.checked_sub(i64::from(months).months()).map_err(|_| Overflow)
+}
+
 /// The first day of the period that a date lies in; `None` of a lifetime.
 pub fn period_start(date: Date, period: Period) -> PeriodStart {
     match period {

@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
     ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
-    ReturnedLine, TierId,
+    ReturnedLine, TierId, VoucherCode, VoucherKindId,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Command {
     UpdateProfile(ProfileUpdate),
     AddIdentifier { identifier: Identifier },
     RemoveIdentifier { identifier: Identifier },
-    SetTier { tier: TierId, reason: String },
+    SetTier { tier: TierId, reason: String, last_date: Option<Date> },
     Suspend { reason: String },
     Reactivate { reason: String },
     Erase { reason: String },
@@ -31,6 +31,7 @@ pub enum Command {
     ReturnPurchase(Arc<ReturnRequest>),
     TransferPoints(TransferRequest),
     RecordActivity(ActivityRequest),
+    Voucher(VoucherRequest),
     MergeMembers(MergeRequest),
 }
 
@@ -58,6 +59,48 @@ pub struct TransferRequest {
 pub struct MergeRequest {
     pub into: Recipient,
     pub reason: String,
+}
+
+/// What is asked of one voucher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoucherRequest {
+    Issue {
+        kind: VoucherKindId,
+        reason: String,
+    },
+    Hold {
+        code: VoucherCode,
+        /// The only one that it can be used for until the hold ends.
+        order: OrderKey,
+        /// `None`: as long as the programme says.
+        seconds: Option<u32>,
+    },
+    Release {
+        code: VoucherCode,
+        reason: String,
+    },
+    Use {
+        code: VoucherCode,
+        order: Option<OrderKey>,
+        /// What the goods come to; asked for if the voucher has a minimum order.
+        order_total: Option<Decimal>,
+        /// The discount that it gave, if somebody says.
+        value: Option<Decimal>,
+    },
+    Cancel {
+        code: VoucherCode,
+        reason: String,
+    },
+}
+
+impl VoucherRequest {
+    /// `None`: there is none yet.
+    pub fn code(&self) -> Option<VoucherCode> {
+        match self {
+            Self::Issue { .. } => None,
+            Self::Hold { code, .. } | Self::Release { code, .. } | Self::Use { code, .. } | Self::Cancel { code, .. } => Some(*code),
+        }
+    }
 }
 
 /// What a member did beside buying.
@@ -158,6 +201,10 @@ pub struct Demand {
     pub sale: Option<OrderKey>,
     /// As many lots as the return of the purchase may take from.
     pub takes_back: bool,
+    /// All live vouchers.
+    pub vouchers: bool,
+    /// Vouchers that it calls by their codes, with what became of them.
+    pub codes: Vec<VoucherCode>,
 }
 
 /// The fields that are to change, each with its new value; an empty one is cleared.
@@ -214,6 +261,7 @@ impl Command {
             | Command::ConfirmPurchase { .. }
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
+            | Command::Voucher(_)
             | Command::MergeMembers(_) => None,
         }
     }
@@ -240,6 +288,7 @@ impl Command {
             | Command::CaptureHold(_)
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
+            | Command::Voucher(_)
             | Command::ReturnPurchase(_) => None,
         }
     }
@@ -268,7 +317,13 @@ impl Command {
             // Its holds end, and its identifiers become free.
             Command::Erase { .. } => Demand { holds: true, person: true, ..Demand::default() },
             Command::Enroll { .. } | Command::SetTier { .. } | Command::Suspend { .. } | Command::Reactivate { .. } => Demand::default(),
-            Command::MergeMembers(_) => Demand { points: Some(Points(i64::MAX)), holds: true, person: true, ..Demand::default() },
+            Command::MergeMembers(_) => {
+                Demand { points: Some(Points(i64::MAX)), holds: true, person: true, vouchers: true, ..Demand::default() }
+            }
+            Command::Voucher(request) => match request.code() {
+                None => Demand::default(),
+                Some(code) => Demand { vouchers: true, codes: vec![code], ..Demand::default() },
+            },
             Command::RecordPurchase(purchase) => purchase.demand(),
             Command::AdjustPoints(adjustment) if adjustment.points < Points::ZERO => {
                 // The lowest number has no positive counterpart; it is more than any balance anyway.
@@ -312,6 +367,7 @@ impl Command {
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
+            | Command::Voucher(_)
             | Command::RecordActivity(_) => false,
         }
     }
@@ -319,7 +375,7 @@ impl Command {
 
 impl Purchase {
     fn demand(&self) -> Demand {
-        let mut demand = Demand::default();
+        let mut demand = Demand { vouchers: !self.vouchers.is_empty(), codes: self.vouchers.clone(), ..Demand::default() };
         for payment in &self.payments {
             match payment {
                 Payment::Redeem { points } => {

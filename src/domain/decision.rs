@@ -6,24 +6,25 @@ mod due;
 mod erasure;
 mod history;
 mod holding;
+mod reviewing;
+mod vouchers;
 
 pub use history::{History, Thread};
 
 use std::{ops::Range, sync::Arc};
 
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
     ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, MAX_IDENTIFIERS, MAX_LOTS, Member,
     MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
-    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, TierCause, TierChange, TierId,
-    Watched, accrual, activation,
+    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched, accrual, activation,
     fold::fold,
     fraud, purchase, redemption,
     returns::{self, Due, Sale},
     taking::Taking,
-    tier, transfer,
+    transfer,
 };
 
 /// What a decision may look at beside the member.
@@ -73,7 +74,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::UpdateProfile(update) => draft.update_profile(update),
         Command::AddIdentifier { identifier } => draft.add_identifier(identifier),
         Command::RemoveIdentifier { identifier } => draft.remove_identifier(identifier),
-        Command::SetTier { tier, reason } => draft.set_tier(tier, reason),
+        Command::SetTier { tier, reason, last_date } => draft.set_tier(tier, reason, *last_date),
         Command::Suspend { reason } => draft.suspend(reason),
         Command::Reactivate { reason } => draft.reactivate(reason),
         Command::Erase { reason } => draft.enter_now(EntryKind::MemberErased { reason: reason.clone() }),
@@ -92,6 +93,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
             draft.enter_now(EntryKind::PointsTransferredOut(sent))
         }
         Command::RecordActivity(request) => draft.record_activity(request),
+        Command::Voucher(request) => draft.voucher(request),
         Command::MergeMembers(_) => unreachable!("a merge is decided over both members: see `merge`"),
     }?;
     let own = first..draft.entries.len();
@@ -135,6 +137,8 @@ pub(super) struct Draft<'a> {
     done_before: Option<Entry>,
     /// Of the next entry.
     pub(super) watched: Option<Box<Watched>>,
+    /// Of the next return: what its sale counted in for tiers.
+    sale_counted: Option<Date>,
     /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
     hold_end: Timestamp,
     /// What is entered now is not asked for: time alone causes it, or that the member is erased.
@@ -155,6 +159,7 @@ impl<'a> Draft<'a> {
             entries: Vec::new(),
             done_before: None,
             watched: None,
+            sale_counted: None,
             hold_end: Timestamp::MIN,
             by_time: false,
             lapses_left: 0,
@@ -171,6 +176,7 @@ impl<'a> Draft<'a> {
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
         let inactivity_time = self.inactivity_time(&kind, occurred_time)?;
+        let counted = self.counted(&kind, occurred_time)?;
         let mut entry = Entry {
             key: self.member.key.clone(),
             sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
@@ -182,6 +188,7 @@ impl<'a> Draft<'a> {
             balance: self.member.header.balance.clone(),
             watched: self.watched.take(),
             inactivity_time,
+            counted,
             kind,
         };
         fold(&mut self.member, &entry).map_err(|error| match error {
@@ -256,32 +263,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn set_tier(&mut self, to: &TierId, reason: &str) -> Result<(), Rejection> {
-        let program = self.context.programs.newest();
-        if !program.tiers.iter().any(|tier| tier.id == *to) {
-            return Err(Rejection::TierNotFound { tier: to.clone() });
-        }
-        let from = program.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone());
-        if from.as_ref() == Some(to) && self.member.header.tier.manual {
-            return Err(Rejection::TierHeld { tier: to.clone() });
-        }
-        let change = TierChange { from, to: to.clone(), cause: TierCause::Manual, reason: reason.to_owned() };
-        self.enter(EntryKind::TierChanged(change), self.tier_start(self.context.now), program)
-    }
-
-    /// Tier times never go back, however late a sale is reported.
-    fn tier_start(&self, instant: Timestamp) -> Timestamp {
-        self.member.header.tier.current().map_or(instant, |held| held.start_time.max(instant))
-    }
-
-    /// To the tier that the newest rule book gives, after an event at an instant.
-    pub(super) fn upgrade(&mut self, instant: Timestamp) -> Result<(), Rejection> {
-        let programs = self.context.programs;
-        let Some(change) = tier::upgrade(programs.newest(), &self.member.header) else { return Ok(()) };
-        let start = self.tier_start(tier::upgrade_start(programs, &self.member.header, &change.to, instant));
-        self.enter(EntryKind::TierChanged(change), start, programs.newest())
-    }
-
     fn redeem(&mut self, request: &RedeemRequest) -> Result<(), Rejection> {
         self.require_active()?;
         self.draw(self.context.programs.newest(), request, false, self.context.now).map(|_| ())
@@ -351,13 +332,19 @@ impl<'a> Draft<'a> {
         let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
         let counts_now = returned.qualifying_points < Points::ZERO;
         self.lots_left = self.lots_left.saturating_sub(returned.from_sale.len() + returned.from_others.len());
+        self.sale_counted = sale.entry.counted.map(|counted| counted.day);
+        let voids = returned.voids;
         self.enter_now(EntryKind::PurchaseReturned(Arc::new(returned)))?;
-        match &request.exchange {
-            Some(purchase) => self.record_purchase(purchase),
-            // Points that were to count later are gone, and what they were to count does so for the goods that stay.
-            None if counts_now => self.upgrade(now),
-            None => Ok(()),
+        if voids {
+            self.give_vouchers_back(&sale)?;
         }
+        match &request.exchange {
+            Some(purchase) => self.record_purchase(purchase)?,
+            // Points that were to count later are gone, and what they were to count does so for the goods that stay.
+            None if counts_now => self.upgrade(now)?,
+            None => {}
+        }
+        self.review_return(sale.entry.occurred_time)
     }
 
     /// Points that paid for what has come back go back, in proportion; how many have, of each redemption.
@@ -460,6 +447,7 @@ impl<'a> Draft<'a> {
         let occurred_time = self.require_sale(purchase)?;
         let newest = self.context.programs.newest();
         let program = self.context.programs.at(occurred_time);
+        self.use_vouchers(purchase, occurred_time)?;
         let redemptions = self.pay(purchase, occurred_time)?;
         let oldest = self.oldest();
         let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;

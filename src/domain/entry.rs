@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, EntryRef, FraudFlag, Held, HoldId, Identifier, LotId,
-    LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person, Points, Portion, Profile, Purchase, Redeemed,
-    Released, RequestId, Returned, Reversed, Sealed, TierId, TransferredIn, TransferredOut, Watched,
+    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, Counted, EntryRef, FraudFlag, Held, HoldId, Identifier,
+    LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person, Points, Portion, Profile, Purchase,
+    Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut,
+    VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Entry {
     pub watched: Option<Box<Watched>>,
     /// It moves the clock of the points that lapse with inactivity: they lapse then, unless the member is active before.
     pub inactivity_time: Option<Timestamp>,
+    /// What it adds to the totals since enrolment counts in this day or month too; `None`: in none.
+    pub counted: Option<Counted>,
     pub kind: EntryKind,
 }
 
@@ -74,6 +77,8 @@ pub enum EntryKind {
     PointsAdjusted(Adjusted),
     PointsExpired(Expired),
     TierChanged(TierChange),
+    TierKept(TierKept),
+    TierRewarded(TierRewarded),
     PointsRedeemed(Redeemed),
     RedemptionReversed(Reversed),
     PointsHeld(Held),
@@ -85,6 +90,7 @@ pub enum EntryKind {
     ActivityAccrued(Arc<ActivityAccrued>),
     MergedInto(MergedInto),
     MergedFrom(Arc<MergedFrom>),
+    VoucherChanged(VoucherChanged),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,22 +129,6 @@ pub struct Expired {
     pub next_expiry_time: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierChange {
-    /// `None`: the programme had no tiers when the member last got one.
-    pub from: Option<TierId>,
-    pub to: TierId,
-    pub cause: TierCause,
-    /// Empty unless by hand.
-    pub reason: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TierCause {
-    Upgrade,
-    Manual,
-}
-
 impl Entry {
     pub fn reference(&self) -> EntryRef {
         EntryRef { member: self.key.member, sequence: self.sequence }
@@ -167,6 +157,7 @@ impl Entry {
             EntryKind::PointsTransferredIn(got) => Points(got.lots.iter().map(|(lot, _)| lot.available().0).sum()),
             EntryKind::MergedInto(gone) => taken(&gone.allocations),
             EntryKind::MergedFrom(got) => Points(sum(&got.lots).0 - got.debt_paid.0 + taken(&got.allocations).0),
+            EntryKind::TierRewarded(rewarded) => rewarded.lot.available(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -174,7 +165,9 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
-            | EntryKind::TierChanged(_) => Points::ZERO,
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_) => Points::ZERO,
         }
     }
 
@@ -205,6 +198,7 @@ impl Entry {
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.key()).collect(),
             EntryKind::MergedInto(gone) => gone.allocations.iter().map(|taken| taken.lot).collect(),
             EntryKind::MergedFrom(got) => lots(&got.lots).into_iter().chain(got.allocations.iter().map(|taken| taken.lot)).collect(),
+            EntryKind::TierRewarded(rewarded) => vec![rewarded.lot.key()],
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -212,7 +206,9 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
-            | EntryKind::TierChanged(_) => Vec::new(),
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_) => Vec::new(),
         }
     }
 
@@ -230,6 +226,7 @@ impl Entry {
                 let moved = reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id());
                 reversed.lot.iter().map(|lot| lot.id).chain(moved).collect()
             }
+            EntryKind::TierRewarded(rewarded) => vec![rewarded.lot.id],
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -239,6 +236,8 @@ impl Entry {
             | EntryKind::MemberErased { .. }
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::VoucherChanged(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::HoldReleased(_)
@@ -266,6 +265,7 @@ impl Entry {
             EntryKind::PointsHeld(held) => held.hold.order.as_ref(),
             EntryKind::PointsActivated(activated) => activated.confirmed.as_ref().map(|confirmed| &confirmed.order),
             EntryKind::PurchaseReturned(returned) => Some(&returned.order),
+            EntryKind::VoucherChanged(changed) => changed.order(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -276,6 +276,8 @@ impl Entry {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
@@ -304,11 +306,14 @@ impl Entry {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
+            | EntryKind::VoucherChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
         }
     }
@@ -330,18 +335,22 @@ impl Entry {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsActivated(_)
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
+            | EntryKind::VoucherChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
         }
     }
 
-    /// The entry whose story this one goes on with: a redemption that goes back, a hold that ends, a purchase that is confirmed or returned.
+    /// The entry whose story this one goes on with: a redemption that goes back, a hold that ends, a purchase that is confirmed or
+    /// returned, a voucher that was issued.
     pub fn continues(&self) -> Option<EntryRef> {
         let own = |hold: HoldId| EntryRef { member: self.key.member, sequence: hold.0 };
         match &self.kind {
@@ -350,6 +359,7 @@ impl Entry {
             EntryKind::PointsRedeemed(redeemed) => redeemed.captured.as_ref().map(|captured| own(captured.hold)),
             EntryKind::RedemptionReversed(reversed) => Some(reversed.redemption),
             EntryKind::HoldReleased(released) => Some(own(released.hold)),
+            EntryKind::VoucherChanged(changed) => changed.continues(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -361,6 +371,8 @@ impl Entry {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
@@ -386,6 +398,8 @@ impl Entry {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
@@ -394,6 +408,7 @@ impl Entry {
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
+            | EntryKind::VoucherChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
         }
     }

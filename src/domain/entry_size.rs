@@ -1,15 +1,16 @@
 //! How much of a commit an entry takes.
 
-use super::{Award, Entry, EntryKind, Line};
+use super::{Award, Entry, EntryKind, Line, MergedFrom, Voucher, VoucherBenefit, VoucherChange, VoucherChanged};
+
+const LINE: usize = 96;
+const PORTION: usize = 64;
 
 impl Entry {
     /// An upper estimate of the bytes that the entry takes when it is stored.
     pub fn stored_size_estimate(&self) -> usize {
         const ENTRY: usize = 512;
-        const LINE: usize = 96;
         const AWARD: usize = 256;
         const ALLOCATION: usize = 32;
-        const PORTION: usize = 64;
         let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
         ENTRY
             + ALLOCATION * watched
@@ -48,13 +49,10 @@ impl Entry {
                 }
                 EntryKind::PointsTransferredOut(sent) => sent.reason.len() + sent.reference.len() + PORTION * sent.portions.len(),
                 EntryKind::PointsTransferredIn(got) => got.reason.len() + got.reference.len() + PORTION * got.lots.len(),
-                EntryKind::MergedInto(gone) => gone.reason.len() + ALLOCATION * (gone.allocations.len() + gone.pending.len()),
-                EntryKind::MergedFrom(got) => {
-                    let identifiers = got.person.open().map_or(0, |person| person.identifiers.len());
-                    let rules = got.carries.len() + got.counters.len() + got.dropped_counters.len() + got.tier.history.len();
-                    let lots = got.lots.len() + got.pending.len() + got.allocations.len() + got.merged.len();
-                    got.reason.len() + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
+                EntryKind::MergedInto(gone) => {
+                    gone.reason.len() + ALLOCATION * (gone.allocations.len() + gone.pending.len() + gone.vouchers.len())
                 }
+                EntryKind::MergedFrom(got) => got.stored_size_estimate(),
                 EntryKind::ActivityAccrued(accrued) => {
                     let awards = accrued.awards.iter().map(|award| LINE + award.display_name.len()).sum::<usize>();
                     accrued.activity.as_str().len()
@@ -69,7 +67,43 @@ impl Entry {
                 EntryKind::MemberSuspended { reason } | EntryKind::MemberReactivated { reason } | EntryKind::MemberErased { reason } => {
                     reason.len()
                 }
-                EntryKind::TierChanged(change) => change.reason.len(),
+                EntryKind::TierChanged(change) => change.reason.len() + LINE,
+                EntryKind::TierKept(_) | EntryKind::TierRewarded(_) => LINE * 2,
+                EntryKind::VoucherChanged(changed) => changed.stored_size_estimate(),
             }
+    }
+}
+
+impl Voucher {
+    fn stored_size_estimate(&self) -> usize {
+        let benefit = match &self.benefit {
+            VoucherBenefit::FreeItem { sku } => sku.len(),
+            VoucherBenefit::Custom { key, text } => key.len() + text.len(),
+            VoucherBenefit::AmountOff { .. } | VoucherBenefit::PercentOff { .. } | VoucherBenefit::FreeShipping => 0,
+        };
+        512 + self.display_name.len() + benefit
+    }
+}
+
+impl VoucherChanged {
+    fn stored_size_estimate(&self) -> usize {
+        const ORDER: usize = 640;
+        match &self.change {
+            VoucherChange::Issued { voucher, reason } => voucher.stored_size_estimate() + reason.len(),
+            VoucherChange::Reinstated { voucher, .. } => voucher.stored_size_estimate() + ORDER,
+            VoucherChange::Released { reason, .. } | VoucherChange::Cancelled { reason } => reason.len(),
+            VoucherChange::Held(_) | VoucherChange::Used { .. } => ORDER,
+            VoucherChange::Expired => 0,
+        }
+    }
+}
+
+impl MergedFrom {
+    fn stored_size_estimate(&self) -> usize {
+        let identifiers = self.person.open().map_or(0, |person| person.identifiers.len());
+        let rules = self.carries.len() + self.counters.len() + self.dropped_counters.len() + self.tier.history.len();
+        let lots = self.lots.len() + self.pending.len() + self.allocations.len() + self.merged.len();
+        let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();
+        self.reason.len() + vouchers + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
     }
 }

@@ -5,9 +5,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
-    HoldId, Lot, LotExpiry, MAX_TIER_HISTORY, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken, PeriodStart,
-    Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCause, TierChange, TierSince, TierStanding,
-    Watched, lot::split,
+    HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points,
+    Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -21,6 +20,8 @@ pub enum FoldError {
     Lot { sequence: u64, lot: u64 },
     #[error("entry {sequence} ends hold {hold}, which is not there or is another one")]
     Hold { sequence: u64, hold: HoldId },
+    #[error("entry {sequence} changes a voucher that is not there or is in another state")]
+    Voucher { sequence: u64 },
     #[error("entry {sequence} needs what was not loaded")]
     NotLoaded { sequence: u64 },
     #[error("entry {sequence} breaks the conservation of points")]
@@ -46,11 +47,12 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
     if last.checked_add(1) != Some(sequence) {
         return Err(FoldError::Sequence { last, found: sequence });
     }
-    fold_kind(member, entry).map_err(|fault| match fault {
+    fold_counted(member, entry).map_err(|fault| match fault {
         Fault::Overflow => FoldError::Overflow { sequence },
         Fault::NotLoaded => FoldError::NotLoaded { sequence },
         Fault::Lot(lot) => FoldError::Lot { sequence, lot },
         Fault::Hold(hold) => FoldError::Hold { sequence, hold },
+        Fault::Voucher => FoldError::Voucher { sequence },
     })?;
     if let Some(watched) = &entry.watched {
         fold_watched(&mut member.header, watched);
@@ -68,12 +70,22 @@ enum Fault {
     NotLoaded,
     Lot(u64),
     Hold(HoldId),
+    Voucher,
 }
 
 impl From<Overflow> for Fault {
     fn from(Overflow: Overflow) -> Self {
         Fault::Overflow
     }
+}
+
+/// What the entry adds to the totals since enrolment counts in its day or month too.
+fn fold_counted(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
+    let Some(counted) = entry.counted else { return fold_kind(member, entry) };
+    let before = member.header.lifetime.clone();
+    fold_kind(member, entry)?;
+    let header = &mut member.header;
+    Ok(header.tier_counts.count(counted, &TierCount::between(&before, &header.lifetime)?)?)
 }
 
 fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
@@ -108,8 +120,16 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),
         EntryKind::PointsExpired(expired) => fold_expiry(member, expired),
         EntryKind::TierChanged(change) => {
-            fold_tier_change(&mut member.header.tier, change, entry.occurred_time);
+            member.header.tier.change(change, entry.occurred_time, entry.program_version);
             Ok(())
+        }
+        EntryKind::TierKept(kept) => {
+            member.header.tier.keep(kept, entry.occurred_time, entry.program_version);
+            Ok(())
+        }
+        EntryKind::TierRewarded(rewarded) => {
+            member.header.tier.reward(rewarded);
+            add_lot(member, entry, &rewarded.lot)
         }
         EntryKind::PointsRedeemed(redeemed) => fold_redemption(member, entry, redeemed),
         EntryKind::RedemptionReversed(reversed) => fold_reversal(member, entry, reversed),
@@ -133,6 +153,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         }
         EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
         EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
+        EntryKind::VoucherChanged(changed) => voucher::fold(member, changed).ok_or(Fault::Voucher),
     }
 }
 
@@ -143,18 +164,6 @@ fn fold_watched(header: &mut Header, watched: &Watched) {
     for counter in &watched.counters {
         header.fraud_counters.insert((counter.limit, counter.period_start), counter.count);
     }
-}
-
-fn fold_tier_change(standing: &mut TierStanding, change: &TierChange, start_time: Timestamp) {
-    standing.history.push(TierSince { tier: change.to.clone(), start_time });
-    if standing.history.len() > MAX_TIER_HISTORY {
-        let dropped = standing.history.remove(0);
-        // Otherwise the lowest would count as held in its place.
-        if let Some(oldest) = standing.history.first_mut() {
-            oldest.start_time = dropped.start_time;
-        }
-    }
-    standing.manual = change.cause == TierCause::Manual;
 }
 
 /// A person that was erased stays so, whatever the entries said before.
@@ -445,6 +454,7 @@ fn fold_merged_into(member: &mut Member, gone: &MergedInto) -> Result<(), Fault>
     let balance = &mut member.header.balance;
     balance.transfer_out(taken)?;
     balance.hand_over(pending, gone.debt)?;
+    voucher::leave(member, &gone.vouchers).ok_or(Fault::Voucher)?;
     member.person = Some(Sealed::Erased);
     let old = &member.header;
     member.header = Header {
@@ -476,6 +486,7 @@ fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Res
     let pending = Points::total(got.pending.iter().map(|lot| lot.remaining))?;
     let taken = take_from_lots(member, &got.allocations)?;
     change_person(member, &got.person, |person, joined| person.clone_from(joined))?;
+    voucher::join(member, &got.vouchers, got.next_voucher_due_time).ok_or(Fault::Voucher)?;
     let header = &mut member.header;
     header.balance.transfer_in(Portion::total(&got.lots)?, got.debt_paid)?;
     header.balance.transfer_out(taken)?;
@@ -488,6 +499,9 @@ fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Res
     header.latest_occurred_time = header.latest_occurred_time.max(got.latest_occurred_time);
     fold_carries(header, &got.carries);
     fold_counters(header, &got.counters, &got.dropped_counters);
+    for (day, count) in got.tier_counts.iter() {
+        header.tier_counts.add(*day, count)?;
+    }
     header.tier = got.tier.clone();
     header.state = if got.suspended { MemberState::Suspended } else { MemberState::Active };
     header.merged.extend_from_slice(&got.merged);

@@ -98,6 +98,8 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::MemberErased { .. }
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)
+        | EntryKind::TierKept(_)
+        | EntryKind::TierRewarded(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)
         | EntryKind::HoldReleased(_)
@@ -105,7 +107,8 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::MergedInto(_)
-        | EntryKind::MergedFrom(_) => false,
+        | EntryKind::MergedFrom(_)
+        | EntryKind::VoucherChanged(_) => false,
     }
 }
 
@@ -119,6 +122,7 @@ fn brings_points(kind: &EntryKind) -> bool {
         EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().any(lapses),
         EntryKind::PointsTransferredIn(got) => got.lots.iter().any(|(lot, _)| lapses(lot)),
         EntryKind::RedemptionReversed(reversed) => reversed.lot.iter().any(lapses),
+        EntryKind::TierRewarded(rewarded) => lapses(&rewarded.lot),
         EntryKind::MemberEnrolled { .. }
         | EntryKind::ProfileUpdated { .. }
         | EntryKind::IdentifierAdded { .. }
@@ -128,12 +132,14 @@ fn brings_points(kind: &EntryKind) -> bool {
         | EntryKind::MemberErased { .. }
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)
+        | EntryKind::TierKept(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::PointsHeld(_)
         | EntryKind::HoldReleased(_)
         | EntryKind::PurchaseReturned(_)
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::MergedInto(_)
-        | EntryKind::MergedFrom(_) => false,
+        | EntryKind::MergedFrom(_)
+        | EntryKind::VoucherChanged(_) => false,
     }
 }

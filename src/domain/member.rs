@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use super::{
     FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey, PendingLot, Points,
-    Portion, RuleId, TierId, fold::sooner,
+    Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -29,12 +29,15 @@ pub struct Member {
     pub holds: BTreeMap<HoldId, Hold>,
     /// The pending lots that were loaded, in the order in which they become active.
     pub pending: BTreeMap<PendingKey, PendingLot>,
+    /// All live ones, or none; or those that a replayed entry touches.
+    pub vouchers: BTreeMap<VoucherCode, Voucher>,
 }
 
 impl Member {
     /// With nothing loaded but the header.
     pub fn bare(key: MemberKey, header: Header) -> Self {
-        Self { key, header, person: None, lots: BTreeMap::new(), holds: BTreeMap::new(), pending: BTreeMap::new() }
+        let (lots, holds, pending) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { key, header, person: None, lots, holds, pending, vouchers: BTreeMap::new() }
     }
 }
 
@@ -68,6 +71,10 @@ pub struct Header {
     pub balance: Balance,
     pub tier: TierStanding,
     pub lifetime: LifetimeTotals,
+    /// The part of it that windows of tiers may look at, by day or month; empty where none does. At most [`MAX_TIER_COUNTS`].
+    ///
+    /// [`MAX_TIER_COUNTS`]: super::MAX_TIER_COUNTS
+    pub tier_counts: TierCounts,
     /// Of what `lifetime` counts, the latest: when it occurred. `None` before the first.
     pub latest_occurred_time: Option<Timestamp>,
     /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order. At most one for each
@@ -89,6 +96,7 @@ pub struct Header {
     /// Those that were merged into it, the earliest first; at most [`super::MAX_MERGED`].
     pub merged: Vec<Merged>,
     pub inactivity: Inactivity,
+    pub vouchers: VoucherSummary,
 }
 
 impl Header {
@@ -103,6 +111,7 @@ impl Header {
             balance: Balance::default(),
             tier: TierStanding::default(),
             lifetime: LifetimeTotals::default(),
+            tier_counts: TierCounts::default(),
             latest_occurred_time: None,
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
@@ -112,12 +121,15 @@ impl Header {
             next_activation_time: None,
             merged: Vec::new(),
             inactivity: Inactivity::default(),
+            vouchers: VoucherSummary::default(),
         }
     }
 
     /// When something becomes due by time alone. What is due must be entered before anything else is decided.
     pub fn next_due_time(&self) -> Option<Timestamp> {
-        sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time)
+        let points = sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time);
+        let review = self.tier.next_review_time().filter(|_| self.state.is_reviewed());
+        sooner(sooner(points, review), self.vouchers.next_due_time)
     }
 
     /// When lots lapse next, with a date or with inactivity.
@@ -150,6 +162,14 @@ pub enum MemberState {
 }
 
 impl MemberState {
+    /// Its tier is reviewed.
+    pub fn is_reviewed(self) -> bool {
+        match self {
+            Self::Active | Self::Suspended => true,
+            Self::Merged { .. } | Self::Erased => false,
+        }
+    }
+
     pub fn merged_into(self) -> Option<MemberId> {
         match self {
             Self::Merged { into } => Some(into),
@@ -294,36 +314,6 @@ impl Balance {
         self.clawed_back = self.clawed_back.plus(points)?;
         self.available = self.available.minus(points)?;
         Ok(())
-    }
-}
-
-/// The tier held and those held before, the oldest first. Empty: the lowest tier since enrolment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TierStanding {
-    /// Since when each tier was held; times never go back. At most [`MAX_TIER_HISTORY`]: then the oldest is let go, and the next
-    /// counts as held in its place.
-    pub history: Vec<TierSince>,
-    /// The newest was set by hand.
-    pub manual: bool,
-}
-
-pub const MAX_TIER_HISTORY: usize = 32;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierSince {
-    pub tier: TierId,
-    pub start_time: Timestamp,
-}
-
-impl TierStanding {
-    /// The tier held now; `None` is the lowest.
-    pub fn current(&self) -> Option<&TierSince> {
-        self.history.last()
-    }
-
-    /// The tier held at an instant; `None` is the lowest.
-    pub fn at(&self, instant: Timestamp) -> Option<&TierId> {
-        self.history.iter().rev().find(|held| held.start_time <= instant).map(|held| &held.tier)
     }
 }
 

@@ -8,9 +8,9 @@ use rust_decimal::Decimal;
 
 use super::{
     Allocation, Context, Counter, Decision, Entry, EntryKind, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId, LotKey,
-    MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, Member, MemberId, MemberState, Overflow, PendingLot, PendingTaken,
-    PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierSince, TierStanding, decision::Draft,
-    fold::sooner, fraud, lot::split, taking,
+    MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot,
+    PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierCounts, TierSince,
+    TierStanding, Voucher, VoucherCode, VoucherRejection, decision::Draft, fold::sooner, fraud, lot::split, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -37,6 +37,8 @@ pub struct MergedInto {
     pub pending: Vec<PendingTaken>,
     /// What the member owed.
     pub debt: Points,
+    /// Those that the member had.
+    pub vouchers: Vec<VoucherCode>,
     pub reason: String,
 }
 
@@ -58,6 +60,8 @@ pub struct MergedFrom {
     pub last_lot: LotId,
     /// What the other member's totals add.
     pub lifetime: LifetimeTotals,
+    /// And by day or month.
+    pub tier_counts: TierCounts,
     pub latest_occurred_time: Option<Timestamp>,
     /// Fractions that wait after it, for the rules that it touched.
     pub carries: Vec<(Option<RuleId>, Decimal)>,
@@ -78,6 +82,9 @@ pub struct MergedFrom {
     pub next_activation_time: Option<Timestamp>,
     /// The clock of both, as it is after it.
     pub inactivity: Inactivity,
+    /// They keep their codes, and the holds on them.
+    pub vouchers: Vec<Voucher>,
+    pub next_voucher_due_time: Option<Timestamp>,
     pub reason: String,
 }
 
@@ -130,7 +137,11 @@ fn check(gone: &Member, stays: &Member) -> Result<(), Rejection> {
         return Err(Rejection::TooManyMerged { limit: MAX_MERGED });
     }
     match gone.lots.len() + gone.pending.len() {
-        lots if lots > MAX_MERGED_LOTS => Err(Rejection::MergeTooLarge { lots, limit: MAX_MERGED_LOTS }),
+        lots if lots > MAX_MERGED_LOTS => return Err(Rejection::MergeTooLarge { lots, limit: MAX_MERGED_LOTS }),
+        _ => {}
+    }
+    match gone.vouchers.len() + usize::try_from(stays.header.vouchers.live).unwrap_or(usize::MAX) {
+        live if live > MAX_VOUCHERS && !gone.vouchers.is_empty() => Err(VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into()),
         _ => Ok(()),
     }
 }
@@ -160,6 +171,7 @@ fn leaving(gone: &Member, into: MemberId, reason: &str) -> MergedInto {
         allocations: gone.lots.values().map(|lot| Allocation::of(lot, lot.remaining)).collect(),
         pending: gone.pending.values().map(taken).collect(),
         debt: gone.header.balance.debt,
+        vouchers: gone.vouchers.keys().copied().collect(),
         reason: reason.to_owned(),
     }
 }
@@ -191,6 +203,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         debt,
         last_lot: if last_lot.0 == u64::MAX { return Err(Rejection::Overflow) } else { last_lot },
         lifetime: gone.header.lifetime.clone(),
+        tier_counts: gone.header.tier_counts.clone(),
         latest_occurred_time: gone.header.latest_occurred_time,
         carries: join_carries(own, &gone.header)?,
         counters,
@@ -202,6 +215,8 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         next_expiry_time: live.keys().find_map(LotKey::expire_time),
         next_activation_time: sooner(own.next_activation_time, activation),
         inactivity,
+        vouchers: gone.vouchers.values().cloned().collect(),
+        next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
         pending,
@@ -287,13 +302,7 @@ fn higher(program: &Program, own: &TierStanding, other: &TierStanding) -> TierSt
         history.drain(..surplus);
         history[0].start_time = oldest;
     }
-    let rank = |standing: &TierStanding| program.rank(standing.current().map(|held| &held.tier));
-    let manual = match rank(own).cmp(&rank(other)) {
-        std::cmp::Ordering::Less => other.manual,
-        std::cmp::Ordering::Equal => own.manual || other.manual,
-        std::cmp::Ordering::Greater => own.manual,
-    };
-    TierStanding { history, manual }
+    tier::join(program, own, other, history)
 }
 
 impl Merged {
@@ -346,6 +355,8 @@ impl Merged {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::HoldReleased(_)
@@ -353,7 +364,8 @@ impl Merged {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
-            | EntryKind::MergedFrom(_) => {}
+            | EntryKind::MergedFrom(_)
+            | EntryKind::VoucherChanged(_) => {}
         }
         entry
     }

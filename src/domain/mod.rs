@@ -34,6 +34,7 @@ mod spent;
 mod taking;
 mod tier;
 mod transfer;
+mod voucher;
 
 pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
@@ -54,7 +55,11 @@ pub use points::{Overflow, Points};
 pub use program::*;
 pub use purchase::*;
 pub use redemption::usable;
-pub use rejection::{ActivityRejection, Rejection};
+pub use rejection::{ActivityRejection, Rejection, VoucherRejection};
 pub use returned::*;
 pub use spent::*;
-pub use tier::{NextTier, next_tier};
+pub use tier::*;
+pub use voucher::{
+    MAX_PURCHASE_VOUCHERS, MAX_VOUCHERS, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode,
+    VoucherCodeError, VoucherCodeKey, VoucherHold, VoucherKind, VoucherRelease, VoucherSummary, VoucherValidity,
+};

@@ -5,7 +5,10 @@ use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
-use super::{ActivityId, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, TierId};
+use super::{
+    ActivityId, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, Tier, TierBounds, TierId, TierPolicy,
+    VoucherCodeKey, VoucherKind, VoucherKindId,
+};
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
 #[derive(Debug, Clone)]
@@ -44,7 +47,13 @@ pub struct Program {
     pub transfers: Option<TransferPolicy>,
     pub fraud_limits: FraudLimits,
     pub offline: OfflinePolicy,
+    /// In the order of the file.
+    pub voucher_kinds: Vec<VoucherKind>,
 }
+
+/// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.
+pub const DEFAULT_HOLD_SECONDS: u32 = 900;
+pub const DEFAULT_MAXIMUM_HOLD_SECONDS: u32 = 86_400;
 
 /// Points that a till gives for goods while it cannot ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +176,8 @@ pub struct AccrualRule {
     pub rounding: Rounding,
     /// The rule's own, or the programme's.
     pub expiry: Expiry,
+    /// It is the rule's own, which goes before that of a tier.
+    pub has_own_expiry: bool,
     /// The rule's own, or the programme's.
     pub activation: Activation,
     pub with_tier_multiplier: bool,
@@ -186,6 +197,8 @@ pub struct ActivityRule {
     pub limits: Limits,
     /// The rule's own, or the programme's.
     pub expiry: Expiry,
+    /// It is the rule's own, which goes before that of a tier.
+    pub has_own_expiry: bool,
     /// The rule's own, or the programme's; never [`Activation::Confirmation`].
     pub activation: Activation,
     pub qualifying: bool,
@@ -307,34 +320,6 @@ pub enum CalendarPeriod {
     Year,
 }
 
-#[derive(Debug, Clone)]
-pub struct Tier {
-    pub id: TierId,
-    pub display_name: String,
-    /// `None` for the lowest.
-    pub threshold: Option<TierThreshold>,
-    pub multiplier: Decimal,
-}
-
-/// At least one bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TierThreshold {
-    pub qualifying_points: Option<Points>,
-    pub spend: Option<Decimal>,
-    pub visits: Option<u64>,
-    pub require_all: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TierPolicy {
-    /// The tier that a purchase leads to sets the rate, not the one before it.
-    pub rate_at_tier_after: bool,
-    /// Points count for tiers as they would be without a tier's multiplier.
-    pub qualify_unmultiplied: bool,
-    /// Points count for tiers while they are pending.
-    pub qualify_pending: bool,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseTimePolicy {
     pub max_age_days: u32,
@@ -361,16 +346,30 @@ impl PurchaseTimePolicy {
 pub struct ProgramHistory {
     versions: Vec<Arc<Program>>,
     max_age_days: u32,
+    tier_bounds: TierBounds,
+    /// What codes of vouchers are made with.
+    voucher_codes: VoucherCodeKey,
 }
 
 impl ProgramHistory {
     pub fn new(first: Arc<Program>) -> Self {
-        Self { versions: Vec::new(), max_age_days: 0 }.with(first)
+        let (tier_bounds, voucher_codes) = (TierBounds::default(), VoucherCodeKey::default());
+        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes }.with(first)
+    }
+
+    /// With the store's secret for codes of vouchers.
+    pub fn with_voucher_codes(self, voucher_codes: VoucherCodeKey) -> Self {
+        Self { voucher_codes, ..self }
+    }
+
+    pub(super) fn voucher_codes(&self) -> &VoucherCodeKey {
+        &self.voucher_codes
     }
 
     pub fn with(&self, next: Arc<Program>) -> Self {
         let mut history = self.clone();
         history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
+        history.tier_bounds.add(history.versions.last().map(|last| &**last), &next);
         history.versions.push(next);
         history
     }
@@ -380,11 +379,17 @@ impl ProgramHistory {
         self.max_age_days
     }
 
+    /// What all versions together ask of the reviews of tiers.
+    pub(super) fn tier_bounds(&self) -> &TierBounds {
+        &self.tier_bounds
+    }
+
     /// The versions that were published by an instant, or the first one.
     pub fn as_of(&self, instant: Timestamp) -> Self {
         let mut versions = self.versions.iter().enumerate().filter(|(place, version)| *place == 0 || version.publish_time <= instant);
         let (_, first) = versions.next().expect("a programme has at least one version");
-        versions.fold(Self::new(Arc::clone(first)), |history, (_, version)| history.with(Arc::clone(version)))
+        let first = Self::new(Arc::clone(first)).with_voucher_codes(self.voucher_codes.clone());
+        versions.fold(first, |history, (_, version)| history.with(Arc::clone(version)))
     }
 
     pub fn newest(&self) -> &Arc<Program> {
@@ -439,6 +444,18 @@ impl Program {
     /// The place of a tier in the ranking; the lowest for `None` and for a tier that the rule book does not have.
     pub fn rank(&self, tier: Option<&TierId>) -> usize {
         tier.and_then(|tier| self.tiers.iter().position(|candidate| candidate.id == *tier)).unwrap_or(0)
+    }
+
+    pub fn voucher_kind(&self, id: &VoucherKindId) -> Option<&VoucherKind> {
+        self.voucher_kinds.iter().find(|kind| kind.id == *id)
+    }
+
+    /// How long a voucher is held if nobody says, and at most: as points, where they are redeemed.
+    pub(super) fn hold_seconds(&self) -> (u32, u32) {
+        match &self.redemption {
+            Some(policy) => (policy.default_hold_seconds, policy.maximum_hold_seconds),
+            None => (DEFAULT_HOLD_SECONDS, DEFAULT_MAXIMUM_HOLD_SECONDS),
+        }
     }
 
     /// Counts what operators adjust.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{HoldId, OrderId, Overflow, Points, Program, PurchaseTimePolicy, Rejection, StoreId};
+use super::{HoldId, OrderId, Overflow, Points, Program, PurchaseTimePolicy, Rejection, StoreId, VoucherCode};
 
 pub const MAX_LINES: usize = 10_000;
 pub const MAX_TENDERS: usize = 20;
@@ -35,6 +35,8 @@ pub struct Purchase {
     pub payments: Vec<Payment>,
     /// The till could not ask the service: points that it redeemed are given already.
     pub offline: bool,
+    /// Used with it, each once; what they take off is in discounts and tenders as the till says.
+    pub vouchers: Vec<VoucherCode>,
 }
 
 /// Points that pay a part of a purchase.

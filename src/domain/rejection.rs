@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId};
+use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId, VoucherKindId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -56,8 +56,12 @@ pub enum Rejection {
         "the purchase is dated {occurred_time}, more than {max_ahead_seconds} seconds ahead of the service's clock; check the till's clock"
     )]
     PurchaseInFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
+    #[error(transparent)]
+    Voucher(#[from] VoucherRejection),
     #[error("the programme's rule book has no tier {tier}")]
     TierNotFound { tier: TierId },
+    #[error("the last date of the tier has passed already; leave it out for a tier without end")]
+    TierEndPast,
     #[error("the member has tier {tier} already")]
     TierHeld { tier: TierId },
     #[error("one adjustment may move at most {limit} points (smallest unit), {requested} were asked for")]
@@ -166,6 +170,40 @@ pub enum ActivityRejection {
     NotOffered { activity: ActivityId },
     #[error("activity {activity} gives points to who referred the member alone: say who did")]
     ReferrerRequired { activity: ActivityId },
+}
+
+/// Why a voucher is not issued, held, used or cancelled, in order of precedence. No code is repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VoucherRejection {
+    #[error("the programme's rule book has no kind of vouchers {kind}")]
+    KindNotFound { kind: VoucherKindId },
+    #[error("the member has {limit} live vouchers, which is the most; cancel one first, or wait until one lapses")]
+    TooMany { limit: usize },
+    #[error("no voucher of the programme has this code; check what was scanned or typed")]
+    NotFound,
+    #[error("the voucher is another member's")]
+    OfOtherMember,
+    #[error(
+        "the voucher was used already{}, in entry {entry_sequence} of member {member}",
+        order.as_ref().map_or_else(String::new, |order| format!(", for order {} of store {}", order.order, order.store))
+    )]
+    Used { order: Option<OrderKey>, member: MemberId, entry_sequence: u64 },
+    #[error("the voucher was cancelled, in entry {entry_sequence}")]
+    Cancelled { entry_sequence: u64 },
+    #[error("the voucher is held for another order until {until}; release it there, or wait")]
+    Held { until: Timestamp },
+    #[error("the voucher is not held")]
+    NotHeld,
+    #[error("the voucher is valid from {valid_from_time} on")]
+    NotYetValid { valid_from_time: Timestamp },
+    #[error("the voucher lapsed at {expire_time}")]
+    Expired { expire_time: Timestamp },
+    #[error("the voucher asks for a minimum order: say what the goods come to")]
+    OrderTotalRequired,
+    #[error("the voucher asks for goods of {minimum} or more, and these come to {goods}")]
+    BelowMinimumOrder { minimum: Decimal, goods: Decimal },
+    #[error("the voucher gives one unit of {sku}, which is not among the goods")]
+    ItemMissing { sku: String },
 }
 
 impl From<super::Overflow> for Rejection {

@@ -1,6 +1,8 @@
 //! Entries in plain English: one sentence a step, amounts in whole points, times in the programme's time zone.
 
 mod activity;
+mod tier;
+mod voucher;
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -11,7 +13,7 @@ use crate::{
         Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold, LimitKind,
         Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, MergedFrom, MergedInto, OrderKey, Pending, Points, Portion, Program,
         ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId,
-        TierCause, TierChange, TransferredIn, TransferredOut,
+        TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -54,6 +56,8 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::PointsAdjusted(adjusted) => story.adjusted(adjusted),
         EntryKind::PointsExpired(expired) => story.expired(&expired.allocations, entry.occurred_time),
         EntryKind::TierChanged(change) => story.tier_changed(change, entry.occurred_time),
+        EntryKind::TierKept(kept) => story.tier_kept(kept, entry.occurred_time),
+        EntryKind::TierRewarded(rewarded) => story.tier_rewarded(rewarded),
         EntryKind::PointsRedeemed(redeemed) => story.redeemed(redeemed),
         EntryKind::RedemptionReversed(reversed) => story.reversed(reversed, entry.key.member),
         EntryKind::PointsHeld(held) => story.held(&held.hold),
@@ -65,6 +69,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::ActivityAccrued(accrued) => story.activity(accrued, entry),
         EntryKind::MergedInto(gone) => story.merged_into(gone),
         EntryKind::MergedFrom(got) => story.merged_from(got),
+        EntryKind::VoucherChanged(changed) => story.voucher(changed),
     };
     let program = program_of(history, entry);
     let mut story = Story { program, said };
@@ -531,18 +536,6 @@ impl Story<'_> {
         if allocations.len() > MAX_STEPS {
             self.say(format!("{} more lots are in the entry's allocations.", allocations.len() - MAX_STEPS));
         }
-    }
-
-    fn tier_changed(mut self, change: &TierChange, instant: Timestamp) -> Vec<String> {
-        let from = change.from.as_ref().map_or_else(String::new, |tier| format!("from {tier} "));
-        let time = self.local(instant);
-        match change.cause {
-            TierCause::Upgrade => self.say(format!("The tier rose {from}to {} on {time}, since its threshold was met.", change.to)),
-            TierCause::Manual => {
-                self.say(format!("The tier was set {from}to {} by hand on {time}. Reason: {}", change.to, change.reason));
-            }
-        }
-        self.said
     }
 }
 

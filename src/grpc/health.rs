@@ -11,8 +11,14 @@ use tonic_health::{
 use tonic_reflection::server::Builder;
 
 /// What every service has; the empty name is the service as a whole.
-const SERVICES: [&str; 5] =
-    ["", "loyalty.v1.ProgramService", "loyalty.v1.MemberService", "loyalty.v1.PurchaseService", "loyalty.v1.PointsService"];
+const SERVICES: [&str; 6] = [
+    "",
+    "loyalty.v1.ProgramService",
+    "loyalty.v1.MemberService",
+    "loyalty.v1.PurchaseService",
+    "loyalty.v1.PointsService",
+    "loyalty.v1.RewardService",
+];
 const ADMIN: &str = "loyalty.v1.AdminService";
 const SANDBOX: &str = "loyalty.v1.SandboxService";
 

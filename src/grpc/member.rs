@@ -158,7 +158,7 @@ impl Members {
             member: Some(changed(&outcome)?.0),
             merged_from: Some(convert::entry(entry, &outcome.programs)),
             merged_into: gone.first().map(|entry| convert::entry(entry, &outcome.programs)),
-            tier_change: convert::tier_change(&outcome.entries),
+            tier_change: convert::tier_change(&outcome.programs, &outcome.entries),
         })
     }
 
@@ -183,8 +183,8 @@ impl Members {
         let mut members = ledger.members(&program, page.after, page.size + 1)?;
         let found = members.len();
         members.truncate(page.size);
-        let mut filling = Filling::new();
-        let fitting = members.iter().take_while(|member| filling.add(convert::member_read(member, history.newest()))).count();
+        let (mut filling, now) = (Filling::new(), ledger.now());
+        let fitting = members.iter().take_while(|member| filling.add(convert::member_read(member, history.newest(), now))).count();
         members.truncate(fitting);
         let more = found > members.len();
         let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));
@@ -206,13 +206,15 @@ fn get(ledger: &Ledger, request: &v1::GetMemberRequest) -> Result<v1::GetMemberR
     let (target, (view, as_of)) = mistakes.settle(target.zip(view.zip(as_of)))?;
     let find = || ledger.find(&program, &target);
     let member = match as_of {
-        Some(instant) => {
-            convert::whole_member(&ledger.member_as_of(&ledger.find_ledger(&program, &target)?, instant)?, history.as_of(instant).newest())
-        }
+        Some(instant) => convert::whole_member(
+            &ledger.member_as_of(&ledger.find_ledger(&program, &target)?, instant)?,
+            history.as_of(instant).newest(),
+            instant,
+        ),
         None if view == v1::MemberView::Full => {
-            convert::whole_member(&ledger.whole_member(&find()?, convert::MAX_SHOWN)?, history.newest())
+            convert::whole_member(&ledger.whole_member(&find()?, convert::MAX_SHOWN)?, history.newest(), ledger.now())
         }
-        None => convert::member_read(&ledger.member(&find()?)?, history.newest()),
+        None => convert::member_read(&ledger.member(&find()?)?, history.newest(), ledger.now()),
     };
     Ok(v1::GetMemberResponse { member: Some(member) })
 }
@@ -262,7 +264,12 @@ fn set_tier(ledger: &Ledger, message: v1::SetMemberTierRequest, mistakes: &mut M
     let tier = mistakes.take(Path::Root.field("tier_id"), TierId::new(&message.tier_id));
     let reason = convert::reason(message.reason, mistakes);
     let actor = convert::actor(message.actor, mistakes);
-    let command = tier.zip(reason).map(|(tier, reason)| Command::SetTier { tier, reason });
+    let last_date = match &message.last_date {
+        Some(date) => convert::parse_date(Path::Root.field("last_date"), date, mistakes).map(Some),
+        None => Some(None),
+    };
+    let parsed = tier.zip(reason).zip(last_date);
+    let command = parsed.map(|((tier, reason), last_date)| Command::SetTier { tier, reason, last_date });
     Ok(Change { program, target, command, actor })
 }
 

@@ -16,6 +16,7 @@ mod program;
 mod purchase;
 mod redemption;
 mod returns;
+mod reward;
 mod sandbox;
 mod services;
 mod status;
@@ -27,7 +28,10 @@ use std::sync::Arc;
 use tonic::service::Routes;
 
 use crate::{
-    contract::v1::{program_service_server::ProgramServiceServer, sandbox_service_server::SandboxServiceServer},
+    contract::v1::{
+        program_service_server::ProgramServiceServer, reward_service_server::RewardServiceServer,
+        sandbox_service_server::SandboxServiceServer,
+    },
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget, SandboxClock},
 };
@@ -57,6 +61,7 @@ pub enum Besides {
 pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides) -> Services {
     let mut others = Routes::builder();
     others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    others.add_service(RewardServiceServer::new(reward::Rewards(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
     match besides {
         Besides::Admin(from) => others.add_service(admin::service(gate, *from)),
         Besides::Sandbox(clock) => {

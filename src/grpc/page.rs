@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::convert::{Mistakes, Path};
-use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId};
+use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, VoucherCode};
 
 const DEFAULT_SIZE: usize = 50;
 const MAX_SIZE: usize = 500;
@@ -145,6 +145,16 @@ impl Position for u64 {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+impl Position for VoucherCode {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(VoucherCode::from_bytes)
     }
 }
 

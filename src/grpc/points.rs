@@ -104,7 +104,7 @@ impl PointsRoom {
         let submission = adjustment(ledger, request)?;
         let outcome = ledger.submit(submission).await?;
         let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
-        Ok(v1::AdjustPointsResponse { entry, tier_change: convert::tier_change(&outcome.entries) })
+        Ok(v1::AdjustPointsResponse { entry, tier_change: convert::tier_change(&outcome.programs, &outcome.entries) })
     }
 
     async fn transfer(&self, mut request: v1::TransferPointsRequest) -> Result<v1::TransferPointsResponse, Refusal> {
@@ -145,7 +145,7 @@ impl PointsRoom {
         let command = Command::RecordActivity(activity);
         let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
         let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
-        Ok(v1::RecordActivityResponse { entry, tier_change: convert::tier_change(&outcome.entries) })
+        Ok(v1::RecordActivityResponse { entry, tier_change: convert::tier_change(&outcome.programs, &outcome.entries) })
     }
 
     fn lots(&self, request: &v1::ListLotsRequest) -> Result<v1::ListLotsResponse, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Refusal,
+    Gate, Refusal, aside,
     convert::{self, Mistakes, Path},
     observe::observe,
     page::{Filling, List},
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     contract::v1::{self, program_service_server::ProgramService},
     domain::ProgramId,
+    ledger::TierMove,
 };
 
 pub struct Programs(pub Arc<Gate>);
@@ -40,16 +41,23 @@ impl Programs {
     async fn publish(&self, mut request: v1::PublishProgramRequest) -> Result<v1::PublishProgramResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
-        let published = if request.validate_only {
+        let (published, moves) = if request.validate_only {
             let document = mistakes.require(Path::Root.field("program"), request.program);
-            ledger.validate(&mistakes.settle(document)?)?
+            let document = mistakes.settle(document)?;
+            aside(Ok(ledger.clone()), move |ledger| Ok(ledger.dry_run(&document)?)).await?
         } else {
             let id = convert::request(&mut request, &mut mistakes);
             let document = mistakes.require(Path::Root.field("program"), request.program);
             let (id, document) = mistakes.settle(id.zip(document))?;
-            ledger.publish(id, document).await?
+            (ledger.publish(id, document).await?, Vec::new())
         };
-        Ok(v1::PublishProgramResponse { program: Some(published.document), changed: published.changed })
+        let shown = |moved: TierMove| v1::TierMove {
+            from_tier_id: moved.from.to_string(),
+            to_tier_id: moved.to.to_string(),
+            members: convert::count(moved.members),
+        };
+        let tier_moves = moves.into_iter().map(shown).collect();
+        Ok(v1::PublishProgramResponse { program: Some(published.document), changed: published.changed, tier_moves })
     }
 
     fn get(&self, request: &v1::GetProgramRequest) -> Result<v1::GetProgramResponse, Refusal> {

@@ -104,6 +104,8 @@ impl Purchases {
             tier_id: recorded.tier_id,
             tier_change: recorded.tier_change,
             flags: recorded.flags,
+            benefits: recorded.benefits,
+            vouchers: recorded.vouchers.into_iter().map(|used| v1::UsedVoucher { entry_sequence: 0, ..used }).collect(),
             usable_points: quote.usable.map(|usable| convert::usable(usable, &history.newest().currency)),
         })
     }

@@ -73,7 +73,7 @@ pub async fn hold(ledger: &Ledger, mut request: v1::HoldPointsRequest) -> Result
         reference: request.reference,
     };
     let terms = terms.parse(&program, &mut mistakes);
-    let seconds = seconds(request.duration.as_ref(), &mut mistakes);
+    let seconds = convert::hold_seconds(request.duration.as_ref(), &mut mistakes);
     let ((id, member), (redeem, seconds)) = mistakes.settle(id.zip(target).zip(terms.zip(seconds)))?;
     let command = Command::HoldPoints(HoldRequest { redeem, seconds });
     let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
@@ -163,18 +163,6 @@ fn some_points(points: Option<i64>, mistakes: &mut Mistakes) -> Option<Option<Po
         None => Some(None),
         Some(points) => convert::parse_points(Path::Root.field("points"), points, mistakes).map(Some),
     }
-}
-
-/// Unset: as long as the programme says. More than it allows is for the ledger to refuse.
-fn seconds(duration: Option<&prost_types::Duration>, mistakes: &mut Mistakes) -> Option<Option<u32>> {
-    let Some(duration) = duration else { return Some(None) };
-    let path = Path::Root.field("duration");
-    if duration.seconds < 1 || duration.nanos != 0 {
-        mistakes.add(path, "is not a whole number of seconds, 1 or more");
-        return None;
-    }
-    // What does not fit is longer than any programme allows.
-    Some(Some(u32::try_from(duration.seconds).unwrap_or(u32::MAX)))
 }
 
 fn redemption_of(outcome: &Outcome) -> Result<(&Entry, &Redeemed), Refusal> {

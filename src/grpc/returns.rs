@@ -31,7 +31,7 @@ pub async fn confirm(ledger: &Ledger, mut request: v1::ConfirmPurchaseRequest) -
         member_id: outcome.key.member.to_string(),
         entry: entry.map(|entry| convert::entry(entry, &outcome.programs)),
         balance: convert::last_balance(&outcome.entries),
-        tier_change: convert::tier_change(&outcome.entries),
+        tier_change: convert::tier_change(&outcome.programs, &outcome.entries),
     })
 }
 

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+mod vouchers;
+
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
@@ -224,6 +226,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::Activity(rejection) => activity_row(rejection),
+        Rejection::Voucher(rejection) => vouchers::row(rejection),
         Rejection::IdentifierTaken { kind, member } => identifier_taken(*kind, member),
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
@@ -244,6 +247,7 @@ fn row(rejection: &Rejection) -> Row {
         }
         Rejection::PurchaseTooComplex { award_lines, limit } => too_complex(*award_lines, *limit),
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
+        Rejection::TierEndPast => blamed(Code::InvalidArgument, "TIER_END_PAST", "last_date", vec![]),
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
         Rejection::RedemptionNotFound { redemption } => of_redemption(Code::NotFound, "REDEMPTION_NOT_FOUND", *redemption),
@@ -421,6 +425,7 @@ fn subject(reason: &str) -> &'static str {
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
         "PURCHASE_RETURNED" | "NOTHING_RETURNED" | "RETURN_TOO_LARGE" | "RETURN_SHORTFALL" | "NOTHING_PENDING" => "purchase",
+        _ if reason.starts_with("VOUCHER_") => "voucher",
         _ => "member",
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, Member, MemberId, MemberKey, MergeRequest, Numbered,
-        OrderKey, Points, Program, ProgramId, Recipient, Rejection, Thread,
+        OrderKey, Points, Program, ProgramId, Recipient, Rejection, Thread, VoucherCode,
     },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
@@ -44,7 +44,7 @@ pub(super) fn load(
     let demand = command.demand();
     let (mut key, mut history, mut points) = (named.key.clone(), History::default(), demand.points);
     // What is asked for most often has no history: then the member that is loaded says whether it was merged.
-    if demand.sale.is_some() || !demand.threads.is_empty() {
+    if demand.sale.is_some() || !demand.threads.is_empty() || !demand.codes.is_empty() {
         let Some((current, header)) = current(store, &named.key)? else { return Ok(None) };
         let past = Past { store, key: &current, header: &header };
         if let Some(order) = &demand.sale {
@@ -56,6 +56,9 @@ pub(super) fn load(
         for number in demand.threads {
             past.number(named, number, &mut history)?;
         }
+        for code in &demand.codes {
+            past.voucher(code, &mut history)?;
+        }
         key = current;
     }
     let lots = match (points, program.consumption_order) {
@@ -64,7 +67,7 @@ pub(super) fn load(
         (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
     };
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
-    let loaded = MemberDemand { lots, holds, pending, person, ..beside };
+    let loaded = MemberDemand { lots, holds, pending, person, vouchers: demand.vouchers || beside.vouchers, ..beside };
     let mut member = loop {
         let Some(member) = store.member(&key, loaded)? else { return Ok(None) };
         match member.header.state.merged_into() {
@@ -108,7 +111,7 @@ pub(super) fn load_both(
     request: &MergeRequest,
     now: Timestamp,
 ) -> Result<(Member, Member), LedgerError> {
-    let all = MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::header(now) };
+    let all = MemberDemand { lots: LotDemand::All, holds: true, pending: true, vouchers: true, person: true, ..MemberDemand::header(now) };
     let into = match &request.into {
         Recipient::Id(into) => Some(*into),
         Recipient::Identifier(identifier) => store.member_by_identifier(&gone.program, identifier)?,
@@ -116,7 +119,9 @@ pub(super) fn load_both(
     let gone = store.member(gone, all)?.ok_or(Rejection::MemberNotFound)?;
     let into = into.map(|member| MemberKey { member, ..gone.key.clone() });
     let (into, _) = into.map(|into| current(store, &into)).transpose()?.flatten().ok_or(Rejection::MergeTargetNotFound)?;
-    let stays = store.member(&into, MemberDemand { holds: false, pending: false, ..all })?.ok_or(Rejection::MergeTargetNotFound)?;
+    let stays = store
+        .member(&into, MemberDemand { holds: false, pending: false, vouchers: false, ..all })?
+        .ok_or(Rejection::MergeTargetNotFound)?;
     Ok((gone, stays))
 }
 
@@ -140,7 +145,20 @@ impl<R: Read + ?Sized> Past<'_, R> {
                 history.threads.insert(*redemption, thread);
             }
         }
+        for code in &accrued.purchase.vouchers {
+            self.voucher(code, history)?;
+        }
         Ok(accrued.accrual.points)
+    }
+
+    /// A voucher, with what became of it.
+    fn voucher(&self, code: &VoucherCode, history: &mut History) -> Result<(), StoreError> {
+        let Some(issued) = self.store.voucher(&self.key.program, code)? else { return Ok(()) };
+        if let Some(thread) = self.thread(issued)? {
+            history.vouchers.insert(*code, issued);
+            history.threads.insert(issued, thread);
+        }
+        Ok(())
     }
 
     /// The entry that a command calls by its number.

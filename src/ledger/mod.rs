@@ -7,6 +7,7 @@
 mod clock;
 mod idempotency;
 mod loading;
+mod moves;
 mod programs;
 mod query;
 mod sandbox;
@@ -31,12 +32,13 @@ use crate::{
     contract::{Violation, v1},
     domain::{
         ActorId, Command, Decision, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, Points, ProgramHistory, ProgramId, Rejection,
-        Request,
+        Request, Voucher, VoucherCode,
     },
     store::{Store, StoreError},
 };
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use moves::TierMove;
 use programs::Programs;
 pub use query::DATES;
 pub use sandbox::{Advance, AdvanceError, SandboxClock, SandboxError, refuse_sandbox};
@@ -140,6 +142,7 @@ impl Submission {
             | Command::ConfirmPurchase { .. }
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
+            | Command::Voucher(_)
             | Command::MergeMembers(_) => 0,
             Command::ReturnPurchase(request) => request.lines.len() + request.exchange.as_ref().map_or(0, |purchase| purchase.lines.len()),
         };
@@ -156,6 +159,8 @@ pub enum MemberTarget {
     Identifier(Identifier),
     /// Who bought.
     Order(OrderKey),
+    /// Who was issued the voucher.
+    Voucher(VoucherCode),
 }
 
 /// What a command led to: the same the first time and every time it is repeated.
@@ -168,6 +173,19 @@ pub struct Outcome {
     pub entries: Vec<Entry>,
     /// The state right after them. `None` where the entries hold the whole answer.
     pub member: Option<Box<Member>>,
+}
+
+/// A voucher, and what has become of it.
+#[derive(Debug, Clone)]
+pub struct FoundVoucher {
+    /// As it was issued; as it is now, as long as it is live.
+    pub voucher: Voucher,
+    pub is_live: bool,
+    /// Whose it is now.
+    pub member: Member,
+    /// The newest entry of its story.
+    pub latest: Listed,
+    pub now: Timestamp,
 }
 
 /// An entry of a list.
@@ -225,7 +243,7 @@ impl Ledger {
 
     /// With another bound than [`QUEUE_BOUND`]; below [`MIN_QUEUE`] it is that.
     pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
-        let programs = Arc::new(Programs::load(store.publications()?)?);
+        let programs = Arc::new(Programs::load(store.publications()?, store.voucher_code_key())?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let relief = Arc::new(Notify::new());
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting, Arc::clone(&relief));

@@ -10,14 +10,18 @@ use prost::Message;
 
 use crate::{
     contract::{program, v1},
-    domain::{Program, ProgramHistory, ProgramId, Request, RequestId},
+    domain::{Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
     store::{Publication, StoreError},
 };
 
 use super::{Ledger, LedgerError, Published};
 
 /// All programmes. Read by everyone, changed by the writer alone.
-pub(super) struct Programs(RwLock<BTreeMap<ProgramId, Arc<PublishedProgram>>>);
+pub(super) struct Programs {
+    published: RwLock<BTreeMap<ProgramId, Arc<PublishedProgram>>>,
+    /// The store's.
+    voucher_codes: VoucherCodeKey,
+}
 
 pub(super) struct PublishedProgram {
     history: Arc<ProgramHistory>,
@@ -33,8 +37,8 @@ struct Document {
 }
 
 impl Programs {
-    pub fn load(publications: Vec<Publication>) -> Result<Self, LedgerError> {
-        let programs = Self(RwLock::new(BTreeMap::new()));
+    pub fn load(publications: Vec<Publication>, voucher_codes: VoucherCodeKey) -> Result<Self, LedgerError> {
+        let programs = Self { published: RwLock::new(BTreeMap::new()), voucher_codes };
         // A request that said what the newest version says has no document.
         for publication in publications.into_iter().filter(|publication| !publication.document.is_empty()) {
             let damaged = |what: String| {
@@ -54,11 +58,11 @@ impl Programs {
     }
 
     fn get(&self, program: &ProgramId) -> Option<Arc<PublishedProgram>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(program).map(Arc::clone)
+        self.published.read().unwrap_or_else(PoisonError::into_inner).get(program).map(Arc::clone)
     }
 
     pub fn add(&self, parsed: Program, said: v1::Program, published_by: RequestId) {
-        let mut programs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut programs = self.published.write().unwrap_or_else(PoisonError::into_inner);
         let id = parsed.id.clone();
         let next = Arc::new(parsed);
         let document = Document { said, published_by };
@@ -67,7 +71,10 @@ impl Programs {
                 history: Arc::new(old.history.with(next)),
                 documents: old.documents.iter().cloned().chain([document]).collect(),
             },
-            None => PublishedProgram { history: Arc::new(ProgramHistory::new(next)), documents: vec![document] },
+            None => {
+                let history = ProgramHistory::new(next).with_voucher_codes(self.voucher_codes.clone());
+                PublishedProgram { history: Arc::new(history), documents: vec![document] }
+            }
         };
         programs.insert(id, Arc::new(published));
     }
@@ -170,7 +177,7 @@ impl Ledger {
 
     /// All programmes, by id.
     pub fn programs(&self) -> Vec<ProgramId> {
-        self.0.programs.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.0.programs.published.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// A rule book as published, with version and time; `None` is the newest.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection,
+        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection, Voucher, VoucherChange, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    Ledger, LedgerError, Listed, MemberTarget, Quote, idempotency,
+    FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Quote, idempotency,
     loading::{self, Loaded, Named},
 };
 
@@ -41,6 +41,7 @@ impl Ledger {
             MemberTarget::Id(member) => Some(*member),
             MemberTarget::Identifier(identifier) => self.0.store.member_by_identifier(program, identifier)?,
             MemberTarget::Order(order) => self.0.store.purchase(program, order)?.map(|row| row.member),
+            MemberTarget::Voucher(code) => self.0.store.voucher(program, code)?.map(|issued| issued.member),
             MemberTarget::New => None,
         };
         let member = member.ok_or(Rejection::MemberNotFound)?;
@@ -129,6 +130,46 @@ impl Ledger {
         Ok(member.holds.into_values().collect())
     }
 
+    /// The member with all live vouchers.
+    pub fn vouchers(&self, key: &MemberKey) -> Result<Member, LedgerError> {
+        Ok(self.advanced_with_vouchers(key)?.member)
+    }
+
+    /// A voucher by its code, with what has become of it, due or recorded.
+    pub fn voucher(&self, program: &ProgramId, code: &VoucherCode) -> Result<FoundVoucher, LedgerError> {
+        self.program(program)?;
+        let not_found = || Rejection::from(VoucherRejection::NotFound);
+        let issued = self.0.store.voucher(program, code)?.ok_or_else(not_found)?;
+        let key = |member| MemberKey { program: program.clone(), member };
+        let entry = |EntryRef { member, sequence }| Ok::<_, LedgerError>(self.0.store.entries(&key(member), sequence, sequence)?.pop());
+        let origin = entry(issued)?.ok_or_else(not_found)?;
+        let latest = self.0.store.story(&key(issued.member), issued.sequence)?.map(entry).transpose()?.flatten();
+        let Some(VoucherChange::Issued { voucher, .. }) = origin.voucher_change().map(|changed| &changed.change) else {
+            return Err(not_found().into());
+        };
+        let (current, _) = loading::current(&*self.0.store, &key(issued.member))?.ok_or_else(not_found)?;
+        let Decision { entries: due, member, .. } = self.advanced_with_vouchers(&current)?;
+        let due = due.into_iter().rfind(|entry| entry.voucher_change().is_some_and(|changed| changed.code == *code));
+        let live = member.vouchers.get(code).cloned();
+        Ok(FoundVoucher {
+            is_live: live.is_some(),
+            voucher: live.unwrap_or_else(|| Voucher::clone(voucher)),
+            latest: match due {
+                Some(entry) => Listed { entry, is_recorded: false },
+                None => Listed { entry: latest.unwrap_or(origin), is_recorded: true },
+            },
+            member,
+            now: self.now(),
+        })
+    }
+
+    fn advanced_with_vouchers(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
+        let now = self.now();
+        let demand = MemberDemand { vouchers: true, ..MemberDemand::read(now) };
+        let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
+        Ok(all_due(&*self.program(&key.program)?, now, stored)?)
+    }
+
     /// A member's entries before a sequence number, or the newest; newest first.
     pub fn entries(&self, key: &MemberKey, before: Option<u64>, limit: usize) -> Result<Vec<Listed>, LedgerError> {
         let Decision { entries: due, member, .. } = self.advanced(key)?;
@@ -205,7 +246,7 @@ impl Ledger {
 }
 
 /// All that is due at an instant, which is loaded: as many times over as it takes commits.
-fn all_due(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
+pub(super) fn all_due(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
     let mut entries = Vec::new();
     let mut decision = domain::advance(programs, now, member)?;
     while decision.still_due {

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
         Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, Program, ProgramHistory, ProgramId, Recipient,
-        Rejection, RequestId, Sealed,
+        Rejection, RequestId, Sealed, VoucherRejection,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
@@ -149,6 +149,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             MemberTarget::Order(order) => {
                 let row = self.store.purchase(program, order)?;
                 row.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?.member
+            }
+            MemberTarget::Voucher(code) => {
+                let issued = self.store.voucher(program, code)?;
+                issued.ok_or_else(|| Rejection::from(VoucherRejection::NotFound))?.member
             }
         };
         let named = Named::new(program, member, &submission.member);
@@ -314,6 +318,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
+            | Command::Voucher(_)
             | Command::MergeMembers(_) => false,
         }
     }
@@ -326,7 +331,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             let demand = command.demand();
             let person = !(person || demand.person) || staged.member.person.is_some();
             let lots = demand.points.is_none() || staged.lots_complete;
-            let enough = person && lots && !demand.holds && demand.threads.is_empty() && demand.sale.is_none();
+            let vouchers = !demand.vouchers && demand.codes.is_empty();
+            let enough = person && lots && vouchers && !demand.holds && demand.threads.is_empty() && demand.sale.is_none();
             return Ok(enough.then(|| Loaded { member: staged.member.clone(), history: History::default() }));
         }
         if let Command::Enroll { .. } = command {
@@ -368,6 +374,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
+            | Command::Voucher(_)
             | Command::MergeMembers(_) => Ok(()),
         }
     }
@@ -488,6 +495,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
@@ -496,6 +505,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
+            // Whoever calls one by its code waits for the next group.
+            | EntryKind::VoucherChanged(_)
             // Nothing comes after it in the group.
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => {}

@@ -399,6 +399,7 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
             MemberTarget::Id(member) => names.push(Name::Member(program, *member)),
             MemberTarget::Identifier(identifier) => names.push(Name::Identifier(program, identifier)),
             MemberTarget::Order(order) => names.push(Name::Order(program, order)),
+            MemberTarget::Voucher(code) => names.push(Name::Voucher(program, *code)),
         }
         names.extend(submission.command.other_side().map(|(other, _)| match other {
             Recipient::Id(to) => Name::Member(program, *to),
@@ -406,6 +407,9 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
         }));
         if let (Command::AdjustPoints(_), Some(actor)) = (&submission.command, &submission.actor) {
             names.push(Name::Operator(program, actor));
+        }
+        if let Some(purchase) = submission.command.purchase() {
+            names.extend(purchase.vouchers.iter().map(|code| Name::Voucher(program, *code)));
         }
         if let Some(order) = submission.command.purchase().and_then(|purchase| purchase.order.as_ref()) {
             names.push(Name::Order(program, order));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     ActivityId, ActorId, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-    OperatorDay, OrderKey, Points, ProgramId, Request, RequestId,
+    OperatorDay, OrderKey, Points, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -57,6 +57,8 @@ pub trait Read {
     /// The entry of a member's activity: its sequence. By its reference; without one, of the activity of this kind by which the member was
     /// referred.
     fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError>;
+    /// The entry that issued a voucher.
+    fn voucher(&self, program: &ProgramId, code: &VoucherCode) -> Result<Option<EntryRef>, StoreError>;
     /// What an operator had adjusted on the last day on which that was counted, with the newest entry that says so. Entries of one commit
     /// say so in the order of its members.
     fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError>;
@@ -83,6 +85,8 @@ pub trait Store: Read + Send + Sync + 'static {
     /// A request's fingerprint as it is kept, under a key of the store's: whoever has what is stored, but not the key, cannot try payloads
     /// (there are few phone numbers) until one matches. The same for the same fingerprint, for ever. What is committed holds these.
     fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint;
+    /// A secret that codes of vouchers are made with, the same as long as the store lives.
+    fn voucher_code_key(&self) -> VoucherCodeKey;
     /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
     fn flush(&self) -> Result<(), StoreError>;
     /// What a backup lacks of all that is durable now. Commits go on meanwhile.
@@ -105,6 +109,7 @@ pub enum Name<'a> {
     Request(&'a ProgramId, &'a RequestId),
     Order(&'a ProgramId, &'a OrderKey),
     Operator(&'a ProgramId, &'a ActorId),
+    Voucher(&'a ProgramId, VoucherCode),
 }
 
 /// How far a member is to be loaded. The header always is.
@@ -121,6 +126,8 @@ pub struct MemberDemand {
     pub holds: bool,
     /// All pending lots. If some have become active by now, these are loaded, and the one after them.
     pub pending: bool,
+    /// All live vouchers. If one has lapsed by now, or its hold has ended, they are loaded as well.
+    pub vouchers: bool,
     pub person: bool,
 }
 
@@ -138,7 +145,7 @@ pub enum LotDemand {
 impl MemberDemand {
     /// The header, and what is due by now; of lots that have lapsed as many as one commit takes.
     pub fn header(now: Timestamp) -> Self {
-        Self { now, lapsed: MAX_LOTS, lots: LotDemand::None, dates: 0, holds: false, pending: false, person: false }
+        Self { now, lapsed: MAX_LOTS, lots: LotDemand::None, dates: 0, holds: false, pending: false, vouchers: false, person: false }
     }
 
     /// The header, and all that is due by now: what a read sees.

@@ -69,6 +69,7 @@ pub fn purchase(lines: Vec<Line>) -> Purchase {
         labels: Vec::new(),
         payments: Vec::new(),
         offline: false,
+        vouchers: Vec::new(),
     })
 }
 

@@ -94,7 +94,14 @@ impl Shop {
 
 /// All that a store answers about its members.
 fn answers(store: &dyn Store) -> String {
-    let demand = MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(Timestamp::MAX) };
+    let demand = MemberDemand {
+        lots: LotDemand::All,
+        holds: true,
+        pending: true,
+        vouchers: true,
+        person: true,
+        ..MemberDemand::read(Timestamp::MAX)
+    };
     let members = store.members(&program_id(), None, usize::MAX).expect("members are listed");
     let member = |id: &MemberId| {
         let key = key(id.0[0]);

@@ -389,7 +389,7 @@ fn command(step: Step, shop: &Shop) -> Option<Command> {
             occurred_time: Some(shop.now - age_hours.hours()),
         })),
         Step::Wait { .. } => None,
-        Step::SetTier(tier) => Some(Command::SetTier { tier: TierId::new(tier).expect("an id"), reason }),
+        Step::SetTier(tier) => Some(Command::SetTier { tier: TierId::new(tier).expect("an id"), reason, last_date: None }),
         Step::Suspend => Some(Command::Suspend { reason }),
         Step::Reactivate => Some(Command::Reactivate { reason }),
         Step::Redeem(spend) => Some(Command::RedeemPoints(request(spend))),

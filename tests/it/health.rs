@@ -9,13 +9,14 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::support::{self, PROGRAM, Refused, TestServer, by_card, noon, refused};
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "loyalty.v1.AdminService",
     "loyalty.v1.MemberService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",
+    "loyalty.v1.RewardService",
 ];
 
 #[tokio::test]
@@ -132,13 +133,14 @@ async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
     assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "{seen:?}");
 }
 
-const LISTED: [&str; 6] = [
+const LISTED: [&str; 7] = [
     "grpc.health.v1.Health",
     "loyalty.v1.AdminService",
     "loyalty.v1.MemberService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",
+    "loyalty.v1.RewardService",
 ];
 
 macro_rules! reflection {

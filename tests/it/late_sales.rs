@@ -154,13 +154,14 @@ fn a_sale_before_the_tiers_that_are_remembered_has_the_tier_of_the_oldest() {
     for change in 0..2 * MAX_TIER_HISTORY + 1 {
         shop.now = first + (24 * change as i64).hours();
         let tier = TierId::new(if change % 2 == 0 { "gold" } else { "base" }).expect("an id");
-        shop.does(&Command::SetTier { tier, reason: "trial".into() }).expect("the tier is another");
+        shop.does(&Command::SetTier { tier, reason: "trial".into(), last_date: None }).expect("the tier is another");
     }
     assert_eq!(shop.member.header.tier.history.len(), MAX_TIER_HISTORY);
     let oldest = shop.member.header.tier.history[0].tier.clone();
     assert_eq!(oldest.as_str(), "base");
     shop.now += 24.hours();
-    shop.does(&Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into() }).expect("the tier is another");
+    shop.does(&Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into(), last_date: None })
+        .expect("the tier is another");
     assert_eq!(shop.member.header.tier.history[0].tier.as_str(), "gold");
     let day = |days: i64| (first + (24 * days).hours() + 1.hours()).to_string();
     assert_eq!([0, 5, 20].map(|days| sale(&mut shop, "10", &day(days))), [20, 20, 20]);

@@ -137,6 +137,7 @@ pub fn purchase(order: &str, dollars: i64) -> Purchase {
         labels: Vec::new(),
         payments: Vec::new(),
         offline: false,
+        vouchers: Vec::new(),
     }
 }
 

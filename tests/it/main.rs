@@ -46,4 +46,7 @@ mod simulation;
 mod store_contract;
 mod store_damage;
 mod tidy;
+mod tiers;
+mod tiers_served;
 mod transfer;
+mod vouchers;

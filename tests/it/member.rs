@@ -153,6 +153,7 @@ async fn a_tier_is_set_by_hand_and_a_member_suspended_and_reactivated() {
         tier_id: "gold".into(),
         reason: "moved here from another shop".into(),
         actor: actor(),
+        last_date: None,
     };
     let answer = desk.set_member_tier(set).await.unwrap().into_inner();
     let standing = answer.member.unwrap().tier.unwrap();

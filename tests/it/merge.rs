@@ -570,6 +570,7 @@ async fn the_higher_tier_stays_and_both_together_may_give_a_higher_one() {
         tier_id: "diamond".into(),
         reason: "friend of the house".into(),
         actor: actor(),
+        last_date: None,
     };
     server.members().set_member_tier(set).await.unwrap();
     let tier = merge(&server, &fourth, &third).await.member.unwrap().tier.unwrap();

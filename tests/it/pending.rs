@@ -64,7 +64,7 @@ fn told(entries: &[Entry]) -> Vec<String> {
         EntryKind::PointsActivated(_) => "activated",
         EntryKind::PointsExpired(_) => "expired",
         EntryKind::HoldReleased(_) => "released",
-        EntryKind::TierChanged(_) => "tier",
+        EntryKind::TierChanged(_) | EntryKind::TierKept(_) => "tier",
         EntryKind::PurchaseAccrued(_) => "bought",
         _ => "other",
     };
@@ -421,7 +421,7 @@ fn advancing_early_and_often_changes_nothing() {
     assert_eq!(often.member.header.tier, shop.member.header.tier);
     assert_eq!(told(&often.entries), told(&shop.entries));
     let context = Context { programs: &shop.programs, now: shop.now, request: None, actor: None, operator: None, history: History::NONE };
-    let tier = Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into() };
+    let tier = Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into(), last_date: None };
     assert!(decide(context, shop.member.clone(), &tier).is_ok());
 }
 

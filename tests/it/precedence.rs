@@ -21,8 +21,9 @@ const LIST: &str = include_str!("../../src/domain/rejection.rs");
 fn reasons() -> Vec<String> {
     let reason = |name: String| match name.as_str() {
         "Overflow" => vec!["NUMBER_TOO_LARGE".to_owned()],
-        // Those of activities have a list of their own.
+        // Those of activities and of vouchers have lists of their own.
         "Activity" => variants("ActivityRejection").iter().map(|name| of_activity(name)).collect(),
+        "Voucher" => variants("VoucherRejection").iter().map(|name| format!("VOUCHER_{}", in_capitals(name))).collect(),
         name => vec![in_capitals(name)],
     };
     variants("Rejection").into_iter().flat_map(reason).collect()
@@ -92,6 +93,7 @@ fn book() -> v1::Program {
         returns: Some(v1::ReturnPolicy { own_lots_only: true, shortfall: shortfall.into() }),
         adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into(), into_debt: true }),
         activity_rules: text::read(ACTIVITIES).expect("well-formed rules").activity_rules,
+        voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
         ..rule_book()
     }
 }
@@ -100,6 +102,12 @@ const ACTIVITIES: &str = "activity_rules:
   - { rule_id: joined, activity: referral, points: 10 }
   - { rule_id: brought, activity: referral, earner: EARNER_REFERRER, points: 10 }
   - { rule_id: lead, activity: lead, earner: EARNER_REFERRER, points: 5 }
+";
+
+const VOUCHERS: &str = "voucher_kinds:
+  - { voucher_kind_id: mug, benefit: { custom: { key: mug } }, valid_days: 30 }
+  - { voucher_kind_id: tea, benefit: { free_item: { sku: tea } }, minimum_order: 50000, valid_days: 1 }
+  - { voucher_kind_id: soon, benefit: { free_shipping: {} }, minimum_order: 50000, after_days: 1, valid_days: 30 }
 ";
 
 const PLAIN: &str = "plain";
@@ -177,6 +185,7 @@ fn set_tier(member: &str, tier: &str) -> v1::SetMemberTierRequest {
         tier_id: tier.into(),
         reason: "why".into(),
         actor: actor(),
+        last_date: None,
     }
 }
 
@@ -283,6 +292,7 @@ async fn every_reason_is_given_and_of_several_the_first_of_the_list() {
     activities(&server, &mut seen).await;
     watched(&server, &mut seen).await;
     small_change(&server, &mut seen).await;
+    vouchers(&server, &mut seen).await;
     // A return of nothing is a mistake of the request's fields: the domain's own guard is never reached through the contract.
     seen.refuses(Code::InvalidArgument, "INVALID_FIELD", server.purchases().return_purchase(nothing()).await);
     let missing: Vec<_> = seen.order.iter().filter(|reason| !seen.seen.contains(*reason) && *reason != "NOTHING_RETURNED").collect();
@@ -332,6 +342,13 @@ async fn people(server: &TestServer, seen: &mut Seen) {
     seen.refuses(BY, "MEMBER_NOT_SUSPENDED", desk.reactivate_member(reactivate(&other)).await);
     seen.prefers("MEMBER_ERASED", "MEMBER_NOT_SUSPENDED", desk.reactivate_member(reactivate(&gone)).await);
     seen.refuses(Code::InvalidArgument, "TIER_NOT_FOUND", desk.set_member_tier(set_tier(&other, "copper")).await);
+    let over = |tier: &str| v1::SetMemberTierRequest {
+        request_id: format!("over-{tier}"),
+        last_date: Some(v1::Date { year: 2020, month: 1, day: 1 }),
+        ..set_tier(&other, tier)
+    };
+    seen.refuses(Code::InvalidArgument, "TIER_END_PAST", desk.set_member_tier(over("gold")).await);
+    seen.prefers("TIER_NOT_FOUND", "TIER_END_PAST", desk.set_member_tier(over("copper")).await);
     seen.prefers("MEMBER_ERASED", "TIER_NOT_FOUND", desk.set_member_tier(set_tier(&gone, "copper")).await);
     desk.set_member_tier(set_tier(&other, "gold")).await.unwrap();
     let once_more = v1::SetMemberTierRequest { request_id: "gold-again".into(), ..set_tier(&other, "gold") };
@@ -714,4 +731,95 @@ async fn activities(server: &TestServer, seen: &mut Seen) {
     server.members().suspend_member(suspend(&new, "suspend-n")).await.unwrap();
     seen.prefers("MEMBER_SUSPENDED", "REFERRER_SUSPENDED", points.record_activity(did(&new, "referral", by_id(&other))).await);
     seen.prefers("ACTIVITY_NOT_OFFERED", "MEMBER_SUSPENDED", points.record_activity(did(&new, "dance", None)).await);
+}
+
+fn issue(member: &str, request: &str, kind: &str) -> v1::IssueVoucherRequest {
+    v1::IssueVoucherRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        voucher_kind_id: kind.into(),
+        reason: "why".into(),
+        actor: actor(),
+    }
+}
+
+fn use_voucher(code: &str, order: &str, total: &str) -> v1::UseVoucherRequest {
+    v1::UseVoucherRequest {
+        request_id: "use".into(),
+        program_id: PROGRAM.into(),
+        code: code.into(),
+        store_id: "hcm-1".into(),
+        order_id: order.into(),
+        order_total: if total.is_empty() { None } else { vnd(total) },
+        value: None,
+    }
+}
+
+fn with_vouchers(mut sale: v1::RecordPurchaseRequest, codes: &[&str]) -> v1::RecordPurchaseRequest {
+    let purchase = sale.purchase.as_mut().expect("a purchase");
+    purchase.voucher_codes = codes.iter().map(|code| (*code).to_owned()).collect();
+    sale
+}
+
+/// A code that is well-formed, and that no voucher has.
+const NO_CODE: &str = "0000-0000-0000-00000";
+
+async fn vouchers(server: &TestServer, seen: &mut Seen) {
+    let (an, binh) = (member_with(server, "v-1", 10).await, server.enroll("v-2").await);
+    let (mut desk, mut tills) = (server.rewards(), server.purchases());
+    let mut codes = Vec::new();
+    for (request, kind) in [("v-1", "mug"), ("v-2", "tea"), ("v-3", "soon"), ("v-4", "mug"), ("v-5", "mug")] {
+        let issued = desk.issue_voucher(issue(&an, request, kind)).await.expect("it is issued").into_inner();
+        codes.push(issued.voucher.expect("a voucher").code);
+    }
+    let [mug, tea, soon, cancelled, held] = codes.iter().map(String::as_str).collect::<Vec<_>>()[..] else { panic!("{codes:?}") };
+    let of = |code: &str| v1::CancelVoucherRequest {
+        request_id: "cancel".into(),
+        program_id: PROGRAM.into(),
+        code: code.into(),
+        reason: "why".into(),
+        actor: actor(),
+    };
+    desk.cancel_voucher(of(cancelled)).await.unwrap();
+    let hold = |code: &str, request: &str| v1::HoldVoucherRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        code: code.into(),
+        store_id: "hcm-1".into(),
+        order_id: "cart".into(),
+        duration: None,
+    };
+    for (request, code) in [("hold-v", held), ("hold-t", tea)] {
+        desk.hold_voucher(hold(code, request)).await.unwrap();
+    }
+    seen.refuses(Code::NotFound, "VOUCHER_KIND_NOT_FOUND", desk.issue_voucher(issue(&an, "v-x", "cup")).await);
+    seen.refuses(Code::NotFound, "VOUCHER_NOT_FOUND", desk.use_voucher(use_voucher(NO_CODE, "x", "")).await);
+    seen.refuses(BY, "VOUCHER_OF_OTHER_MEMBER", tills.record_purchase(with_vouchers(sale(&binh, "v-1", "1000"), &[mug])).await);
+    let release =
+        v1::ReleaseVoucherRequest { request_id: "release".into(), program_id: PROGRAM.into(), code: mug.into(), reason: String::new() };
+    seen.refuses(BY, "VOUCHER_NOT_HELD", desk.release_voucher(release).await);
+    seen.refuses(BY, "VOUCHER_HELD", desk.use_voucher(use_voucher(held, "other", "")).await);
+    seen.prefers("VOUCHER_HELD", "VOUCHER_ORDER_TOTAL_REQUIRED", desk.use_voucher(use_voucher(tea, "other", "")).await);
+    seen.refuses(BY, "VOUCHER_CANCELLED", desk.use_voucher(use_voucher(cancelled, "x", "")).await);
+    seen.refuses(BY, "VOUCHER_NOT_YET_VALID", desk.use_voucher(use_voucher(soon, "x", "50000")).await);
+    seen.prefers("VOUCHER_NOT_YET_VALID", "VOUCHER_BELOW_MINIMUM_ORDER", desk.use_voucher(use_voucher(soon, "x", "1")).await);
+    seen.refuses(Code::InvalidArgument, "VOUCHER_ORDER_TOTAL_REQUIRED", desk.use_voucher(use_voucher(tea, "cart", "")).await);
+    seen.refuses(BY, "VOUCHER_BELOW_MINIMUM_ORDER", desk.use_voucher(use_voucher(tea, "cart", "49999")).await);
+    let cart = |amount: &str| with_vouchers(sale(&an, "cart", amount), &[tea]);
+    seen.prefers("VOUCHER_BELOW_MINIMUM_ORDER", "VOUCHER_ITEM_MISSING", tills.record_purchase(cart("49999")).await);
+    seen.refuses(BY, "VOUCHER_ITEM_MISSING", tills.record_purchase(cart("50000")).await);
+    let poor = paid_sale(&an, "v-3", 10_000, 5_000, vec![Pays::RedeemPoints(50)]);
+    seen.prefers("VOUCHER_CANCELLED", "INSUFFICIENT_POINTS", tills.record_purchase(with_vouchers(poor, &[cancelled])).await);
+    desk.use_voucher(use_voucher(mug, "x", "")).await.unwrap();
+    let again = v1::UseVoucherRequest { request_id: "use-2".into(), ..use_voucher(mug, "y", "") };
+    seen.refuses(BY, "VOUCHER_USED", desk.use_voucher(again).await);
+    crate::vouchers::issue_many(server, &binh, "mug", 1_000).await;
+    seen.refuses(BY, "VOUCHER_TOO_MANY", desk.issue_voucher(issue(&binh, "v-y", "mug")).await);
+    seen.prefers("VOUCHER_KIND_NOT_FOUND", "VOUCHER_TOO_MANY", desk.issue_voucher(issue(&binh, "v-y", "cup")).await);
+    server.members().suspend_member(suspend(&an, "suspend-v")).await.unwrap();
+    let unknown = with_vouchers(sale(&an, "v-4", "1000"), &[NO_CODE]);
+    seen.prefers("MEMBER_SUSPENDED", "VOUCHER_NOT_FOUND", tills.record_purchase(unknown).await);
+    server.days_later(3);
+    seen.refuses(BY, "VOUCHER_EXPIRED", desk.cancel_voucher(v1::CancelVoucherRequest { request_id: "cancel-2".into(), ..of(tea) }).await);
 }

@@ -181,6 +181,7 @@ fn set_tier(member: &str, tier: &str) -> Call {
         tier_id: tier.into(),
         reason: "test".into(),
         actor: actor(),
+        last_date: None,
     })
 }
 

@@ -177,7 +177,7 @@ proptest! {
         let mut shop = Shop::open(rule_book_with(&fields));
         if tier != "base" {
             let tier = TierId::new(tier).expect("an id");
-            shop.does(&Command::SetTier { tier, reason: "trial".into() }).expect("the tier is another");
+            shop.does(&Command::SetTier { tier, reason: "trial".into(), last_date: None }).expect("the tier is another");
         }
         buys(&mut shop, "before", before);
         let lifetime = shop.member.header.lifetime.clone();

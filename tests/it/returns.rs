@@ -240,7 +240,7 @@ fn the_multiplier_is_that_of_the_tier_then() {
         buys(&mut shop, "o-1", purchase(vec![line("100")]));
         assert_eq!(buys(&mut shop, "o-2", purchase(vec![line("10"), line("10")])).points, Points(40));
         let tier = TierId::new("base").expect("an id");
-        shop.does(&Command::SetTier { tier, reason: "trial".into() }).expect("the tier is another");
+        shop.does(&Command::SetTier { tier, reason: "trial".into(), last_date: None }).expect("the tier is another");
         assert_eq!(takes(&mut shop, whole("o-1")), 100);
         assert_eq!(takes(&mut shop, units("o-2", 0, "1")), 20);
         let rest = gives(&mut shop, whole("o-2"));

@@ -10,8 +10,8 @@ use loyaltyd::{
         v1,
     },
     domain::{
-        Activation, Combination, Currency, DecimalError, Expiry, OfflinePolicy, Points, Program, ReturnPolicy, RoundingStage, Shortfall,
-        parse_amount, parse_decimal,
+        Activation, Combination, Currency, DecimalError, Expiry, OfflinePolicy, Points, Program, ReturnPolicy, ReviewOutcome,
+        RoundingStage, Shortfall, TierPolicy, TierValidity, TierWindow, parse_amount, parse_decimal,
     },
 };
 use proptest::{
@@ -342,6 +342,77 @@ fn each_mistake_is_found_by_itself() {
     parsed(&unmultiplied.replace("rule_id: r", "rule_id: r, without_tier_multiplier: true"));
     let many: Vec<String> = (0..201).map(|rule| format!("{{ rule_id: r{rule}, per_order: {{ points: 1 }} }}")).collect();
     assert_eq!(paths(&SOUND.replace("{ rule_id: r, per_amount: { amount: 10, points: 1.5 } }", &many.join(", "))), ["accrual_rules"]);
+}
+
+/// Two tiers, the second with these fields, and this policy.
+fn tiered(silver: &str, policy: &str) -> String {
+    let tiers = format!("tiers: [{{ tier_id: base }}, {{ tier_id: silver, threshold: {{ qualifying_points: 100, visits: 3 }}{silver} }}]");
+    format!("{SOUND}{tiers}\ntier_policy: {{ {policy} }}\n")
+}
+
+#[test]
+fn what_a_rule_book_says_of_tiers_is_read() {
+    let silver = ", retention: { visits: 2 }, expiry: { after: { days: 9 } }, entry_reward: { points: 50 }, \
+        benefits: { discount_percent: 2.5, free_shipping: true, custom: { lounge: open, airport: yes } }";
+    let policy = "window: WINDOW_ROLLING_MONTHS, rolling_months: 60, validity: VALIDITY_MONTHS, validity_months: 120, \
+        review_outcome: REVIEW_OUTCOME_ONE_DOWN, grace_days: 366, reset_at_review: true, review_returns_at_once: true, on_change: ON_CHANGE_AT_ONCE";
+    let program = parsed(&tiered(silver, policy));
+    let expected = TierPolicy {
+        window: TierWindow::RollingMonths(60),
+        validity: TierValidity::Months(120),
+        outcome: ReviewOutcome::OneDown,
+        grace_days: 366,
+        reset_at_review: true,
+        review_returns_at_once: true,
+        review_at_change: true,
+        ..TierPolicy::default()
+    };
+    assert_eq!(program.tier_policy, expected);
+    let silver = &program.tiers[1];
+    assert_eq!(silver.retained_by().and_then(|threshold| threshold.visits), Some(2));
+    // A reward lapses as the tier says, where it says nothing itself.
+    assert_eq!(silver.entry_reward.map(|reward| (reward.points.0, reward.expiry)), Some((50, Expiry::AfterDays(9))));
+    assert_eq!(silver.benefits.discount_percent.map(|share| share.to_string()).as_deref(), Some("2.5"));
+    assert_eq!(silver.benefits.custom.keys().collect::<Vec<_>>(), ["airport", "lounge"]);
+    assert_eq!(parsed(&tiered("", "")).tier_policy, TierPolicy::default());
+}
+
+#[test]
+fn mistakes_of_tiers_are_named() {
+    for (policy, path) in [
+        ("window: 9", "window"),
+        ("window: WINDOW_ROLLING_MONTHS", "rolling_months"),
+        ("window: WINDOW_ROLLING_MONTHS, rolling_months: 61", "rolling_months"),
+        ("window: WINDOW_CALENDAR_YEAR, rolling_months: 3", "rolling_months"),
+        ("validity: 7", "validity"),
+        ("validity: VALIDITY_END_OF_PERIOD", "validity"),
+        ("window: WINDOW_ROLLING_MONTHS, rolling_months: 3, validity: VALIDITY_END_OF_NEXT_PERIOD", "validity"),
+        ("validity: VALIDITY_MONTHS", "validity_months"),
+        ("validity: VALIDITY_MONTHS, validity_months: 121", "validity_months"),
+        ("validity_months: 3", "validity_months"),
+        ("review_outcome: -1", "review_outcome"),
+        ("grace_days: 367", "grace_days"),
+        ("reset_at_review: true", "reset_at_review"),
+        ("reset_at_review: true, window: WINDOW_CALENDAR_YEAR, validity: VALIDITY_END_OF_PERIOD", "reset_at_review"),
+        ("on_change: 5", "on_change"),
+    ] {
+        assert_eq!(paths(&tiered("", policy)), [format!("tier_policy.{path}")], "{policy}");
+    }
+    for (silver, path) in [
+        ("retention: { visits: 4 }", "retention.visits"),
+        ("retention: { qualifying_points: 101 }", "retention.qualifying_points"),
+        ("retention: {}", "retention"),
+        ("expiry: { inactivity: { months: 3, activities: [COUNTED_ACTIVITY_PURCHASE] } }", "expiry.inactivity"),
+        ("entry_reward: {}", "entry_reward.points"),
+        ("entry_reward: { points: 0.5 }", "entry_reward.points"),
+        ("benefits: { discount_percent: 0 }", "benefits.discount_percent"),
+        ("benefits: { discount_percent: 101 }", "benefits.discount_percent"),
+        ("benefits: { custom: { \"\": x } }", "benefits.custom"),
+    ] {
+        assert_eq!(paths(&tiered(&format!(", {silver}"), "")), [format!("tiers[1].{path}")], "{silver}");
+    }
+    let lowest = "{ tier_id: base, retention: { visits: 1 }, entry_reward: { points: 1 } }";
+    assert_eq!(paths(&format!("{SOUND}tiers: [{lowest}]\n")), ["tiers[0].retention", "tiers[0].entry_reward"]);
 }
 
 #[test]

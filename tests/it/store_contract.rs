@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use loyaltyd::{
-    domain::{ActivityId, Command, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId},
+    domain::{
+        ActivityId, Command, Entry, EntryKind, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId,
+        TierId, VoucherCode, VoucherRequest,
+    },
     store::{
         Commit, LotDemand, MemberDemand, Store,
         embedded::{EmbeddedStore, Options, check},
@@ -14,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::histories::{
     World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order, person, phone, program_id,
-    purchase, purchase_on, redemption, release, return_of, reversal,
+    purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -112,6 +115,57 @@ fn holds_and_redemptions_are_kept(factory: &dyn Factory) {
     world.check(&*factory.open());
 }
 
+fn tiers_are_reviewed_on_time(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::with_reviews();
+    (1..=4).for_each(|number| world.enroll(&*store, number));
+    // One reaches a tier and keeps it at the first review, one has it by hand for a time, one brings back what it was reached with.
+    world.decide(1, &purchase(1, 60_00, None)).expect("a purchase");
+    let by_hand = |last_date: &str| {
+        let (tier, last_date) = (TierId::new("gold").expect("an id"), Some(last_date.parse().expect("a date")));
+        Command::SetTier { tier, reason: "goodwill".to_owned(), last_date }
+    };
+    world.decide(2, &by_hand("2026-02-20")).expect("the tier is another");
+    world.decide(3, &purchase(2, 60_00, None)).expect("a purchase");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(3, &return_of(order(2), None)).expect("a return");
+    world.commit(&*store);
+    world.check(&*store);
+    // Points of 15 January have lapsed. What was set by hand ends when 21 February begins in Ho Chi Minh City: on the 20th at 17:00.
+    let start = world.now;
+    for (later, due) in [(24 * 36 + 6, 2), (24 * 36 + 7, 3)] {
+        world.now = start + hours(later);
+        assert_eq!(store.due(world.now, 10).expect("what is due is read").len(), due, "{later} hours later");
+    }
+    world.now = start + hours(24 * 78);
+    for number in 1..=4 {
+        world.decide(number, &adjustment(1)).expect("an adjustment");
+    }
+    world.commit(&*store);
+    world.check(&*store);
+    world.now = start + hours(24 * 300);
+    for number in 1..=4 {
+        world.decide(number, &purchase(u64::from(number) + 10, 60_00, Some(world.now - hours(24 * 5)))).expect("a purchase");
+    }
+    world.commit(&*store);
+    world.check(&*store);
+    let kinds = |number: u8| {
+        let of = |entry: &Entry| match &entry.kind {
+            EntryKind::TierChanged(change) => Some(change.to.to_string()),
+            EntryKind::TierKept(kept) => Some(format!("{} kept", kept.tier)),
+            EntryKind::TierRewarded(_) => Some("reward".to_owned()),
+            _ => None,
+        };
+        world.entries[&member_id(number)].iter().filter_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(1), ["gold", "reward", "gold kept", "silver", "gold", "reward"]);
+    assert_eq!(kinds(2), ["gold", "silver", "gold", "reward"]);
+    assert_eq!(kinds(3), ["gold", "reward", "silver", "gold", "reward"]);
+    drop(store);
+    world.check(&*factory.open());
+}
+
 fn activities_are_found_again(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
@@ -138,6 +192,44 @@ fn activities_are_found_again(factory: &dyn Factory) {
     world.check(&*factory.open());
 }
 
+fn vouchers_are_found_by_their_codes(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    (1..=2).for_each(|number| world.enroll(&*store, number));
+    // Several in one commit, and one that is issued and used in one.
+    for kind in ["off", "tea", "sku", "mug", "ship"] {
+        world.decide(1, &voucher(kind)).expect("a voucher");
+    }
+    world.decide(2, &voucher("off")).expect("a voucher");
+    world.commit(&*store);
+    world.check(&*store);
+    let codes = |world: &World, number| world.members[&member_id(number)].vouchers.keys().copied().collect::<Vec<_>>();
+    let of_kind = |world: &World, kind: &str| {
+        let vouchers = &world.members[&member_id(1)].vouchers;
+        vouchers.values().find(|voucher| voucher.kind.as_str() == kind).expect("it is live").code
+    };
+    let (tea, sku, ship) = (of_kind(&world, "tea"), of_kind(&world, "sku"), of_kind(&world, "ship"));
+    world.decide(1, &purchase_with(&[tea, sku], 1, 20_00)).expect("a purchase");
+    let hold = VoucherRequest::Hold { code: ship, order: order(2), seconds: Some(3_600) };
+    world.decide(1, &Command::Voucher(hold)).expect("it is held");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(1, &return_of(order(1), None)).expect("a return");
+    world.commit(&*store);
+    world.check(&*store);
+    store.flush().expect("rows are written out");
+    // The hold ends, and two lapse.
+    world.now += hours(72);
+    let mug = of_kind(&world, "mug");
+    world.decide(1, &Command::Voucher(VoucherRequest::Cancel { code: mug, reason: "why".to_owned() })).expect("it is cancelled");
+    world.decide(2, &adjustment(1)).expect("an adjustment");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!((codes(&world, 1).len(), codes(&world, 2).len()), (3, 0));
+    drop(store);
+    world.check(&*factory.open());
+}
+
 fn unknown_names_are_absent(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
@@ -152,6 +244,7 @@ fn unknown_names_are_absent(factory: &dyn Factory) {
     assert_eq!(store.member_by_identifier(&other, &phone(1)).expect("a read"), None);
     assert_eq!(store.request(&program_id(), &RequestId::new("never").expect("a valid id")).expect("a read"), None);
     assert_eq!(store.purchase(&program_id(), &order(1)).expect("a read"), None);
+    assert_eq!(store.voucher(&program_id(), &VoucherCode::from_bytes([7; 10])).expect("a read"), None);
     assert_eq!(store.entries(&key(2), 1, 10).expect("a read"), []);
     assert_eq!(store.lots(&key(2), None, 10).expect("a read"), []);
     assert_eq!(store.members(&other, None, 10).expect("a read"), []);
@@ -275,6 +368,8 @@ enum Step {
     Capture(u8, u64),
     Release(u8, u64),
     Reverse(u8, u64, i64),
+    /// Something is asked of one of the live vouchers, or a new one is issued.
+    Voucher(u8, usize, u8),
     Wait(i64),
     Commit,
     Flush,
@@ -298,6 +393,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (member.clone(), 1..100i64, 1..99u32).prop_map(|(member, points, hours)| Step::Hold(member, points, hours)),
         4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Capture(member, hold)),
         4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Release(member, hold)),
+        4 => (member.clone(), 0..9usize, 0..10u8).prop_map(|(member, voucher, what)| Step::Voucher(member, voucher, what)),
         4 => (member, 1..12u64, 1..50i64).prop_map(|(member, redemption, points)| Step::Reverse(member, redemption, points)),
         3 => (1..40i64).prop_map(Step::Wait),
         6 => Just(Step::Commit),
@@ -305,6 +401,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Reopen),
     ];
     proptest::collection::vec(step, 1..80)
+}
+
+/// What is asked of a live voucher, or another one that is issued.
+fn with_voucher(code: VoucherCode, what: u8, number: u64) -> Command {
+    let reason = || "why".to_owned();
+    match what {
+        0 | 1 => purchase_with(&[code], number, 9_00),
+        2 => Command::Voucher(VoucherRequest::Hold { code, order: order(number), seconds: Some(7_200) }),
+        3 => Command::Voucher(VoucherRequest::Release { code, reason: reason() }),
+        4 => Command::Voucher(VoucherRequest::Use { code, order: None, order_total: Some(900.into()), value: Some(1.into()) }),
+        5 => Command::Voucher(VoucherRequest::Cancel { code, reason: reason() }),
+        _ => voucher(["off", "tea", "sku", "mug", "ship"][usize::from(what) - 6 + usize::from(number.is_multiple_of(2))]),
+    }
 }
 
 fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
@@ -338,6 +447,14 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 if !world.activities.iter().any(known) {
                     drop(world.decide(member, &activity(kind, &format!("a-{index}"), referrer)));
                 }
+            }
+            Step::Voucher(member, voucher, what) if enrolled(&world, member) => {
+                let codes: Vec<_> = world.members[&member_id(member)].vouchers.keys().copied().collect();
+                let command = match codes.get(voucher % codes.len().max(1)) {
+                    Some(code) => with_voucher(*code, what, index as u64),
+                    None => self::voucher(["off", "tea", "sku", "mug", "ship"][voucher % 5]),
+                };
+                drop(world.decide(member, &command));
             }
             Step::Return(member, sale, cents) => {
                 if let Some(order) = bought(&world, member, sale) {
@@ -381,7 +498,7 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
             | Step::AddPhone(..)
             | Step::RemovePhone(..)
             | Step::Rename(..) => {}
-            Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) => {}
+            Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) | Step::Voucher(..) => {}
         }
     }
     world.commit(&*store);
@@ -460,6 +577,8 @@ embedded!(
     what_was_committed_is_read,
     holds_and_redemptions_are_kept,
     activities_are_found_again,
+    tiers_are_reviewed_on_time,
+    vouchers_are_found_by_their_codes,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,

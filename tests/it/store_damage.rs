@@ -104,7 +104,7 @@ fn rows_are_the_same_whether_entries_are_read_in_part_or_whole() {
         Command::UpdateProfile(ProfileUpdate { display_name: Some("Another name".to_owned()), ..ProfileUpdate::default() }),
         Command::AddIdentifier { identifier: phone(700) },
         Command::RemoveIdentifier { identifier: phone(700) },
-        Command::SetTier { tier: gold, reason: "goodwill".to_owned() },
+        Command::SetTier { tier: gold, reason: "goodwill".to_owned(), last_date: None },
         Command::Suspend { reason: "lost card".to_owned() },
         Command::Reactivate { reason: "found".to_owned() },
         purchase(801, 12_345, Some(world.now - hours(1))),

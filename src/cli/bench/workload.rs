@@ -313,6 +313,7 @@ pub fn program() -> v1::Program {
         display_name: id.into(),
         threshold: (!points.is_empty()).then(|| v1::TierThreshold { qualifying_points: points.into(), ..Default::default() }),
         multiplier: multiplier.into(),
+        ..v1::Tier::default()
     };
     v1::Program {
         program_id: PROGRAM.into(),

@@ -60,6 +60,7 @@ fn activity_rule(path: &str, document: &v1::ActivityRule, scope: &Scope, mistake
         points: points?,
         limits: Limits { cap: cap?, once_per_member: document.once_per_member, ..Limits::default() },
         expiry: expiry?,
+        has_own_expiry: document.expiry.is_some(),
         activation: activation?,
         qualifying: !document.without_qualifying,
     })

@@ -7,6 +7,8 @@ mod policy;
 mod redemption;
 mod rule;
 mod tier;
+mod tier_policy;
+mod voucher;
 
 use std::collections::HashSet;
 
@@ -82,7 +84,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
             None
         }
     };
-    let tier_policy = policy::tier_policy(document.tier_policy.as_ref(), mistakes);
+    let tier_policy = tier_policy::tier_policy(document.tier_policy.as_ref(), mistakes);
     let scope = Scope {
         // Where the currency is not known, nothing is said of the decimal places of amounts.
         digits: currency.map_or(4, |currency| currency.digits()),
@@ -106,6 +108,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
+    let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -132,6 +135,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         transfers,
         fraud_limits: fraud_limits?,
         offline: offline?,
+        voucher_kinds: voucher_kinds?,
     })
 }
 

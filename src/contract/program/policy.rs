@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use super::{Mistakes, v1};
 use crate::domain::{
     Activation, BasisPolicy, CalendarPeriod, Combination, ConsumptionOrder, CountedActivities, Expiry, InactivityPolicy,
-    PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage, Shortfall, TierPolicy,
+    PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage, Shortfall,
 };
 
 const DEFAULT_MAX_AGE_DAYS: u32 = 30;
@@ -199,31 +199,6 @@ pub(super) fn combination(number: i32, mistakes: &mut Mistakes) -> Option<Combin
             None
         }
     }
-}
-
-pub(super) fn tier_policy(document: Option<&v1::TierPolicy>, mistakes: &mut Mistakes) -> Option<TierPolicy> {
-    use v1::tier_policy::{QualifyingBasis, RateTier};
-    let Some(document) = document else {
-        return Some(TierPolicy { rate_at_tier_after: false, qualify_unmultiplied: false, qualify_pending: false });
-    };
-    let rate_at_tier_after = match RateTier::try_from(document.rate_tier) {
-        Ok(RateTier::Unspecified | RateTier::Before) => Some(false),
-        Ok(RateTier::After) => Some(true),
-        Err(_) => {
-            mistakes.note("tier_policy.rate_tier", format_args!("has no value with the number {}", document.rate_tier));
-            None
-        }
-    };
-    let qualify_unmultiplied = match QualifyingBasis::try_from(document.qualifying_basis) {
-        Ok(QualifyingBasis::Unspecified | QualifyingBasis::Awarded) => Some(false),
-        Ok(QualifyingBasis::Unmultiplied) => Some(true),
-        Err(_) => {
-            mistakes.note("tier_policy.qualifying_basis", format_args!("has no value with the number {}", document.qualifying_basis));
-            None
-        }
-    };
-    let qualify_pending = document.qualify_pending;
-    Some(TierPolicy { rate_at_tier_after: rate_at_tier_after?, qualify_unmultiplied: qualify_unmultiplied?, qualify_pending })
 }
 
 pub(super) fn purchase_time(document: Option<&v1::PurchaseTimePolicy>, mistakes: &mut Mistakes) -> Option<PurchaseTimePolicy> {

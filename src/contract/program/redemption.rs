@@ -3,10 +3,8 @@
 use rust_decimal::Decimal;
 
 use super::{Mistakes, Scope, amount, v1};
-use crate::domain::{OfflinePolicy, Points, RedemptionPolicy, parse_decimal};
+use crate::domain::{DEFAULT_HOLD_SECONDS, DEFAULT_MAXIMUM_HOLD_SECONDS, OfflinePolicy, Points, RedemptionPolicy, parse_decimal};
 
-const DEFAULT_HOLD_SECONDS: u32 = 900;
-const DEFAULT_MAXIMUM_HOLD_SECONDS: u32 = 86_400;
 /// 30 days.
 const LONGEST_HOLD_SECONDS: i32 = 2_592_000;
 

@@ -41,6 +41,7 @@ pub(super) fn rule(path: &str, document: &v1::AccrualRule, scope: &Scope, mistak
         limits: limits?,
         rounding: rounding?,
         expiry: expiry?,
+        has_own_expiry: document.expiry.is_some(),
         activation: activation?,
         with_tier_multiplier: !document.without_tier_multiplier,
         qualifying: !document.without_qualifying,

@@ -1,9 +1,11 @@
 //! Tiers of a rule book.
 
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 
-use super::{Mistakes, Scope, amount, v1};
-use crate::domain::{Points, Tier, TierId, TierThreshold, parse_decimal};
+use super::{Mistakes, Scope, amount, policy, v1};
+use crate::domain::{EntryReward, Expiry, Points, Tier, TierBenefits, TierId, TierThreshold, parse_decimal};
 
 const MAX_MULTIPLIER: Decimal = Decimal::ONE_THOUSAND;
 
@@ -39,7 +41,24 @@ pub(super) fn tier(
         }
         (Some(document), false) => threshold(&threshold_path, document, scope, below, mistakes).map(Some),
     };
-    Some(Tier { id: id?, display_name: display_name?, threshold: threshold?, multiplier: multiplier? })
+    let retention = retention(&format!("{path}.retention"), document, is_lowest, scope, mistakes);
+    let expiry = match &document.expiry {
+        Some(own) => policy::own_expiry(&format!("{path}.expiry"), own, scope.expiry, mistakes).map(Some),
+        None => Some(None),
+    };
+    let expires = expiry.flatten().or(scope.expiry);
+    let entry_reward = entry_reward(&format!("{path}.entry_reward"), document, is_lowest, expires, scope, mistakes);
+    let benefits = benefits(&format!("{path}.benefits"), document.benefits.as_ref(), mistakes);
+    Some(Tier {
+        id: id?,
+        display_name: display_name?,
+        threshold: threshold?,
+        retention: retention?,
+        multiplier: multiplier?,
+        expiry: expiry?,
+        entry_reward: entry_reward?,
+        benefits: benefits?,
+    })
 }
 
 fn multiplier(path: &str, text: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
@@ -54,6 +73,77 @@ fn multiplier(path: &str, text: &str, mistakes: &mut Mistakes) -> Option<Decimal
     Some(multiplier.normalize())
 }
 
+/// What it takes to keep a tier is not more than what it takes to reach it: who reached it anew would lose it.
+fn retention(path: &str, document: &v1::Tier, is_lowest: bool, scope: &Scope, mistakes: &mut Mistakes) -> Option<Option<TierThreshold>> {
+    let Some(own) = &document.retention else { return Some(None) };
+    if is_lowest {
+        mistakes.note(path, "is not possible for the first tier: nobody falls below it");
+        return None;
+    }
+    let own = bounds(path, own, scope, mistakes)?;
+    let reach = document.threshold.as_ref().and_then(|reach| bounds(path, reach, scope, &mut Mistakes::default()));
+    if let Some(reach) = reach {
+        let points = own.qualifying_points.zip(reach.qualifying_points).is_some_and(|(own, reach)| own > reach);
+        let spend = own.spend.zip(reach.spend).is_some_and(|(own, reach)| own > reach);
+        let visits = own.visits.zip(reach.visits).is_some_and(|(own, reach)| own > reach);
+        for (field, is_higher) in [("qualifying_points", points), ("spend", spend), ("visits", visits)] {
+            if is_higher {
+                mistakes
+                    .note(format!("{path}.{field}"), "is higher than that of the threshold: who reached the tier anew would not keep it");
+            }
+        }
+    }
+    Some(Some(own))
+}
+
+fn entry_reward(
+    path: &str,
+    document: &v1::Tier,
+    is_lowest: bool,
+    expires: Option<Expiry>,
+    scope: &Scope,
+    mistakes: &mut Mistakes,
+) -> Option<Option<EntryReward>> {
+    let Some(document) = &document.entry_reward else { return Some(None) };
+    if is_lowest {
+        mistakes.note(path, "is not possible for the first tier: nobody rises to it");
+        return None;
+    }
+    let points = mistakes.required_points(format!("{path}.points"), &document.points, scope.precision);
+    let expiry = match &document.expiry {
+        Some(own) => policy::own_expiry(&format!("{path}.expiry"), own, scope.expiry, mistakes),
+        None => expires,
+    };
+    Some(Some(EntryReward { points: points?, expiry: expiry? }))
+}
+
+const MAX_CUSTOM_BENEFITS: usize = 20;
+
+fn benefits(path: &str, document: Option<&v1::TierBenefits>, mistakes: &mut Mistakes) -> Option<TierBenefits> {
+    let Some(document) = document else { return Some(TierBenefits::default()) };
+    let before = mistakes.count();
+    let discount_path = format!("{path}.discount_percent");
+    let discount_percent = match document.discount_percent.as_str() {
+        "" => None,
+        text => mistakes.take(&discount_path, parse_decimal(text, 3, 4)).and_then(|share| mistakes.more_than_zero(&discount_path, share)),
+    };
+    if discount_percent.is_some_and(|share| share > Decimal::ONE_HUNDRED) {
+        mistakes.note(discount_path, "is more than 100");
+    }
+    if document.custom.len() > MAX_CUSTOM_BENEFITS {
+        mistakes
+            .note(format!("{path}.custom"), format_args!("has {} keys; at most {MAX_CUSTOM_BENEFITS} are allowed", document.custom.len()));
+    }
+    let mut custom = BTreeMap::new();
+    for (key, value) in document.custom.iter().take(MAX_CUSTOM_BENEFITS) {
+        mistakes.text(format!("{path}.custom"), key, 1, 64);
+        mistakes.text(format!("{path}.custom[{key:?}]"), value, 0, 200);
+        custom.insert(key.clone(), value.clone());
+    }
+    let benefits = TierBenefits { discount_percent, free_shipping: document.free_shipping, early_access: document.early_access, custom };
+    (mistakes.count() == before).then_some(benefits)
+}
+
 /// A wrong bound is noted and counts as one, so that it is not said to be missing too.
 fn threshold(
     path: &str,
@@ -62,6 +152,14 @@ fn threshold(
     below: &mut Bounds,
     mistakes: &mut Mistakes,
 ) -> Option<TierThreshold> {
+    let threshold = bounds(path, document, scope, mistakes)?;
+    rises(format!("{path}.qualifying_points"), threshold.qualifying_points, &mut below.qualifying_points, mistakes);
+    rises(format!("{path}.spend"), threshold.spend, &mut below.spend, mistakes);
+    rises(format!("{path}.visits"), threshold.visits, &mut below.visits, mistakes);
+    Some(threshold)
+}
+
+fn bounds(path: &str, document: &v1::TierThreshold, scope: &Scope, mistakes: &mut Mistakes) -> Option<TierThreshold> {
     let points_path = format!("{path}.qualifying_points");
     let spend_path = format!("{path}.spend");
     let visits_path = format!("{path}.visits");
@@ -82,9 +180,6 @@ fn threshold(
             None
         }
     };
-    rises(points_path, qualifying_points, &mut below.qualifying_points, mistakes);
-    rises(spend_path, spend, &mut below.spend, mistakes);
-    rises(visits_path, visits, &mut below.visits, mistakes);
     Some(TierThreshold { qualifying_points, spend, visits, require_all: document.require_all })
 }
 

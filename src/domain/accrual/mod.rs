@@ -116,7 +116,8 @@ impl Sale<'_> {
             let counts = qualifying.map_or(price.points, |prices| prices.rules[index].points);
             let qualifying_points = if rule.qualifying { counts } else { Points::ZERO };
             let waits = if self.program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
-            let (lot, expiry) = lots.add(price.points, rule.expiry, rule.activation, waits)?;
+            let expires = tier::expiry_in_tier(self.program, accrual.tier.as_ref(), rule.expiry, rule.has_own_expiry);
+            let (lot, expiry) = lots.add(price.points, expires, rule.activation, waits)?;
             let award = Award {
                 rule: rule.id.clone(),
                 display_name: rule.display_name.clone(),
@@ -158,7 +159,8 @@ impl Sale<'_> {
 
     /// The tier that the purchase leads to.
     fn rank_after(&self, accrual: &Accrual) -> Result<usize, Overflow> {
-        let mut totals = self.header.lifetime.clone();
+        let judge = tier::Judge { program: self.program, header: self.header };
+        let mut totals = judge.totals(judge.window(self.local_time.date())?.as_ref())?;
         totals.qualifying_points = totals.qualifying_points.plus(accrual.qualifying_points)?;
         totals.spend = totals.spend.checked_add(accrual.basis).ok_or(Overflow)?;
         totals.visits = totals.visits.checked_add(1).ok_or(Overflow)?;

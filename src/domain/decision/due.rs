@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    super::{EntryKind, Rejection, ReleaseCause, activation, expiry, hold},
+    super::{EntryKind, Rejection, ReleaseCause, activation, expiry, hold, voucher},
     Draft,
 };
 
@@ -30,15 +30,32 @@ impl Draft<'_> {
         Ok(!self.still_due)
     }
 
-    /// Of what is due at the same instant pending points become active first, and lots lapse last: a hold that ends when a lot lapses has
-    /// kept its points until then. What has just come back, and has lapsed, the header does not know of: it lapses with this commit in any
+    /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
+    /// ends when a lot lapses has kept its points until then. Vouchers come after points. What has just come back, and has lapsed, the header
+    /// does not know of: it lapses with this commit in any
     /// case. False: nothing is due, or nothing that may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
         let (now, programs) = (self.context.now, self.context.programs);
         let activation = activation::next_activation(&self.member, now)?;
         let ended = hold::next_end(&self.member, now);
         let lapse = expiry::next_lapse(&self.member, now, self.lapses_left).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
+        let activates = activation.as_ref().map(|(_, time)| *time);
+        let others = [activates, ended.map(|hold| hold.expire_time), lapse.as_ref().map(|(_, time)| *time), self.next_review()];
+        if let Some((voucher, due)) = voucher::next_due(&self.member, now)
+            && others.into_iter().flatten().all(|other| due < other)
+        {
+            self.enter_voucher_due((voucher.code, due))?;
+            return Ok(true);
+        }
         let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);
+        if let Some(time) = self.next_review()
+            && !lapses_before(time)
+            && activation.as_ref().is_none_or(|(_, other)| *other > time)
+            && ended.is_none_or(|hold| hold.expire_time >= time)
+        {
+            self.enter_review(time)?;
+            return Ok(true);
+        }
         if let Some((activated, time)) = activation
             && !lapses_before(time)
             && ended.is_none_or(|hold| hold.expire_time >= time)

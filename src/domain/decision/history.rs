@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, returns::Sale};
+use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, VoucherCode, returns::Sale};
 
 /// Earlier entries that a command refers to. The lots of members that were merged into this one have the numbers that they have now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +11,8 @@ pub struct History {
     pub threads: BTreeMap<EntryRef, Thread>,
     /// The entries that the command calls by a number alone.
     pub numbers: BTreeMap<Numbered, EntryRef>,
+    /// The entries that issued the vouchers that it calls by their codes.
+    pub vouchers: BTreeMap<VoucherCode, EntryRef>,
 }
 
 /// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
@@ -21,10 +23,14 @@ pub struct Thread {
 }
 
 impl History {
-    pub const NONE: &'static Self = &Self { threads: BTreeMap::new(), numbers: BTreeMap::new() };
+    pub const NONE: &'static Self = &Self { threads: BTreeMap::new(), numbers: BTreeMap::new(), vouchers: BTreeMap::new() };
 
     pub(super) fn named(&self, number: Numbered) -> Option<&Thread> {
         self.threads.get(self.numbers.get(&number)?)
+    }
+
+    pub(super) fn voucher(&self, code: VoucherCode) -> Option<&Thread> {
+        self.threads.get(self.vouchers.get(&code)?)
     }
 
     /// The lots that points may go back into, or be taken back from.
@@ -42,6 +48,8 @@ impl History {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::HoldReleased(_)
@@ -51,7 +59,8 @@ impl History {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
-            | EntryKind::MergedFrom(_) => Vec::new(),
+            | EntryKind::MergedFrom(_)
+            | EntryKind::VoucherChanged(_) => Vec::new(),
         };
         self.threads.values().flat_map(of).collect()
     }

@@ -10,13 +10,15 @@ use super::{
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
     returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
+    tier::{tier_benefits, tier_changed, tier_kept, tier_rewarded},
     time::timestamp,
+    voucher::{used_vouchers, voucher_change_kind, voucher_changed},
 };
 use crate::{
     contract::v1,
     domain::{
         Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
-        LotExpiry, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed, TierCause, TierChange,
+        LotExpiry, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
     },
     ledger::Listed,
 };
@@ -26,7 +28,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
     let accrued =
         entries.iter().find_map(|entry| if let EntryKind::PurchaseAccrued(accrued) = &entry.kind { Some((entry, accrued)) } else { None });
     let (entry, accrued) = accrued?;
-    let change = tier_change(entries);
+    let change = tier_change(history, entries);
     Some(v1::RecordPurchaseResponse {
         member_id: entry.key.member.to_string(),
         entry_sequence: count(entry.sequence),
@@ -37,6 +39,8 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         tier_change: change,
         redemptions: purchase_redemptions(entries, &program_of(history, entry).currency),
         flags: fraud_flags(entry),
+        benefits: tier_benefits(history.version(accrued.accrual.program_version).map(|program| &**program), accrued.accrual.tier.as_ref()),
+        vouchers: used_vouchers(entries, &program_of(history, entry).currency),
     })
 }
 
@@ -52,9 +56,13 @@ pub fn last_balance(entries: &[Entry]) -> Option<v1::Balance> {
     entries.last().map(|entry| balance(&entry.balance))
 }
 
-/// The change of the tier among the entries of a request, of which there is at most one.
-pub fn tier_change(entries: &[Entry]) -> Option<v1::TierChanged> {
-    entries.iter().find_map(|entry| if let EntryKind::TierChanged(change) = &entry.kind { Some(tier_changed(change)) } else { None })
+/// The change of the tier among the entries of a request; of several, of which a return can have two, the last.
+pub fn tier_change(history: &ProgramHistory, entries: &[Entry]) -> Option<v1::TierChanged> {
+    let change = |entry: &Entry| match &entry.kind {
+        EntryKind::TierChanged(change) => Some(tier_changed(change, &program_of(history, entry).currency)),
+        _ => None,
+    };
+    entries.iter().rev().find_map(change)
 }
 
 /// The rule book that an entry was decided by.
@@ -114,6 +122,8 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::PointsAdjusted(_) => v1::EntryKind::PointsAdjusted,
         EntryKind::PointsExpired(_) => v1::EntryKind::PointsExpired,
         EntryKind::TierChanged(_) => v1::EntryKind::TierChanged,
+        EntryKind::TierKept(_) => v1::EntryKind::TierKept,
+        EntryKind::TierRewarded(_) => v1::EntryKind::TierRewarded,
         EntryKind::PointsRedeemed(_) => v1::EntryKind::PointsRedeemed,
         EntryKind::RedemptionReversed(_) => v1::EntryKind::RedemptionReversed,
         EntryKind::PointsHeld(_) => v1::EntryKind::PointsHeld,
@@ -125,6 +135,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::ActivityAccrued(_) => v1::EntryKind::ActivityAccrued,
         EntryKind::MergedInto(_) => v1::EntryKind::MergedInto,
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
+        EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
     }
 }
 
@@ -159,7 +170,9 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
         EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),
-        EntryKind::TierChanged(change) => Kind::TierChanged(tier_changed(change)),
+        EntryKind::TierChanged(change) => Kind::TierChanged(tier_changed(change, currency)),
+        EntryKind::TierKept(kept) => Kind::TierKept(tier_kept(kept, currency)),
+        EntryKind::TierRewarded(rewarded) => Kind::TierRewarded(tier_rewarded(rewarded)),
         EntryKind::PointsRedeemed(redeemed) => Kind::PointsRedeemed(points_redeemed(redeemed, currency)),
         EntryKind::RedemptionReversed(reversed) => Kind::RedemptionReversed(redemption_reversed(reversed, own, currency)),
         EntryKind::PointsHeld(held) => Kind::PointsHeld(points_held(held, currency)),
@@ -170,7 +183,8 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::PointsTransferredIn(got) => Kind::PointsTransferredIn(transferred_in(got)),
         EntryKind::ActivityAccrued(accrued) => Kind::ActivityAccrued(activity_accrued(accrued)),
         EntryKind::MergedInto(gone) => Kind::MergedInto(merged_into(gone)),
-        EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, currency)),
+        EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
+        EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
     }
 }
 
@@ -196,20 +210,6 @@ pub(super) fn allocations(allocations: &[Allocation]) -> Vec<v1::Allocation> {
         entry_sequence: count(taken.entry_sequence),
     };
     allocations.iter().map(shown).collect()
-}
-
-fn tier_changed(change: &TierChange) -> v1::TierChanged {
-    use v1::tier_changed::Cause;
-    let cause = match change.cause {
-        TierCause::Upgrade => Cause::Upgrade,
-        TierCause::Manual => Cause::Manual,
-    };
-    v1::TierChanged {
-        from_tier_id: change.from.as_ref().map_or_else(String::new, ToString::to_string),
-        to_tier_id: change.to.to_string(),
-        cause: cause.into(),
-        reason: change.reason.clone(),
-    }
 }
 
 pub fn balance(balance: &Balance) -> v1::Balance {

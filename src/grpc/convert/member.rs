@@ -8,7 +8,9 @@ use super::{
     entry::{balance, lot},
     redemption::hold,
     returned::pending_lot,
-    text, time,
+    text,
+    tier::tier_standing,
+    time,
 };
 use crate::{
     contract::v1,
@@ -155,8 +157,13 @@ pub fn profile_update(
     })
 }
 
-/// How a member stands under a version of the rule book. What is personal is shown if it was loaded and not erased.
+/// How a member stands under a version of the rule book, right after its newest entry. What is personal is shown if it was loaded and not
+/// erased.
 pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
+    member_at(member, program, member.header.update_time)
+}
+
+fn member_at(member: &domain::Member, program: &Program, now: Timestamp) -> v1::Member {
     let header = &member.header;
     let person = member.person.as_ref().and_then(Sealed::open);
     let state = match header.state {
@@ -174,7 +181,7 @@ pub fn member(member: &domain::Member, program: &Program) -> v1::Member {
         profile: person.map(|person| profile(&person.profile)),
         identifiers: person.map_or_else(Vec::new, |person| person.identifiers.iter().map(identifier_out).collect()),
         balance: Some(balance(&header.balance)),
-        tier: Some(tier_standing(program, header)),
+        tier: Some(tier_standing(program, header, now)),
         lifetime: Some(lifetime(&header.lifetime, &program.currency)),
         last_sequence: count(header.last_sequence),
         expiring: Vec::new(),
@@ -195,18 +202,18 @@ pub fn lifetime(totals: &LifetimeTotals, currency: &Currency) -> v1::LifetimeTot
 }
 
 /// With what lapses next: what reads show. The answer of a change must be the same again when it is repeated later, and has less.
-pub fn member_read(read: &domain::Member, program: &Program) -> v1::Member {
-    v1::Member { expiring: expiring(read), ..member(read, program) }
+pub fn member_read(read: &domain::Member, program: &Program, now: Timestamp) -> v1::Member {
+    v1::Member { expiring: expiring(read), ..member_at(read, program, now) }
 }
 
 /// With all that it has, as far as that is loaded.
-pub fn whole_member(whole: &domain::Member, program: &Program) -> v1::Member {
+pub fn whole_member(whole: &domain::Member, program: &Program, now: Timestamp) -> v1::Member {
     let live = whole.lots.values().filter(|lot| lot.remaining > Points::ZERO);
     v1::Member {
         lots: live.take(MAX_SHOWN).map(|live| lot(live, &whole.header.inactivity)).collect(),
         pending_lots: whole.pending.values().take(MAX_SHOWN).map(pending_lot).collect(),
         holds: whole.holds.values().take(MAX_SHOWN).map(|held| hold(held, &program.currency)).collect(),
-        ..member_read(whole, program)
+        ..member_read(whole, program, now)
     }
 }
 
@@ -254,26 +261,4 @@ pub fn identifier_out(identifier: &Identifier) -> v1::Identifier {
         IdentifierKind::ExternalId => Kind::ExternalId,
     };
     v1::Identifier { kind: kind.into(), value: identifier.value().to_owned() }
-}
-
-fn tier_standing(program: &Program, header: &domain::Header) -> v1::TierStanding {
-    let current = header.tier.current();
-    let Some(tier) = program.tier(current.map(|held| &held.tier)) else {
-        return v1::TierStanding::default();
-    };
-    let mut standing = v1::TierStanding {
-        tier_id: tier.id.to_string(),
-        display_name: tier.display_name.clone(),
-        start_time: Some(time::timestamp(current.map_or(header.create_time, |held| held.start_time))),
-        manual: header.tier.manual,
-        ..v1::TierStanding::default()
-    };
-    if let Some(next) = domain::next_tier(program, header) {
-        standing.next_tier_id = next.tier.id.to_string();
-        standing.next_missing_points = next.missing_points.map(|points| points.0);
-        standing.next_missing_spend = next.missing_spend.map(|spend| money(spend, &program.currency));
-        standing.next_missing_visits = next.missing_visits.map(count);
-        standing.next_require_all = next.tier.threshold.as_ref().is_some_and(|threshold| threshold.require_all);
-    }
-    standing
 }

@@ -4,10 +4,11 @@ use super::{
     entry::{allocations, lot},
     member::{count, identifier_out, lifetime, profile},
     returned::pending_lot,
+    voucher::voucher_issued,
 };
 use crate::{
     contract::v1,
-    domain::{Currency, EntryRef, MemberId, MergedFrom, MergedInto, Points, Portion},
+    domain::{Currency, Entry, EntryRef, MemberId, MergedFrom, MergedInto, Points, Portion},
 };
 
 /// Whose entry is spoken of; empty for one's own.
@@ -33,7 +34,7 @@ pub fn merged_into(gone: &MergedInto) -> v1::MergedInto {
     }
 }
 
-pub fn merged_from(got: &MergedFrom, currency: &Currency) -> v1::MergedFrom {
+pub fn merged_from(got: &MergedFrom, entry: &Entry, currency: &Currency) -> v1::MergedFrom {
     let person = got.person.open();
     v1::MergedFrom {
         from_member_id: got.from.to_string(),
@@ -50,5 +51,6 @@ pub fn merged_from(got: &MergedFrom, currency: &Currency) -> v1::MergedFrom {
         tier_id: got.tier.current().map_or_else(String::new, |held| held.tier.to_string()),
         merged_member_ids: got.merged.iter().map(|merged| merged.member.to_string()).collect(),
         reason: got.reason.clone(),
+        vouchers: got.vouchers.iter().map(|one| voucher_issued(one, entry, currency)).collect(),
     }
 }

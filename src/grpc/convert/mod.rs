@@ -11,7 +11,9 @@ mod purchase;
 mod redemption;
 mod request;
 mod returned;
+mod tier;
 mod time;
+mod voucher;
 
 use std::fmt;
 
@@ -23,11 +25,12 @@ use crate::{
 pub use activity::activity;
 pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
 pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
-pub use member::{MAX_SHOWN, enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};
+pub use member::{MAX_SHOWN, count, enrolment, identifier, member, member_read, member_target, profile_update, recipient, whole_member};
 pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
-pub use redemption::{hold, redeemed, usable};
+pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use request::{Mutation, request};
-pub use time::{parse_timestamp, past, timestamp};
+pub use time::{parse_date, parse_timestamp, past, timestamp};
+pub use voucher::{ended_voucher, voucher, voucher_code, voucher_issued};
 
 /// Mistakes of one request that are kept; the rest is counted.
 const MAX_MISTAKES: usize = 40;

@@ -8,6 +8,7 @@ use super::{
     amount::{decimal, money, parse_money, parse_optional_money, parse_points, parse_quantity},
     member::count,
     required_text, text, time,
+    voucher::voucher_codes,
 };
 use crate::{
     contract::v1,
@@ -58,6 +59,7 @@ pub fn purchase_at(
     let tenders = tenders(path, &value.tenders, currency, mistakes);
     let labels = labels(path, value.labels, mistakes);
     let payments = payments(path, &value.points_payments, mistakes);
+    let vouchers = voucher_codes(path, &value.voucher_codes, mistakes);
     let purchase = Purchase {
         order: order?,
         occurred_time: occurred_time?,
@@ -72,6 +74,7 @@ pub fn purchase_at(
         labels: labels?,
         payments: payments?,
         offline: value.offline,
+        vouchers: vouchers?,
     };
     // Sums of amounts that were refused would only confuse.
     if mistakes.found.len() == before
@@ -307,6 +310,7 @@ pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Cu
         labels: purchase.labels.clone(),
         points_payments: purchase.payments.iter().map(payment_out).collect(),
         offline: purchase.offline,
+        voucher_codes: purchase.vouchers.iter().map(ToString::to_string).collect(),
     }
 }
 

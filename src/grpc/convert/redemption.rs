@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{amount::money, member::count, merge::other, returned::accrued_lot, time::timestamp};
+use super::{Mistakes, Path, amount::money, member::count, merge::other, returned::accrued_lot, time::timestamp};
 use crate::{
     contract::v1,
     domain::{
@@ -133,6 +133,18 @@ pub fn transferred_in(got: &TransferredIn) -> v1::PointsTransferredIn {
     }
 }
 
+/// Unset: as long as the programme says. More than it allows is for the ledger to refuse.
+pub fn hold_seconds(duration: Option<&prost_types::Duration>, mistakes: &mut Mistakes) -> Option<Option<u32>> {
+    let Some(duration) = duration else { return Some(None) };
+    let path = Path::Root.field("duration");
+    if duration.seconds < 1 || duration.nanos != 0 {
+        mistakes.add(path, "is not a whole number of seconds, 1 or more");
+        return None;
+    }
+    // What does not fit is longer than any programme allows.
+    Some(Some(u32::try_from(duration.seconds).unwrap_or(u32::MAX)))
+}
+
 fn portions(portions: &[Portion]) -> Vec<v1::Allocation> {
     let shown = portions.iter().map(|portion| v1::Allocation {
         lot_id: portion.lot.id().to_string(),
@@ -143,6 +155,6 @@ fn portions(portions: &[Portion]) -> Vec<v1::Allocation> {
 }
 
 /// Store and order; both empty where there is none.
-fn order_out(order: Option<&OrderKey>) -> (String, String) {
+pub(super) fn order_out(order: Option<&OrderKey>) -> (String, String) {
     order.map_or_else(Default::default, |order| (order.store.to_string(), order.order.to_string()))
 }

@@ -50,6 +50,11 @@ mutation! {
     HoldPointsRequest: "PointsService/HoldPoints",
     CaptureHoldRequest: "PointsService/CaptureHold",
     ReleaseHoldRequest: "PointsService/ReleaseHold",
+    IssueVoucherRequest: "RewardService/IssueVoucher",
+    HoldVoucherRequest: "RewardService/HoldVoucher",
+    ReleaseVoucherRequest: "RewardService/ReleaseVoucher",
+    UseVoucherRequest: "RewardService/UseVoucher",
+    CancelVoucherRequest: "RewardService/CancelVoucher",
     AdvanceClockRequest: "SandboxService/AdvanceClock",
 }
 

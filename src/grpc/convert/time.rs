@@ -64,6 +64,16 @@ pub fn parse_birth_date(path: Path<'_>, date: &v1::Date, zone: &TimeZone, now: T
     Some(BirthDate { year, month: day.month(), day: day.day() })
 }
 
+/// A day of the calendar, of the years that can be reckoned with.
+pub fn parse_date(path: Path<'_>, date: &v1::Date, mistakes: &mut Mistakes) -> Option<Date> {
+    let parts = i16::try_from(date.year).ok().zip(i8::try_from(date.month).ok()).zip(i8::try_from(date.day).ok());
+    let day = parts.and_then(|((year, month), day)| Date::new(year, month, day).ok()).filter(|day| (1900..=9997).contains(&day.year()));
+    if day.is_none() {
+        mistakes.add(path, "is no day of the years 1900 to 9997");
+    }
+    day
+}
+
 pub fn birth_date(date: BirthDate) -> v1::Date {
     v1::Date { year: date.year.map_or(0, i32::from), month: i32::from(date.month), day: i32::from(date.day) }
 }

@@ -11,8 +11,8 @@ use crate::{
         Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, EntryRef, Expired,
         Fingerprint, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId, LotKey,
         MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase, PurchaseAccrued,
-        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierCause, TierChange, TierId,
-        TierSince, TierStanding,
+        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierId, TierSince,
+        VoucherSummary,
     },
     store::{Publication, StoreError},
 };
@@ -25,7 +25,7 @@ use super::{
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
     segment::damaged,
-    stored,
+    stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
 };
 
@@ -83,7 +83,9 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::PurchaseAccrued(accrued) => EntryKind::PurchaseAccrued(Arc::new(purchase_accrued(key.member, accrued, occurred_time)?)),
         Kind::PointsAdjusted(one) => EntryKind::PointsAdjusted(adjusted(one)?),
         Kind::PointsExpired(one) => EntryKind::PointsExpired(expired(one)?),
-        Kind::TierChanged(one) => EntryKind::TierChanged(tier_change(one)?),
+        Kind::TierChanged(one) => EntryKind::TierChanged(tiers::read_change(one)?),
+        Kind::TierKept(one) => EntryKind::TierKept(tiers::read_kept(&one)?),
+        Kind::TierRewarded(one) => EntryKind::TierRewarded(tiers::read_rewarded(&one)?),
         Kind::MemberEnrolled(_) => EntryKind::MemberEnrolled { person: sealed(open()?, person)? },
         Kind::ProfileUpdated(_) => EntryKind::ProfileUpdated { profile: sealed(open()?, profile_bytes)? },
         Kind::IdentifierAdded(_) => EntryKind::IdentifierAdded { identifier: sealed(open()?, identifier_bytes)? },
@@ -105,6 +107,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::ActivityAccrued(one) => EntryKind::ActivityAccrued(Arc::new(activities::read_accrued(one)?)),
         Kind::MergedInto(one) => EntryKind::MergedInto(merged_into(one)?),
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
+        Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
     };
     Ok(Entry {
         key: key.clone(),
@@ -117,6 +120,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         balance: balance(entry.balance.unwrap_or_default()),
         watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
         inactivity_time: optional_time(entry.inactivity_time)?,
+        counted: entry.counted.as_ref().map(tiers::read_counted).transpose()?,
         kind,
     })
 }
@@ -182,11 +186,11 @@ pub(super) fn rule_id(text: &str) -> Decoded<RuleId> {
     RuleId::new(text).map_err(|_| Malformed("rule_id"))
 }
 
-fn tier_id(text: &str) -> Decoded<TierId> {
+pub(super) fn tier_id(text: &str) -> Decoded<TierId> {
     TierId::new(text).map_err(|_| Malformed("tier_id"))
 }
 
-fn optional_tier(text: &str) -> Decoded<Option<TierId>> {
+pub(super) fn optional_tier(text: &str) -> Decoded<Option<TierId>> {
     some_text(text).map(tier_id).transpose()
 }
 
@@ -253,6 +257,7 @@ fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Pur
         labels: purchase.labels,
         payments: purchase.payments.iter().map(payment).collect::<Decoded<_>>()?,
         offline: purchase.offline,
+        vouchers: purchase.voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
     })
 }
 
@@ -451,19 +456,6 @@ fn expired(expired: stored::PointsExpired) -> Decoded<Expired> {
     })
 }
 
-fn tier_change(change: stored::TierChanged) -> Decoded<TierChange> {
-    Ok(TierChange {
-        from: optional_tier(&change.from_tier_id)?,
-        to: tier_id(&change.to_tier_id)?,
-        cause: match change.cause {
-            0 => TierCause::Upgrade,
-            1 => TierCause::Manual,
-            _ => return Err(Malformed("tier_changed.cause")),
-        },
-        reason: change.reason,
-    })
-}
-
 pub(super) fn message<M: prost::Message + Default>(bytes: &[u8]) -> Decoded<M> {
     M::decode(bytes).map_err(|_| Malformed("a message"))
 }
@@ -486,7 +478,8 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         last_sequence: row.last_sequence,
         last_lot: LotId(row.last_lot),
         balance: balance(row.balance.unwrap_or_default()),
-        tier: TierStanding { history: row.tiers.iter().map(tier_since).collect::<Decoded<_>>()?, manual: row.tier_manual },
+        tier: tiers::read_standing(&row.tiers, row.tier_manual, row.tier_status)?,
+        tier_counts: tiers::read_counts(&row.tier_counts)?,
         lifetime: LifetimeTotals { qualifying_points: Points(row.qualifying_points), spend: decimal(&row.spend)?, visits: row.visits },
         latest_occurred_time: optional_time(latest.transpose()?)?,
         carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
@@ -497,6 +490,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         next_activation_time: optional_time(row.next_activation_time)?,
         merged: row.merged.iter().map(merged).collect::<Decoded<_>>()?,
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
+        vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }
 

@@ -1,14 +1,12 @@
 //! As `decode.rs`: what is stored of members that become one.
 
 use super::{
-    decode::{
-        Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, tier_since, time,
-    },
+    decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    stored,
+    stored, tiers, vouchers,
 };
-use crate::domain::{LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed, TierStanding};
+use crate::domain::{LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
 pub(super) fn merged_into(gone: stored::MergedInto) -> Decoded<MergedInto> {
     Ok(MergedInto {
@@ -16,6 +14,7 @@ pub(super) fn merged_into(gone: stored::MergedInto) -> Decoded<MergedInto> {
         allocations: gone.allocations.iter().map(allocation).collect::<Decoded<_>>()?,
         pending: gone.pending.iter().map(pending_taken).collect::<Decoded<_>>()?,
         debt: Points(gone.debt),
+        vouchers: gone.voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
         reason: gone.reason,
     })
 }
@@ -35,13 +34,16 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         carries: got.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: got.counters.iter().map(counter).collect::<Decoded<_>>()?,
         dropped_counters: dropped_counters(&got.dropped_counters)?,
-        tier: TierStanding { history: got.tiers.iter().map(tier_since).collect::<Decoded<_>>()?, manual: got.tier_manual },
+        tier: tiers::read_standing(&got.tiers, got.tier_manual, got.tier_status)?,
+        tier_counts: tiers::read_counts(&got.tier_counts)?,
         suspended: got.suspended,
         merged: got.merged.iter().map(merged).collect::<Decoded<_>>()?,
         person,
         next_expiry_time: optional_time(got.next_expiry_time)?,
         next_activation_time: optional_time(got.next_activation_time)?,
         inactivity: inactivity(got.inactivity.unwrap_or_default())?,
+        vouchers: got.vouchers.into_iter().map(vouchers::read_voucher).collect::<Decoded<_>>()?,
+        next_voucher_due_time: optional_time(got.next_voucher_due_time)?,
         reason: got.reason,
     })
 }

@@ -8,7 +8,7 @@ use crate::{
         Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
         IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberId, MemberState, OrderKey, Payment, PendingLot,
         PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind,
-        TierCause, TierChange, TierSince,
+        TierSince,
     },
     store::Publication,
 };
@@ -18,6 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
+    tiers, vouchers,
     wire::Writer,
 };
 
@@ -35,6 +36,9 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
     w.message(9, |w| balance(w, &entry.balance));
     w.bytes(10, sealed);
     kind(w, entry);
+    if let Some(one) = &entry.counted {
+        w.message(34, |w| tiers::counted(w, one));
+    }
     if let Some(one) = &entry.watched {
         w.message(61, |w| watched(w, one));
     }
@@ -47,7 +51,9 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::PurchaseAccrued(accrued) => w.message(11, |w| purchase_accrued(w, entry, accrued)),
         EntryKind::PointsAdjusted(adjustment) => w.message(12, |w| adjusted(w, adjustment)),
         EntryKind::PointsExpired(lapsed) => w.message(13, |w| expired(w, lapsed)),
-        EntryKind::TierChanged(change) => w.message(14, |w| tier_change(w, change)),
+        EntryKind::TierChanged(change) => w.message(14, |w| tiers::change(w, change)),
+        EntryKind::TierKept(kept) => w.message(35, |w| tiers::kept(w, kept)),
+        EntryKind::TierRewarded(one) => w.message(36, |w| tiers::rewarded(w, one)),
         EntryKind::MemberEnrolled { .. } => w.message(16, |_| {}),
         EntryKind::ProfileUpdated { .. } => w.message(17, |_| {}),
         EntryKind::IdentifierAdded { .. } => w.message(18, |_| {}),
@@ -69,6 +75,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::ActivityAccrued(one) => w.message(30, |w| activities::accrued(w, one)),
         EntryKind::MergedInto(one) => w.message(31, |w| merged_into(w, one)),
         EntryKind::MergedFrom(one) => w.message(32, |w| merged_from(w, one)),
+        EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
     };
 }
 
@@ -165,6 +172,9 @@ fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
         w.message(13, |w| payment(w, *one));
     }
     w.uint(14, u64::from(purchase.offline));
+    for code in &purchase.vouchers {
+        w.bytes(15, code.as_bytes());
+    }
 }
 
 /// In two fields that follow one another.
@@ -392,19 +402,6 @@ fn expired(w: &mut Writer, expired: &Expired) {
     w.optional_time(2, expired.next_expiry_time);
 }
 
-fn tier_change(w: &mut Writer, change: &TierChange) {
-    if let Some(from) = &change.from {
-        w.text(1, from.as_str());
-    }
-    w.text(2, change.to.as_str());
-    let cause = match change.cause {
-        TierCause::Upgrade => 0,
-        TierCause::Manual => 1,
-    };
-    w.uint(3, cause);
-    w.text(4, &change.reason);
-}
-
 pub(super) fn person(w: &mut Writer, person: &Person) {
     w.message(1, |w| profile(w, &person.profile));
     for one in &person.identifiers {
@@ -479,6 +476,12 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     if header.inactivity != Inactivity::default() {
         w.message(23, |w| inactivity(w, &header.inactivity));
     }
+    if !header.tier_counts.is_empty() {
+        w.bytes(30, &tiers::counts(&header.tier_counts));
+    }
+    tiers::status(w, 31, &header.tier);
+    w.uint(40, u64::from(header.vouchers.live));
+    w.optional_time(41, header.vouchers.next_due_time);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

@@ -3,6 +3,7 @@
 use super::{
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
+    tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -17,6 +18,9 @@ pub(super) fn merged_into(w: &mut Writer, gone: &MergedInto) {
     }
     w.sint(4, gone.debt.0);
     w.text(5, &gone.reason);
+    for code in &gone.vouchers {
+        w.bytes(40, code.as_bytes());
+    }
 }
 
 pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
@@ -61,6 +65,14 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     if got.inactivity != Inactivity::default() {
         w.message(23, |w| inactivity(w, &got.inactivity));
     }
+    tiers::status(w, 30, &got.tier);
+    if !got.tier_counts.is_empty() {
+        w.bytes(31, &tiers::counts(&got.tier_counts));
+    }
+    for one in &got.vouchers {
+        w.message(40, |w| vouchers::voucher(w, one));
+    }
+    w.optional_time(41, got.next_voucher_due_time);
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

@@ -20,6 +20,7 @@ impl From<FoldedEntry> for Entry {
             sealed,
             watched,
             inactivity_time,
+            counted,
             kind,
         } = entry;
         Self {
@@ -35,6 +36,7 @@ impl From<FoldedEntry> for Entry {
             sealed,
             watched,
             inactivity_time,
+            counted,
             kind: kind.map(Kind::from),
         }
     }
@@ -47,6 +49,8 @@ impl From<FoldedKind> for Kind {
             FoldedKind::PointsAdjusted(one) => Self::PointsAdjusted(one),
             FoldedKind::PointsExpired(one) => Self::PointsExpired(one),
             FoldedKind::TierChanged(one) => Self::TierChanged(one),
+            FoldedKind::TierKept(one) => Self::TierKept(one),
+            FoldedKind::TierRewarded(one) => Self::TierRewarded(one),
             FoldedKind::MemberEnrolled(one) => Self::MemberEnrolled(one),
             FoldedKind::ProfileUpdated(one) => Self::ProfileUpdated(one),
             FoldedKind::IdentifierAdded(one) => Self::IdentifierAdded(one),
@@ -65,6 +69,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::ActivityAccrued(one) => Self::ActivityAccrued(one),
             FoldedKind::MergedInto(one) => Self::MergedInto(one),
             FoldedKind::MergedFrom(one) => Self::MergedFrom(one),
+            FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What rows are found by: hashes under a key of the store's.
 
 use super::{encode, keys::Key};
-use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId};
+use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, VoucherCode, VoucherCodeKey};
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
 pub(super) struct Index(pub(super) Key);
@@ -28,6 +28,15 @@ impl Index {
 
     pub(super) fn operator(&self, actor: &ActorId) -> [u8; 32] {
         self.hash(&[b"y", actor.as_str().as_bytes()])
+    }
+
+    pub(super) fn voucher(&self, code: &VoucherCode) -> [u8; 32] {
+        self.hash(&[b"c", code.as_bytes()])
+    }
+
+    /// What codes of vouchers are made with.
+    pub(super) fn voucher_code_key(&self) -> VoucherCodeKey {
+        VoucherCodeKey::new(self.hash(&[b"k"]))
     }
 
     pub(super) fn fingerprint(&self, fingerprint: Fingerprint) -> Fingerprint {

@@ -9,6 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 
 use super::rows::{ACTIVITY, Change, Generation, HEADER, Hashed, LOT, LookedUp, Owner, PENDING, RowKey, Space};
+use super::vouchers::VOUCHER;
 
 /// What rows cost in memory beside their values, by measurement of the process.
 const ROW_COST: usize = 64;
@@ -29,9 +30,10 @@ pub(super) struct Layer {
 /// What a row's key says behind its owner, and its value; none: the row goes.
 type OwnRow = ([u8; OWN], Option<Box<[u8]>>);
 /// Kind of row, expiry and number of a lot; or kind of row, sequence of an entry, and zeros. Of a pending lot as of a lot; of an activity
-/// kind of row and hash.
+/// kind of row and hash, of a voucher kind of row, code, and zeros.
 const OWN: usize = 17;
 const ENTRY_OWN: usize = 9;
+const VOUCHER_OWN: usize = 11;
 
 /// A hash table in parts: one that grows moves all that is in it, and who waits for a commit would wait for a large one.
 struct Shards<K, V>(Vec<HashMap<K, V, RandomState>>);
@@ -216,6 +218,7 @@ fn padded(own: &[u8]) -> [u8; OWN] {
 fn unpadded(own: &[u8; OWN]) -> &[u8] {
     match own {
         [LOT | PENDING | ACTIVITY, ..] => own,
+        [VOUCHER, ..] => &own[..VOUCHER_OWN],
         _ => &own[..ENTRY_OWN],
     }
 }

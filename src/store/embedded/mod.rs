@@ -125,6 +125,8 @@
 //! | `m` P M 5, activation as a lot's expiry (8 bytes), lot (8 bytes) | `PendingRow` |
 //! | `m` P M 6, hash of `x`, activity, 0, reference | sequence of the entry, as a varint |
 //! | `m` P M 6, hash of `x`, activity, 0 | the same of the entry by which the member was referred |
+//! | `k` P hash of `c`, code of a voucher (10 bytes) | M of the member that it was issued to, sequence of the entry that did, as a varint |
+//! | `m` P M 7, code of a voucher (10 bytes) | `Voucher` of `journal.proto`, as long as it is live |
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
 //! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased, or merged into another member |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
@@ -182,11 +184,13 @@ mod spare;
 mod state_rows;
 mod stories;
 mod tables;
+mod tiers;
 mod torn;
 mod trust;
 mod unit;
 mod verify;
 mod view;
+mod vouchers;
 mod warm;
 mod wire;
 
@@ -221,7 +225,7 @@ use self::{
     segment::io_error,
 };
 use crate::{
-    domain::Fingerprint,
+    domain::{Fingerprint, VoucherCodeKey},
     store::{
         Name, Store, StoreError, Unit,
         backup::{Held, Source},
@@ -470,6 +474,10 @@ impl Store for EmbeddedStore {
 
     fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint {
         self.engine.index.fingerprint(fingerprint)
+    }
+
+    fn voucher_code_key(&self) -> VoucherCodeKey {
+        self.engine.index.voucher_code_key()
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -13,11 +13,12 @@ use super::{
     rows::{self, ProgramNumber, RowKey},
     sealing, stored, stories,
     view::View,
+    vouchers,
 };
 use crate::{
     domain::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed,
+        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed, VoucherCode,
     },
     store::{LotDemand, MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -133,6 +134,9 @@ impl Engine {
         if demand.pending || matches!(demand.lots, LotDemand::Count(_)) || is_due(member.header.next_activation_time) {
             load_pending(&view, number, &mut member, demand)?;
         }
+        if demand.vouchers || is_due(member.header.vouchers.next_due_time) {
+            load_vouchers(&view, number, &mut member)?;
+        }
         if demand.person {
             member.person = Some(self.person(&view, number, key)?);
         }
@@ -189,6 +193,16 @@ impl Engine {
         let found = self.entries(key, sequence, sequence)?.pop().map(|entry| entry.kind);
         let same = matches!(&found, Some(EntryKind::ActivityAccrued(accrued)) if accrued.is_found_by(activity, reference));
         Ok(same.then_some(sequence))
+    }
+
+    fn voucher(&self, program: &ProgramId, code: &VoucherCode) -> Result<Option<EntryRef>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let Some(row) = self.overlay.view().get(&vouchers::code_row(&self.index, number, code))? else { return Ok(None) };
+        let issued = vouchers::read_code_row(&row)?;
+        let key = MemberKey { program: program.clone(), member: issued.member };
+        let found = self.entries(&key, issued.sequence, issued.sequence)?.pop();
+        let same = found.is_some_and(|entry| entry.voucher_change().is_some_and(|changed| changed.code == *code));
+        Ok(same.then_some(issued))
     }
 
     fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError> {
@@ -296,6 +310,17 @@ fn load_holds(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Re
     Ok(())
 }
 
+/// All live ones.
+fn load_vouchers(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Result<(), StoreError> {
+    let (from, to) = vouchers::rows(number, &member.key.member);
+    for row in view.scan(from, to) {
+        let (key, value) = row?;
+        let code = vouchers::code_of(&key).ok_or(Malformed("a voucher's key"))?;
+        member.vouchers.insert(code, vouchers::read_row(&value)?);
+    }
+    Ok(())
+}
+
 /// All that are pending, or those whose time has come, as many more as are asked for, and the one after them.
 fn load_pending(view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
     let (from, to) = RowKey::pendings(number, &member.key.member);
@@ -343,6 +368,9 @@ macro_rules! read_through_engine {
             }
             fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {
                 self.engine.watched(self.engine.activity(key, activity, reference))
+            }
+            fn voucher(&self, program: &ProgramId, code: &VoucherCode) -> Result<Option<EntryRef>, StoreError> {
+                self.engine.watched(self.engine.voucher(program, code))
             }
             fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError> {
                 self.engine.watched(self.engine.operator(program, actor))

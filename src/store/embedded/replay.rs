@@ -25,6 +25,7 @@ use super::{
     segment::{Hash, Record, Segment, io_error},
     stored,
     tables::{self, Tables},
+    vouchers,
     wire::{Value, fields},
 };
 use crate::{
@@ -309,6 +310,11 @@ impl Engine {
         for lot in entries.iter().flat_map(Entry::touched_pending).filter(|lot| lot.id() <= last_lot) {
             if let Some(row) = view.get(&RowKey::pending(number, &key.member, &lot))? {
                 member.pending.insert(lot, decode_returns::pending_lot(lot, &row)?);
+            }
+        }
+        for code in entries.iter().flat_map(Entry::touched_vouchers) {
+            if let Some(row) = view.get(&vouchers::row(number, &key.member, &code))? {
+                member.vouchers.insert(code, vouchers::read_row(&row)?);
             }
         }
         for hold in entries.iter().filter_map(Entry::touched_hold) {

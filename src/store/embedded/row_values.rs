@@ -13,6 +13,11 @@ pub(super) fn position_bytes(position: &Position) -> Box<[u8]> {
     })
 }
 
+/// The sequence in a row of an activity.
+pub(super) fn read_sequence(mut bytes: &[u8]) -> Result<u64, Malformed> {
+    prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a row with a sequence"))
+}
+
 /// A row's value, which takes no more memory than it has bytes.
 pub(super) fn value(write: impl FnOnce(&mut Writer)) -> Box<[u8]> {
     thread_local! {

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use prost::Message as _;
 
-pub(super) use super::row_values::{position_bytes, read_position, value};
-use super::{activities, decode::Malformed, encode_fraud, index::Index, journal::Position, stored, stories};
+pub(super) use super::row_values::{position_bytes, read_position, read_sequence, value};
+use super::{activities, encode_fraud, index::Index, journal::Position, stored, stories, vouchers};
 use crate::{
     domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey},
     store::Publication,
@@ -272,7 +272,7 @@ impl RowKey {
             (MEMBER, Some(&PENDING)) => "pending lot",
             (MEMBER, Some(&ACTIVITY)) => "activity",
             (MEMBER, Some(&STORY)) => "newest entry of a story",
-            _ => "unknown row",
+            (kind, own) => vouchers::describe(kind, own).unwrap_or("unknown row"),
         };
         match (self.member(), self.lot_key(), self.entry_sequence()) {
             (Some(member), Some(lot), _) => format!("lot {} of member {member}", lot.id()),
@@ -546,6 +546,7 @@ fn kind_look_ups(
             }
         }
         EntryKind::ActivityAccrued(accrued) => changes.extend(activities::look_ups(index, number, member, entry.sequence, accrued)),
+        EntryKind::VoucherChanged(changed) => changes.extend(vouchers::look_up(index, number, entry, changed)),
         EntryKind::ProfileUpdated { .. }
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
@@ -553,6 +554,8 @@ fn kind_look_ups(
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)
+        | EntryKind::TierKept(_)
+        | EntryKind::TierRewarded(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)
@@ -570,11 +573,6 @@ fn kind_look_ups(
         changes.push((RowKey::operator(number, &index.operator(actor)), Some(row)));
     }
     changes.extend(stories::look_up(number, entry));
-}
-
-/// The sequence in a row of an activity.
-pub(super) fn read_sequence(mut bytes: &[u8]) -> Result<u64, Malformed> {
-    prost::encoding::decode_varint(&mut bytes).map_err(|_| Malformed("a row with a sequence"))
 }
 
 /// A publication's own row, and the one of its request.

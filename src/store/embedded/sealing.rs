@@ -39,6 +39,8 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)
+        | EntryKind::TierKept(_)
+        | EntryKind::TierRewarded(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)
@@ -48,6 +50,7 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
+        | EntryKind::VoucherChanged(_)
         | EntryKind::MergedInto(_) => return None,
     }
     Some(Zeroizing::new(w.bytes))

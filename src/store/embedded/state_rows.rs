@@ -3,6 +3,7 @@
 use super::{
     encode, encode_points,
     rows::{Change, ProgramNumber, RowKey, value},
+    vouchers,
 };
 use crate::{
     domain::{Hold, Lot, Member, PendingLot},
@@ -25,6 +26,9 @@ pub(super) fn state(number: ProgramNumber, change: &MemberChange, changes: &mut 
         }
         for lot in entry.touched_pending() {
             changes.push((RowKey::pending(number, member, &lot), after.pending.get(&lot).map(pending_bytes)));
+        }
+        for code in entry.touched_vouchers() {
+            changes.push((vouchers::row(number, member, &code), after.vouchers.get(&code).map(vouchers::row_bytes)));
         }
         if let Some(hold) = entry.touched_hold() {
             changes.push((RowKey::hold(number, member, hold), after.holds.get(&hold).map(hold_bytes)));

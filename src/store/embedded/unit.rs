@@ -138,6 +138,8 @@ impl Engine {
             | EntryKind::PointsAdjusted(_)
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::RedemptionReversed(_)
             | EntryKind::PointsHeld(_)
@@ -148,7 +150,8 @@ impl Engine {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
-            | EntryKind::MergedFrom(_) => {
+            | EntryKind::MergedFrom(_)
+            | EntryKind::VoucherChanged(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;
                 (slot, self.keys.key(slot)?)

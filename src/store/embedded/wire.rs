@@ -107,6 +107,18 @@ impl Writer {
         self.bytes(field, &bytes[..length]);
     }
 
+    /// A number alone, without a field: small ones of either sign are short.
+    pub(super) fn zigzag(&mut self, value: i64) {
+        self.varint(((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    /// A decimal alone, after its length.
+    pub(super) fn bare_decimal(&mut self, value: Decimal) {
+        let (bytes, length) = decimal_bytes(value);
+        self.varint(length as u64);
+        self.bytes.extend_from_slice(&bytes[..length]);
+    }
+
     /// For fields with presence whose absence means 1.
     pub(super) fn present_decimal(&mut self, field: u32, value: Decimal) {
         let (bytes, length) = decimal_bytes(value);

@@ -165,8 +165,14 @@ fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
         };
     }
     for (id, member) in &world.members {
-        let demand =
-            MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(jiff::Timestamp::MAX) };
+        let demand = MemberDemand {
+            lots: LotDemand::All,
+            holds: true,
+            pending: true,
+            vouchers: true,
+            person: true,
+            ..MemberDemand::read(jiff::Timestamp::MAX)
+        };
         same!(store.member(&member.key, demand), Some(member.clone()));
         let bare = MemberDemand { person: false, ..demand };
         same!(store.member(&member.key, bare).map(|found| found.map(|found| found.header)), Some(member.header.clone()));

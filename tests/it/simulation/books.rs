@@ -32,6 +32,8 @@ pub struct Frame {
     zone: &'static str,
     precision: u32,
     tiers: usize,
+    /// How tiers are counted, held and reviewed, in all versions: what was counted under another window is not there.
+    standing: String,
     /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
     is_first: bool,
 }
@@ -44,6 +46,7 @@ impl Frame {
             zone: *random.pick::<&'static str>(&ZONES),
             precision: random.within(0..=2) as u32,
             tiers: *random.pick(&[0, 2, 3]),
+            standing: standing(random),
             is_first: true,
         }
     }
@@ -114,7 +117,10 @@ impl Frame {
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
         let basis = if unmultiplied { "QUALIFYING_BASIS_UNMULTIPLIED" } else { "QUALIFYING_BASIS_AWARDED" };
-        text.push_str(&format!("tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending} }}\n"));
+        text.push_str(&format!(
+            "tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending}{} }}\n",
+            self.standing
+        ));
         text.push_str(&format!(
             "purchase_time: {{ max_age_days: {}, max_ahead_seconds: 600 }}\n",
             if self.is_first { 60 } else { random.within(3..=60) }
@@ -265,8 +271,12 @@ impl Frame {
                 bounds.push(format!("visits: {}", visits * place));
             }
             let multiplier = random.pick(&multipliers);
+            let reward =
+                if random.percent(40) { format!(", entry_reward: {{ points: \"{}\" }}", self.points(random, 9)) } else { String::new() };
             let bounds = format!("{{ {}, require_all: {} }}", bounds.join(", "), random.percent(40));
-            text.push_str(&format!("- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}, multiplier: \"{multiplier}\" }}\n"));
+            text.push_str(&format!(
+                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}, multiplier: \"{multiplier}\"{reward} }}\n"
+            ));
         }
         text
     }
@@ -383,4 +393,23 @@ fn activation(random: &mut Random) -> String {
         3 => format!("{{ after_days: {} }}", random.within(1..=15)),
         _ => "{ on_confirmation: {} }".to_owned(),
     }
+}
+
+/// Half of the programmes have tiers without end.
+fn standing(random: &mut Random) -> String {
+    let (window, validity) = match random.below(10) {
+        0 => ("CALENDAR_YEAR", "END_OF_PERIOD"),
+        1 => ("CALENDAR_QUARTER", "END_OF_PERIOD"),
+        2 => ("CALENDAR_QUARTER", "END_OF_NEXT_PERIOD"),
+        3 => ("CALENDAR_QUARTER", "MONTHS, validity_months: 2"),
+        4 => ("ROLLING_MONTHS, rolling_months: 3", "MONTHS, validity_months: 4"),
+        5 => ("ROLLING_MONTHS, rolling_months: 2", "UNLIMITED"),
+        _ => return String::new(),
+    };
+    let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "NEVER_DOWN"]);
+    let (grace, at_once) = (*random.pick(&[0, 0, 5]), random.percent(50));
+    format!(
+        ", window: WINDOW_{window}, validity: VALIDITY_{validity}, review_outcome: REVIEW_OUTCOME_{outcome}, grace_days: {grace}, \
+         review_returns_at_once: {at_once}"
+    )
 }

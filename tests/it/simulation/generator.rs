@@ -64,7 +64,7 @@ impl Asker<'_> {
             98 => Command::MergeMembers(MergeRequest { into: Recipient::Id(self.other()), reason: reason() }),
             _ => {
                 let tier = *self.random.pick(&["t0", "t1", "t2", "t9"]);
-                Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason() }
+                Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason(), last_date: None }
             }
         }
     }
@@ -146,6 +146,7 @@ impl Asker<'_> {
             labels: label.into_iter().collect(),
             payments: Vec::new(),
             offline: false,
+            vouchers: Vec::new(),
         };
         purchase.offline = purchase.occurred_time.is_some() && self.random.percent(40);
         self.pay(&mut purchase);

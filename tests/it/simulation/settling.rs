@@ -44,7 +44,7 @@ impl Life {
         }
         let by = match &submission.member {
             MemberTarget::Id(id) => Named::Id(*id),
-            MemberTarget::New | MemberTarget::Identifier(_) | MemberTarget::Order(_) => Named::Person,
+            MemberTarget::New | MemberTarget::Identifier(_) | MemberTarget::Order(_) | MemberTarget::Voucher(_) => Named::Person,
         };
         let place = &mut self.shops[shop];
         let mut command = submission.command.clone();

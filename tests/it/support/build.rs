@@ -13,6 +13,7 @@ pub fn rule_book() -> v1::Program {
         display_name: id.to_uppercase(),
         threshold: (!points.is_empty()).then(|| v1::TierThreshold { qualifying_points: points.into(), ..Default::default() }),
         multiplier: multiplier.into(),
+        ..Default::default()
     };
     v1::Program {
         program_id: PROGRAM.into(),

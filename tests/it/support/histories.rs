@@ -9,7 +9,8 @@ use loyaltyd::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
         Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
         MemberKey, MemberState, Numbered, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase,
-        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, decide, receive,
+        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, VoucherCode,
+        VoucherKindId, VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
 };
@@ -54,6 +55,12 @@ activityRules:
   - { ruleId: joined, activity: referral, points: "3", activation: { afterDays: 1 } }
   - { ruleId: brought, activity: referral, earner: EARNER_REFERRER, points: "7", oncePerMember: true }
 redemption: { points: "100", amount: "1", graceDays: 1, maximumHoldSeconds: 864000 }
+voucherKinds:
+  - { voucherKindId: off, displayName: 1 off, benefit: { amountOff: { amount: "1" } }, validDays: 2 }
+  - { voucherKindId: tea, benefit: { percentOff: { percent: "10", maximumAmount: "5" } }, minimumOrder: "3", validMonths: 1 }
+  - { voucherKindId: sku, benefit: { freeItem: { sku: sku-1 } }, validDays: 30 }
+  - { voucherKindId: mug, benefit: { custom: { key: mug, text: A mug } }, validDays: 30 }
+  - { voucherKindId: ship, benefit: { freeShipping: {} }, validDays: 30 }
 fraudLimits:
   purchasesPerHour: { maximum: 1, action: ACTION_FLAG }
   pointsPerDay: { maximum: "20", action: ACTION_FLAG }
@@ -133,6 +140,7 @@ pub fn purchase_on(channel: &str, number: u64, cents: i64, occurred_time: Option
         labels: Vec::new(),
         payments: Vec::new(),
         offline: false,
+        vouchers: Vec::new(),
     }))
 }
 
@@ -195,6 +203,17 @@ pub fn activity(kind: &str, reference: &str, referrer: Option<u8>) -> Command {
     })
 }
 
+pub fn voucher(kind: &str) -> Command {
+    let kind = VoucherKindId::new(kind).expect("a valid id");
+    Command::Voucher(VoucherRequest::Issue { kind, reason: "sorry".to_owned() })
+}
+
+/// With vouchers of the member's.
+pub fn purchase_with(vouchers: &[VoucherCode], number: u64, cents: i64) -> Command {
+    let Command::RecordPurchase(purchase) = purchase(number, cents, None) else { unreachable!("it is a purchase") };
+    Command::RecordPurchase(Arc::new(Purchase { vouchers: vouchers.to_vec(), ..Purchase::clone(&purchase) }))
+}
+
 /// What a store must answer, as remembered by the test; and the clock.
 #[derive(Clone)]
 pub struct World {
@@ -224,7 +243,19 @@ struct Pending {
 
 impl World {
     pub fn new() -> Self {
-        let document = rule_book::read(RULE_BOOK).expect("the rule book is well-formed");
+        Self::under(RULE_BOOK)
+    }
+
+    /// Where tiers are counted by the day, have an end and are reviewed, and who reaches one gets something.
+    pub fn with_reviews() -> Self {
+        let gold = "multiplier: \"1.5\"\n    entryReward: { points: \"3\" }";
+        let policy =
+            "tierPolicy: { window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD, graceDays: 2, reviewReturnsAtOnce: true }";
+        Self::under(&format!("{}{policy}\n", RULE_BOOK.replace("multiplier: \"1.5\"", gold)))
+    }
+
+    fn under(rule_book: &str) -> Self {
+        let document = rule_book::read(rule_book).expect("the rule book is well-formed");
         let program = program::parse(&document, 1, start()).expect("the rule book is valid");
         Self {
             now: start(),
@@ -337,6 +368,7 @@ impl World {
             | Command::ConfirmPurchase { .. }
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
+            | Command::Voucher(_)
             | Command::MergeMembers(_) => {}
         }
         self.keep(id, due_before, decision.entries, decision.member);
@@ -373,8 +405,14 @@ impl World {
     pub fn check(&self, store: &dyn Store) {
         let program = program_id();
         for (id, member) in &self.members {
-            let demand =
-                MemberDemand { lots: LotDemand::All, holds: true, pending: true, person: true, ..MemberDemand::read(Timestamp::MAX) };
+            let demand = MemberDemand {
+                lots: LotDemand::All,
+                holds: true,
+                pending: true,
+                vouchers: true,
+                person: true,
+                ..MemberDemand::read(Timestamp::MAX)
+            };
             let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
             assert_eq!(&found, member);
             assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);
@@ -385,6 +423,12 @@ impl World {
             for entry in entries {
                 let found = store.story(&member.key, entry.sequence).expect("a story is read");
                 assert_eq!(found, newest.get(&entry.reference()).copied());
+            }
+            for entry in entries {
+                if let Some(changed) = entry.voucher_change() {
+                    let found = store.voucher(&program, &changed.code).expect("a voucher is read");
+                    assert_eq!(found, Some(changed.issued));
+                }
             }
             let lots: Vec<Lot> = member.lots.values().cloned().collect();
             assert_eq!(store.lots(&member.key, None, usize::MAX).expect("lots are read"), lots);
@@ -419,6 +463,7 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
         Some((origin.reference(), Thread { origin, latest }))
     };
     let demand = command.demand();
+    let mut codes = demand.codes.clone();
     let mut threads: Vec<u64> = demand.threads.iter().map(|number| number.sequence()).collect();
     let is_sale = |entry: &&Entry| match &entry.kind {
         EntryKind::PurchaseAccrued(accrued) => demand.sale.is_some() && accrued.purchase.order == demand.sale,
@@ -429,11 +474,18 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
     {
         threads.push(sale.sequence);
         threads.extend(accrued.redemptions.iter().map(|redemption| redemption.sequence));
+        codes.extend(&accrued.purchase.vouchers);
     }
+    let issued = |code: &VoucherCode| {
+        let is_it = |entry: &&Entry| entry.voucher_change().is_some_and(|changed| changed.code == *code);
+        Some((*code, entries.iter().find(is_it)?.reference()))
+    };
+    let vouchers: BTreeMap<VoucherCode, EntryRef> = codes.iter().filter_map(issued).collect();
+    threads.extend(vouchers.values().map(|issued| issued.sequence));
     let threads: BTreeMap<EntryRef, Thread> = threads.into_iter().filter_map(thread).collect();
     let named = |number: &Numbered| threads.keys().find(|origin| origin.sequence == number.sequence()).map(|origin| (*number, *origin));
     let numbers = demand.threads.iter().filter_map(named).collect();
-    History { threads, numbers }
+    History { threads, numbers, vouchers }
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {
@@ -457,6 +509,8 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PointsAdjusted(_)
         | EntryKind::PointsExpired(_)
         | EntryKind::TierChanged(_)
+        | EntryKind::TierKept(_)
+        | EntryKind::TierRewarded(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)
@@ -466,6 +520,7 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
+        | EntryKind::VoucherChanged(_)
         | EntryKind::MergedInto(_) => {}
         EntryKind::MergedFrom(got) => std::sync::Arc::make_mut(got).person = Sealed::Erased,
     }

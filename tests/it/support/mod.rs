@@ -18,6 +18,7 @@ use loyaltyd::{
     contract::v1::{
         self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
         program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
+        reward_service_client::RewardServiceClient,
     },
     ledger::{Clock, ManualClock},
     store::embedded::Options,
@@ -112,6 +113,10 @@ impl TestServer {
 
     pub fn purchases(&self) -> PurchaseServiceClient<Channel> {
         PurchaseServiceClient::new(self.channel.clone()).max_encoding_message_size(64 << 20)
+    }
+
+    pub fn rewards(&self) -> RewardServiceClient<Channel> {
+        RewardServiceClient::new(self.channel.clone())
     }
 
     pub fn points(&self) -> PointsServiceClient<Channel> {

@@ -108,6 +108,8 @@ pub struct Tier {
     pub visits: Option<u64>,
     pub all: bool,
     pub is_lowest: bool,
+    /// For whoever rises to it.
+    pub reward: Option<i64>,
 }
 
 pub struct Redemption {
@@ -304,6 +306,7 @@ fn tier(place: usize, document: &v1::Tier, precision: u32, digits: u32) -> Tier 
         visits: Some(threshold.visits as u64).filter(|visits| *visits > 0),
         all: threshold.require_all,
         is_lowest: place == 0,
+        reward: document.entry_reward.as_ref().and_then(|reward| points(&reward.points, precision)),
     }
 }
 

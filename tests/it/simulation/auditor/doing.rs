@@ -118,6 +118,7 @@ impl Act<'_> {
         let later = self.collect_lots(&mut lots, occurred_time);
         let (points, qualifying) = (awards.iter().map(|it| it.points).sum(), awards.iter().map(|it| it.qualifying).sum::<i64>());
         self.account.qualifying += qualifying - later;
+        self.count(occurred_time, qualifying - later, 0, 0);
         if qualifying != later {
             self.account.latest = self.account.latest.max(Some(occurred_time));
         }

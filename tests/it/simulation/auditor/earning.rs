@@ -371,8 +371,8 @@ pub fn earn(act: &Act<'_>, book: &Book, purchase: &Purchase, occurred_time: Time
     if book.document.tier_policy.unwrap_or_default().rate_tier() != v1::tier_policy::RateTier::After {
         return earned;
     }
-    let account = &act.account;
-    let totals = (account.qualifying + earned.qualifying, account.spend + earned.basis, account.visits + 1);
+    let (points, spend, visits) = act.totals_of(book, book.date(occurred_time));
+    let totals = (points + earned.qualifying, spend + earned.basis, visits + 1);
     let after = act.reached(book, totals).max(before);
     if after == before { earned } else { earn_at(act, book, purchase, occurred_time, &lines, after) }
 }

@@ -69,6 +69,12 @@ pub enum Fact {
     Tier {
         to: String,
         manual: bool,
+        until: Option<Timestamp>,
+    },
+    TierKept(String, Option<Timestamp>),
+    TierRewarded {
+        tier: String,
+        lot: LotSaid,
     },
     Accrued {
         points: i64,
@@ -262,7 +268,11 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::MemberSuspended { .. } => Fact::Suspended,
         EntryKind::MemberReactivated { .. } => Fact::Reactivated,
         EntryKind::MemberErased { .. } => Fact::Erased,
-        EntryKind::TierChanged(change) => Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual },
+        EntryKind::TierChanged(change) => {
+            Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual, until: change.end.map(|end| end.end_time) }
+        }
+        EntryKind::TierKept(kept) => Fact::TierKept(kept.tier.to_string(), kept.end.map(|end| end.end_time)),
+        EntryKind::TierRewarded(rewarded) => Fact::TierRewarded { tier: rewarded.tier.to_string(), lot: lot(&rewarded.lot) },
         EntryKind::PurchaseAccrued(accrued) => earned(accrued),
         EntryKind::PointsAdjusted(adjusted) => Fact::Adjusted {
             points: adjusted.points.0,
@@ -330,7 +340,10 @@ fn fact(kind: &EntryKind) -> Fact {
             debt: gone.debt.0,
         },
         EntryKind::MergedFrom(got) => merged(got),
-        EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+        EntryKind::ProfileUpdated { .. }
+        | EntryKind::IdentifierAdded { .. }
+        | EntryKind::IdentifierRemoved { .. }
+        | EntryKind::VoucherChanged(_) => Fact::Other,
     }
 }
 

@@ -294,6 +294,7 @@ impl Act<'_> {
         }
         let last = |tiers: &[(String, Timestamp)]| place(tiers.last().map(|(tier, _)| tier));
         let (mine, theirs) = (last(&own), last(&old.tiers));
+        self.join_reviews(old, mine, theirs);
         let by_hand = (mine >= theirs && self.account.by_hand) || (theirs >= mine && old.by_hand);
         (self.account.tiers, self.account.by_hand) = (joined, by_hand);
     }

@@ -9,6 +9,7 @@ pub mod facts;
 mod giving;
 mod merging;
 mod returning;
+mod reviewing;
 mod spending;
 mod watching;
 
@@ -109,6 +110,9 @@ impl std::fmt::Debug for Book {
     }
 }
 
+/// Entries by what was done and its reference.
+type Done = BTreeMap<(String, Option<String>), Vec<EntryRef>>;
+
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     /// `None` before enrolment.
@@ -136,11 +140,21 @@ pub struct Account {
     /// Each tier held, and since when.
     pub tiers: Vec<(String, Timestamp)>,
     pub by_hand: bool,
+    /// The day on which the tier held is not held any more.
+    pub held_until: Option<Date>,
+    /// What was set by hand last.
+    pub floor: Option<String>,
+    /// The day that it was reached on, and what was held before.
+    pub reached_on: Option<(Date, reviewing::Before)>,
+    pub lost: Vec<reviewing::Before>,
+    /// What was given for tiers, and until when not again.
+    pub rewards: BTreeMap<String, Option<Date>>,
+    pub counts: Arc<Vec<reviewing::Count>>,
     pub fractions: BTreeMap<Option<String>, i128>,
     pub given: BTreeMap<(String, Option<Date>), i64>,
     pub counted: Counted,
     /// Activities, by reference; without one, those by which the member was referred. With the sequences of their entries.
-    pub done: Arc<BTreeMap<(String, Option<String>), Vec<EntryRef>>>,
+    pub done: Arc<Done>,
     pub sales: Arc<BTreeMap<OrderKey, Arc<Sale>>>,
     pub spent: Arc<BTreeMap<EntryRef, Arc<Spent>>>,
     /// Holds that ended: with which entry, and whether they were captured.
@@ -395,6 +409,7 @@ impl Act<'_> {
             Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
             Command::TransferPoints(request) => self.give(request)?,
             Command::RecordActivity(request) => self.do_beside(request)?,
+            Command::Voucher(_) => unreachable!("the generator asks for none"),
             Command::MergeMembers(_) => unreachable!("it is about two members: see `merge`"),
         }
         Ok(None)
@@ -413,7 +428,8 @@ impl Act<'_> {
         self.enter_now(Fact::Erased);
     }
 
-    /// Everything that has become due, in order of time; at one instant points become active first, then holds end, then lots lapse.
+    /// Everything that has become due, in order of time; at one instant points become active first, then the tier is reviewed, then holds
+    /// end, then lots lapse.
     fn pass_time(&mut self) {
         loop {
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
@@ -429,13 +445,15 @@ impl Act<'_> {
             let activation_first = activation.map(|time| (time, 0));
             let next = [
                 activation_first,
-                hold.map(|(time, _)| (time, 1)),
-                lapses.map(|time| (time, 2)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.now)),
+                self.next_review().map(|time| (time, 1)),
+                hold.map(|(time, _)| (time, 2)),
+                lapses.map(|time| (time, 3)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.now)),
             ];
             let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
             match (what, hold, lapse) {
                 (0, _, _) => self.activate(time),
-                (1, Some((_, hold)), _) => {
+                (1, _, _) => self.review(time),
+                (2, Some((_, hold)), _) => {
                     let version = self.books.at(time).version;
                     self.end_hold(hold, time, version, End::TimeUp);
                 }
@@ -466,6 +484,7 @@ impl Act<'_> {
             lots.push(LotSaid { id, points, lapse, debt_paid, waits: None });
         }
         self.account.qualifying += qualifying;
+        self.count(time, qualifying, 0, 0);
         self.account.latest = self.account.latest.max(Some(time));
         self.hold_end = self.hold_end.max(Some(time));
         self.welcome(lots.iter(), time);
@@ -557,6 +576,7 @@ impl Act<'_> {
             self.account.clawed_back += size;
         }
         self.account.qualifying += qualifying;
+        self.count(self.now, qualifying, 0, 0);
         if qualifying != 0 {
             self.account.latest = self.account.latest.max(Some(self.now));
         }
@@ -573,14 +593,18 @@ impl Act<'_> {
             return Err(Rejection::TierNotFound { tier: to.clone() });
         };
         let held = book.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
-        if held == place && self.account.by_hand {
+        if held == place && self.account.is_on_floor() {
             return Err(Rejection::TierHeld { tier: to.clone() });
         }
-        self.hold_tier(to.to_string(), self.now, true);
+        let version = book.version;
+        self.account.floor = Some(to.to_string());
+        (self.account.held_until, self.account.reached_on) = (None, None);
+        self.hold_tier(to.to_string(), self.now, (true, None), version);
         Ok(())
     }
 
-    fn hold_tier(&mut self, to: String, since: Timestamp, manual: bool) {
+    /// Since when it is held.
+    fn hold_tier(&mut self, to: String, since: Timestamp, (manual, until): (bool, Option<Timestamp>), version: u32) -> Timestamp {
         let since = self.account.tiers.last().map_or(since, |(_, start)| since.max(*start));
         let tiers = &mut self.account.tiers;
         tiers.push((to.clone(), since));
@@ -589,33 +613,11 @@ impl Act<'_> {
             tiers.remove(0);
         }
         self.account.by_hand = manual;
-        let version = self.books.newest().version;
-        self.enter(Fact::Tier { to, manual }, since, version);
+        self.enter(Fact::Tier { to, manual, until }, since, version);
+        since
     }
 
-    /// To the highest tier that the newest rule book gives for what the member has, never down.
-    fn promote(&mut self, time: Timestamp) {
-        let book = Arc::clone(self.books.newest());
-        let held = book.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
-        let reached = self.reached(&book, (self.account.qualifying, self.account.spend, self.account.visits));
-        if reached <= held {
-            return;
-        }
-        let to = book.tiers[reached].id.clone();
-        // Since a rule book gives it, and since what gives it was earned.
-        let books = &self.books.0;
-        let first = books.iter().rposition(|book| book.since <= time).unwrap_or(0);
-        let gives = |book: &Book| {
-            let reached = self.reached(book, (self.account.qualifying, self.account.spend, self.account.visits));
-            book.tiers.get(reached).is_some_and(|tier| tier.id == to)
-        };
-        let place = (first..books.len()).find(|place| gives(&books[*place]));
-        let since = place.filter(|place| *place > 0).map(|place| books[place].since);
-        let since = [since, self.account.latest, Some(time)].into_iter().flatten().max().expect("there is one");
-        self.hold_tier(to, since, false);
-    }
-
-    fn reached(&self, book: &Book, (points, spend, visits): (i64, i128, u64)) -> usize {
+    pub fn reached(&self, book: &Book, (points, spend, visits): (i64, i128, u64)) -> usize {
         let meets = |tier: &book::Tier| {
             let bounds = [
                 tier.points.map(|bound| points >= bound),
@@ -689,6 +691,7 @@ impl Act<'_> {
         self.account.qualifying += earned.qualifying - later;
         self.account.spend += earned.basis;
         self.account.visits += 1;
+        self.count(occurred_time, earned.qualifying - later, earned.basis, 1);
         for (rule, fraction) in &earned.fractions {
             self.account.fractions.insert(rule.clone(), *fraction);
         }

@@ -276,15 +276,14 @@ impl Act<'_> {
             so_far,
         };
         Arc::make_mut(&mut self.account.sales).insert(request.order.clone(), Arc::new(sale));
+        let sold = self.account.sales[&request.order].occurred_time;
         match &request.exchange {
-            Some(purchase) => self.buy(purchase),
-            None => {
-                if counts_now {
-                    self.promote(self.now);
-                }
-                Ok(())
-            }
+            Some(purchase) => self.buy(purchase)?,
+            None if counts_now => self.promote(self.now),
+            None => {}
         }
+        self.judge_return(sold);
+        Ok(())
     }
 
     /// Points that paid for goods go back in proportion to the value that has come back; those that paid for shipping and tip with all.
@@ -355,6 +354,7 @@ impl Act<'_> {
             }
             Shortfall::Refuse => {}
         }
+        let sold = sale.occurred_time;
         let account = &mut self.account;
         account.debt += debt;
         account.clawed_back += points - forgiven - withheld;
@@ -363,6 +363,7 @@ impl Act<'_> {
         account.spend -= basis;
         account.visits -= u64::from(voids);
         account.latest = account.latest.max(Some(self.now));
+        self.count(sold, -qualifying, -basis, -i64::from(voids));
         let worth = newest.redemption.as_ref().filter(|_| withheld > 0);
         let worth = worth.map(|policy| i128::from(withheld) * policy.amount / i128::from(policy.points));
         let (sale, others) = (parts(&from_sale), parts(&from_others));

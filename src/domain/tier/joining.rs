@@ -1,0 +1,76 @@
+//! The tiers of two members who become one.
+
+use super::{
+    super::{Program, TierId},
+    LostTier, MAX_LOST_TIERS, RewardGiven, TierFloor, TierSince, TierStanding,
+};
+
+/// With the history that both have together: the higher tier until its end, of the same tier until the later end.
+pub(in crate::domain) fn join(program: &Program, own: &TierStanding, other: &TierStanding, history: Vec<TierSince>) -> TierStanding {
+    let rank = |tier: Option<&TierId>| program.rank(tier);
+    let held = |standing: &TierStanding| rank(standing.current().map(|held| &held.tier));
+    let is_others = match held(own).cmp(&held(other)) {
+        std::cmp::Ordering::Less => true,
+        std::cmp::Ordering::Equal => match (own.next_review_time(), other.next_review_time()) {
+            (Some(own), Some(other)) => other > own,
+            (Some(_), None) => true,
+            (None, _) => false,
+        },
+        std::cmp::Ordering::Greater => false,
+    };
+    let higher = if is_others { other } else { own };
+    let manual = match held(own).cmp(&held(other)) {
+        std::cmp::Ordering::Less => other.manual,
+        std::cmp::Ordering::Equal => own.manual || other.manual,
+        std::cmp::Ordering::Greater => own.manual,
+    };
+    let floor = match (floor(own), floor(other)) {
+        (Some(one), Some(two)) => {
+            let (one_rank, two_rank) = (rank(Some(&one.tier)), rank(Some(&two.tier)));
+            let is_later = match (one.end_time, two.end_time) {
+                (Some(one), Some(two)) => two > one,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            Some(if two_rank > one_rank || (two_rank == one_rank && is_later) { two } else { one })
+        }
+        (one, two) => one.or(two),
+    };
+    TierStanding {
+        history,
+        manual,
+        end: higher.end,
+        floor,
+        reached: higher.reached.clone(),
+        lost: join_lost(own, other),
+        reset_day: own.reset_day.max(other.reset_day),
+        rewards: join_rewards(own, other),
+        reviewed_version: own.reviewed_version.max(other.reviewed_version),
+    }
+}
+
+/// What was set by hand before floors were kept is one without end.
+fn floor(standing: &TierStanding) -> Option<TierFloor> {
+    let by_hand = || standing.current().filter(|_| standing.manual).map(|held| TierFloor { tier: held.tier.clone(), end_time: None });
+    standing.floor.clone().or_else(by_hand)
+}
+
+fn join_lost(own: &TierStanding, other: &TierStanding) -> Vec<LostTier> {
+    let mut lost: Vec<LostTier> = own.lost.iter().chain(&other.lost).cloned().collect();
+    lost.sort_by_key(|lost| lost.end.review_time);
+    let surplus = lost.len().saturating_sub(MAX_LOST_TIERS);
+    lost.drain(..surplus);
+    lost
+}
+
+/// What one of both was given, both were.
+fn join_rewards(own: &TierStanding, other: &TierStanding) -> Vec<RewardGiven> {
+    let mut rewards = own.rewards.clone();
+    for given in &other.rewards {
+        match rewards.iter_mut().find(|own| own.tier == given.tier) {
+            Some(own) => own.until = own.until.zip(given.until).map(|(own, other)| own.max(other)),
+            None => rewards.push(given.clone()),
+        }
+    }
+    rewards
+}

@@ -1,0 +1,71 @@
+//! Vouchers in plain English.
+
+use super::Story;
+use crate::domain::{OrderKey, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherRelease};
+
+impl Story<'_> {
+    pub(super) fn voucher(mut self, changed: &VoucherChanged) -> Vec<String> {
+        let code = changed.code;
+        match &changed.change {
+            VoucherChange::Issued { voucher, reason } => self.voucher_issued(voucher, reason),
+            VoucherChange::Held(hold) => {
+                let until = self.local(hold.expire_time);
+                self.say(format!("Voucher {code} was set aside {} until {until}.", named(&hold.order)));
+            }
+            VoucherChange::Released { cause: VoucherRelease::Expired, .. } => {
+                self.say(format!("The hold on voucher {code} was over; the voucher is free again."));
+            }
+            VoucherChange::Released { cause: VoucherRelease::Request, reason } => {
+                let because = if reason.is_empty() { String::new() } else { format!(" (reason: {reason})") };
+                self.say(format!("The hold on voucher {code} was released{because}; the voucher is free again."));
+            }
+            VoucherChange::Used { order, value } => {
+                let order = order.as_ref().map_or_else(String::new, |order| format!(" {}", named(order)));
+                let worth = value.map_or_else(String::new, |value| format!(", and was worth {}", self.money(value)));
+                self.say(format!("Voucher {code} was used{order}{worth}."));
+            }
+            VoucherChange::Cancelled { reason } => self.say(format!("Voucher {code} was cancelled. Reason: {reason}")),
+            VoucherChange::Expired => self.say(format!("Voucher {code} lapsed.")),
+            VoucherChange::Reinstated { voucher, order } => {
+                let last = self.last_day(voucher.expire_time);
+                self.say(format!("All goods that voucher {code} was used {} came back, and so did the voucher.", named(order)));
+                self.say(format!("It is valid until the end of {last}."));
+            }
+        }
+        self.said
+    }
+
+    fn voucher_issued(&mut self, voucher: &Voucher, reason: &str) {
+        let cause = match voucher.cause {
+            VoucherCause::Manual => "by hand",
+            VoucherCause::Birthday => "for the member's birthday",
+            VoucherCause::Tier => "for a tier",
+        };
+        let name = if voucher.display_name.is_empty() { voucher.kind.to_string() } else { voucher.display_name.clone() };
+        self.say(format!("Voucher {} was issued {cause}: {name}.", voucher.code));
+        let gives = match &voucher.benefit {
+            VoucherBenefit::AmountOff { amount } => format!("{} off", self.money(*amount)),
+            VoucherBenefit::PercentOff { percent, maximum: None } => format!("{percent} % off"),
+            VoucherBenefit::PercentOff { percent, maximum: Some(maximum) } => {
+                format!("{percent} % off, {} at most", self.money(*maximum))
+            }
+            VoucherBenefit::FreeItem { sku } => format!("one unit of {sku} for nothing"),
+            VoucherBenefit::FreeShipping => "free shipping".to_owned(),
+            VoucherBenefit::Custom { key, text } => format!("{key} {text}").trim_end().to_owned(),
+        };
+        self.say(format!("It gives {gives}."));
+        if !voucher.minimum_order.is_zero() {
+            let minimum = self.money(voucher.minimum_order);
+            self.say(format!("It asks for goods of {minimum} or more."));
+        }
+        let (first, last) = (self.local(voucher.valid_from_time), self.last_day(voucher.expire_time));
+        self.say(format!("It is valid from {first} until the end of {last}."));
+        if !reason.is_empty() {
+            self.say(format!("Reason: {reason}"));
+        }
+    }
+}
+
+fn named(order: &OrderKey) -> String {
+    format!("for order {} of store {}", order.order, order.store)
+}

@@ -1,0 +1,154 @@
+//! Tiers as callers see them: progress and warnings, benefits, what is set by hand for a time, and what a new rule book would do.
+
+use jiff::Timestamp;
+use loyaltyd::{
+    contract::v1::{self, entry::Kind, tier_policy},
+    ledger::ManualClock,
+};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+use crate::support::{PROGRAM, TestServer, actor, by_id, noon, purchase, rule_book, sale};
+
+/// The usual tiers, by the points of a calendar year, to the end of the next one; silver has benefits.
+fn yearly() -> v1::Program {
+    let mut program = rule_book();
+    program.tier_policy = Some(v1::TierPolicy {
+        window: tier_policy::Window::CalendarYear.into(),
+        validity: tier_policy::Validity::EndOfNextPeriod.into(),
+        ..Default::default()
+    });
+    let custom = [("lounge".to_owned(), "open".to_owned())].into();
+    program.tiers[1].benefits = Some(v1::TierBenefits { discount_percent: "5".into(), free_shipping: true, early_access: false, custom });
+    program.tiers[1].entry_reward = Some(v1::EntryReward { points: "20".into(), expiry: None });
+    program
+}
+
+async fn start() -> TestServer {
+    TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![yearly()]).await
+}
+
+fn seconds(text: &str) -> Option<i64> {
+    Some(text.parse::<Timestamp>().unwrap().as_second())
+}
+
+fn date(year: i32, month: i32, day: i32) -> Option<v1::Date> {
+    Some(v1::Date { year, month, day })
+}
+
+#[tokio::test]
+async fn a_member_sees_what_is_missing_by_when_and_what_the_review_will_do() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let recorded = server.purchases().record_purchase(sale(&member, "o-1", "5250000")).await.unwrap().into_inner();
+    assert!(!recorded.benefits.unwrap().free_shipping, "it was rated by the lowest tier");
+    let change = recorded.tier_change.unwrap();
+    assert_eq!((change.to_tier_id.as_str(), change.end_time.map(|time| time.seconds)), ("silver", seconds("2027-12-31T17:00:00Z")));
+    assert_eq!(recorded.balance.unwrap().available, 545);
+
+    let tier = server.member(&member).await.tier.unwrap();
+    assert_eq!((tier.window_start, tier.window_end, tier.window_totals.clone().unwrap().points), (date(2026, 1, 1), date(2027, 1, 1), 525));
+    assert_eq!((tier.next_missing_points, tier.next_by_time.map(|time| time.seconds)), (Some(475), seconds("2026-12-31T17:00:00Z")));
+    assert_eq!((tier.keep_missing_points, tier.review_time.map(|time| time.seconds)), (Some(500), seconds("2027-12-31T17:00:00Z")));
+    assert_eq!((tier.falls_to_tier_id.as_str(), tier.falls_time.map(|time| time.seconds)), ("member", seconds("2027-12-31T17:00:00Z")));
+    assert_eq!((tier.history.len(), tier.benefits.clone().unwrap().discount_percent), (1, "5".to_owned()));
+
+    // A quote tells the till what the tier has beside points.
+    let quote = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_id(&member), purchase: Some(purchase("o-2", "10000")) };
+    let benefits = server.purchases().quote_purchase(quote).await.unwrap().into_inner().benefits.unwrap();
+    assert_eq!((benefits.free_shipping, benefits.custom["lounge"].as_str()), (true, "open"));
+
+    // In the next year 500 points keep it.
+    server.days_later(365);
+    server.purchases().record_purchase(sale(&member, "o-3", "4000000")).await.unwrap();
+    let tier = server.member(&member).await.tier.unwrap();
+    assert_eq!((tier.keep_missing_points, tier.falls_to_tier_id.as_str()), (Some(20), "member"));
+    server.purchases().record_purchase(sale(&member, "o-4", "200000")).await.unwrap();
+    let tier = server.member(&member).await.tier.unwrap();
+    assert_eq!((tier.keep_missing_points, tier.falls_to_tier_id.as_str(), tier.falls_time), (Some(0), "", None));
+    let before = server.clock_now();
+
+    // Right after the reviews nobody has written them, and they are read.
+    server.days_later(700);
+    let read = server.member(&member).await.tier.unwrap();
+    assert_eq!((read.tier_id.as_str(), read.end_time, read.history.len()), ("member", None, 2));
+    let as_of = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(&member), as_of: Some(before), ..Default::default() };
+    let then = server.members().get_member(as_of).await.unwrap().into_inner().member.unwrap().tier.unwrap();
+    assert_eq!((then.tier_id.as_str(), then.window_totals.unwrap().points), ("silver", 504));
+
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
+    let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    let told: Vec<String> = entries
+        .iter()
+        .rev()
+        .filter_map(|entry| match entry.kind.as_ref().unwrap() {
+            Kind::TierChanged(change) => Some(format!("{} {:?}", change.to_tier_id, change.cause())),
+            Kind::TierKept(kept) => Some(format!("{} kept with {}", kept.tier_id, kept.review.as_ref()?.totals.as_ref()?.points)),
+            Kind::TierRewarded(rewarded) => Some(format!("{} points", rewarded.points)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["silver Upgrade", "20 points", "silver kept with 504", "member Review"]);
+    let kept = entries.iter().find(|entry| matches!(entry.kind, Some(Kind::TierKept(_)))).unwrap().sequence;
+    let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: kept };
+    let sentences = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;
+    assert!(sentences[0].contains("silver was reviewed") && sentences[1].contains("504 qualifying points"), "{sentences:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_tier_is_set_by_hand_to_a_last_date() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let set = v1::SetMemberTierRequest {
+        request_id: "t-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        tier_id: "gold".into(),
+        reason: "film festival".into(),
+        actor: actor(),
+        last_date: date(2026, 3, 31),
+    };
+    let answer = server.members().set_member_tier(set.clone()).await.unwrap().into_inner();
+    let tier = answer.member.clone().unwrap().tier.unwrap();
+    assert_eq!((tier.manual, tier.end_time.map(|time| time.seconds)), (true, seconds("2026-03-31T17:00:00Z")));
+    assert_eq!((tier.falls_to_tier_id.as_str(), tier.falls_time.map(|time| time.seconds)), ("member", seconds("2026-03-31T17:00:00Z")));
+    let nowhere = v1::SetMemberTierRequest { request_id: "t-2".into(), last_date: date(2026, 2, 30), ..set.clone() };
+    assert_eq!(crate::support::refused(&server.members().set_member_tier(nowhere).await.unwrap_err()).fields, ["last_date"]);
+    // The same request gets the same answer, though the date is over.
+    server.days_later(40);
+    assert_eq!(server.members().set_member_tier(set).await.unwrap().into_inner(), answer);
+    assert_eq!(server.member(&member).await.tier.unwrap().tier_id, "member");
+    let server = server.restart_with(yearly()).await;
+    assert_eq!(server.member(&member).await.tier.unwrap().tier_id, "member");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_how_many_members_a_new_rule_book_would_move() {
+    let server = start().await;
+    for (card, amount) in [("c-1", "5250000"), ("c-2", "4500000"), ("c-3", "4500000"), ("c-4", "100000")] {
+        let member = server.enroll(card).await;
+        server.purchases().record_purchase(sale(&member, card, amount)).await.unwrap();
+    }
+    let moves = |silver: &str, at_once: bool| {
+        let mut program = yearly();
+        program.tiers[1].threshold = Some(v1::TierThreshold { qualifying_points: silver.into(), ..Default::default() });
+        if at_once {
+            program.tier_policy.as_mut().unwrap().on_change = tier_policy::OnChange::AtOnce.into();
+        }
+        let request = v1::PublishProgramRequest { program: Some(program), validate_only: true, ..Default::default() };
+        let mut programs = server.programs();
+        async move {
+            let answer = programs.publish_program(request).await.unwrap().into_inner();
+            answer.tier_moves.into_iter().map(|it| (it.from_tier_id, it.to_tier_id, it.members)).collect::<Vec<_>>()
+        }
+    };
+    let moved = |from: &str, to: &str, members| vec![(from.to_owned(), to.to_owned(), members)];
+    assert_eq!(moves("500", false).await, []);
+    assert_eq!(moves("400", false).await, moved("member", "silver", 2));
+    assert_eq!(moves("400", true).await, moved("member", "silver", 2));
+    assert_eq!(moves("600", false).await, []);
+    assert_eq!(moves("600", true).await, moved("silver", "member", 1));
+    server.stop().await;
+}
