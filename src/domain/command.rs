@@ -149,6 +149,8 @@ pub struct RedeemRequest {
 pub struct ReversalRequest {
     /// Sequence of the entry that redeemed.
     pub redemption: u64,
+    /// Whose ledger it is in, of members that were merged. `None`: of that one in whose the number fits.
+    pub ledger: Option<MemberId>,
     /// `None`: all that has not gone back yet.
     pub points: Option<Points>,
     pub reason: String,
@@ -197,6 +199,8 @@ pub struct Demand {
     pub person: bool,
     /// Earlier entries that it refers to.
     pub threads: Vec<Numbered>,
+    /// Whose ledger they are in, if that was said.
+    pub ledger: Option<MemberId>,
     /// The purchase that it is about, with what paid it.
     pub sale: Option<OrderKey>,
     /// As many lots as the return of the purchase may take from.
@@ -332,7 +336,9 @@ impl Command {
             Command::AdjustPoints(_) | Command::RecordActivity(_) => Demand::default(),
             Command::TransferPoints(request) => Demand { points: Some(request.points), ..Demand::default() },
             Command::RedeemPoints(request) => Demand { points: redeem(request), ..Demand::default() },
-            Command::ReverseRedemption(request) => Demand { threads: vec![Numbered::Redemption(request.redemption)], ..Demand::default() },
+            Command::ReverseRedemption(request) => {
+                Demand { threads: vec![Numbered::Redemption(request.redemption)], ledger: request.ledger, ..Demand::default() }
+            }
             Command::HoldPoints(request) => Demand { points: redeem(&request.redeem), holds: true, ..Demand::default() },
             Command::CaptureHold(CaptureRequest { hold, .. }) | Command::ReleaseHold { hold, .. } => {
                 Demand { holds: true, threads: vec![Numbered::Hold(*hold)], ..Demand::default() }

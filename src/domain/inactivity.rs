@@ -52,21 +52,15 @@ impl Inactivity {
         self.lapse_time = self.lapse_time.max(Some(lapse_time));
     }
 
-    /// When it has run out last, by an instant. After a merge that may be later than what it is set to.
-    fn ran_out_by(&self, instant: Timestamp) -> Option<Timestamp> {
+    /// When it has run out last, by an instant.
+    pub(super) fn ran_out_by(&self, instant: Timestamp) -> Option<Timestamp> {
         self.lapse_time.filter(|time| *time <= instant).max(self.ran_out_time)
     }
 
-    /// Of two members who are one from now on: the later clock, unless the other one's has run out. What has lapsed has lapsed for both, at
-    /// the later of the instants at which either clock had run out: what either of them had taken out of its lots before that, and comes
-    /// back after the merge, comes back as lapsed then, though the clock that it had been under may still have been running. Who is one
-    /// customer with two cards was idle on the one of them.
+    /// Of two members who are one from now on: the later clock, unless the other one's has run out. What the other one had taken out of its
+    /// lots before was under the other clock until now: see [`super::Merged::ran_out_time`].
     pub(super) fn joined(&self, other: &Self, points: Points, now: Timestamp) -> Self {
-        Self {
-            lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)),
-            points,
-            ran_out_time: self.ran_out_by(now).max(other.ran_out_by(now)),
-        }
+        Self { lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)), points, ran_out_time: self.ran_out_by(now) }
     }
 
     /// Portions that were taken out of their lots at one instant and come back at a later one. Those that have lapsed meanwhile come back

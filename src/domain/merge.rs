@@ -1,7 +1,10 @@
 //! Merging: two members are the same customer, so all of the one becomes the other's. The ledger of the one that goes stays as it is under
 //! its id, and what happened there goes on in the ledger of the one that stays.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -27,6 +30,10 @@ pub struct Merged {
     pub lots_before: u64,
     /// The entry that it came with.
     pub sequence: u64,
+    /// When that was. From then on the one that stayed has the clock of its points that lapse with inactivity.
+    pub time: Timestamp,
+    /// When the clock that it had until then had last run out.
+    pub ran_out_time: Option<Timestamp>,
 }
 
 /// All of the member has become another's.
@@ -101,11 +108,12 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     // The one that stays answers for it.
     let mut gone = Draft::new(Context { request: None, ..context }, gone);
     let mut stays = Draft::new(context, stays);
+    check_who(&gone.member, &stays.member)?;
     let is_due = [&mut gone, &mut stays].map(|member| member.enter_what_is_due(MAX_LOTS));
     if is_due.into_iter().collect::<Result<Vec<bool>, _>>()?.contains(&false) {
         return Ok((gone.finish(0..0), stays.finish(0..0)));
     }
-    check(&gone.member, &stays.member)?;
+    check_size(&gone.member, &stays.member)?;
     let person = join_persons(&gone.member, &stays.member)?;
     let (due, own_due) = (gone.entries.len(), stays.entries.len());
     let before = gone.member.clone();
@@ -119,7 +127,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
 }
 
 /// Nobody is merged with one who is erased; and nothing can be sealed for one who stays without a key.
-fn check(gone: &Member, stays: &Member) -> Result<(), Rejection> {
+fn check_who(gone: &Member, stays: &Member) -> Result<(), Rejection> {
     let is_erased = |member: &Member| member.header.state == MemberState::Erased;
     if is_erased(gone) || is_erased(stays) || stays.person.as_ref().and_then(Sealed::open).is_none() {
         return Err(Rejection::MemberErased);
@@ -130,6 +138,10 @@ fn check(gone: &Member, stays: &Member) -> Result<(), Rejection> {
     if let Some(into) = gone.header.state.merged_into() {
         return Err(Rejection::MemberMerged { into });
     }
+    Ok(())
+}
+
+fn check_size(gone: &Member, stays: &Member) -> Result<(), Rejection> {
     if !gone.holds.is_empty() {
         return Err(Rejection::HoldsOpen { holds: gone.holds.len() });
     }
@@ -178,7 +190,13 @@ fn leaving(gone: &Member, into: MemberId, reason: &str) -> MergedInto {
 
 fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now: Timestamp) -> Result<MergedFrom, Rejection> {
     let own = &stays.header;
-    let from = Merged { member: gone.key.member, lots_before: own.last_lot.0, sequence: own.last_sequence.checked_add(1).ok_or(Overflow)? };
+    let from = Merged {
+        member: gone.key.member,
+        lots_before: own.last_lot.0,
+        sequence: own.last_sequence.checked_add(1).ok_or(Overflow)?,
+        time: now,
+        ran_out_time: gone.header.inactivity.ran_out_by(now),
+    };
     let last_lot = from.lot(gone.header.last_lot);
     let lots = taking::in_order(program, &gone.lots, now);
     let lots: Vec<Portion> = lots.into_iter().map(|lot| from.portion(&Portion::of(lot, lot.remaining))).collect();
@@ -189,9 +207,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
     let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
     let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
     let inactivity = own.inactivity.joined(&gone.header.inactivity, Points::total(inactive.map(|lot| lot.remaining))?, now);
-    let before =
-        gone.header.merged.iter().map(|other| Merged { lots_before: from.lots_before.saturating_add(other.lots_before), ..*other });
-    let merged = before.map(|other| Merged { sequence: from.sequence, ..other }).chain([from]).collect();
+    let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
     let activation = pending.iter().filter_map(|lot| lot.activate_time).min();
@@ -265,9 +281,10 @@ fn join_counters(own: &Header, other: &Header) -> Result<Counters, Overflow> {
         let sum = joined.entry(key.clone()).or_default();
         *sum = sum.plus(*points)?;
     }
-    let mut surplus: Vec<(RuleId, PeriodStart)> = Vec::new();
+    let mut surplus: BTreeSet<(RuleId, PeriodStart)> = BTreeSet::new();
+    let mut done = None;
     for (rule, _) in other.counters.keys() {
-        if surplus.last().is_none_or(|(done, _)| done != rule) {
+        if done.replace(rule) != Some(rule) {
             let dated = joined.range((rule.clone(), Some(Date::MIN))..=(rule.clone(), Some(Date::MAX))).map(|(key, _)| key);
             let count = dated.clone().count().saturating_sub(MAX_COUNTERS_PER_RULE);
             surplus.extend(dated.take(count).cloned());
@@ -276,8 +293,7 @@ fn join_counters(own: &Header, other: &Header) -> Result<Counters, Overflow> {
     let kept = other.counters.keys().filter(|key| !surplus.contains(key));
     let counters = kept.map(|(rule, period)| Counter { rule: rule.clone(), period: *period, points: joined[&(rule.clone(), *period)] });
     let counters = counters.collect();
-    surplus.retain(|key| own.counters.contains_key(key));
-    Ok((counters, surplus))
+    Ok((counters, surplus.into_iter().filter(|key| own.counters.contains_key(key)).collect()))
 }
 
 /// At every instant the higher tier of both, so that a late sale is rated as it would have been with either card or better.
@@ -311,6 +327,16 @@ impl Merged {
         LotId(self.lots_before.saturating_add(lot.0))
     }
 
+    /// What the member had merged before is a part of the one that stays too.
+    fn with(&self, before: &Self) -> Self {
+        Self {
+            member: before.member,
+            lots_before: self.lots_before.saturating_add(before.lots_before),
+            ran_out_time: self.ran_out_time.filter(|time| *time > before.time).or(before.ran_out_time),
+            ..*self
+        }
+    }
+
     fn key(&self, lot: LotKey) -> LotKey {
         LotKey::new(lot.expiry(), self.lot(lot.id()))
     }
@@ -327,7 +353,8 @@ impl Merged {
         sale.activated.iter_mut().for_each(|lot| *lot = self.key(*lot));
     }
 
-    /// An entry of the member that was merged, with its lots under the numbers that they have now: what decisions look up of them.
+    /// An entry of the member that was merged, with its lots under the numbers that they have now: what decisions look up of them. What was
+    /// redeemed before the merge, and had not lapsed by then, is as if it had been redeemed at the merge: from then on there is one clock.
     pub fn as_now(&self, mut entry: Entry) -> Entry {
         match &mut entry.kind {
             EntryKind::PurchaseAccrued(accrued) => {
@@ -336,7 +363,14 @@ impl Merged {
                 accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
             }
             EntryKind::PointsRedeemed(redeemed) => {
-                redeemed.portions.iter_mut().for_each(|portion| *portion = self.portion(portion));
+                let lapsed = self.ran_out_time.filter(|time| *time > entry.record_time);
+                for portion in &mut redeemed.portions {
+                    *portion = self.portion(portion);
+                    if let (LotExpiry::Inactivity, Some(time)) = (portion.lot.expiry(), lapsed) {
+                        portion.lot = LotKey::new(LotExpiry::At(time), portion.lot.id());
+                    }
+                }
+                entry.record_time = entry.record_time.max(self.time);
             }
             EntryKind::PointsActivated(activated) => {
                 if let Some(confirmed) = &mut activated.confirmed {

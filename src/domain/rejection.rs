@@ -14,7 +14,7 @@ pub enum Rejection {
     #[error("no member of the programme has this id or identifier; enrol the member first, or check what was scanned or typed")]
     MemberNotFound,
     #[error(
-        "the number {sequence} fits entries of several members that were merged: name the member in whose ledger it is by its id ({})",
+        "the number {sequence} fits entries of several members that were merged: name the member in whose ledger it is by its id, or as `redemption_member_id` ({})",
         members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     EntryAmbiguous { sequence: u64, members: Vec<MemberId> },

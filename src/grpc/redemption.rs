@@ -42,14 +42,15 @@ pub async fn reverse(ledger: &Ledger, mut request: v1::ReverseRedemptionRequest)
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let redemption = convert::sequence(Path::Root.field("redemption_sequence"), request.redemption_sequence, &mut mistakes);
     let points = some_points(request.points, &mut mistakes);
+    let holder = convert::optional_member_id(Path::Root.field("redemption_member_id"), &request.redemption_member_id, &mut mistakes);
     let reason = convert::reason(request.reason, &mut mistakes);
     let actor = match request.actor {
         None => Some(None),
         actor => convert::actor(actor, &mut mistakes).map(Some),
     };
-    let parsed = id.zip(target).zip(actor).zip(redemption.zip(points).zip(reason));
-    let (((id, member), actor), ((redemption, points), reason)) = mistakes.settle(parsed)?;
-    let command = Command::ReverseRedemption(ReversalRequest { redemption, points, reason });
+    let parsed = id.zip(target).zip(actor).zip(redemption.zip(holder).zip(points).zip(reason));
+    let (((id, member), actor), (((redemption, holder), points), reason)) = mistakes.settle(parsed)?;
+    let command = Command::ReverseRedemption(ReversalRequest { redemption, ledger: holder, points, reason });
     let outcome = ledger.submit(Submission { program, member, request: id, actor, command }).await?;
     let entry = only_entry(&outcome)?;
     let EntryKind::RedemptionReversed(reversed) = &entry.kind else { return Err(other_entry()) };

@@ -54,7 +54,7 @@ pub(super) fn load(
             }
         }
         for number in demand.threads {
-            past.number(named, number, &mut history)?;
+            past.number(named, number, demand.ledger, &mut history)?;
         }
         for code in &demand.codes {
             past.voucher(code, &mut history)?;
@@ -162,8 +162,15 @@ impl<R: Read + ?Sized> Past<'_, R> {
     }
 
     /// The entry that a command calls by its number.
-    fn number(&self, named: &Named, number: Numbered, history: &mut History) -> Result<(), LedgerError> {
-        let entry = self.meant(named, number)?;
+    fn number(&self, named: &Named, number: Numbered, ledger: Option<MemberId>, history: &mut History) -> Result<(), LedgerError> {
+        let entry = match ledger {
+            Some(member) if member == self.key.member || self.header.merged.iter().any(|merged| merged.member == member) => {
+                EntryRef { member, sequence: number.sequence() }
+            }
+            // Nothing is found in a ledger that is none of theirs.
+            Some(_) => return Ok(()),
+            None => self.meant(named, number)?,
+        };
         if let Some(thread) = self.thread(entry)? {
             history.numbers.insert(number, entry);
             history.threads.insert(entry, thread);

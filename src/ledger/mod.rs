@@ -83,6 +83,8 @@ struct Inner {
     /// Commands that ever found room.
     entered: AtomicU64,
     bulk: Arc<Semaphore>,
+    /// Held while what is due is looked up and entered.
+    advancing: tokio::sync::Mutex<()>,
     /// Commands were answered and have left the queue.
     relief: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -251,7 +253,19 @@ impl Ledger {
         let room = Arc::new(Semaphore::new(queue_bound as usize));
         let bulk = Arc::new(Semaphore::new(BULK_BOUND));
         let (entered, writer) = (AtomicU64::new(0), Mutex::new(Some(writer)));
-        Ok(Self(Arc::new(Inner { store, clock, programs, queue, room, queue_bound, entered, bulk, relief, writer })))
+        Ok(Self(Arc::new(Inner {
+            store,
+            clock,
+            programs,
+            queue,
+            room,
+            queue_bound,
+            entered,
+            bulk,
+            advancing: tokio::sync::Mutex::default(),
+            relief,
+            writer,
+        })))
     }
 
     /// What is in the queue or being decided, counted as the bounds count it.

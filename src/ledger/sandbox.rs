@@ -20,6 +20,9 @@ use crate::domain::{Fingerprint, Rejection, Request, RequestId};
 /// In the data folder.
 const MARK: &str = "SANDBOX";
 
+/// What a new volume has of its own, and what a start leaves that was killed while it wrote the mark.
+const NOTHING: [&str; 2] = ["lost+found", "SANDBOX.new"];
+
 /// How far the clock may be set forward at a time.
 pub const MAX_ADVANCE: SignedDuration = SignedDuration::from_hours(3_660 * 24);
 
@@ -85,7 +88,7 @@ impl SandboxClock {
             Ok(text) => parse(&text).ok_or_else(|| SandboxError::Malformed(path.clone()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let is_new = match fs::read_dir(folder) {
-                    Ok(mut items) => items.next().is_none(),
+                    Ok(items) => items.filter_map(Result::ok).all(|item| NOTHING.iter().any(|name| item.file_name() == *name)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => true,
                     Err(source) => return Err(SandboxError::Io { path: folder.to_owned(), source }),
                 };
@@ -228,6 +231,9 @@ mod tests {
         fs::write(folder.path().join("LOCK"), "").expect("a file");
         let base: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
         assert!(matches!(SandboxClock::open(Arc::clone(&base), folder.path()), Err(SandboxError::NotASandbox(_))));
+        fs::remove_file(folder.path().join("LOCK")).expect("it goes");
+        fs::write(folder.path().join("SANDBOX.new"), "0").expect("a start that was killed leaves it");
+        assert!(SandboxClock::open(Arc::clone(&base), folder.path()).is_ok());
         fs::write(folder.path().join(MARK), "soon\n").expect("a file");
         assert!(matches!(SandboxClock::open(base, folder.path()), Err(SandboxError::Malformed(_))));
     }

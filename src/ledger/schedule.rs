@@ -33,11 +33,13 @@ pub struct Advanced {
 impl Ledger {
     /// Enters what is due of some members, those who have waited longest first.
     pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
+        // One at a time: another one would find the same members due.
+        let _turn = self.0.advancing.lock().await;
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let members = self.0.store.due(self.now(), BATCH)?;
         if members.is_empty() {
             return Ok(Advanced::default());
         }
-        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
         self.send(Job::Advance { members, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?

@@ -406,7 +406,7 @@ fn command(step: Step, shop: &Shop) -> Option<Command> {
         Step::Release { which } => Some(Command::ReleaseHold { hold: nth_hold(shop, which), reason }),
         Step::Reverse { which, points } => {
             let redemption = nth(shop, which, |kind| matches!(kind, EntryKind::PointsRedeemed(_)));
-            Some(Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(Points), reason }))
+            Some(Command::ReverseRedemption(ReversalRequest { ledger: None, redemption, points: points.map(Points), reason }))
         }
         Step::Return { .. } | Step::Confirm { .. } if sales() == 0 => None,
         Step::Return { sale, cents: Some(cents) } => {

@@ -479,6 +479,7 @@ fn command(step: &Step, number: usize, holds: &[u64], redemptions: &[u64]) -> Co
         Step::Capture { which, points } => capturing(nth(holds, which), points),
         Step::Release { which } => Command::ReleaseHold { hold: HoldId(nth(holds, which)), reason: String::new() },
         Step::Reverse { which, points } => Command::ReverseRedemption(ReversalRequest {
+            ledger: None,
             redemption: nth(redemptions, which),
             points: points.map(Points),
             reason: "back".into(),

@@ -9,8 +9,8 @@ use loyaltyd::{
     },
     domain::{
         ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, Context, Decision, Entry, EntryKind, Expiry, HoldId, HoldRequest,
-        Inactivity, LotExpiry, Member, MemberId, Points, Program, Purchase, Recipient, RedeemRequest, ReversalRequest, TransferRequest,
-        merge, receive,
+        Inactivity, Lot, LotExpiry, LotId, Member, MemberId, Points, Program, Purchase, Recipient, RedeemRequest, Rejection,
+        ReversalRequest, TransferRequest, merge, receive,
     },
     store::embedded::{self, Options},
 };
@@ -60,7 +60,7 @@ fn capture(hold: u64, points: i64) -> Command {
 }
 
 fn back(redemption: u64) -> Command {
-    Command::ReverseRedemption(ReversalRequest { redemption, points: None, reason: "back".into() })
+    Command::ReverseRedemption(ReversalRequest { ledger: None, redemption, points: None, reason: "back".into() })
 }
 
 fn review() -> Command {
@@ -295,6 +295,25 @@ fn become_one(gone: &Shop, stays: &Shop, now: &str) -> (Decision, Decision) {
 }
 
 #[test]
+fn a_member_with_more_due_than_a_commit_takes_is_not_merged_with_itself() {
+    let mut shop = Shop::open(club(3, PURCHASES, ""));
+    buys(&mut shop, "10", None);
+    let lot = shop.member.lots.values().next().expect("a lot").clone();
+    let lapsed = (100..10_200).map(|id| Lot { id: LotId(id), expiry: LotExpiry::At(at("2026-04-01T00:00:00Z")), ..lot.clone() });
+    shop.member.lots.extend(lapsed.map(|lot| (lot.key(), lot)));
+    shop.member.header.next_expiry_time = Some(at("2026-04-01T00:00:00Z"));
+    let context = Context {
+        programs: &shop.programs,
+        now: at("2026-05-10T15:00:00Z"),
+        request: None,
+        actor: None,
+        operator: None,
+        history: loyaltyd::domain::History::NONE,
+    };
+    assert_eq!(merge(context, shop.member.clone(), shop.member.clone(), "two cards"), Err(Rejection::MergeWithSelf));
+}
+
+#[test]
 fn two_who_become_one_have_the_later_clock_and_nothing_that_has_lapsed_lives_again() {
     let mut early = Shop::open(club(3, PURCHASES, ""));
     buys(&mut early, "10", None);
@@ -311,11 +330,11 @@ fn two_who_become_one_have_the_later_clock_and_nothing_that_has_lapsed_lives_aga
         assert!(stays.member.lots.keys().all(|lot| lot.expiry() == LotExpiry::Inactivity));
     }
     // The one clock has run out: what was under it lapses before, and the other clock goes on.
-    for (goes, stays, gone_expired, stays_expired, points) in [(&early, &late, 10, 0, 5), (&late, &early, 0, 10, 5)] {
+    for (goes, stays, gone_expired, stays_expired, ran_out) in [(&early, &late, 10, 0, None), (&late, &early, 0, 10, Some(first))] {
         let (gone, stays) = become_one(goes, stays, "2026-06-20T15:00:00Z");
         let expired = (gone.member.header.balance.expired.0, stays.member.header.balance.expired.0);
         assert_eq!(expired, (gone_expired, stays_expired));
-        let clock = Inactivity { lapse_time: Some(second), points: Points(points), ran_out_time: Some(first) };
+        let clock = Inactivity { lapse_time: Some(second), points: Points(5), ran_out_time: ran_out };
         assert_eq!(stays.member.header.inactivity, clock);
     }
 }

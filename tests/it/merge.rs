@@ -9,7 +9,9 @@ use loyaltyd::{
         rule_book,
         v1::{self, identifier::Kind, points_payment::Payment as Pays},
     },
-    domain::{Command, Identifier, IdentifierKind, MemberId, MergeRequest, Recipient, Rejection, Sealed},
+    domain::{
+        Command, Identifier, IdentifierKind, MemberId, MergeRequest, Points, Recipient, RedeemRequest, Rejection, ReversalRequest, Sealed,
+    },
     ledger::{Ledger, LedgerError, MemberTarget, Outcome, Submission},
     store::embedded::{self, EmbeddedStore, Options},
 };
@@ -126,17 +128,19 @@ async fn spends(server: &TestServer, member: &str, request: &str, points: i64) -
     server.points().redeem_points(spend(by_id(member), request, points)).await.unwrap().into_inner().entry.unwrap().sequence
 }
 
-async fn reverses(server: &TestServer, member: Option<v1::MemberRef>, request: &str, sequence: i64) -> Result<v1::Entry, Status> {
-    let request = v1::ReverseRedemptionRequest {
+fn reversing(member: Option<v1::MemberRef>, request: &str, sequence: i64) -> v1::ReverseRedemptionRequest {
+    v1::ReverseRedemptionRequest {
         request_id: request.into(),
         program_id: PROGRAM.into(),
         member,
         redemption_sequence: sequence,
-        points: None,
         reason: "goods came back".into(),
-        actor: None,
-    };
-    server.points().reverse_redemption(request).await.map(|answer| answer.into_inner().entry.unwrap())
+        ..Default::default()
+    }
+}
+
+async fn reverses(server: &TestServer, member: Option<v1::MemberRef>, request: &str, sequence: i64) -> Result<v1::Entry, Status> {
+    server.points().reverse_redemption(reversing(member, request, sequence)).await.map(|answer| answer.into_inner().entry.unwrap())
 }
 
 async fn entries(server: &TestServer, member: &str) -> Vec<v1::Entry> {
@@ -491,7 +495,16 @@ async fn a_number_that_fits_entries_of_both_is_asked_for_by_id() {
     // By the old id what was spent since counts too, and then may fit as well.
     while spends(&server, &old, &format!("since-{}", entries(&server, &new).await.len()), 1).await < late {}
     assert_eq!(refused(&reverses(&server, by_id(&old), "b-4", late).await.unwrap_err()).reason, "ENTRY_AMBIGUOUS");
-    assert!(reverses(&server, by_id(&new), "b-5", late).await.is_ok());
+    let of = |member: &str, request: &str| v1::ReverseRedemptionRequest {
+        redemption_member_id: member.into(),
+        ..reversing(by_card("c-1"), request, late)
+    };
+    let stranger = server.points().reverse_redemption(of(&server.enroll("c-9").await, "b-5")).await.unwrap_err();
+    assert_eq!(refused(&stranger).reason, "REDEMPTION_NOT_FOUND");
+    let wrong = server.points().reverse_redemption(of("nobody", "b-5")).await.unwrap_err();
+    assert_eq!(refused(&wrong).fields, ["redemption_member_id"]);
+    assert!(server.points().reverse_redemption(of(&old, "b-5")).await.is_ok());
+    assert!(reverses(&server, by_id(&new), "b-7", late).await.is_ok());
     assert!(reverses(&server, by_id(&old), "b-6", late - 1).await.is_ok(), "only one redeemed there");
     server.stop().await;
 }
@@ -821,4 +834,78 @@ async fn merges_wait_together_with_what_is_asked_of_both() {
 
 fn timestamp(instant: jiff::Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: instant.as_second(), nanos: 0 }
+}
+
+/// Points lapse three months after the last adjustment.
+const IDLE: &str = r#"
+program_id: shop
+display_name: Shop
+currency_code: USD
+time_zone: America/New_York
+rounding: { mode: MODE_FLOOR, stage: STAGE_RULE, fraction: FRACTION_DROP }
+accrual_rules: [{ rule_id: base, per_amount: { amount: 1, points: 1 } }]
+expiry: { inactivity: { months: 3, activities: [COUNTED_ACTIVITY_ADJUSTMENT] } }
+redemption: { points: 1, amount: "0.01" }
+"#;
+
+fn instant(text: &str) -> jiff::Timestamp {
+    text.parse().expect("an instant")
+}
+
+#[tokio::test]
+async fn points_that_lapse_with_inactivity_do_so_when_the_longer_of_both_has_been_idle() {
+    let shop = Shop::open_with(IDLE).await;
+    let (old, new) = (shop.enroll("card-1").await, shop.enroll("card-2").await);
+    let asks = async |member: MemberId, request: &str, command: Command| {
+        shop.ledger.submit(shop.submission(MemberTarget::Id(member), request, command)).await.expect("it is done").entries
+    };
+    let spends = async |request: &str, points: i64| {
+        let redeem = RedeemRequest { points: Some(Points(points)), ..RedeemRequest::default() };
+        asks(old, request, Command::RedeemPoints(redeem)).await[0].sequence
+    };
+    let back = async |request: &str, redemption: u64| {
+        let reversal = ReversalRequest { ledger: None, redemption, points: None, reason: "cancelled".into() };
+        asks(old, request, Command::ReverseRedemption(reversal)).await;
+    };
+    shop.ledger.submit(shop.adjust(old, "a-1", 100)).await.expect("points are added");
+    shop.ledger.submit(shop.adjust(new, "a-2", 50)).await.expect("points are added");
+    let early = spends("s-1", 40).await;
+    // Both have been idle for too long, and one of them is active again.
+    shop.clock.set(instant("2026-06-20T16:00:00Z"));
+    shop.ledger.submit(shop.adjust(old, "a-3", 10)).await.expect("points are added");
+    let late = spends("s-2", 3).await;
+    shop.clock.set(instant("2026-07-01T16:00:00Z"));
+    let entries = shop.ledger.submit(join(&shop, old, new, "m-1")).await.expect("they become one").entries;
+    assert_eq!(entries.last().expect("an entry").inactivity_time, Some(instant("2026-09-21T04:00:00Z")));
+    let has = |shop: &Shop| {
+        let header = shop.ledger.member(&key(new)).expect("the member is there").header;
+        (header.balance.available.0, header.balance.expired.0, header.inactivity.points.0)
+    };
+    assert_eq!(has(&shop), (7, 50, 7));
+    // What had been spent before its card was idle for too long has lapsed with it, what was spent later has not.
+    back("b-1", early).await;
+    assert_eq!(has(&shop), (7, 90, 7));
+    back("b-2", late).await;
+    assert_eq!(has(&shop), (10, 90, 10));
+    shop.clock.set(instant("2026-09-21T03:59:59Z"));
+    assert_eq!(has(&shop), (10, 90, 10));
+    shop.clock.set(instant("2026-09-21T04:00:00Z"));
+    assert_eq!(has(&shop), (0, 100, 0));
+    let shop = is_sound_when_made_again(shop);
+    assert_eq!(has(&shop), (0, 100, 0));
+}
+
+#[tokio::test]
+async fn a_card_that_has_been_idle_for_longer_does_not_shorten_the_others_time() {
+    let shop = Shop::open_with(IDLE).await;
+    let (old, new) = (shop.enroll("card-1").await, shop.enroll("card-2").await);
+    shop.ledger.submit(shop.adjust(old, "a-1", 30)).await.expect("points are added");
+    shop.clock.set(instant("2026-05-01T16:00:00Z"));
+    shop.ledger.submit(shop.adjust(new, "a-2", 10)).await.expect("points are added");
+    let entries = shop.ledger.submit(join(&shop, old, new, "m-1")).await.expect("they become one").entries;
+    assert_eq!(entries.last().expect("an entry").inactivity_time, None);
+    shop.clock.set(instant("2026-08-02T03:59:59Z"));
+    assert_eq!(shop.available(new), 40);
+    shop.clock.set(instant("2026-08-02T04:00:00Z"));
+    assert_eq!(shop.available(new), 0);
 }

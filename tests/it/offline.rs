@@ -325,7 +325,7 @@ fn buys(shop: &mut Shop, sale: Purchase) -> (u64, Redeemed) {
 }
 
 fn goes_back(shop: &mut Shop, redemption: u64, points: i64) -> Result<Reversed, Rejection> {
-    let request = ReversalRequest { redemption, points: Some(Points(points)), reason: "mistake".into() };
+    let request = ReversalRequest { ledger: None, redemption, points: Some(Points(points)), reason: "mistake".into() };
     let entries = shop.does(&Command::ReverseRedemption(request))?;
     match &entries[0].kind {
         EntryKind::RedemptionReversed(reversed) => Ok(reversed.clone()),

@@ -249,6 +249,7 @@ fn capture(member: &str, hold: &str, points: Option<i64>) -> v1::CaptureHoldRequ
 
 fn reversal(member: &str, redemption_sequence: i64, points: Option<i64>) -> v1::ReverseRedemptionRequest {
     v1::ReverseRedemptionRequest {
+        redemption_member_id: String::new(),
         request_id: "reverse".into(),
         program_id: PROGRAM.into(),
         member: by_id(member),

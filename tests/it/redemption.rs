@@ -62,6 +62,7 @@ pub fn redeem(member: &str, request: &str, points: i64, total: &str) -> v1::Rede
 
 fn reversal(member: &str, request: &str, redemption_sequence: i64, points: Option<i64>) -> v1::ReverseRedemptionRequest {
     v1::ReverseRedemptionRequest {
+        redemption_member_id: String::new(),
         request_id: request.into(),
         program_id: PROGRAM.into(),
         member: by_id(member),
@@ -254,7 +255,7 @@ fn spends(shop: &mut Shop, points: i64) -> (u64, Redeemed) {
 }
 
 fn goes_back(shop: &mut Shop, redemption: u64, points: Option<i64>) -> (Reversed, Vec<Entry>) {
-    let request = ReversalRequest { redemption, points: points.map(Points), reason: "back".into() };
+    let request = ReversalRequest { ledger: None, redemption, points: points.map(Points), reason: "back".into() };
     let mut entries = shop.does(&Command::ReverseRedemption(request)).expect("points go back");
     let EntryKind::RedemptionReversed(reversed) = entries.remove(0).kind else { panic!("{entries:?}") };
     (reversed, entries)

@@ -413,7 +413,7 @@ fn points_that_paid_go_back_in_proportion_and_before_the_rest_is_taken() {
     assert_eq!((back.points, back.from_sale.len(), back.from_others[0].points, back.debt), (Points(8), 0, Points(8), Points(0)));
     // Half of the rest by hand: no more goes back than was spent.
     let redemption = shop.entries.iter().find(|entry| matches!(entry.kind, EntryKind::PointsRedeemed(_))).expect("it paid").sequence;
-    let reversal = loyaltyd::domain::ReversalRequest { redemption, points: Some(Points(500)), reason: "trial".into() };
+    let reversal = loyaltyd::domain::ReversalRequest { ledger: None, redemption, points: Some(Points(500)), reason: "trial".into() };
     shop.does(&Command::ReverseRedemption(reversal)).expect("so many are left");
     let entries = tries(&mut shop, whole("o-1")).expect("the return is taken");
     let EntryKind::RedemptionReversed(reversed) = &entries[0].kind else { panic!("{entries:?}") };

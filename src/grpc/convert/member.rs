@@ -45,6 +45,18 @@ fn member_id(path: Path<'_>, text: &str, mistakes: &mut Mistakes) -> Option<Memb
     id
 }
 
+/// Empty: not said.
+pub fn optional_member_id(path: Path<'_>, text: &str, mistakes: &mut Mistakes) -> Option<Option<MemberId>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let id = MemberId::parse(text);
+    if id.is_none() {
+        mistakes.add(path, "is not the id of a member, which is a UUID as EnrollMember returns it");
+    }
+    id.map(Some)
+}
+
 pub fn member_target(value: Option<&v1::MemberRef>, mistakes: &mut Mistakes) -> Option<MemberTarget> {
     use v1::member_ref::Ref;
     let path = Path::Root.field("member");

@@ -49,7 +49,13 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
 }
 
 pub(super) fn merged(merged: &stored::Merged) -> Decoded<Merged> {
-    Ok(Merged { member: member_id(&merged.member_id)?, lots_before: merged.lots_before, sequence: merged.sequence })
+    Ok(Merged {
+        member: member_id(&merged.member_id)?,
+        lots_before: merged.lots_before,
+        sequence: merged.sequence,
+        time: time(merged.time)?,
+        ran_out_time: optional_time(merged.ran_out_time)?,
+    })
 }
 
 fn pending_lot(lot: &stored::PendingLot) -> Decoded<PendingLot> {

@@ -79,6 +79,8 @@ pub(super) fn merged(w: &mut Writer, merged: &Merged) {
     w.bytes(1, &merged.member.0);
     w.uint(2, merged.lots_before);
     w.uint(3, merged.sequence);
+    w.time(4, merged.time);
+    w.optional_time(5, merged.ran_out_time);
 }
 
 fn pending_lot(w: &mut Writer, lot: &PendingLot) {

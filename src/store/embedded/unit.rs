@@ -73,6 +73,8 @@ fn check(commit: &Commit) {
     for change in &commit.members {
         let header = &change.after.header;
         let last = change.entries.last().expect("a member's change has entries");
+        let is_next = change.entries.windows(2).all(|pair| pair[0].sequence.checked_add(1) == Some(pair[1].sequence));
+        assert!(is_next, "entries follow one another");
         assert_eq!(header.last_sequence, last.sequence, "the state is the one after the last entry");
         assert_eq!(header.balance, last.balance, "the state has the balance that the last entry states");
         assert!(header.balance.is_conserved(), "points are conserved");

@@ -272,7 +272,12 @@ impl Asker<'_> {
             3 => Some(left + 1),
             _ => Some(self.random.within(1..=left)),
         };
-        Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(|points| Points(points as i64)), reason: reason() })
+        Command::ReverseRedemption(ReversalRequest {
+            ledger: None,
+            redemption,
+            points: points.map(|points| Points(points as i64)),
+            reason: reason(),
+        })
     }
 
     /// Mostly one of the last.

@@ -172,7 +172,7 @@ pub fn redemption(points: i64) -> Command {
 }
 
 pub fn reversal(redemption: u64, points: Option<i64>) -> Command {
-    Command::ReverseRedemption(ReversalRequest { redemption, points: points.map(Points), reason: "back".to_owned() })
+    Command::ReverseRedemption(ReversalRequest { ledger: None, redemption, points: points.map(Points), reason: "back".to_owned() })
 }
 
 pub fn hold(points: i64, hours: u32) -> Command {

@@ -54,7 +54,7 @@ impl Account {
         }
         ledgers.retain(|(member, before)| number > *before && fits(EntryRef { member: *member, sequence: number }));
         // Of holds that one is meant which is open.
-        if what == Called::Hold && self.holds.contains_key(&number) {
+        if what == Called::Hold && self.holds.contains_key(&number) && ledgers.iter().any(|(member, _)| *member == own.member) {
             ledgers.retain(|(member, _)| *member == own.member);
         }
         match ledgers.as_slice() {
@@ -238,8 +238,10 @@ impl Act<'_> {
         }
         let spent = Arc::make_mut(&mut self.account.spent);
         for (entry, one) in old.spent.iter() {
-            let parts = one.parts.iter().map(|lot| Lot { id: lot.id + before, ..lot.clone() }).collect();
-            spent.insert(*entry, Arc::new(Spent { parts, ..Spent::clone(one) }));
+            let parts = old.as_they_are(&one.parts, one.since, self.now);
+            let parts = parts.into_iter().map(|lot| Lot { id: lot.id + before, ..lot }).collect();
+            // From here on they are idle together.
+            spent.insert(*entry, Arc::new(Spent { parts, since: self.now, ..Spent::clone(one) }));
         }
         let done = Arc::make_mut(&mut self.account.done);
         for (what, entries) in old.done.iter() {
@@ -248,15 +250,12 @@ impl Act<'_> {
         self.account.ended.extend(old.ended.iter().map(|(hold, end)| (*hold, *end)));
     }
 
-    /// Both may be idle for as long as the one who may be so for longer; what has come to its end has done so for both.
+    /// Both may be idle for as long as the one who may be so for longer.
     fn join_idle_times(&mut self, old: &Account) {
         let now = self.now;
         let account = &mut self.account;
-        account.idle_ends.extend(&old.idle_ends);
-        let Some(end) = old.idle_until else { return };
-        if end <= now {
-            account.idle_ends.push(end);
-        } else if account.idle_until.is_none_or(|own| own < end) {
+        let Some(end) = old.idle_until.filter(|end| *end > now) else { return };
+        if account.idle_until.is_none_or(|own| own < end) {
             account.idle_ends.extend(account.idle_until.filter(|own| *own <= now));
             account.idle_until = Some(end);
             self.idle_until = Some(end);

@@ -173,6 +173,17 @@ impl Account {
         self.lots.iter().map(|lot| lot.points).sum()
     }
 
+    /// What was taken at one time, at a later one: what the end of a time of inactivity has reached since then has lapsed.
+    fn as_they_are(&self, parts: &[Lot], since: Timestamp, until: Timestamp) -> Vec<Lot> {
+        let ends = self.idle_ends.iter().copied().chain(self.idle_until.filter(|end| *end <= until));
+        let reached = ends.max().filter(|end| *end > since);
+        let settled = |lot: &Lot| match (lot.lapse, reached) {
+            (Lapse::Inactive, Some(end)) => Lot { lapse: Lapse::On(end), ..lot.clone() },
+            _ => lot.clone(),
+        };
+        parts.iter().map(settled).collect()
+    }
+
     pub fn purse(&self) -> Purse {
         let purse = Purse {
             available: self.available(),

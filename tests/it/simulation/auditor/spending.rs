@@ -155,7 +155,7 @@ impl Act<'_> {
             return Err(Rejection::WorthNothing { requested: Points(points) });
         }
         self.account.holds.remove(&id);
-        let (captured, back) = cut(&self.as_they_are(&hold.parts, hold.since, self.now), points);
+        let (captured, back) = cut(&self.account.as_they_are(&hold.parts, hold.since, self.now), points);
         let debt_paid = self.come_back(&back);
         self.account.redeemed += points;
         self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, true));
@@ -182,7 +182,7 @@ impl Act<'_> {
 
     pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, end: End) {
         let hold = self.account.holds.remove(&id).expect("it is open");
-        let back = self.as_they_are(&hold.parts, hold.since, time);
+        let back = self.account.as_they_are(&hold.parts, hold.since, time);
         let debt_paid = self.come_back(&back);
         self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, false));
         self.enter(Fact::Released { hold: id, back: parts(&back), debt_paid, end }, time, version);
@@ -196,18 +196,6 @@ impl Act<'_> {
             self.receive(lot.clone());
         }
         debt - self.account.debt
-    }
-
-    /// What was taken at one time, at a later one: what the end of a time of inactivity has reached since then has lapsed.
-    fn as_they_are(&self, parts: &[Lot], since: Timestamp, until: Timestamp) -> Vec<Lot> {
-        let account = &self.account;
-        let ends = account.idle_ends.iter().copied().chain(account.idle_until.filter(|end| *end <= until));
-        let reached = ends.max().filter(|end| *end > since);
-        let settled = |lot: &Lot| match (lot.lapse, reached) {
-            (Lapse::Inactive, Some(end)) => Lot { lapse: Lapse::On(end), ..lot.clone() },
-            _ => lot.clone(),
-        };
-        parts.iter().map(settled).collect()
     }
 
     pub fn reverse(&mut self, redemption: u64, points: Option<i64>) -> Result<(), Rejection> {
@@ -229,7 +217,7 @@ impl Act<'_> {
         let mut spent = Spent::clone(&self.account.spent[&id]);
         let so_far = spent.gone_back + points;
         let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
-        let backwards: Vec<Lot> = self.as_they_are(&spent.parts, spent.since, self.now).into_iter().rev().collect();
+        let backwards: Vec<Lot> = self.account.as_they_are(&spent.parts, spent.since, self.now).into_iter().rev().collect();
         let owed = (spent.owed - spent.gone_back).clamp(0, points);
         let (_, rest) = cut(&backwards, (spent.gone_back - spent.owed).max(0));
         let (giving, _) = cut(&rest, points - owed);
