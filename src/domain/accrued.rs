@@ -16,6 +16,8 @@ pub struct Accrual {
     pub program_version: u32,
     /// The tier whose multiplier was used; `None` in a programme without tiers.
     pub tier: Option<TierId>,
+    /// What a birthday multiplied by, beside the tier.
+    pub birthday_multiplier: Option<Decimal>,
     pub awards: Vec<Award>,
     /// Of each line of the purchase; after them shipping and tip, if they earn.
     pub line_bases: Vec<LineBasis>,

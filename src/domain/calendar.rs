@@ -28,6 +28,10 @@ pub fn add_days(date: Date, days: u32) -> Result<Date, Overflow> {
     date.checked_add(i64::from(days).days()).map_err(|_| Overflow)
 }
 
+pub fn subtract_days(date: Date, days: u32) -> Result<Date, Overflow> {
+    date.checked_sub(i64::from(days).days()).map_err(|_| Overflow)
+}
+
 /// Clamps: 31 January and 1 month is the last of February.
 pub fn add_months(date: Date, months: u32) -> Result<Date, Overflow> {
     // Spans of jiff panic beyond their own bounds; more months than this leave the calendar anyway.
@@ -35,10 +39,6 @@ pub fn add_months(date: Date, months: u32) -> Result<Date, Overflow> {
         return Err(Overflow);
     }
     date.checked_add(i64::from(months).months()).map_err(|_| Overflow)
-}
-
-pub fn subtract_days(date: Date, days: u32) -> Result<Date, Overflow> {
-    date.checked_sub(i64::from(days).days()).map_err(|_| Overflow)
 }
 
 /// Clamps as [`add_months`].

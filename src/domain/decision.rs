@@ -2,6 +2,7 @@
 
 mod activities;
 mod adjusting;
+mod birthdays;
 mod due;
 mod erasure;
 mod history;
@@ -214,7 +215,8 @@ impl<'a> Draft<'a> {
     }
 
     fn enroll(&mut self, person: &Person) -> Result<(), Rejection> {
-        self.enter_now(EntryKind::MemberEnrolled { person: Sealed::Open(person.clone()) })
+        self.enter_now(EntryKind::MemberEnrolled { person: Sealed::Open(person.clone()) })?;
+        self.plan_birthday(false)
     }
 
     /// Without its key a person is nobody: there is nothing to change.
@@ -229,7 +231,10 @@ impl<'a> Draft<'a> {
             birth_date: update.birth_date.unwrap_or(old.birth_date),
             language_code: update.language_code.as_ref().unwrap_or(&old.language_code).clone(),
         };
-        self.enter_now(EntryKind::ProfileUpdated { profile: Sealed::Open(profile) })
+        let had = old.birth_date;
+        let is_other = self.check_birth_date(had, profile.birth_date)?;
+        self.enter_now(EntryKind::ProfileUpdated { profile: Sealed::Open(profile) })?;
+        if is_other { self.plan_birthday(had.is_some()) } else { Ok(()) }
     }
 
     fn add_identifier(&mut self, identifier: &Identifier) -> Result<(), Rejection> {

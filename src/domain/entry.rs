@@ -6,10 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, Counted, EntryRef, FraudFlag, Held, HoldId, Identifier,
-    LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person, Points, Portion, Profile, Purchase,
-    Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut,
-    VoucherChanged, Watched,
+    Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
+    FraudFlag, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person,
+    Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept,
+    TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,7 @@ pub enum EntryKind {
     MergedInto(MergedInto),
     MergedFrom(Arc<MergedFrom>),
     VoucherChanged(VoucherChanged),
+    BirthdayChanged(Box<BirthdayChanged>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +145,7 @@ impl Entry {
                 None => taken(&adjusted.allocations),
             },
             EntryKind::PointsExpired(expired) => taken(&expired.allocations),
+            EntryKind::BirthdayChanged(changed) => changed.lot().map_or(Points::ZERO, AccruedLot::available),
             EntryKind::PointsActivated(activated) => Points(activated.lots.iter().map(|active| active.lot.available().0).sum()),
             EntryKind::PurchaseReturned(returned) => Points(taken(&returned.from_sale).0 + taken(&returned.from_others).0),
             EntryKind::PointsRedeemed(redeemed) => match &redeemed.captured {
@@ -176,6 +178,7 @@ impl Entry {
         match &self.kind {
             EntryKind::PurchaseAccrued(accrued) => opened(&accrued.accrual.lots),
             EntryKind::ActivityAccrued(accrued) => opened(&accrued.lots),
+            EntryKind::BirthdayChanged(changed) => changed.lot().map(AccruedLot::key).into_iter().collect(),
             EntryKind::PointsActivated(activated) => activated.lots.iter().map(|active| active.lot.key()).collect(),
             EntryKind::PurchaseReturned(returned) => {
                 returned.from_sale.iter().chain(&returned.from_others).map(|taken| taken.lot).collect()
@@ -217,6 +220,7 @@ impl Entry {
         match &self.kind {
             EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().map(|lot| lot.id).collect(),
             EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().map(|lot| lot.id).collect(),
+            EntryKind::BirthdayChanged(changed) => changed.lot().map(|lot| lot.id).into_iter().collect(),
             EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().map(|lot| lot.id).collect(),
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.id).collect(),
             EntryKind::MergedFrom(got) => {
@@ -282,6 +286,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
+            | EntryKind::BirthdayChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
         }
@@ -314,6 +319,7 @@ impl Entry {
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
         }
     }
@@ -343,6 +349,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
+            | EntryKind::BirthdayChanged(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -377,6 +384,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
+            | EntryKind::BirthdayChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
         }
@@ -391,6 +399,7 @@ impl Entry {
             | EntryKind::IdentifierRemoved { .. }
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
+            | EntryKind::BirthdayChanged(_)
             | EntryKind::MemberErased { .. } => true,
             EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
@@ -410,6 +419,16 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
+        }
+    }
+}
+
+impl BirthdayChanged {
+    /// The points that were given.
+    pub(super) fn lot(&self) -> Option<&AccruedLot> {
+        match &self.granted.as_ref()?.given {
+            BirthdayGiven::Points(lot) => Some(lot),
+            BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_) => None,
         }
     }
 }

@@ -70,6 +70,7 @@ impl Entry {
                 EntryKind::TierChanged(change) => change.reason.len() + LINE,
                 EntryKind::TierKept(_) | EntryKind::TierRewarded(_) => LINE * 2,
                 EntryKind::VoucherChanged(changed) => changed.stored_size_estimate(),
+                EntryKind::BirthdayChanged(_) => 4 * LINE,
             }
     }
 }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, Captured, Counter, Entry, EntryKind, Expired, Header, Held,
-    HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points,
-    Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, Watched, lot::split, voucher,
+    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthdayGiven, Birthdays, Captured, Counter, Entry, EntryKind,
+    Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken,
+    PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -112,6 +112,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         }
         EntryKind::MemberErased { .. } => {
             member.header.state = MemberState::Erased;
+            member.header.birthday = Birthdays::default();
             member.person = Some(Sealed::Erased);
             Ok(())
         }
@@ -153,6 +154,13 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         }
         EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
         EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
+        EntryKind::BirthdayChanged(changed) => {
+            member.header.birthday.fold(changed);
+            match changed.granted.as_ref().map(|granted| &granted.given) {
+                Some(BirthdayGiven::Points(lot)) => add_lot(member, entry, lot),
+                Some(BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_)) | None => Ok(()),
+            }
+        }
         EntryKind::VoucherChanged(changed) => voucher::fold(member, changed).ok_or(Fault::Voucher),
     }
 }
@@ -508,6 +516,7 @@ fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Res
     header.next_expiry_time = got.next_expiry_time;
     header.next_activation_time = got.next_activation_time;
     header.inactivity = got.inactivity;
+    header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())
 }
 

@@ -102,7 +102,8 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
-        | EntryKind::VoucherChanged(_) => false,
+        | EntryKind::VoucherChanged(_)
+        | EntryKind::BirthdayChanged(_) => false,
     }
 }
 
@@ -117,6 +118,7 @@ fn brings_points(kind: &EntryKind) -> bool {
         EntryKind::PointsTransferredIn(got) => got.lots.iter().any(|(lot, _)| lapses(lot)),
         EntryKind::RedemptionReversed(reversed) => reversed.lot.iter().any(lapses),
         EntryKind::TierRewarded(rewarded) => lapses(&rewarded.lot),
+        EntryKind::BirthdayChanged(changed) => changed.lot().into_iter().any(lapses),
         EntryKind::MemberEnrolled { .. }
         | EntryKind::ProfileUpdated { .. }
         | EntryKind::IdentifierAdded { .. }

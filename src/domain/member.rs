@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey, PendingLot, Points,
-    Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    Birthdays, FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey, PendingLot,
+    Points, Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -97,6 +97,7 @@ pub struct Header {
     pub merged: Vec<Merged>,
     pub inactivity: Inactivity,
     pub vouchers: VoucherSummary,
+    pub birthday: Birthdays,
 }
 
 impl Header {
@@ -122,6 +123,7 @@ impl Header {
             merged: Vec::new(),
             inactivity: Inactivity::default(),
             vouchers: VoucherSummary::default(),
+            birthday: Birthdays::default(),
         }
     }
 
@@ -129,7 +131,12 @@ impl Header {
     pub fn next_due_time(&self) -> Option<Timestamp> {
         let points = sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time);
         let review = self.tier.next_review_time().filter(|_| self.state.is_reviewed());
-        sooner(sooner(points, review), self.vouchers.next_due_time)
+        sooner(sooner(points, review), sooner(self.vouchers.next_due_time, self.birthday_due_time()))
+    }
+
+    /// When the reward of a birthday is due.
+    pub fn birthday_due_time(&self) -> Option<Timestamp> {
+        self.birthday.next.map(|plan| plan.due_time)
     }
 
     /// When lots lapse next, with a date or with inactivity.

@@ -10,7 +10,7 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Allocation, Context, Counter, Decision, Entry, EntryKind, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId, LotKey,
+    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId, LotKey,
     MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot,
     PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierCounts, TierSince,
     TierStanding, Voucher, VoucherCode, VoucherRejection, decision::Draft, fold::sooner, fraud, lot::split, taking, tier,
@@ -92,6 +92,8 @@ pub struct MergedFrom {
     /// They keep their codes, and the holds on them.
     pub vouchers: Vec<Voucher>,
     pub next_voucher_due_time: Option<Timestamp>,
+    /// What either was given for birthdays, without what comes next.
+    pub birthday: Birthdays,
     pub reason: String,
 }
 
@@ -122,6 +124,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     stays.watched = fraud::join(&stays.member.header, &before.header, stays.oldest())?;
     stays.enter_now(EntryKind::MergedFrom(Arc::new(MergedFrom { reason: reason.to_owned(), ..got })))?;
     stays.upgrade(context.now)?;
+    stays.plan_birthday_again()?;
     let (own, own_stays) = (due..gone.entries.len(), own_due..stays.entries.len());
     Ok((gone.finish(own), stays.finish(own_stays)))
 }
@@ -232,6 +235,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         next_activation_time: sooner(own.next_activation_time, activation),
         inactivity,
         vouchers: gone.vouchers.values().cloned().collect(),
+        birthday: Birthdays { next: None, policy_version: 0, ..own.birthday.joined(&gone.header.birthday) },
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
@@ -399,7 +403,8 @@ impl Merged {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
-            | EntryKind::VoucherChanged(_) => {}
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_) => {}
         }
         entry
     }

@@ -8,6 +8,7 @@ mod accrued;
 mod activation;
 mod activity;
 mod adjustment;
+mod birthday;
 mod calendar;
 mod command;
 mod decision;
@@ -38,6 +39,10 @@ mod voucher;
 
 pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
+pub use birthday::{
+    BirthdayChanged, BirthdayGift, BirthdayGiven, BirthdayGranted, BirthdayMultiplier, BirthdayPlan, BirthdayPolicy, BirthdayReward,
+    BirthdayWindow, Birthdays,
+};
 pub use calendar::*;
 pub use command::*;
 pub use decision::{Context, Decision, History, Thread, advance, decide, receive};

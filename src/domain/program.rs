@@ -6,8 +6,8 @@ use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, Tier, TierBounds, TierId, TierPolicy,
-    VoucherCodeKey, VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, Tier, TierBounds, TierId,
+    TierPolicy, VoucherCodeKey, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -49,6 +49,8 @@ pub struct Program {
     pub offline: OfflinePolicy,
     /// In the order of the file.
     pub voucher_kinds: Vec<VoucherKind>,
+    /// `None`: nothing is given for birthdays.
+    pub birthday: Option<BirthdayPolicy>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.
@@ -349,17 +351,23 @@ pub struct ProgramHistory {
     tier_bounds: TierBounds,
     /// What codes of vouchers are made with.
     voucher_codes: VoucherCodeKey,
+    birthday_version: u32,
 }
 
 impl ProgramHistory {
     pub fn new(first: Arc<Program>) -> Self {
         let (tier_bounds, voucher_codes) = (TierBounds::default(), VoucherCodeKey::default());
-        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes }.with(first)
+        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes, birthday_version: 0 }.with(first)
     }
 
     /// With the store's secret for codes of vouchers.
     pub fn with_voucher_codes(self, voucher_codes: VoucherCodeKey) -> Self {
         Self { voucher_codes, ..self }
+    }
+
+    /// The version since which birthdays are as in the newest; 0: no version ever had any.
+    pub fn birthday_version(&self) -> u32 {
+        self.birthday_version
     }
 
     pub(super) fn voucher_codes(&self) -> &VoucherCodeKey {
@@ -370,6 +378,10 @@ impl ProgramHistory {
         let mut history = self.clone();
         history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
         history.tier_bounds.add(history.versions.last().map(|last| &**last), &next);
+        let is_other = history.versions.last().is_none_or(|last| last.birthday != next.birthday);
+        if is_other && (next.birthday.is_some() || history.birthday_version > 0) {
+            history.birthday_version = next.version;
+        }
         history.versions.push(next);
         history
     }

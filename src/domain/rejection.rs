@@ -46,6 +46,8 @@ pub enum Rejection {
     MergeTooLarge { lots: usize, limit: usize },
     #[error("a member can have at most {limit} identifiers; remove one first")]
     TooManyIdentifiers { limit: usize },
+    #[error("the birth date was changed {maximum} times, which is the most that the programme allows")]
+    BirthDateChangesUsedUp { maximum: u32 },
     #[error("the member is suspended; reactivate it first")]
     MemberSuspended,
     #[error("the member is not suspended")]

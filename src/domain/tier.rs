@@ -81,8 +81,10 @@ pub(super) fn upgrade_start(programs: &ProgramHistory, header: &Header, to: &Tie
     [in_force, header.latest_occurred_time, Some(instant)].into_iter().flatten().max().unwrap_or(instant)
 }
 
-/// The lower tier that a return leaves of the one that is held: what was held before it, or what is earned without what has come back.
-pub(super) fn fallen(program: &Program, header: &Header, sale: Timestamp, now: Timestamp) -> Result<Option<Rank>, Overflow> {
+/// The lower tier that a return leaves of the one that is held: what was held before it, or what is earned without what has come back. Where the
+/// window that the tier was reached in is not kept whole any more, nobody can tell: it is left to the next review.
+pub(super) fn fallen(programs: &ProgramHistory, header: &Header, sale: Timestamp, now: Timestamp) -> Result<Option<Rank>, Overflow> {
+    let program = programs.newest();
     let judge = Judge { program, header };
     let (held, standing) = (judge.held(), &header.tier);
     let Some(reached) = standing.reached.as_ref().filter(|_| program.tier_policy.review_returns_at_once && !standing.is_on_floor()) else {
@@ -90,7 +92,9 @@ pub(super) fn fallen(program: &Program, header: &Header, sale: Timestamp, now: T
     };
     let window = judge.window(reached.day)?;
     let counts = window.as_ref().is_none_or(|window| window.contains(&judge.day(sale)));
-    if !counts || reached_rank(program, &judge.totals(window.as_ref())?) >= held.rank {
+    let since = kept_since(programs, judge.day(now))?;
+    let is_whole = window.as_ref().zip(since).is_none_or(|(window, since)| window.start >= since);
+    if !counts || !is_whole || reached_rank(program, &judge.totals(window.as_ref())?) >= held.rank {
         return Ok(None);
     }
     let before = reached.before.as_ref().map(|before| Rank { rank: judge.rank_of(Some(&before.tier)), end: before.end });
@@ -127,6 +131,7 @@ pub(super) fn qualifies(kind: &EntryKind) -> bool {
         | EntryKind::TierKept(_)
         | EntryKind::TierRewarded(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::BirthdayChanged(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)

@@ -11,7 +11,7 @@ use super::{
     VoucherRejection, calendar, fold::sooner,
 };
 
-/// Live vouchers that a member can be issued at most. What a return gives back may come on top.
+/// Live vouchers that a member can be issued at most. What a return gives back, or a birthday brings, may come on top.
 pub const MAX_VOUCHERS: usize = 1_000;
 
 /// Vouchers of one purchase.

@@ -1,6 +1,8 @@
 //! Entries in plain English: one sentence a step, amounts in whole points, times in the programme's time zone.
 
 mod activity;
+mod birthday;
+mod merge;
 mod tier;
 mod voucher;
 
@@ -11,9 +13,8 @@ use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
         Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold, LimitKind,
-        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, MergedFrom, MergedInto, OrderKey, Pending, Points, Portion, Program,
-        ProgramHistory, Purchase, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId,
-        TransferredIn, TransferredOut,
+        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate,
+        Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -70,6 +71,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MergedInto(gone) => story.merged_into(gone),
         EntryKind::MergedFrom(got) => story.merged_from(got),
         EntryKind::VoucherChanged(changed) => story.voucher(changed),
+        EntryKind::BirthdayChanged(changed) => story.birthday(changed),
     };
     let program = program_of(history, entry);
     let mut story = Story { program, said };
@@ -289,47 +291,6 @@ impl Story<'_> {
         self.said
     }
 
-    fn merged_into(mut self, gone: &MergedInto) -> Vec<String> {
-        let into = gone.into;
-        self.say(format!("The member became a part of member {into}, with all it had. Reason: {}.", gone.reason.trim_end_matches('.')));
-        self.taken(&gone.allocations);
-        let pending = Points(gone.pending.iter().map(|taken| taken.points.0).sum());
-        for (points, what) in [(pending, "pending points went with it"), (gone.debt, "points that were owed went with it")] {
-            if points > Points::ZERO {
-                let points = self.points(points);
-                self.say(format!("{points} {what}."));
-            }
-        }
-        self.said
-    }
-
-    fn merged_from(mut self, got: &MergedFrom) -> Vec<String> {
-        let (from, reason) = (got.from, got.reason.trim_end_matches('.'));
-        self.say(format!("Member {from} became a part of this one, with its entry {}. Reason: {reason}.", got.sequence));
-        for portion in got.lots.iter().take(MAX_STEPS) {
-            let (points, id) = (self.points(portion.points), portion.lot.id().0);
-            let valid = self.valid(portion.lot.expiry());
-            self.say(format!("{points} points of its lot {} are in lot {id}, {valid}.", id - got.lots_before()));
-        }
-        if got.lots.len() > MAX_STEPS {
-            self.say(format!("{} more lots are in the entry.", got.lots.len() - MAX_STEPS));
-        }
-        let pending = Points(got.pending.iter().map(|lot| lot.remaining.0).sum());
-        let paid = Points(got.allocations.iter().map(|taken| taken.points.0).sum());
-        let rest = [
-            (pending, "pending points came with it"),
-            (got.debt_paid, "of the points paid what this member owed"),
-            (paid, "points were taken for what the other member owed"),
-            (got.debt, "points that the other member owed are owed from here on"),
-        ];
-        for (points, what) in rest.into_iter().filter(|(points, _)| *points > Points::ZERO) {
-            let points = self.points(points);
-            self.say(format!("{points} {what}."));
-        }
-        self.taken(&got.allocations);
-        self.said
-    }
-
     fn redeemed(mut self, redeemed: &Redeemed) -> Vec<String> {
         let (points, value) = (self.points(redeemed.points), self.money(redeemed.value));
         let order = for_order(redeemed.order.as_ref());
@@ -435,7 +396,8 @@ impl Story<'_> {
         let mut sentence = format!("{name}: {} at {}", self.counted(award), rate(&award.rate));
         if award.multiplier != Decimal::ONE {
             let tier = accrual.tier.as_ref().map_or_else(String::new, |tier| format!(" of tier {tier}"));
-            sentence.push_str(&format!(", times the multiplier {}{tier}", decimal(award.multiplier)));
+            let birthday = accrual.birthday_multiplier.map_or_else(String::new, |by| format!(", in it {} for the birthday", decimal(by)));
+            sentence.push_str(&format!(", times the multiplier {}{tier}{birthday}", decimal(award.multiplier)));
         }
         let steps: Vec<String> = award.roundings.iter().take(MAX_STEPS).map(|step| self.rounding(step)).collect();
         match steps.as_slice() {

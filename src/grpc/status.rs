@@ -239,12 +239,11 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MergeTooLarge { lots, limit } => numbers("MERGE_TOO_LARGE", ("lots", lots), ("limit", limit)),
         Rejection::EntryAmbiguous { sequence, members } => ambiguous(*sequence, members),
         Rejection::MemberErased => refused("MEMBER_ERASED", vec![]),
+        Rejection::BirthDateChangesUsedUp { maximum } => refused("BIRTH_DATE_CHANGES_USED_UP", vec![("maximum", maximum.to_string())]),
         Rejection::MemberSuspended => refused("MEMBER_SUSPENDED", vec![]),
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
         Rejection::PurchaseTooOld { occurred_time: time, max_age_days } => sale("PURCHASE_TOO_OLD", time, ("max_age_days", *max_age_days)),
-        Rejection::PurchaseInFuture { occurred_time: time, max_ahead_seconds: most } => {
-            sale("PURCHASE_IN_FUTURE", time, ("max_ahead_seconds", *most))
-        }
+        Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => sale_ahead(occurred_time, *max_ahead_seconds),
         Rejection::PurchaseTooComplex { award_lines, limit } => too_complex(*award_lines, *limit),
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierEndPast => blamed(Code::InvalidArgument, "TIER_END_PAST", "last_date", vec![]),
@@ -297,6 +296,10 @@ fn numbers(reason: &'static str, (one, first): (&'static str, &dyn ToString), (o
 
 fn sale(reason: &'static str, occurred_time: &Timestamp, bound: (&'static str, u32)) -> Row {
     misdated(reason, "purchase.occurred_time", occurred_time, bound)
+}
+
+fn sale_ahead(occurred_time: &Timestamp, max_ahead_seconds: u32) -> Row {
+    sale("PURCHASE_IN_FUTURE", occurred_time, ("max_ahead_seconds", max_ahead_seconds))
 }
 
 /// The part of the table that is about activities.

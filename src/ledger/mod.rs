@@ -42,7 +42,7 @@ pub use moves::TierMove;
 use programs::Programs;
 pub use query::DATES;
 pub use sandbox::{Advance, AdvanceError, SandboxClock, SandboxError, refuse_sandbox};
-pub use schedule::Advanced;
+pub use schedule::{Advanced, BirthdayWalk};
 use writer::{Answer, Job, Writer};
 
 /// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with

@@ -110,7 +110,7 @@ impl Ledger {
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
         let newest = programs.newest();
-        let loaded = loading::load(&*self.0.store, newest, &named, &command, MemberDemand::read(now))?;
+        let loaded = loading::load(&*self.0.store, newest, &named, &command, MemberDemand::read(now).under(&programs))?;
         let Loaded { member, history } = loaded.ok_or(Rejection::MemberNotFound)?;
         let member = all_due(&programs, now, member)?.member;
         let usable = domain::usable(newest, &member.header, total).map_err(Rejection::from)?;
@@ -124,9 +124,10 @@ impl Ledger {
     /// The open holds, the oldest first.
     pub fn holds(&self, key: &MemberKey) -> Result<Vec<Hold>, LedgerError> {
         let now = self.now();
-        let demand = MemberDemand { holds: true, ..MemberDemand::read(now) };
+        let programs = self.program(&key.program)?;
+        let demand = MemberDemand { holds: true, ..MemberDemand::read(now).under(&programs) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
-        let member = all_due(&*self.program(&key.program)?, now, stored)?.member;
+        let member = all_due(&programs, now, stored)?.member;
         Ok(member.holds.into_values().collect())
     }
 
@@ -165,9 +166,10 @@ impl Ledger {
 
     fn advanced_with_vouchers(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
         let now = self.now();
-        let demand = MemberDemand { vouchers: true, ..MemberDemand::read(now) };
+        let programs = self.program(&key.program)?;
+        let demand = MemberDemand { vouchers: true, ..MemberDemand::read(now).under(&programs) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
-        Ok(all_due(&*self.program(&key.program)?, now, stored)?)
+        Ok(all_due(&programs, now, stored)?)
     }
 
     /// A member's entries before a sequence number, or the newest; newest first.
@@ -240,7 +242,7 @@ impl Ledger {
     fn advanced(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
         let programs: Arc<ProgramHistory> = self.program(&key.program)?;
         let now = self.now();
-        let member = self.0.store.member(key, MemberDemand::read(now))?.ok_or(Rejection::MemberNotFound)?;
+        let member = self.0.store.member(key, MemberDemand::read(now).under(&programs))?.ok_or(Rejection::MemberNotFound)?;
         Ok(all_due(&programs, now, member)?)
     }
 }

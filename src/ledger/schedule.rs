@@ -3,6 +3,7 @@
 //! exactly once, since what is due is entered by the same pure function whoever asks first.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use std::{
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{Ledger, LedgerError, writer::Job};
+use crate::domain::{MemberId, MemberKey, ProgramId};
 
 /// Members of one commit.
 const BATCH: usize = 256;
@@ -30,6 +32,20 @@ pub struct Advanced {
     pub entries: usize,
 }
 
+/// How far the members of each programme have had their birthdays planned by its newest rules. A start begins anew: who is planned already
+/// is only looked at.
+#[derive(Debug, Default)]
+pub struct BirthdayWalk {
+    programs: BTreeMap<ProgramId, Walked>,
+}
+
+#[derive(Debug, Default)]
+struct Walked {
+    version: u32,
+    after: Option<MemberId>,
+    is_done: bool,
+}
+
 impl Ledger {
     /// Enters what is due of some members, those who have waited longest first.
     pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
@@ -41,13 +57,38 @@ impl Ledger {
             return Ok(Advanced::default());
         }
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Advance { members, permit, reply })?;
+        self.send(Job::Advance { members, persons: false, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
+    }
+
+    /// Plans the birthdays of some more members by rules that are others than before. False: all are planned.
+    pub async fn plan_birthdays(&self, walk: &mut BirthdayWalk) -> Result<bool, LedgerError> {
+        for id in self.programs() {
+            let version = self.program(&id)?.birthday_version();
+            let walked = walk.programs.entry(id.clone()).or_default();
+            if walked.version != version {
+                (walked.version, walked.after, walked.is_done) = (version, None, version == 0);
+            }
+            if walked.is_done {
+                continue;
+            }
+            let members = self.0.store.members(&id, walked.after, BATCH)?;
+            walked.is_done = members.len() < BATCH;
+            walked.after = members.last().copied().or(walked.after);
+            let members = members.into_iter().map(|member| MemberKey { program: id.clone(), member }).collect();
+            let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+            let (reply, answer) = oneshot::channel();
+            self.send(Job::Advance { members, persons: true, permit, reply })?;
+            answer.await.map_err(|_| LedgerError::Closing)??;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Keeps the schedule until the ledger closes.
     pub async fn keep_schedule(&self) {
         let (mut since, mut done, mut reported) = (Instant::now(), 0, Instant::now());
+        let mut walk = BirthdayWalk::default();
         loop {
             let begun = Instant::now();
             match self.advance_due().await {
@@ -55,7 +96,15 @@ impl Ledger {
                     if since.elapsed() > REPORT && done > 0 {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
                     }
-                    sleep(IDLE).await;
+                    match self.plan_birthdays(&mut walk).await {
+                        Ok(true) => sleep(begun.elapsed() * REST).await,
+                        Err(LedgerError::Closing) => return,
+                        Ok(false) => sleep(IDLE).await,
+                        Err(error) => {
+                            tracing::error!(%error, "birthdays cannot be planned; it is tried again later");
+                            sleep(AFTER_FAULT).await;
+                        }
+                    }
                     (since, done, reported) = (Instant::now(), 0, Instant::now());
                 }
                 Ok(Advanced { members, entries: 0 }) => {

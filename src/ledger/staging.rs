@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
-        Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, Program, ProgramHistory, ProgramId, Recipient,
-        Rejection, RequestId, Sealed, VoucherRejection,
+        Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection,
+        RequestId, Sealed, VoucherRejection,
     },
     store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
 };
@@ -163,7 +163,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if self.moves_identifier(&named.key, &submission.command) || operator.of.is_some_and(|of| of != member) {
             return Ok(None);
         }
-        let Some(Loaded { member, history }) = self.load(programs.newest(), &named, &submission.command)? else { return Ok(None) };
+        let Some(Loaded { member, history }) = self.load(programs, &named, &submission.command)? else { return Ok(None) };
         let key = member.key.clone();
         self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
@@ -241,7 +241,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
         let member = match self.places.get(&key) {
             Some(place) => self.members[*place].member.clone(),
-            None => self.store.member(&key, MemberDemand::header(self.now))?.ok_or(Rejection::RecipientNotFound)?,
+            None => self.store.member(&key, MemberDemand::header(self.now).under(context.programs))?.ok_or(Rejection::RecipientNotFound)?,
         };
         let due_before = member.header.next_due_time();
         let entry = sent.entries[sent.own.clone()].first().expect("what has another side has an entry");
@@ -275,12 +275,14 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
 
     /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. False: it goes first in the next
     /// group.
-    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey) -> Result<bool, LedgerError> {
+    /// `person`: what is personal is looked at too, for what other rules make of it.
+    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool) -> Result<bool, LedgerError> {
         // What the group has changed was advanced before.
         if self.places.contains_key(key) {
             return Ok(true);
         }
-        let Some(member) = self.store.member(key, MemberDemand::header(self.now))? else { return Ok(true) };
+        let demand = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
+        let Some(member) = self.store.member(key, demand)? else { return Ok(true) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
         let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
@@ -324,7 +326,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     }
 
     /// The member as the group has left it; `None` if more is needed than can be loaded under what the group has changed.
-    fn load(&self, program: &Program, named: &Named, command: &Command) -> Result<Option<Loaded>, LedgerError> {
+    fn load(&self, programs: &ProgramHistory, named: &Named, command: &Command) -> Result<Option<Loaded>, LedgerError> {
         let person = command.answers_with_member();
         let key = &named.key;
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
@@ -339,8 +341,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             let member = Member::bare(key.clone(), Header::new(self.now));
             return Ok(Some(Loaded { member, history: History::default() }));
         }
-        let beside = MemberDemand { person, ..MemberDemand::header(self.now) };
-        let loaded = loading::load(self.store, program, named, command, beside)?.ok_or(Rejection::MemberNotFound)?;
+        let beside = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
+        let loaded = loading::load(self.store, programs.newest(), named, command, beside)?.ok_or(Rejection::MemberNotFound)?;
         // By another id the group may have changed the same member.
         Ok((!self.places.contains_key(&loaded.member.key)).then_some(loaded))
     }
@@ -507,6 +509,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsTransferredIn(_)
             // Whoever calls one by its code waits for the next group.
             | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_)
             // Nothing comes after it in the group.
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => {}

@@ -61,6 +61,8 @@ pub(super) enum Job {
     /// What is due of these members by time alone.
     Advance {
         members: Vec<MemberKey>,
+        /// What is personal is looked at too, for what other rules make of it.
+        persons: bool,
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<Advanced, LedgerError>>,
     },
@@ -173,12 +175,12 @@ impl Writer {
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
-            Job::Advance { members, permit: _permit, reply } => {
+            Job::Advance { members, persons, permit: _permit, reply } => {
                 // What waited longer goes first, as ever.
                 while !self.taken.is_empty() {
                     self.commit_group();
                 }
-                let _ = reply.send(self.advance(&members));
+                let _ = reply.send(self.advance(&members, persons));
             }
             Job::Stop => self.stopping = true,
         }
@@ -295,7 +297,7 @@ impl Writer {
         }
     }
 
-    fn advance(&mut self, members: &[MemberKey]) -> Result<Advanced, LedgerError> {
+    fn advance(&mut self, members: &[MemberKey], persons: bool) -> Result<Advanced, LedgerError> {
         let now = self.now();
         let store = Arc::clone(&self.store);
         let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
@@ -305,7 +307,7 @@ impl Writer {
             for key in members {
                 // Those that do not fit are due the next time.
                 let Some(programs) = self.programs.history(&key.program) else { continue };
-                match staging.advance(&programs, key) {
+                match staging.advance(&programs, key, persons) {
                     Ok(true) => {}
                     Ok(false) => break,
                     // One that cannot go on must not keep the others from it.

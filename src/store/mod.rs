@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     ActivityId, ActorId, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-    OperatorDay, OrderKey, Points, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
+    OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -128,7 +128,10 @@ pub struct MemberDemand {
     pub pending: bool,
     /// All live vouchers. If one has lapsed by now, or its hold has ended, they are loaded as well.
     pub vouchers: bool,
+    /// What is personal. If the reward of a birthday is due by now, it is loaded as well.
     pub person: bool,
+    /// Also if a birthday is planned by rules that are others than those since this version of the rule book; 0: whatever it is planned by.
+    pub birthdays_since: u32,
 }
 
 /// Which lots that have not lapsed are to be loaded.
@@ -145,7 +148,22 @@ pub enum LotDemand {
 impl MemberDemand {
     /// The header, and what is due by now; of lots that have lapsed as many as one commit takes.
     pub fn header(now: Timestamp) -> Self {
-        Self { now, lapsed: MAX_LOTS, lots: LotDemand::None, dates: 0, holds: false, pending: false, vouchers: false, person: false }
+        Self {
+            now,
+            lapsed: MAX_LOTS,
+            lots: LotDemand::None,
+            dates: 0,
+            holds: false,
+            pending: false,
+            vouchers: false,
+            person: false,
+            birthdays_since: 0,
+        }
+    }
+
+    /// With what it takes to plan a birthday by the newest rules.
+    pub fn under(self, programs: &ProgramHistory) -> Self {
+        Self { birthdays_since: programs.birthday_version(), ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

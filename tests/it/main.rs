@@ -6,6 +6,7 @@ mod support;
 mod accrual;
 mod activities;
 mod backup;
+mod birthdays;
 mod calendar;
 mod consumption;
 mod crash;

@@ -94,6 +94,7 @@ fn book() -> v1::Program {
         adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into(), into_debt: true }),
         activity_rules: text::read(ACTIVITIES).expect("well-formed rules").activity_rules,
         voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
+        birthday: text::read(BIRTHDAY).expect("well-formed rules").birthday,
         ..rule_book()
     }
 }
@@ -109,6 +110,8 @@ const VOUCHERS: &str = "voucher_kinds:
   - { voucher_kind_id: tea, benefit: { free_item: { sku: tea } }, minimum_order: 50000, valid_days: 1 }
   - { voucher_kind_id: soon, benefit: { free_shipping: {} }, minimum_order: 50000, after_days: 1, valid_days: 30 }
 ";
+
+const BIRTHDAY: &str = "birthday: { window: WINDOW_DAY, rewards: [{ points: { points: 1 } }], maximum_changes: 0 }";
 
 const PLAIN: &str = "plain";
 const BUSY: &str = "busy";
@@ -331,6 +334,15 @@ async fn people(server: &TestServer, seen: &mut Seen) {
     seen.prefers("IDENTIFIER_TAKEN", "TOO_MANY_IDENTIFIERS", desk.add_identifier(add(&one, "p-2")).await);
     let again = v1::AddIdentifierRequest { request_id: "again".into(), ..add(&one, "q-1") };
     seen.prefers("IDENTIFIER_HELD", "TOO_MANY_IDENTIFIERS", desk.add_identifier(again).await);
+    let born = |member: &str, day: i32| v1::UpdateMemberRequest {
+        request_id: format!("born-{day}"),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        profile: Some(v1::Profile { birth_date: Some(v1::Date { year: 0, month: 1, day }), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["birth_date".into()] }),
+    };
+    desk.update_member(born(&one, 1)).await.unwrap();
+    seen.refuses(BY, "BIRTH_DATE_CHANGES_USED_UP", desk.update_member(born(&one, 2)).await);
     desk.suspend_member(suspend(&one, "suspend-1")).await.unwrap();
     seen.refuses(BY, "MEMBER_SUSPENDED", desk.suspend_member(suspend(&one, "suspend-2")).await);
     let reactivate = |member: &str| v1::ReactivateMemberRequest {

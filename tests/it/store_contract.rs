@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use loyaltyd::{
     domain::{
-        ActivityId, Command, Entry, EntryKind, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId, RequestId,
-        TierId, VoucherCode, VoucherRequest,
+        ActivityId, BirthDate, Command, Entry, EntryKind, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId,
+        RequestId, TierId, VoucherCode, VoucherRequest,
     },
     store::{
         Commit, LotDemand, MemberDemand, Store,
@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order, person, phone, program_id,
-    purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
+    BIRTHDAYS, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order, person, phone,
+    program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -230,6 +230,38 @@ fn vouchers_are_found_by_their_codes(factory: &dyn Factory) {
     world.check(&*factory.open());
 }
 
+fn birthdays_are_planned_and_forgotten(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::with(BIRTHDAYS);
+    (1..=4).for_each(|number| world.enroll(&*store, number));
+    world.check(&*store);
+    let born = |month| ProfileUpdate { birth_date: Some(Some(BirthDate { year: None, month, day: 1 })), ..ProfileUpdate::default() };
+    world.decide(2, &Command::UpdateProfile(born(7))).expect("an update");
+    world
+        .decide(3, &Command::SetTier { tier: TierId::new("gold").expect("an id"), reason: "why".to_owned(), last_date: None })
+        .expect("it is gold");
+    world.commit(&*store);
+    world.check(&*store);
+    // The window of 28 February has begun.
+    world.now += hours(5 * 24);
+    for number in 1..=4 {
+        world.decide(number, &adjustment(1)).expect("an adjustment");
+    }
+    world.commit(&*store);
+    world.check(&*store);
+    let member = |world: &World, number| world.members[&member_id(number)].clone();
+    let years = [1, 2, 3].map(|number| member(&world, number).header.birthday.last_year);
+    assert_eq!((years, member(&world, 3).vouchers.len()), ([Some(2026), None, Some(2026)], 1));
+    store.flush().expect("rows are written out");
+    world.decide(1, &erasure()).expect("anyone may go");
+    world.decide(2, &erasure()).expect("anyone may go");
+    world.commit(&*store);
+    world.check(&*store);
+    assert!(member(&world, 2).header.birthday.next.is_none());
+    drop(store);
+    world.check(&*factory.open());
+}
+
 fn unknown_names_are_absent(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
@@ -418,7 +450,7 @@ fn with_voucher(code: VoucherCode, what: u8, number: u64) -> Command {
 
 fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
     let mut store = factory.open();
-    let mut world = World::new();
+    let mut world = World::with(BIRTHDAYS);
     for (index, step) in steps.into_iter().enumerate() {
         let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
         let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
@@ -579,6 +611,7 @@ embedded!(
     activities_are_found_again,
     tiers_are_reviewed_on_time,
     vouchers_are_found_by_their_codes,
+    birthdays_are_planned_and_forgotten,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,

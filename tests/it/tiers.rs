@@ -358,6 +358,16 @@ fn a_return_takes_a_tier_away_at_once_or_at_the_review() {
 }
 
 #[test]
+fn a_return_of_what_nobody_remembers_takes_nothing_away() {
+    let mut shop = Shop::open(club("window: WINDOW_ROLLING_MONTHS, rolling_months: 2, review_returns_at_once: true", ""));
+    sells_order(&mut shop, "2026-03-11T15:00:00Z", 1, "10");
+    sells(&mut shop, "2026-03-11T16:00:00Z", "120");
+    sells(&mut shop, "2027-03-11T15:00:00Z", "1");
+    shop.does(&return_of(order(1), None)).expect("it comes back");
+    assert_eq!(told(&shop), ["2026-03-11 rises to silver"]);
+}
+
+#[test]
 fn a_return_within_the_year_counts_at_its_review() {
     let mut shop = Shop::open(club("window: WINDOW_CALENDAR_YEAR, validity: VALIDITY_END_OF_PERIOD", ""));
     sells_order(&mut shop, "2026-03-11T15:00:00Z", 1, "120");
@@ -452,6 +462,22 @@ fn reviews_that_were_missed_are_caught_up_in_order() {
     assert_eq!(told(&late), told(&on_time));
     assert_eq!(late.member.header.tier, on_time.member.header.tier);
     assert_eq!(told(&late).len(), 5);
+}
+
+#[test]
+fn points_that_became_active_long_ago_count_on_the_day_on_which_they_did() {
+    let mut shop = Shop::open(rule_book_with(
+        "accrual_rules: [{ rule_id: r, per_amount: { amount: 1, points: 1 } }]
+activation: { after_days: 10 }
+tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 100 } }]
+tier_policy: { window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD }
+",
+    ));
+    sells(&mut shop, "2026-03-30T15:00:00Z", "150");
+    passes(&mut shop, "2029-01-02T15:00:00Z");
+    let expected =
+        ["2026-04-09 rises to silver until 2026-07-01", "2026-07-01 keeps silver until 2026-10-01", "2026-10-01 reviewed to base"];
+    assert_eq!(told(&shop), expected);
 }
 
 #[test]

@@ -557,3 +557,26 @@ voucher_kinds:
     ];
     assert_eq!(paths, expected);
 }
+
+#[tokio::test]
+async fn two_who_have_more_than_a_thousand_vouchers_together_do_not_become_one() {
+    let server = start().await;
+    let (an, binh) = (server.enroll("c-1").await, server.enroll("c-2").await);
+    issue_many(&server, &an, "mug", 999).await;
+    let codes = [issued(&server, &binh, "b-1", "mug").await.code, issued(&server, &binh, "b-2", "mug").await.code];
+    let merge = v1::MergeMembersRequest {
+        request_id: "m-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&an),
+        into: by_id(&binh),
+        reason: "one customer".into(),
+        actor: actor(),
+    };
+    let status = server.members().merge_members(merge.clone()).await.unwrap_err();
+    assert_refused(&status, Code::FailedPrecondition, "VOUCHER_TOO_MANY", &[("limit", "1000")]);
+    server.rewards().cancel_voucher(cancel(&codes[0], "x-1")).await.unwrap();
+    server.members().merge_members(merge).await.unwrap();
+    assert_eq!(live(&server, &binh).await.len(), 1_000);
+    assert_eq!(server.member(&binh).await.live_vouchers, 1_000);
+    end(server).await;
+}

@@ -1,6 +1,7 @@
 //! Rule books: a document becomes a [`domain::Program`], or the list of all its mistakes.
 
 mod activity;
+mod birthday;
 mod fraud;
 mod mistakes;
 mod policy;
@@ -109,6 +110,8 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
     let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
+    let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
+    let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -136,6 +139,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         fraud_limits: fraud_limits?,
         offline: offline?,
         voucher_kinds: voucher_kinds?,
+        birthday: birthday?,
     })
 }
 

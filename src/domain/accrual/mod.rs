@@ -54,6 +54,14 @@ pub(super) fn accrue(
     Ok(accrual)
 }
 
+/// A tier's multiplier with that of a birthday.
+fn multiplied(tier: Decimal, birthday: Option<Decimal>) -> Result<Decimal, Overflow> {
+    match birthday {
+        Some(birthday) => Ok(tier.checked_mul(birthday).ok_or(Overflow)?.normalize()),
+        None => Ok(tier),
+    }
+}
+
 /// What the rules look at.
 struct Sale<'a> {
     program: &'a Program,
@@ -69,7 +77,8 @@ impl Sale<'_> {
     /// With the multiplier of the tier at a rank.
     fn accrue_at(&self, rank: usize) -> Result<Accrual, Rejection> {
         let tier = self.program.tiers.get(rank);
-        let multiplier = tier.map_or(Decimal::ONE, |tier| tier.multiplier);
+        let birthday_multiplier = self.header.birthday.multiplier_at(self.occurred_time);
+        let multiplier = multiplied(tier.map_or(Decimal::ONE, |tier| tier.multiplier), birthday_multiplier)?;
         let matched = matching::matched(self, multiplier)?;
         let prices = pricing::prices(self, &matched, multiplier)?;
         let qualifying = if self.program.tier_policy.qualify_unmultiplied && multiplier != Decimal::ONE {
@@ -83,6 +92,7 @@ impl Sale<'_> {
             basis: money::from_units(self.bases.total, self.digits())?,
             program_version: self.program.version,
             tier: tier.map(|tier| tier.id.clone()),
+            birthday_multiplier,
             awards: Vec::with_capacity(matched.len()),
             line_bases: self.bases.explained(self.digits())?,
             order_rounding: None,

@@ -12,6 +12,7 @@ use super::{
     basis::{Bases, Basis},
     limits,
     matching::{self, Counted, Matched, QUANTITY_DIGITS},
+    multiplied,
     pricing::{self, Price},
 };
 use crate::domain::{
@@ -48,7 +49,8 @@ pub(in crate::domain) fn remaining(
     let header = header_then(program, accrual, occurred_time)?;
     let local_time = program.time_zone.to_datetime(occurred_time);
     let sale = Sale { program, header: &header, purchase, occurred_time, local_time, bases: rest.bases(program, accrual)? };
-    let multiplier = program.tier(accrual.tier.as_ref()).map_or(Decimal::ONE, |tier| tier.multiplier);
+    let of_tier = program.tier(accrual.tier.as_ref()).map_or(Decimal::ONE, |tier| tier.multiplier);
+    let multiplier = multiplied(of_tier, accrual.birthday_multiplier)?;
     let (mut places, mut matched) = (Vec::new(), Vec::new());
     for (place, award) in accrual.awards.iter().enumerate() {
         if let Some(still) = still_matched(&sale, &rest, award)? {

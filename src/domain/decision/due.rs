@@ -35,16 +35,26 @@ impl Draft<'_> {
     /// does not know of: it lapses with this commit in any
     /// case. False: nothing is due, or nothing that may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
+        if self.enter_changed_policy()? {
+            return Ok(true);
+        }
         let (now, programs) = (self.context.now, self.context.programs);
         let activation = activation::next_activation(&self.member, now)?;
         let ended = hold::next_end(&self.member, now);
         let lapse = expiry::next_lapse(&self.member, now, self.lapses_left).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
         let activates = activation.as_ref().map(|(_, time)| *time);
         let others = [activates, ended.map(|hold| hold.expire_time), lapse.as_ref().map(|(_, time)| *time), self.next_review()];
-        if let Some((voucher, due)) = voucher::next_due(&self.member, now)
+        let voucher = voucher::next_due(&self.member, now).map(|(voucher, due)| (voucher.code, due));
+        if let Some(birthday) = self.due_birthday()
+            && others.into_iter().flatten().chain(voucher.map(|(_, due)| due)).all(|other| birthday.due_time < other)
+        {
+            self.enter_birthday(birthday)?;
+            return Ok(true);
+        }
+        if let Some((code, due)) = voucher
             && others.into_iter().flatten().all(|other| due < other)
         {
-            self.enter_voucher_due((voucher.code, due))?;
+            self.enter_voucher_due((code, due))?;
             return Ok(true);
         }
         let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);

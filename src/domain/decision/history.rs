@@ -60,7 +60,8 @@ impl History {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
-            | EntryKind::VoucherChanged(_) => Vec::new(),
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_) => Vec::new(),
         };
         self.threads.values().flat_map(of).collect()
     }

@@ -26,7 +26,9 @@ impl Draft<'_> {
         }
         let judge = Judge { program, header };
         let Some(day) = judge.count_day(judge.day(occurred_time)) else { return Ok(None) };
-        let since = tier::kept_since(programs, judge.day(self.context.now))?;
+        // What is entered late is entered as it would have been on time.
+        let now = if self.by_time { occurred_time } else { self.context.now };
+        let since = tier::kept_since(programs, judge.day(now))?;
         if since.is_some_and(|since| day < since) {
             return Ok(None);
         }
@@ -170,7 +172,7 @@ impl Draft<'_> {
     pub(super) fn review_return(&mut self, sale: Timestamp) -> Result<(), Rejection> {
         let newest = self.context.programs.newest();
         let now = self.context.now;
-        let Some(to) = tier::fallen(newest, &self.member.header, sale, now)? else { return Ok(()) };
+        let Some(to) = tier::fallen(self.context.programs, &self.member.header, sale, now)? else { return Ok(()) };
         let change = TierChange {
             from: self.tier_held(newest),
             to: newest.tiers[to.rank].id.clone(),

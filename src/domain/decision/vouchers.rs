@@ -17,7 +17,11 @@ impl Draft<'_> {
             VoucherRequest::Issue { kind, reason } => {
                 self.require_active()?;
                 let program = self.context.programs.newest();
+                let live = usize::try_from(self.member.header.vouchers.live).unwrap_or(usize::MAX);
                 let kind = program.voucher_kind(kind).ok_or_else(|| VoucherRejection::KindNotFound { kind: kind.clone() })?;
+                if live >= MAX_VOUCHERS {
+                    return Err(VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into());
+                }
                 self.issue_voucher((program, kind), VoucherCause::Manual, reason, self.context.now)
             }
             VoucherRequest::Hold { code, order, seconds } => self.hold_voucher(*code, order, *seconds),
@@ -49,9 +53,6 @@ impl Draft<'_> {
         reason: &str,
         instant: Timestamp,
     ) -> Result<(), Rejection> {
-        if usize::try_from(self.member.header.vouchers.live).is_ok_and(|live| live >= MAX_VOUCHERS) {
-            return Err(VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into());
-        }
         let sequence = self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?;
         let issued = EntryRef { member: self.member.key.member, sequence };
         let code = self.context.programs.voucher_codes().code(&self.member.key, sequence, instant);

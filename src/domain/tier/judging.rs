@@ -275,7 +275,7 @@ pub(in crate::domain) fn kept_since(programs: &ProgramHistory, today: Date) -> R
     if bounds.forever {
         return Ok(None);
     }
-    let late = programs.max_age_days().max(bounds.grace_days);
+    let late = programs.max_age_days().saturating_add(bounds.grace_days);
     // A month more, since a month can be counted as one.
     let months = bounds.months.saturating_add(1);
     match calendar::subtract_days(today, late).and_then(|day| calendar::subtract_months(day, months)) {

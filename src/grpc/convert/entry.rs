@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use super::{
     activity::activity_accrued,
     amount::{decimal, money},
+    birthday::{birthday_change_kind, birthday_changed},
     member::{count, identifier_out, profile},
     merge::{merged_from, merged_into, others},
     purchase::purchase_out,
@@ -136,6 +137,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::MergedInto(_) => v1::EntryKind::MergedInto,
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
         EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
+        EntryKind::BirthdayChanged(changed) => birthday_change_kind(changed),
     }
 }
 
@@ -185,6 +187,7 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::MergedInto(gone) => Kind::MergedInto(merged_into(gone)),
         EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
+        EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
     }
 }
 
@@ -257,6 +260,7 @@ pub fn accrual(accrual: &Accrual, currency: &Currency) -> v1::Accrual {
         line_bases: accrual.line_bases.iter().map(line_basis).collect(),
         order_rounding: accrual.order_rounding.as_ref().map(rounding_step),
         lots: accrual.lots.iter().map(accrued_lot).collect(),
+        birthday_multiplier: accrual.birthday_multiplier.map_or_else(String::new, decimal),
     }
 }
 

@@ -200,6 +200,7 @@ fn member_at(member: &domain::Member, program: &Program, now: Timestamp) -> v1::
         lots: Vec::new(),
         pending_lots: Vec::new(),
         holds: Vec::new(),
+        live_vouchers: i32::try_from(header.vouchers.live).unwrap_or(i32::MAX),
         merged_into_member_id: header.state.merged_into().map_or_else(String::new, |into| into.to_string()),
         merged_member_ids: header.merged.iter().map(|merged| merged.member.to_string()).collect(),
     }

@@ -4,6 +4,7 @@
 
 mod activity;
 mod amount;
+mod birthday;
 mod entry;
 mod member;
 mod merge;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    activities,
+    activities, birthdays,
     decode_fraud::{fraud_counter, watched},
     decode_holds::{hold, redeemed, released, reversed, transferred_in, transferred_out},
     decode_merge::{merged, merged_from, merged_into},
@@ -108,6 +108,10 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MergedInto(one) => EntryKind::MergedInto(merged_into(one)?),
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
         Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
+        Kind::BirthdayChanged(one) => {
+            let plan = sealed(open()?, birthdays::read_sealed_plan)?;
+            EntryKind::BirthdayChanged(Box::new(birthdays::read_changed(one, plan)?))
+        }
     };
     Ok(Entry {
         key: key.clone(),
@@ -320,6 +324,7 @@ fn accrual(accrual: stored::Accrual) -> Decoded<Accrual> {
         basis: decimal(&accrual.basis)?,
         program_version: accrual.program_version,
         tier: optional_tier(&accrual.tier_id)?,
+        birthday_multiplier: accrual.birthday_multiplier.as_deref().map(decimal).transpose()?,
         awards: accrual.awards.into_iter().map(award).collect::<Decoded<_>>()?,
         line_bases: accrual.line_bases.iter().map(line_basis).collect::<Decoded<_>>()?,
         order_rounding: accrual.order_rounding.as_ref().map(rounding_step).transpose()?,
@@ -465,6 +470,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
     let latest = row.latest_occurred_before.map(|before| row.update_time.checked_sub(before).ok_or(Malformed("latest_occurred_before")));
     let counters = row.counters.iter().map(counter).collect::<Decoded<Vec<_>>>()?;
     let fraud_counters = row.fraud_counters.iter().map(fraud_counter).collect::<Decoded<Vec<_>>>()?;
+    let birthday = birthdays::read_header(&row)?;
     Ok(Header {
         state: match row.state {
             0 => MemberState::Active,
@@ -490,6 +496,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         next_activation_time: optional_time(row.next_activation_time)?,
         merged: row.merged.iter().map(merged).collect::<Decoded<_>>()?,
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
+        birthday,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

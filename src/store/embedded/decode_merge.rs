@@ -1,12 +1,13 @@
 //! As `decode.rs`: what is stored of members that become one.
 
 use super::{
+    birthdays,
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
     stored, tiers, vouchers,
 };
-use crate::domain::{LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
+use crate::domain::{Birthdays, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
 pub(super) fn merged_into(gone: stored::MergedInto) -> Decoded<MergedInto> {
     Ok(MergedInto {
@@ -44,6 +45,12 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         inactivity: inactivity(got.inactivity.unwrap_or_default())?,
         vouchers: got.vouchers.into_iter().map(vouchers::read_voucher).collect::<Decoded<_>>()?,
         next_voucher_due_time: optional_time(got.next_voucher_due_time)?,
+        birthday: Birthdays {
+            last_year: got.last_birthday_year.map(birthdays::year).transpose()?,
+            changes: got.birth_date_changes,
+            multiplier: got.birthday_multiplier.as_ref().map(birthdays::read_multiplier).transpose()?,
+            ..Birthdays::default()
+        },
         reason: got.reason,
     })
 }

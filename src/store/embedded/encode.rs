@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    activities,
+    activities, birthdays,
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
@@ -76,6 +76,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::MergedInto(one) => w.message(31, |w| merged_into(w, one)),
         EntryKind::MergedFrom(one) => w.message(32, |w| merged_from(w, one)),
         EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
+        EntryKind::BirthdayChanged(one) => w.message(38, |w| birthdays::changed(w, one)),
     };
 }
 
@@ -259,6 +260,9 @@ fn accrual(w: &mut Writer, accrual: &Accrual) {
     }
     for (rule, period) in &accrual.dropped_counters {
         w.message(12, |w| counter_fields(w, rule, *period, Points::ZERO));
+    }
+    if let Some(multiplier) = accrual.birthday_multiplier {
+        w.present_decimal(40, multiplier);
     }
 }
 
@@ -482,6 +486,7 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     tiers::status(w, 31, &header.tier);
     w.uint(40, u64::from(header.vouchers.live));
     w.optional_time(41, header.vouchers.next_due_time);
+    birthdays::header(w, &header.birthday);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

@@ -1,6 +1,7 @@
 //! As `encode.rs`: what is written of members that become one.
 
 use super::{
+    birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
     tiers, vouchers,
@@ -73,6 +74,13 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
         w.message(40, |w| vouchers::voucher(w, one));
     }
     w.optional_time(41, got.next_voucher_due_time);
+    if let Some(year) = got.birthday.last_year {
+        w.present_sint(42, i64::from(year));
+    }
+    w.uint(43, u64::from(got.birthday.changes));
+    if let Some(one) = &got.birthday.multiplier {
+        w.message(44, |w| birthdays::multiplier(w, one));
+    }
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

@@ -70,6 +70,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::MergedInto(one) => Self::MergedInto(one),
             FoldedKind::MergedFrom(one) => Self::MergedFrom(one),
             FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
+            FoldedKind::BirthdayChanged(one) => Self::BirthdayChanged(one),
         }
     }
 }

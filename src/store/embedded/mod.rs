@@ -147,6 +147,7 @@ mod absent;
 mod activities;
 mod background;
 mod backup;
+mod birthdays;
 mod check;
 mod compress;
 mod decode;

@@ -137,7 +137,9 @@ impl Engine {
         if demand.vouchers || is_due(member.header.vouchers.next_due_time) {
             load_vouchers(&view, number, &mut member)?;
         }
-        if demand.person {
+        let birthday = &member.header.birthday;
+        let is_stale = demand.birthdays_since != 0 && birthday.next.is_some() && birthday.policy_version != demand.birthdays_since;
+        if demand.person || is_stale || is_due(member.header.birthday_due_time()) {
             member.person = Some(self.person(&view, number, key)?);
         }
         Ok(Some(member))

@@ -548,6 +548,7 @@ fn kind_look_ups(
         EntryKind::ActivityAccrued(accrued) => changes.extend(activities::look_ups(index, number, member, entry.sequence, accrued)),
         EntryKind::VoucherChanged(changed) => changes.extend(vouchers::look_up(index, number, entry, changed)),
         EntryKind::ProfileUpdated { .. }
+        | EntryKind::BirthdayChanged(_)
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
         | EntryKind::MemberErased { .. }

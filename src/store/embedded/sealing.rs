@@ -7,6 +7,7 @@ use chacha20poly1305::{
 use zeroize::Zeroizing;
 
 use super::{
+    birthdays,
     decode::{Malformed, Unreadable, Unseal},
     encode,
     keys::{Key, KeyFile, fill_random},
@@ -29,6 +30,7 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         EntryKind::MemberEnrolled { person } => encode::person(&mut w, person.open()?),
         EntryKind::MergedFrom(got) => encode::person(&mut w, got.person.open()?),
         EntryKind::ProfileUpdated { profile } => encode::profile(&mut w, profile.open()?),
+        EntryKind::BirthdayChanged(changed) => birthdays::sealed_plan(&mut w, changed.plan.open()?.as_ref()),
         EntryKind::IdentifierAdded { identifier } | EntryKind::IdentifierRemoved { identifier } => {
             encode::identifier(&mut w, identifier.open()?);
         }

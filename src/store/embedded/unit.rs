@@ -153,7 +153,8 @@ impl Engine {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
-            | EntryKind::VoucherChanged(_) => {
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;
                 (slot, self.keys.key(slot)?)

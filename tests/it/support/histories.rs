@@ -67,6 +67,14 @@ fraudLimits:
   adjustmentsPerDay: { maximum: 2, action: ACTION_FLAG }
 "#;
 
+/// Points, or for gold a voucher, from 40 days before the birthday on.
+pub const BIRTHDAYS: &str = r#"
+birthday:
+  window: WINDOW_AROUND
+  daysBefore: 40
+  rewards: [{ points: { points: "7" } }, { tierId: gold, voucherKindId: off }]
+"#;
+
 /// Who does what is done by hand.
 fn actor() -> ActorId {
     ActorId::new("staff-7").expect("a valid id")
@@ -244,6 +252,11 @@ struct Pending {
 impl World {
     pub fn new() -> Self {
         Self::under(RULE_BOOK)
+    }
+
+    /// With more in the rule book.
+    pub fn with(more: &str) -> Self {
+        Self::under(&format!("{RULE_BOOK}{more}"))
     }
 
     /// Where tiers are counted by the day, have an end and are reviewed, and who reaches one gets something.
@@ -522,6 +535,7 @@ fn forget(entry: &mut Entry) {
         | EntryKind::ActivityAccrued(_)
         | EntryKind::VoucherChanged(_)
         | EntryKind::MergedInto(_) => {}
+        EntryKind::BirthdayChanged(changed) => changed.plan = Sealed::Erased,
         EntryKind::MergedFrom(got) => std::sync::Arc::make_mut(got).person = Sealed::Erased,
     }
 }

@@ -343,7 +343,8 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::ProfileUpdated { .. }
         | EntryKind::IdentifierAdded { .. }
         | EntryKind::IdentifierRemoved { .. }
-        | EntryKind::VoucherChanged(_) => Fact::Other,
+        | EntryKind::VoucherChanged(_)
+        | EntryKind::BirthdayChanged(_) => Fact::Other,
     }
 }
 

@@ -110,7 +110,7 @@ impl std::fmt::Debug for Book {
     }
 }
 
-/// Entries by what was done and its reference.
+/// Sequences of entries of activities, by activity and reference.
 type Done = BTreeMap<(String, Option<String>), Vec<EntryRef>>;
 
 #[derive(Debug, Clone, Default)]

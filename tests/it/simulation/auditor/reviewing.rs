@@ -247,12 +247,22 @@ impl Act<'_> {
         let book = Arc::clone(self.books.newest());
         let Some((day, before)) = self.account.reached_on.clone().filter(|_| policy(&book).review_returns_at_once) else { return };
         let (held, _) = self.account.held(&book);
-        let counts = window(&book, day).is_none_or(|(from, to)| (from..to).contains(&book.date(sold)));
+        let today = book.date(self.now);
+        // So far back it is remembered what was counted: a month more than two periods or a rolling window, and the days that sales may be
+        // late by the first version, and those of grace.
+        let months = match policy(&book).window() {
+            Window::CalendarYear => 24,
+            Window::CalendarQuarter => 6,
+            Window::RollingMonths => policy(&book).rolling_months,
+            Window::Unspecified | Window::Lifetime | Window::MembershipYear => 0,
+        };
+        let late = i64::from(self.books.0[0].max_age_days) + i64::from(policy(&book).grace_days);
+        let remembered = months_later(days_later(today, -late), -(months + 1));
+        let counts = window(&book, day).is_none_or(|(from, to)| (from..to).contains(&book.date(sold)) && from >= remembered);
         if self.account.is_on_floor() || !counts || self.reached_on(&book, day).0 >= held {
             return;
         }
         let before = self.by(&book, (book.place_of_tier(before.0.as_ref()), before.1), self.now);
-        let today = book.date(self.now);
         let mut earned = self.reached_on(&book, today);
         if policy(&book).validity() == Validity::EndOfNextPeriod {
             let (from, _) = window(&book, today).expect("it has periods");
