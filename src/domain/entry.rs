@@ -159,7 +159,7 @@ impl Entry {
             EntryKind::PointsTransferredIn(got) => Points(got.lots.iter().map(|(lot, _)| lot.available().0).sum()),
             EntryKind::MergedInto(gone) => taken(&gone.allocations),
             EntryKind::MergedFrom(got) => Points(sum(&got.lots).0 - got.debt_paid.0 + taken(&got.allocations).0),
-            EntryKind::TierRewarded(rewarded) => rewarded.lot.available(),
+            EntryKind::TierRewarded(rewarded) => rewarded.lot.as_ref().map_or(Points::ZERO, AccruedLot::available),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -201,7 +201,7 @@ impl Entry {
             EntryKind::PointsTransferredIn(got) => got.lots.iter().map(|(lot, _)| lot.key()).collect(),
             EntryKind::MergedInto(gone) => gone.allocations.iter().map(|taken| taken.lot).collect(),
             EntryKind::MergedFrom(got) => lots(&got.lots).into_iter().chain(got.allocations.iter().map(|taken| taken.lot)).collect(),
-            EntryKind::TierRewarded(rewarded) => vec![rewarded.lot.key()],
+            EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().map(AccruedLot::key).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -230,7 +230,7 @@ impl Entry {
                 let moved = reversed.put_back.iter().filter(|back| back.into != back.portion.lot).map(|back| back.into.id());
                 reversed.lot.iter().map(|lot| lot.id).chain(moved).collect()
             }
-            EntryKind::TierRewarded(rewarded) => vec![rewarded.lot.id],
+            EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().map(|lot| lot.id).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }

@@ -6,7 +6,8 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthdayGiven, Birthdays, Captured, Counter, Entry, EntryKind,
     Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken,
-    PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, Watched, lot::split, voucher,
+    PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut,
+    Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -130,7 +131,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         }
         EntryKind::TierRewarded(rewarded) => {
             member.header.tier.reward(rewarded);
-            add_lot(member, entry, &rewarded.lot)
+            rewarded.lot.iter().try_for_each(|lot| add_lot(member, entry, lot))
         }
         EntryKind::PointsRedeemed(redeemed) => fold_redemption(member, entry, redeemed),
         EntryKind::RedemptionReversed(reversed) => fold_reversal(member, entry, reversed),
@@ -138,20 +139,8 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::HoldReleased(released) => fold_release(member, entry, released),
         EntryKind::PointsActivated(activated) => fold_activation(member, entry, activated),
         EntryKind::PurchaseReturned(returned) => fold_return(member, entry, returned),
-        EntryKind::PointsTransferredOut(sent) => {
-            let taken = take_from_lots(member, &allocations(&sent.portions))?;
-            member.header.balance.transfer_out(taken)?;
-            member.header.next_expiry_time = sent.next_expiry_time;
-            Ok(())
-        }
-        EntryKind::PointsTransferredIn(got) => {
-            for (lot, earn_time) in &got.lots {
-                member.header.last_lot = lot.id.max(member.header.last_lot);
-                member.header.balance.transfer_in(lot.points, lot.debt_paid)?;
-                open_lot(member, entry, lot, *earn_time, entry.sequence)?;
-            }
-            Ok(())
-        }
+        EntryKind::PointsTransferredOut(sent) => fold_transfer_out(member, sent),
+        EntryKind::PointsTransferredIn(got) => fold_transfer_in(member, entry, got),
         EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
         EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
         EntryKind::BirthdayChanged(changed) => {
@@ -163,6 +152,22 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         }
         EntryKind::VoucherChanged(changed) => voucher::fold(member, changed).ok_or(Fault::Voucher),
     }
+}
+
+fn fold_transfer_out(member: &mut Member, sent: &TransferredOut) -> Result<(), Fault> {
+    let taken = take_from_lots(member, &allocations(&sent.portions))?;
+    member.header.balance.transfer_out(taken)?;
+    member.header.next_expiry_time = sent.next_expiry_time;
+    Ok(())
+}
+
+fn fold_transfer_in(member: &mut Member, entry: &Entry, got: &TransferredIn) -> Result<(), Fault> {
+    for (lot, earn_time) in &got.lots {
+        member.header.last_lot = lot.id.max(member.header.last_lot);
+        member.header.balance.transfer_in(lot.points, lot.debt_paid)?;
+        open_lot(member, entry, lot, *earn_time, entry.sequence)?;
+    }
+    Ok(())
 }
 
 fn fold_watched(header: &mut Header, watched: &Watched) {

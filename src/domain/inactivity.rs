@@ -117,7 +117,7 @@ fn brings_points(kind: &EntryKind) -> bool {
         EntryKind::ActivityAccrued(accrued) => accrued.lots.iter().any(lapses),
         EntryKind::PointsTransferredIn(got) => got.lots.iter().any(|(lot, _)| lapses(lot)),
         EntryKind::RedemptionReversed(reversed) => reversed.lot.iter().any(lapses),
-        EntryKind::TierRewarded(rewarded) => lapses(&rewarded.lot),
+        EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().any(lapses),
         EntryKind::BirthdayChanged(changed) => changed.lot().into_iter().any(lapses),
         EntryKind::MemberEnrolled { .. }
         | EntryKind::ProfileUpdated { .. }

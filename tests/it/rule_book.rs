@@ -371,7 +371,7 @@ fn what_a_rule_book_says_of_tiers_is_read() {
     let silver = &program.tiers[1];
     assert_eq!(silver.retained_by().and_then(|threshold| threshold.visits), Some(2));
     // A reward lapses as the tier says, where it says nothing itself.
-    assert_eq!(silver.entry_reward.map(|reward| (reward.points.0, reward.expiry)), Some((50, Expiry::AfterDays(9))));
+    assert_eq!(silver.entry_reward.as_ref().and_then(|reward| reward.points), Some((Points(50), Expiry::AfterDays(9))));
     assert_eq!(silver.benefits.discount_percent.map(|share| share.to_string()).as_deref(), Some("2.5"));
     assert_eq!(silver.benefits.custom.keys().collect::<Vec<_>>(), ["airport", "lounge"]);
     assert_eq!(parsed(&tiered("", "")).tier_policy, TierPolicy::default());
@@ -403,7 +403,9 @@ fn mistakes_of_tiers_are_named() {
         ("retention: { qualifying_points: 101 }", "retention.qualifying_points"),
         ("retention: {}", "retention"),
         ("expiry: { inactivity: { months: 3, activities: [COUNTED_ACTIVITY_PURCHASE] } }", "expiry.inactivity"),
-        ("entry_reward: {}", "entry_reward.points"),
+        ("entry_reward: {}", "entry_reward"),
+        ("entry_reward: { voucher_kind_id: coffee }", "entry_reward.voucher_kind_id"),
+        ("entry_reward: { voucher_kind_id: \"a b\" }", "entry_reward.voucher_kind_id"),
         ("entry_reward: { points: 0.5 }", "entry_reward.points"),
         ("benefits: { discount_percent: 0 }", "benefits.discount_percent"),
         ("benefits: { discount_percent: 101 }", "benefits.discount_percent"),

@@ -106,7 +106,9 @@ fn told(shop: &Shop) -> Vec<String> {
             Some(format!("{cause} {}{}", change.to, until(shop, change.end)))
         }
         EntryKind::TierKept(kept) => Some(format!("keeps {}{}", kept.tier, until(shop, kept.end))),
-        EntryKind::TierRewarded(rewarded) => Some(format!("gets {}", rewarded.lot.points)),
+        EntryKind::TierRewarded(rewarded) => {
+            Some(rewarded.lot.as_ref().map_or("gets a voucher".to_owned(), |lot| format!("gets {}", lot.points)))
+        }
         _ => None,
     };
     shop.entries

@@ -20,7 +20,7 @@ fn yearly() -> v1::Program {
     });
     let custom = [("lounge".to_owned(), "open".to_owned())].into();
     program.tiers[1].benefits = Some(v1::TierBenefits { discount_percent: "5".into(), free_shipping: true, early_access: false, custom });
-    program.tiers[1].entry_reward = Some(v1::EntryReward { points: "20".into(), expiry: None });
+    program.tiers[1].entry_reward = Some(v1::EntryReward { points: "20".into(), ..Default::default() });
     program
 }
 
@@ -93,6 +93,40 @@ async fn a_member_sees_what_is_missing_by_when_and_what_the_review_will_do() {
     let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: kept };
     let sentences = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;
     assert!(sentences[0].contains("silver was reviewed") && sentences[1].contains("504 qualifying points"), "{sentences:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_reaches_a_tier_gets_a_voucher_and_uses_it_at_the_till() {
+    let mut program = rule_book();
+    program.voucher_kinds = vec![v1::VoucherKind {
+        voucher_kind_id: "welcome".into(),
+        benefit: Some(v1::VoucherBenefit {
+            benefit: Some(v1::voucher_benefit::Benefit::AmountOff(v1::voucher_benefit::AmountOff { amount: "50000".into() })),
+        }),
+        valid_days: 30,
+        ..Default::default()
+    }];
+    program.tiers[1].entry_reward = Some(v1::EntryReward { voucher_kind_id: "welcome".into(), ..Default::default() });
+    let server = TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![program]).await;
+    let member = server.enroll("c-1").await;
+    server.purchases().record_purchase(sale(&member, "o-1", "6000000")).await.unwrap();
+    let list = v1::ListVouchersRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
+    let vouchers = server.rewards().list_vouchers(list).await.unwrap().into_inner().vouchers;
+    let told: Vec<_> = vouchers.iter().map(|voucher| (voucher.voucher_kind_id.as_str(), voucher.cause())).collect();
+    assert_eq!(told, [("welcome", v1::voucher::Cause::Tier)]);
+    let mut next = sale(&member, "o-2", "200000");
+    next.purchase.as_mut().unwrap().voucher_codes = vec![vouchers[0].code.clone()];
+    let used = server.purchases().record_purchase(next).await.unwrap().into_inner().vouchers;
+    assert_eq!(used.iter().map(|one| one.value.as_ref().unwrap().amount.as_str()).collect::<Vec<_>>(), ["50000"]);
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
+    let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    let rewarded = entries.iter().find(|entry| matches!(entry.kind, Some(Kind::TierRewarded(_)))).unwrap();
+    let Some(Kind::TierRewarded(reward)) = &rewarded.kind else { panic!("a reward") };
+    assert_eq!((reward.points, reward.lot_id.as_str(), reward.voucher_kind_id.as_str()), (0, "", "welcome"));
+    let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: rewarded.sequence };
+    let sentences = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;
+    assert!(sentences[0].contains("voucher of the kind welcome"), "{sentences:?}");
     server.stop().await;
 }
 

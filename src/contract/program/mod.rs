@@ -99,7 +99,8 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let rules = rules(&document.accrual_rules, &scope, &mut rule_ids, mistakes);
     let activity_rules = activity::rules(&document.activity_rules, &scope, &mut rule_ids, mistakes);
     let combination = policy::combination(document.combination, mistakes);
-    let tiers = tiers(&document.tiers, &scope, mistakes);
+    let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
+    let tiers = tiers(&document.tiers, (&scope, voucher_kinds.as_deref()), mistakes);
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
     let adjustments = document.adjustments.as_ref().map(|policy| policy.maximum_points.as_str()).unwrap_or_default();
     let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
@@ -109,7 +110,6 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
-    let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
     let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
@@ -204,7 +204,7 @@ fn check_own_id<'a>(path: &str, id: &'a str, ids: &mut HashSet<&'a str>, mistake
     }
 }
 
-fn tiers(documents: &[v1::Tier], scope: &Scope, mistakes: &mut Mistakes) -> Option<Vec<domain::Tier>> {
+fn tiers(documents: &[v1::Tier], known: (&Scope, Option<&[domain::VoucherKind]>), mistakes: &mut Mistakes) -> Option<Vec<domain::Tier>> {
     if documents.len() > MAX_TIERS {
         mistakes.note("tiers", format_args!("has {} tiers; at most {MAX_TIERS} are allowed", documents.len()));
     }
@@ -213,7 +213,7 @@ fn tiers(documents: &[v1::Tier], scope: &Scope, mistakes: &mut Mistakes) -> Opti
     let mut tiers = Some(Vec::new());
     for (index, document) in documents.iter().take(MAX_TIERS).enumerate() {
         let path = format!("tiers[{index}]");
-        let tier = tier::tier(&path, document, index == 0, scope, &mut bounds, mistakes);
+        let tier = tier::tier(&path, document, index == 0, known, &mut bounds, mistakes);
         if TierId::new(&document.tier_id).is_ok() && !ids.insert(&document.tier_id) {
             mistakes.note(format!("{path}.tier_id"), "is the id of a lower tier too");
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use super::{Mistakes, Scope, amount, policy, v1};
-use crate::domain::{EntryReward, Expiry, Points, Tier, TierBenefits, TierId, TierThreshold, parse_decimal};
+use crate::domain::{EntryReward, Expiry, Points, Tier, TierBenefits, TierId, TierThreshold, VoucherKind, VoucherKindId, parse_decimal};
 
 const MAX_MULTIPLIER: Decimal = Decimal::ONE_THOUSAND;
 
@@ -21,7 +21,7 @@ pub(super) fn tier(
     path: &str,
     document: &v1::Tier,
     is_lowest: bool,
-    scope: &Scope,
+    (scope, kinds): (&Scope, Option<&[VoucherKind]>),
     below: &mut Bounds,
     mistakes: &mut Mistakes,
 ) -> Option<Tier> {
@@ -47,7 +47,15 @@ pub(super) fn tier(
         None => Some(None),
     };
     let expires = expiry.flatten().or(scope.expiry);
-    let entry_reward = entry_reward(&format!("{path}.entry_reward"), document, is_lowest, expires, scope, mistakes);
+    let reward_path = format!("{path}.entry_reward");
+    let entry_reward = match &document.entry_reward {
+        None => Some(None),
+        Some(_) if is_lowest => {
+            mistakes.note(reward_path, "is not possible for the first tier: nobody rises to it");
+            None
+        }
+        Some(reward) => entry_reward(&reward_path, reward, expires, (scope, kinds), mistakes).map(Some),
+    };
     let benefits = benefits(&format!("{path}.benefits"), document.benefits.as_ref(), mistakes);
     Some(Tier {
         id: id?,
@@ -98,23 +106,39 @@ fn retention(path: &str, document: &v1::Tier, is_lowest: bool, scope: &Scope, mi
 
 fn entry_reward(
     path: &str,
-    document: &v1::Tier,
-    is_lowest: bool,
+    document: &v1::EntryReward,
     expires: Option<Expiry>,
-    scope: &Scope,
+    (scope, kinds): (&Scope, Option<&[VoucherKind]>),
     mistakes: &mut Mistakes,
-) -> Option<Option<EntryReward>> {
-    let Some(document) = &document.entry_reward else { return Some(None) };
-    if is_lowest {
-        mistakes.note(path, "is not possible for the first tier: nobody rises to it");
-        return None;
-    }
-    let points = mistakes.required_points(format!("{path}.points"), &document.points, scope.precision);
+) -> Option<EntryReward> {
     let expiry = match &document.expiry {
         Some(own) => policy::own_expiry(&format!("{path}.expiry"), own, scope.expiry, mistakes),
         None => expires,
     };
-    Some(Some(EntryReward { points: points?, expiry: expiry? }))
+    if document.points.is_empty() && document.voucher_kind_id.is_empty() {
+        mistakes.note(path, "needs points, voucher_kind_id, or both");
+        return None;
+    }
+    let points = match document.points.as_str() {
+        "" if document.expiry.is_some() => {
+            mistakes.note(format!("{path}.expiry"), "is that of points, and there are none");
+            None
+        }
+        "" => Some(None),
+        text => mistakes.required_points(format!("{path}.points"), text, scope.precision).zip(expiry).map(Some),
+    };
+    let place = format!("{path}.voucher_kind_id");
+    let voucher = match document.voucher_kind_id.as_str() {
+        "" => Some(None),
+        text => mistakes.take(&place, VoucherKindId::new(text)).map(Some),
+    };
+    if let (Some(Some(kind)), Some(kinds)) = (&voucher, kinds)
+        && !kinds.iter().any(|known| known.id == *kind)
+    {
+        mistakes.note(place, "is not a kind of vouchers of the programme");
+        return None;
+    }
+    Some(EntryReward { points: points?, voucher: voucher? })
 }
 
 const MAX_CUSTOM_BENEFITS: usize = 20;

@@ -5,7 +5,7 @@ use jiff::{Timestamp, civil::Date};
 use super::{
     super::{
         AccruedLot, Counted, EntryKind, Judge, LotId, MemberState, Program, Rejection, TierCause, TierChange, TierFloor, TierId, TierKept,
-        TierRewarded, TierValidity, calendar, expiry, tier,
+        TierRewarded, TierValidity, VoucherCause, calendar, expiry, tier,
     },
     Draft,
 };
@@ -85,7 +85,7 @@ impl Draft<'_> {
     /// What a member gets for having risen to a tier, once in a period.
     fn reward_entry(&mut self, to: &TierId, day: Date, instant: Timestamp, program: &Program) -> Result<(), Rejection> {
         let header = &self.member.header;
-        let Some(reward) = program.tier(Some(to)).and_then(|tier| tier.entry_reward) else { return Ok(()) };
+        let Some(reward) = program.tier(Some(to)).and_then(|tier| tier.entry_reward.as_ref()) else { return Ok(()) };
         let given = header.tier.rewards.iter().find(|given| given.tier == *to);
         let is_again = given.is_some_and(|given| given.until.is_none_or(|until| day < until));
         if is_again || header.state != MemberState::Active {
@@ -97,11 +97,20 @@ impl Draft<'_> {
             TierValidity::Months(months) => Some(calendar::add_months(day, months)?),
             TierValidity::Unlimited | TierValidity::EndOfPeriod | TierValidity::EndOfNextPeriod => None,
         };
-        let expires = expiry::lot_expiry(reward.expiry, &program.time_zone, instant, instant)?;
-        let id = LotId(header.last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
-        let debt_paid = header.balance.debt.min(reward.points);
-        let lot = AccruedLot { debt_paid, ..AccruedLot::new(id, reward.points, expires) };
-        self.enter(EntryKind::TierRewarded(TierRewarded { tier: to.clone(), until, lot }), instant, program)
+        let lot = |(points, expiry)| {
+            let expires = expiry::lot_expiry(expiry, &program.time_zone, instant, instant)?;
+            let id = LotId(header.last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
+            let debt_paid = header.balance.debt.min(points);
+            Ok::<_, Rejection>(AccruedLot { debt_paid, ..AccruedLot::new(id, points, expires) })
+        };
+        let kind = reward.voucher.as_ref().and_then(|kind| program.voucher_kind(kind));
+        let voucher = kind.map(|kind| kind.id.clone());
+        let rewarded = TierRewarded { tier: to.clone(), until, lot: reward.points.map(lot).transpose()?, voucher };
+        self.enter(EntryKind::TierRewarded(rewarded), instant, program)?;
+        match kind {
+            Some(kind) => self.issue_voucher((program, kind), VoucherCause::Tier, "", instant),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn set_tier(&mut self, to: &TierId, reason: &str, last_date: Option<Date>) -> Result<(), Rejection> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::super::{Expiry, Points, Program, TierId};
+use super::super::{Expiry, Points, Program, TierId, VoucherKindId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
@@ -38,13 +38,12 @@ pub struct TierThreshold {
     pub require_all: bool,
 }
 
-/// What a member gets who rises to a tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a member gets who rises to a tier: points, a voucher, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryReward {
-    /// More than 0.
-    pub points: Points,
-    /// Its own, or the tier's, or the programme's.
-    pub expiry: Expiry,
+    /// More than 0, and when they lapse: as the reward says itself, or the tier, or the programme.
+    pub points: Option<(Points, Expiry)>,
+    pub voucher: Option<VoucherKindId>,
 }
 
 /// What whoever holds a tier has beside points; the service says so and does not act on it.

@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, civil::Date};
 
-use super::super::{AccruedLot, LifetimeTotals, TierId, fold::sooner};
+use super::super::{AccruedLot, LifetimeTotals, TierId, VoucherKindId, fold::sooner};
 
 pub const MAX_TIER_HISTORY: usize = 32;
 
@@ -134,7 +134,9 @@ pub struct TierRewarded {
     pub tier: TierId,
     /// As [`RewardGiven::until`].
     pub until: Option<Date>,
-    pub lot: AccruedLot,
+    pub lot: Option<AccruedLot>,
+    /// Of this kind one is issued by the entry that follows.
+    pub voucher: Option<VoucherKindId>,
 }
 
 impl TierStanding {

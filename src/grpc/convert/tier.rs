@@ -131,13 +131,14 @@ fn tier_review(review: &TierReview, currency: &Currency) -> v1::TierReview {
 }
 
 pub(super) fn tier_rewarded(rewarded: &TierRewarded) -> v1::TierRewarded {
-    let lot = &rewarded.lot;
+    let lot = rewarded.lot.as_ref();
     v1::TierRewarded {
         tier_id: rewarded.tier.to_string(),
-        points: lot.points.0,
-        lot_id: lot.id.to_string(),
-        expire_time: lot.expiry.time().map(time::timestamp),
-        lapses_with_inactivity: lot.expiry == LotExpiry::Inactivity,
-        debt_paid: lot.debt_paid.0,
+        points: lot.map_or(0, |lot| lot.points.0),
+        lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
+        expire_time: lot.and_then(|lot| lot.expiry.time()).map(time::timestamp),
+        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry == LotExpiry::Inactivity),
+        debt_paid: lot.map_or(0, |lot| lot.debt_paid.0),
+        voucher_kind_id: rewarded.voucher.as_ref().map_or_else(String::new, ToString::to_string),
     }
 }

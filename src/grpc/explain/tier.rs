@@ -38,8 +38,16 @@ impl Story<'_> {
     }
 
     pub(super) fn tier_rewarded(mut self, rewarded: &TierRewarded) -> Vec<String> {
-        let points = self.points(rewarded.lot.points);
-        self.say(format!("{points} points were given for having reached the tier {}.", rewarded.tier));
+        if let Some(lot) = &rewarded.lot {
+            let points = self.points(lot.points);
+            self.say(format!("{points} points were given for having reached the tier {}.", rewarded.tier));
+        }
+        if let Some(kind) = &rewarded.voucher {
+            self.say(format!(
+                "A voucher of the kind {kind} was given for having reached the tier {}; the next entry issues it.",
+                rewarded.tier
+            ));
+        }
         self.said
     }
 

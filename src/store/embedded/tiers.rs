@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     Counted, LifetimeTotals, LostTier, Points, Reached, RewardGiven, Status, StatusEnd, TierCause, TierChange, TierCount, TierCounts,
-    TierFloor, TierKept, TierReview, TierRewarded, TierStanding,
+    TierFloor, TierKept, TierReview, TierRewarded, TierStanding, VoucherKindId,
 };
 
 pub(super) fn counted(w: &mut Writer, counted: &Counted) {
@@ -168,12 +168,21 @@ pub(super) fn read_kept(kept: &stored::TierKept) -> Decoded<TierKept> {
 pub(super) fn rewarded(w: &mut Writer, rewarded: &TierRewarded) {
     w.text(1, rewarded.tier.as_str());
     optional_date(w, 2, rewarded.until);
-    w.message(3, |w| encode_lot(w, &rewarded.lot));
+    if let Some(lot) = &rewarded.lot {
+        w.message(3, |w| encode_lot(w, lot));
+    }
+    if let Some(kind) = &rewarded.voucher {
+        w.text(4, kind.as_str());
+    }
 }
 
 pub(super) fn read_rewarded(rewarded: &stored::TierRewarded) -> Decoded<TierRewarded> {
-    let lot = accrued_lot(rewarded.lot.as_ref().ok_or(Malformed("tier_rewarded.lot"))?)?;
-    Ok(TierRewarded { tier: tier_id(&rewarded.tier_id)?, until: read_date(rewarded.until)?, lot })
+    let lot = rewarded.lot.as_ref().map(accrued_lot).transpose()?;
+    let voucher = match rewarded.voucher_kind_id.as_str() {
+        "" => None,
+        id => Some(VoucherKindId::new(id).map_err(|_| Malformed("tier_rewarded.voucher_kind_id"))?),
+    };
+    Ok(TierRewarded { tier: tier_id(&rewarded.tier_id)?, until: read_date(rewarded.until)?, lot, voucher })
 }
 
 /// What a standing has beside the tiers that were held and whether it was set by hand. Nothing in programmes whose tiers have no end.

@@ -272,7 +272,9 @@ fn fact(kind: &EntryKind) -> Fact {
             Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual, until: change.end.map(|end| end.end_time) }
         }
         EntryKind::TierKept(kept) => Fact::TierKept(kept.tier.to_string(), kept.end.map(|end| end.end_time)),
-        EntryKind::TierRewarded(rewarded) => Fact::TierRewarded { tier: rewarded.tier.to_string(), lot: lot(&rewarded.lot) },
+        EntryKind::TierRewarded(rewarded) => {
+            Fact::TierRewarded { tier: rewarded.tier.to_string(), lot: lot(rewarded.lot.as_ref().expect("rewards are points there")) }
+        }
         EntryKind::PurchaseAccrued(accrued) => earned(accrued),
         EntryKind::PointsAdjusted(adjusted) => Fact::Adjusted {
             points: adjusted.points.0,
