@@ -99,7 +99,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
     }?;
     let own = first..draft.entries.len();
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
-    draft.enter_what_is_due(usize::MAX)?;
+    draft.enter_what_it_brought()?;
     Ok(draft.finish(own))
 }
 
@@ -127,7 +127,7 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
         draft.referred(sent, accrued)?;
     }
     let own = first..draft.entries.len();
-    draft.enter_what_is_due(usize::MAX)?;
+    draft.enter_what_it_brought()?;
     Ok(draft.finish(own))
 }
 
@@ -144,6 +144,8 @@ pub(super) struct Draft<'a> {
     hold_end: Timestamp,
     /// What is entered now is not asked for: time alone causes it, or that the member is erased.
     by_time: bool,
+    /// The state is that of now, and what is entered by time may have been due long ago.
+    is_now: bool,
     /// Lots that may still lapse.
     lapses_left: usize,
     /// More have lapsed than may.
@@ -163,6 +165,7 @@ impl<'a> Draft<'a> {
             sale_counted: None,
             hold_end: Timestamp::MIN,
             by_time: false,
+            is_now: false,
             lapses_left: 0,
             still_due: false,
             lots_left: MAX_LOTS,

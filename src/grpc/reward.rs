@@ -29,7 +29,7 @@ impl RewardService for Rewards {
 
     async fn list_vouchers(&self, request: Request<v1::ListVouchersRequest>) -> Result<Response<v1::ListVouchersResponse>, Status> {
         let request = request.into_inner();
-        observe("RewardService/ListVouchers", &request.program_id).run(async { list(self.0.ledger()?, &request) }).await
+        observe("RewardService/ListVouchers", &request.program_id).run(async { list(self.0.ledger()?, &request).await }).await
     }
 
     async fn get_voucher(&self, request: Request<v1::GetVoucherRequest>) -> Result<Response<v1::GetVoucherResponse>, Status> {
@@ -78,7 +78,7 @@ async fn issue(ledger: &Ledger, mut request: v1::IssueVoucherRequest) -> Result<
     })
 }
 
-fn list(ledger: &Ledger, request: &v1::ListVouchersRequest) -> Result<v1::ListVouchersResponse, Refusal> {
+async fn list(ledger: &Ledger, request: &v1::ListVouchersRequest) -> Result<v1::ListVouchersResponse, Refusal> {
     use v1::voucher::State;
     let mut mistakes = Mistakes::default();
     let Named { program, history, target } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
@@ -99,7 +99,7 @@ fn list(ledger: &Ledger, request: &v1::ListVouchersRequest) -> Result<v1::ListVo
     let filter: Vec<u8> = states.iter().flat_map(|state| state.to_le_bytes()).collect();
     let list = List { method: "ListVouchers", filter: &[program.as_str().as_bytes(), &key.member.0, &filter] };
     let page = mistakes_of_page(&list, request, mistakes)?;
-    let (member, now, currency) = (ledger.vouchers(&key)?, ledger.now(), &history.newest().currency);
+    let (member, now, currency) = (ledger.vouchers_to_show(&key).await?, ledger.now(), &history.newest().currency);
     let (mut filling, mut last) = (Filling::new(), None);
     let mut next_page_token = String::new();
     for voucher in member.vouchers.values().filter(|voucher| page.after.is_none_or(|after| voucher.code > after)) {

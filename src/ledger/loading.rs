@@ -66,8 +66,10 @@ pub(super) fn load(
         (Some(points), ConsumptionOrder::SoonestExpiry) => LotDemand::Points(points),
         (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
     };
+    // Those that a void gives back may have lapsed, and then all must be known to say when the next one does.
+    let gives_back = history.threads.values().any(|thread| thread.origin.uses_vouchers());
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
-    let loaded = MemberDemand { lots, holds, pending, person, vouchers: demand.vouchers || beside.vouchers, ..beside };
+    let loaded = MemberDemand { lots, holds, pending, person, vouchers: demand.vouchers || beside.vouchers || gives_back, ..beside };
     let mut member = loop {
         let Some(member) = store.member(&key, loaded)? else { return Ok(None) };
         match member.header.state.merged_into() {

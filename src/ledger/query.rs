@@ -136,6 +136,23 @@ impl Ledger {
         Ok(self.advanced_with_vouchers(key)?.member)
     }
 
+    /// The same, to be shown. A code that was shown is looked for among those that are written: where one is due and not written yet, what is
+    /// due of the member is written first.
+    pub async fn vouchers_to_show(&self, key: &MemberKey) -> Result<Member, LedgerError> {
+        let Decision { entries: due, member, .. } = self.advanced_with_vouchers(key)?;
+        let issues =
+            |entry: &Entry| matches!(entry.voucher_change(), Some(changed) if matches!(changed.change, VoucherChange::Issued { .. }));
+        if !due.iter().any(issues) {
+            return Ok(member);
+        }
+        match self.advance(key).await {
+            Ok(_) => self.vouchers(key),
+            // Nobody can use one either as long as there is no space.
+            Err(LedgerError::NoSpace { .. }) => Ok(member),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A voucher by its code, with what has become of it, due or recorded.
     pub fn voucher(&self, program: &ProgramId, code: &VoucherCode) -> Result<FoundVoucher, LedgerError> {
         self.program(program)?;

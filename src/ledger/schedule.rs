@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::sleep,
+};
 
 use super::{Ledger, LedgerError, writer::Job};
 use crate::domain::{MemberId, MemberKey, ProgramId};
@@ -56,8 +59,18 @@ impl Ledger {
         if members.is_empty() {
             return Ok(Advanced::default());
         }
+        self.advance_all(members, false, permit).await
+    }
+
+    /// Enters what is due of one member.
+    pub(super) async fn advance(&self, key: &MemberKey) -> Result<Advanced, LedgerError> {
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
+        self.advance_all(vec![key.clone()], true, permit).await
+    }
+
+    async fn advance_all(&self, members: Vec<MemberKey>, persons: bool, permit: OwnedSemaphorePermit) -> Result<Advanced, LedgerError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Advance { members, persons: false, permit, reply })?;
+        self.send(Job::Advance { members, persons, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 
@@ -72,14 +85,14 @@ impl Ledger {
             if walked.is_done {
                 continue;
             }
-            let members = self.0.store.members(&id, walked.after, BATCH)?;
-            walked.is_done = members.len() < BATCH;
-            walked.after = members.last().copied().or(walked.after);
-            let members = members.into_iter().map(|member| MemberKey { program: id.clone(), member }).collect();
+            let listed = self.0.store.members(&id, walked.after, BATCH)?;
+            let members = listed.iter().map(|member| MemberKey { program: id.clone(), member: *member }).collect();
             let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
-            let (reply, answer) = oneshot::channel();
-            self.send(Job::Advance { members, persons: true, permit, reply })?;
-            answer.await.map_err(|_| LedgerError::Closing)??;
+            // Only behind those who had their turn it goes on.
+            let advanced = self.advance_all(members, true, permit).await?;
+            let had_turn = listed.get(..advanced.members.max(1)).unwrap_or(&listed);
+            walked.after = had_turn.last().copied().or(walked.after);
+            walked.is_done = listed.len() < BATCH && had_turn.len() == listed.len();
             return Ok(true);
         }
         Ok(false)

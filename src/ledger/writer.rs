@@ -302,21 +302,25 @@ impl Writer {
         let store = Arc::clone(&self.store);
         let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
         let unit = store.begin(&names)?;
+        let mut left = 0;
         let commit = {
             let mut staging = Staging::new(&*unit, now, members.len());
-            for key in members {
-                // Those that do not fit are due the next time.
+            for (tried, key) in members.iter().enumerate() {
+                // Those that do not fit have their turn the next time.
                 let Some(programs) = self.programs.history(&key.program) else { continue };
                 match staging.advance(&programs, key, persons) {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        left = members.len() - tried;
+                        break;
+                    }
                     // One that cannot go on must not keep the others from it.
                     Err(error) => tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered"),
                 }
             }
             staging.into_commit()
         };
-        let advanced = Advanced { members: members.len(), entries: commit.members.iter().map(|change| change.entries.len()).sum() };
+        let advanced = Advanced { members: members.len() - left, entries: commit.members.iter().map(|change| change.entries.len()).sum() };
         if !commit.is_empty() {
             self.commit(unit, commit)?;
         }

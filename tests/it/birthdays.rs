@@ -367,6 +367,21 @@ async fn rules_that_begin_in_the_middle_of_a_window_reach_those_whose_date_is_kn
 }
 
 #[tokio::test]
+async fn a_code_that_is_shown_on_the_birthday_is_found_though_nobody_has_written_it_yet() {
+    let mut party =
+        Party::open("2026-03-10T12:00:00Z", book("UTC", "birthday: { window: WINDOW_DAY, rewards: [{ voucherKindId: cake }] }")).await;
+    let member = party.enroll("04-01").await;
+    party.at("2026-04-01T08:00:00Z");
+    // Nobody has kept the schedule today.
+    let shown = party.ledger.vouchers_to_show(&member).await.expect("vouchers").vouchers;
+    let code = shown.into_keys().next().expect("a voucher");
+    assert!(party.ledger.voucher(&member.program, &code).expect("it is found").is_live);
+    let use_up = VoucherRequest::Use { code, order: None, order_total: None, value: None };
+    party.submit(MemberTarget::Voucher(code), Command::Voucher(use_up)).await.expect("it is used");
+    party.end().await;
+}
+
+#[tokio::test]
 async fn the_reward_is_that_of_the_tier_and_may_be_a_voucher_or_a_multiplier() {
     let birthday = "birthday:
   window: WINDOW_AROUND

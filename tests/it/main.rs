@@ -51,3 +51,4 @@ mod tiers;
 mod tiers_served;
 mod transfer;
 mod vouchers;
+mod world_programs;

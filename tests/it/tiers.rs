@@ -482,6 +482,46 @@ tier_policy: { window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD
     assert_eq!(told(&shop), expected);
 }
 
+/// A point a dollar after so many days; silver and gold for a month, by the month before.
+const MONTH: &str = "window: WINDOW_ROLLING_MONTHS, rolling_months: 1, validity: VALIDITY_MONTHS, validity_months: 1";
+
+#[test]
+fn a_small_sale_of_long_ago_whose_points_became_active_since_takes_no_tier_away() {
+    let mut program = club(&format!("{MONTH} }}\nactivation: {{ after_days: 1"), "");
+    program.purchase_time.max_age_days = 100;
+    let mut shop = Shop::open(program);
+    sells(&mut shop, "2026-04-09T15:00:00Z", "199");
+    sells(&mut shop, "2026-06-27T15:00:00Z", "150");
+    passes(&mut shop, "2026-06-29T15:00:00Z");
+    assert_eq!(shop.tier(), "silver");
+    let end = shop.member.header.next_due_time();
+    // With the 199 of the day before it was enough for gold, for a month that is long over.
+    tells(&mut shop, "2026-06-30T15:00:00Z", "2026-04-10T15:00:00Z", "1");
+    assert_eq!((shop.tier(), shop.member.header.next_due_time()), ("silver", end));
+}
+
+#[test]
+fn a_sale_of_before_there_were_tiers_leads_to_one_that_is_held_still_or_to_none() {
+    let plain = rule_book_with(
+        "
+accrual_rules: [{ rule_id: r, per_amount: { amount: 1, points: 1 } }]
+activation: { after_days: 5 }
+purchase_time: { max_age_days: 120 }
+",
+    );
+    let months = "validity: VALIDITY_MONTHS, validity_months: 1";
+    for (policy, tier) in [(months, "silver"), ("window: WINDOW_CALENDAR_YEAR, validity: VALIDITY_END_OF_PERIOD", ""), ("", "silver")] {
+        let mut shop = open_at(plain.clone(), "2026-01-11T15:00:00Z");
+        let mut with_tiers = club(&format!("{policy} }}\nactivation: {{ after_days: 5"), "");
+        (with_tiers.version, with_tiers.publish_time) = (2, at("2026-04-20T15:00:00Z"));
+        with_tiers.purchase_time.max_age_days = 120;
+        shop.programs = shop.programs.with(Arc::new(with_tiers));
+        tells(&mut shop, "2026-04-21T15:00:00Z", "2026-01-12T15:00:00Z", "150");
+        assert_eq!((shop.tier(), shop.member.header.balance.available), (tier, Points(150)), "{policy}");
+        passes(&mut shop, "2027-04-21T15:00:00Z");
+    }
+}
+
 #[test]
 fn the_year_ends_where_the_programme_is() {
     let mut shop = open_at(club_in("Asia/Ho_Chi_Minh", YEAR, ""), "2026-03-10T15:00:00Z");

@@ -104,7 +104,7 @@ async fn who_reaches_a_tier_gets_a_voucher_and_uses_it_at_the_till() {
         benefit: Some(v1::VoucherBenefit {
             benefit: Some(v1::voucher_benefit::Benefit::AmountOff(v1::voucher_benefit::AmountOff { amount: "50000".into() })),
         }),
-        valid_days: 30,
+        valid_days: Some(30),
         ..Default::default()
     }];
     program.tiers[1].entry_reward = Some(v1::EntryReward { voucher_kind_id: "welcome".into(), ..Default::default() });

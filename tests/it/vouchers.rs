@@ -18,8 +18,8 @@ use crate::{
     support::{PROGRAM, Refused, TestServer, actor, by_id, line, noon, options, refused, rule_book, sale, vnd},
 };
 
-/// 50,000 off 100,000 or more for a week; a tenth off, 20,000 at most, for two months from the day after tomorrow; a tea; free shipping; and
-/// a mug.
+/// 50,000 off 100,000 or more for a week; a tenth off, 20,000 at most, for two months from the day after tomorrow; a tea; free shipping; a mug;
+/// and free shipping today.
 const KINDS: &str = r#"
 voucher_kinds:
   - voucher_kind_id: fifty
@@ -31,6 +31,7 @@ voucher_kinds:
   - { voucher_kind_id: tea, benefit: { free_item: { sku: tea } }, valid_days: 30 }
   - { voucher_kind_id: post, benefit: { free_shipping: {} }, valid_days: 30 }
   - { voucher_kind_id: mug, benefit: { custom: { key: mug, text: A mug of your choice } }, valid_days: 30 }
+  - { voucher_kind_id: today, benefit: { free_shipping: {} }, valid_days: 0 }
 "#;
 
 fn book() -> v1::Program {
@@ -202,6 +203,21 @@ async fn support_gives_a_voucher_and_the_till_takes_it_once() {
         let text = explained(&server, &member, sequence).await;
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
+    end(server).await;
+}
+
+#[tokio::test]
+async fn a_voucher_may_be_for_the_day_of_its_issue_alone() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let voucher = issued(&server, &member, "v-1", "today").await;
+    // The next midnight in Ho Chi Minh City.
+    let midnight = noon() + 12.hours();
+    assert_eq!(voucher.expire_time.map(|time| time.seconds), Some(midnight.as_second()));
+    server.clock.set(midnight - 1.seconds());
+    assert_eq!(state(&server, &voucher.code).await, (State::Usable, String::new()));
+    server.clock.set(midnight);
+    assert_eq!(state(&server, &voucher.code).await, (State::Expired, "VOUCHER_EXPIRED".into()));
     end(server).await;
 }
 

@@ -40,13 +40,13 @@ fn kind(path: &str, document: &v1::VoucherKind, scope: &Scope, mistakes: &mut Mi
     };
     let after_days = mistakes.number(format!("{path}.after_days"), document.after_days, 0..=MAX_DAYS);
     let validity = match (document.valid_days, document.valid_months) {
-        (0, 0) => {
+        (None, 0) => {
             mistakes.note(path, "needs valid_days or valid_months");
             None
         }
-        (days, 0) => mistakes.number(format!("{path}.valid_days"), days, 1..=MAX_DAYS).map(VoucherValidity::Days),
-        (0, months) => mistakes.number(format!("{path}.valid_months"), months, 1..=MAX_MONTHS).map(VoucherValidity::Months),
-        (_, _) => {
+        (Some(days), 0) => mistakes.number(format!("{path}.valid_days"), days, 0..=MAX_DAYS).map(VoucherValidity::Days),
+        (None, months) => mistakes.number(format!("{path}.valid_months"), months, 1..=MAX_MONTHS).map(VoucherValidity::Months),
+        (Some(_), _) => {
             mistakes.note(path, "has both valid_days and valid_months; only one is possible");
             None
         }

@@ -30,6 +30,12 @@ impl Draft<'_> {
         Ok(!self.still_due)
     }
 
+    /// What a command has brought that was due before it, or is due with it.
+    pub(super) fn enter_what_it_brought(&mut self) -> Result<(), Rejection> {
+        self.is_now = true;
+        self.enter_what_is_due(usize::MAX).map(|_| ())
+    }
+
     /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
     /// ends when a lot lapses has kept its points until then. Vouchers come after points. What has just come back, and has lapsed, the header
     /// does not know of: it lapses with this commit in any

@@ -21,6 +21,6 @@ impl Draft<'_> {
             self.enter_now(EntryKind::HoldReleased(released))?;
             self.hold_end = self.hold_end.max(self.context.now);
         }
-        self.enter_what_is_due(usize::MAX).map(|_| ())
+        self.enter_what_it_brought()
     }
 }

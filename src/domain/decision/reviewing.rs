@@ -45,7 +45,8 @@ impl Draft<'_> {
     pub(in crate::domain) fn upgrade(&mut self, instant: Timestamp) -> Result<(), Rejection> {
         let programs = self.context.programs;
         let newest = programs.newest();
-        let now = if self.by_time { instant } else { self.context.now };
+        // What was due on time is entered as of then. What a late sale brings is judged by all that is known now.
+        let now = if self.by_time && !self.is_now { instant } else { self.context.now };
         let header = &self.member.header;
         let Some(risen) = tier::risen(newest, header, instant, now)? else { return Ok(()) };
         let to = newest.tiers[risen.to.rank].id.clone();
@@ -155,8 +156,11 @@ impl Draft<'_> {
     }
 
     pub(super) fn enter_review(&mut self, time: Timestamp) -> Result<(), Rejection> {
-        let program = self.context.programs.at(time);
         let header = &self.member.header;
+        let programs = self.context.programs;
+        // A late sale can lead to a tier that the rule book of then did not have.
+        let has_tier = |program: &Program| header.tier.current().is_none_or(|held| program.tiers.iter().any(|tier| tier.id == held.tier));
+        let program = Some(programs.at(time)).filter(|program| has_tier(program)).unwrap_or(programs.newest());
         let judge = Judge { program, header };
         let held = judge.held();
         let is_status = header.tier.next_review_time() == Some(time);

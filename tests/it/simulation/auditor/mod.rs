@@ -218,6 +218,8 @@ pub struct Act<'a> {
     by_time: bool,
     /// By the member, or by another one whose command comes to this one.
     asked: bool,
+    /// It has: what comes now is looked at from now.
+    acted: bool,
     /// What a hold or its waiting kept from lapsing lapses when that ends.
     hold_end: Option<Timestamp>,
     /// What goes to another member.
@@ -257,6 +259,7 @@ impl<'a> Act<'a> {
             said: Vec::new(),
             by_time: true,
             asked: false,
+            acted: false,
             hold_end: None,
             passed: None,
             meant: BTreeMap::new(),
@@ -293,7 +296,7 @@ pub fn expect(
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
     let done_before = act.perform(command)?;
-    (act.by_time, act.asked) = (true, false);
+    (act.by_time, act.asked, act.acted) = (true, false, true);
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed, desk: act.desk.flatten() })
 }

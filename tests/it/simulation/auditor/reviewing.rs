@@ -165,7 +165,7 @@ impl Act<'_> {
     /// To the highest tier that the newest rule book gives for what the member has, and has still by now; never down.
     pub fn promote(&mut self, time: Timestamp) {
         let book = Arc::clone(self.books.newest());
-        let now = if self.asked { self.now } else { time };
+        let now = if self.asked || self.acted { self.now } else { time };
         let (held, _) = self.account.held(&book);
         let (day, today) = (book.date(time), book.date(now));
         let mut best: Option<(Status, Option<Date>)> = None;
