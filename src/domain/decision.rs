@@ -53,6 +53,8 @@ pub struct Decision {
     /// More lots have lapsed than one commit takes. What is due must be entered before anything else is decided: these entries are to be
     /// committed, and then it is decided again. The command itself enters nothing.
     pub still_due: bool,
+    /// The state right after the command's own entries, which the answer shows, where time brings more with the command.
+    pub shown: Option<Box<Member>>,
 }
 
 /// Decides a command. The member must be loaded as [`Command::demand`] and what is due ask; a member that is about to enrol has a new
@@ -98,9 +100,11 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::MergeMembers(_) => unreachable!("a merge is decided over both members: see `merge`"),
     }?;
     let own = first..draft.entries.len();
+    let shown = command.answers_with_member().then(|| Box::new(draft.member.clone()));
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
     draft.enter_what_it_brought()?;
-    Ok(draft.finish(own))
+    let shown = shown.filter(|_| draft.entries.len() > own.end);
+    Ok(Decision { shown, ..draft.finish(own) })
 }
 
 /// Turns all that is due at or before now into entries, in order of time, but for lots that lapse beyond [`MAX_LOTS`]. What is due must be
@@ -174,7 +178,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn finish(self, own: Range<usize>) -> Decision {
         let Self { entries, member, done_before, still_due, .. } = self;
-        Decision { entries, own, member, done_before, still_due }
+        Decision { entries, own, member, done_before, still_due, shown: None }
     }
 
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthdayGiven, Birthdays, Captured, Counter, Entry, EntryKind,
-    Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot, PendingTaken,
-    PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut,
-    Watched, lot::split, voucher,
+    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthdayChanged, BirthdayGiven, Birthdays, Captured, Counter,
+    Entry, EntryKind, Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot,
+    PendingTaken, PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn,
+    TransferredOut, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -143,13 +143,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::PointsTransferredIn(got) => fold_transfer_in(member, entry, got),
         EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
         EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
-        EntryKind::BirthdayChanged(changed) => {
-            member.header.birthday.fold(changed);
-            match changed.granted.as_ref().map(|granted| &granted.given) {
-                Some(BirthdayGiven::Points(lot)) => add_lot(member, entry, lot),
-                Some(BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_)) | None => Ok(()),
-            }
-        }
+        EntryKind::BirthdayChanged(changed) => fold_birthday(member, entry, changed),
         EntryKind::VoucherChanged(changed) => voucher::fold(member, changed).ok_or(Fault::Voucher),
     }
 }
@@ -458,6 +452,14 @@ fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Resul
     header.next_activation_time = returned.next_activation_time;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     Ok(())
+}
+
+fn fold_birthday(member: &mut Member, entry: &Entry, changed: &BirthdayChanged) -> Result<(), Fault> {
+    member.header.birthday.fold(changed);
+    match changed.granted.as_ref().map(|granted| &granted.given) {
+        Some(BirthdayGiven::Points(lot)) => add_lot(member, entry, lot),
+        Some(BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_)) | None => Ok(()),
+    }
 }
 
 /// Nothing is left but the ledger, and who the member is now.

@@ -339,11 +339,6 @@ impl Entry {
         if let EntryKind::VoucherChanged(changed) = &self.kind { Some(changed) } else { None }
     }
 
-    /// Whether it is a purchase that vouchers were used with.
-    pub fn uses_vouchers(&self) -> bool {
-        if let EntryKind::PurchaseAccrued(accrued) = &self.kind { !accrued.purchase.vouchers.is_empty() } else { false }
-    }
-
     /// Why the voucher that this entry is about is not live any more; `None`: it is, as far as this says.
     pub fn why_voucher_ended(&self) -> Option<VoucherRejection> {
         match &self.voucher_change()?.change {

@@ -66,10 +66,11 @@ pub(super) fn load(
         (Some(points), ConsumptionOrder::SoonestExpiry) => LotDemand::Points(points),
         (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
     };
-    // Those that a void gives back may have lapsed, and then all must be known to say when the next one does.
-    let gives_back = history.threads.values().any(|thread| thread.origin.uses_vouchers());
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
-    let loaded = MemberDemand { lots, holds, pending, person, vouchers: demand.vouchers || beside.vouchers || gives_back, ..beside };
+    // One that a return gives back may lapse at once, and what comes next is known only beside all others.
+    let gives_back = demand.takes_back && !history.vouchers.is_empty();
+    let vouchers = demand.vouchers || beside.vouchers || gives_back;
+    let loaded = MemberDemand { lots, holds, pending, person, vouchers, ..beside };
     let mut member = loop {
         let Some(member) = store.member(&key, loaded)? else { return Ok(None) };
         match member.header.state.merged_into() {

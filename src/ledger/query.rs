@@ -66,7 +66,7 @@ impl Ledger {
             (Some(lots), ConsumptionOrder::SoonestExpiry) => LotDemand::Count(lots),
             (Some(_), ConsumptionOrder::OldestFirst) => LotDemand::All,
         };
-        let demand = MemberDemand { lots, dates: DATES, holds: whole.is_some(), person: true, ..MemberDemand::read(now) };
+        let demand = MemberDemand { lots, dates: DATES, holds: whole.is_some(), person: true, ..MemberDemand::read(now).under(&programs) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         // What is due is not written yet: the member was not updated by it.
         let update_time = stored.header.update_time;

@@ -80,9 +80,10 @@ impl Ledger {
             let version = self.program(&id)?.birthday_version();
             let walked = walk.programs.entry(id.clone()).or_default();
             if walked.version != version {
-                (walked.version, walked.after, walked.is_done) = (version, None, version == 0);
+                (walked.version, walked.after, walked.is_done) = (version, None, false);
             }
-            if walked.is_done {
+            // No version ever had any.
+            if walked.is_done || version == 0 {
                 continue;
             }
             let listed = self.0.store.members(&id, walked.after, BATCH)?;

@@ -433,12 +433,12 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         decision: Decision,
         command: &Command,
     ) -> Outcome {
-        let Decision { entries, own, member, done_before, still_due: _ } = decision;
+        let Decision { entries, own, member, done_before, still_due: _, shown } = decision;
         for entry in &entries {
             self.stage_lookups(entry);
         }
         let answered = entries[own].iter().chain(&done_before).cloned().collect();
-        let shown = command.answers_with_member().then(|| Box::new(member.clone()));
+        let shown = command.answers_with_member().then(|| shown.unwrap_or_else(|| Box::new(member.clone())));
         self.keep(key.clone(), due_before, entries, member);
         Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown }
     }

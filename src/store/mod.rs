@@ -126,7 +126,8 @@ pub struct MemberDemand {
     pub holds: bool,
     /// All pending lots. If some have become active by now, these are loaded, and the one after them.
     pub pending: bool,
-    /// All live vouchers. If one has lapsed by now, or its hold has ended, they are loaded as well.
+    /// All live vouchers. If one has lapsed by now, or its hold has ended, or the reward of a birthday may be due by now, they are loaded as
+    /// well.
     pub vouchers: bool,
     /// What is personal. If the reward of a birthday is due by now, it is loaded as well.
     pub person: bool,

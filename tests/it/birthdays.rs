@@ -8,7 +8,7 @@ use loyaltyd::{
     domain::{
         BirthDate, BirthdayGiven, Command, Entry, EntryKind, Fingerprint, Identifier, IdentifierKind, Line, LineKind, MemberKey,
         MergeRequest, OrderId, OrderKey, Person, Points, Profile, ProfileUpdate, ProgramId, Purchase, Recipient, Rejection, Request,
-        RequestId, ReturnRequest, StoreId, TierId, VoucherCause, VoucherRequest,
+        RequestId, ReturnRequest, StoreId, TierId, VoucherCause, VoucherKindId, VoucherRequest,
     },
     ledger::{BirthdayWalk, Ledger, LedgerError, ManualClock, MemberTarget, Outcome, Submission},
     store::embedded::{EmbeddedStore, Options, check},
@@ -34,6 +34,7 @@ tiers:
     multiplier: "1.5"
 voucherKinds:
   - {{ voucherKindId: cake, benefit: {{ freeItem: {{ sku: cake }} }}, validDays: 14 }}
+  - {{ voucherKindId: mug, benefit: {{ custom: {{ key: mug }} }}, validMonths: 12 }}
 {birthday}
 "#
     );
@@ -429,6 +430,57 @@ async fn the_reward_is_that_of_the_tier_and_may_be_a_voucher_or_a_multiplier() {
     let granted = granted.expect("a reward");
     assert_eq!(granted.tier.map(|tier| tier.to_string()).as_deref(), Some("gold"));
     assert!(matches!(granted.given, BirthdayGiven::Multiplier(it) if it.end_time == instant("2026-04-08T00:00:00Z")));
+    party.end().await;
+}
+
+#[tokio::test]
+async fn a_voucher_that_came_and_lapsed_meanwhile_has_lapsed_for_everyone() {
+    let birthday = "birthday: { window: WINDOW_DAY, rewards: [{ voucherKindId: cake }] }";
+    let mut party = Party::open("2026-03-10T12:00:00Z", book("UTC", birthday)).await;
+    let member = party.enroll("04-01").await;
+    let mug = VoucherRequest::Issue { kind: VoucherKindId::new("mug").expect("an id"), reason: "a gift".into() };
+    party.submit(MemberTarget::Id(member.member), Command::Voucher(mug)).await.expect("it is issued");
+    party.at("2026-05-01T12:00:00Z");
+    // The mug is all that is left, whoever looks, and also after the next purchase.
+    assert_eq!(party.ledger.member(&member).expect("a member").header.vouchers.live, 1);
+    let shown = party.entries(&member);
+    party.buys(&member, "o-1", 10).await;
+    let written = party.entries(&member);
+    let count = |entries: &[Entry]| entries.iter().filter(|entry| entry.voucher_change().is_some()).count();
+    assert_eq!((count(&shown), count(&written)), (3, 3));
+    assert!(matches!(written.last().map(|entry| &entry.kind), Some(EntryKind::PurchaseAccrued(_))));
+    party.end().await;
+}
+
+#[tokio::test]
+async fn who_enrols_in_a_birthday_s_window_gets_the_same_answer_again() {
+    let at_once = on_the_day(", late_date: LATE_DATE_AT_ONCE");
+    let mut party = Party::open("2026-04-01T12:00:00Z", book("UTC", &at_once)).await;
+    let profile = Profile { birth_date: date("04-01"), ..Profile::default() };
+    let card = Identifier::new(IdentifierKind::Card, "c-1").expect("a card");
+    let command = Command::Enroll { person: Person { profile, identifiers: vec![card] } };
+    let program = party.ledger.program(&ProgramId::new("club").expect("an id")).expect("it is published");
+    let submission = Submission { program, member: MemberTarget::New, request: party.request(), actor: None, command };
+    let [first, again] = [party.ledger.submit(submission.clone()).await, party.ledger.submit(submission).await];
+    let (first, again) = (first.expect("it enrols"), again.expect("it is enrolled"));
+    assert_eq!(first.entries, again.entries);
+    let balance = |outcome: &Outcome| outcome.member.as_ref().map(|member| (member.header.last_sequence, member.header.balance.clone()));
+    assert_eq!(balance(&first), balance(&again));
+    // And the reward is there.
+    assert_eq!(party.grants(&first.key), given(&[(2026, "2026-04-01T12:00:00Z")]));
+    party.end().await;
+}
+
+#[tokio::test]
+async fn where_no_birthdays_are_celebrated_none_are_planned() {
+    let mut party = Party::open("2026-03-10T12:00:00Z", book("UTC", "")).await;
+    let member = party.enroll("04-01").await;
+    let mut walk = BirthdayWalk::default();
+    assert!(!party.ledger.plan_birthdays(&mut walk).await.expect("nothing is to be done"));
+    party.publish(book("UTC", &on_the_day(""))).await;
+    while party.ledger.plan_birthdays(&mut walk).await.expect("they are planned") {}
+    party.at("2026-04-02T12:00:00Z");
+    assert_eq!(party.grants(&member), given(&[(2026, "2026-04-01T00:00:00Z")]));
     party.end().await;
 }
 

@@ -305,13 +305,12 @@ async fn a_voucher_is_held_for_an_order_and_used_for_that_alone() {
     assert_refused(&desk.use_voucher(use_up(&code, "u-1", "cart-2")).await.unwrap_err(), precondition, "VOUCHER_HELD", &until);
     let other = record(&server, sale_with(&member, "o-1", "120000", &[&code])).await.unwrap_err();
     assert_refused(&other, precondition, "VOUCHER_HELD", &until);
-    let long = desk.hold_voucher(hold(&code, "h-2", "cart-2", 86_401)).await.unwrap_err();
-    assert_refused(&long, precondition, "HOLD_TOO_LONG", &[("seconds", "86401"), ("maximum_seconds", "86400")]);
-
     let released = desk.release_voucher(release(&code, "r-1")).await.unwrap().into_inner();
     for request in ["r-1", "r-2"] {
         assert_eq!(desk.release_voucher(release(&code, request)).await.unwrap().into_inner(), released);
     }
+    let long = desk.hold_voucher(hold(&code, "h-2", "cart-2", 86_401)).await.unwrap_err();
+    assert_refused(&long, precondition, "HOLD_TOO_LONG", &[("seconds", "86401"), ("maximum_seconds", "86400")]);
     desk.hold_voucher(hold(&code, "h-3", "cart-3", 60)).await.unwrap();
     let used = desk.use_voucher(use_up(&code, "u-2", "cart-3")).await.unwrap().into_inner();
     assert_eq!((used.member_id.as_str(), used.entry.as_ref().unwrap().sequence), (&*member, 6));
@@ -373,6 +372,58 @@ async fn a_sale_that_comes_back_as_a_whole_gives_its_vouchers_back() {
     server.days_later(10);
     server.purchases().return_purchase(return_all("b-3", "o-2")).await.unwrap();
     assert_eq!(state(&server, &code).await, (State::Expired, "VOUCHER_EXPIRED".into()));
+    end(server).await;
+}
+
+#[tokio::test]
+async fn a_voucher_that_comes_back_too_late_lapses_with_the_return_whatever_else_the_member_has() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let code = issued(&server, &member, "v-1", "fifty").await.code;
+    let other = issued(&server, &member, "v-2", "mug").await.code;
+    record(&server, sale_with(&member, "o-1", "120000", &[&code])).await.unwrap();
+    server.days_later(10);
+    server.purchases().return_purchase(return_all("b-1", "o-1")).await.unwrap();
+    let request = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 2, ..Default::default() };
+    let entries = server.points().list_entries(request).await.unwrap().into_inner().entries;
+    assert!(matches!(&entries[0].kind, Some(Said::VoucherExpired(lapsed)) if lapsed.code == code), "{entries:?}");
+    assert!(matches!(&entries[1].kind, Some(Said::VoucherReleased(back)) if back.code == code), "{entries:?}");
+    // Not before it came back.
+    assert_eq!(entries[0].occurred_time, entries[1].occurred_time);
+    assert_eq!(state(&server, &other).await.0, State::Usable);
+    end(server).await;
+}
+
+#[tokio::test]
+async fn a_voucher_that_is_gone_is_said_to_be_gone_however_long_it_is_to_be_held() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    let code = issued(&server, &member, "v-1", "mug").await.code;
+    let too_long = 1_000_000;
+    let refusal = server.rewards().hold_voucher(hold(&code, "h-1", "o-1", too_long)).await.unwrap_err();
+    assert_refused(&refusal, Code::FailedPrecondition, "HOLD_TOO_LONG", &[]);
+    server.rewards().use_voucher(use_up(&code, "u-1", "o-2")).await.unwrap();
+    let refusal = server.rewards().hold_voucher(hold(&code, "h-2", "o-1", too_long)).await.unwrap_err();
+    assert_refused(&refusal, Code::FailedPrecondition, "VOUCHER_USED", &[]);
+    end(server).await;
+}
+
+#[tokio::test]
+async fn a_voucher_that_lapses_is_no_hold_of_points_that_ends() {
+    let server = start().await;
+    let member = server.enroll("c-1").await;
+    issued(&server, &member, "v-1", "fifty").await;
+    server.days_later(10);
+    // The number of the entry that issued the voucher, which lapses with this very command.
+    let release = v1::ReleaseHoldRequest {
+        request_id: "r-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        hold_id: "2".into(),
+        reason: "changed their mind".into(),
+    };
+    let refusal = server.points().release_hold(release).await.unwrap_err();
+    assert_eq!(refused(&refusal).reason, "HOLD_NOT_FOUND", "{refusal:?}");
     end(server).await;
 }
 

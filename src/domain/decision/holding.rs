@@ -64,7 +64,9 @@ impl Draft<'_> {
 
     /// The entry that ended a hold that is not open.
     fn end_of(&self, hold: HoldId) -> Result<&Entry, Rejection> {
-        let here = self.entries.iter().find(|entry| entry.continues() == Some(self.own(hold.0)));
+        // The number may be that of an entry that issued a voucher, with which something else goes on.
+        let ends = |entry: &&Entry| matches!(entry.kind, EntryKind::HoldReleased(_) | EntryKind::PointsRedeemed(_));
+        let here = self.entries.iter().filter(ends).find(|entry| entry.continues() == Some(self.own(hold.0)));
         let before = || {
             let thread = self.context.history.named(Numbered::Hold(hold))?;
             thread.latest.as_ref().filter(|_| matches!(thread.origin.kind, EntryKind::PointsHeld(_)))

@@ -66,15 +66,15 @@ impl Draft<'_> {
         self.require_active()?;
         let (default, maximum_seconds) = self.context.programs.newest().hold_seconds();
         let seconds = seconds.unwrap_or(default);
-        if seconds > maximum_seconds {
-            return Err(Rejection::HoldTooLong { seconds, maximum_seconds });
-        }
         let now = self.context.now;
         let voucher = self.live_voucher(code)?;
         if let Some(hold) = &voucher.hold {
             return Err(VoucherRejection::Held { until: hold.expire_time }.into());
         }
         voucher.check(None, now)?;
+        if seconds > maximum_seconds {
+            return Err(Rejection::HoldTooLong { seconds, maximum_seconds });
+        }
         let issued = voucher.issued;
         let expire_time = now.checked_add(i64::from(seconds).seconds()).map_err(|_| Rejection::Overflow)?;
         self.change_voucher((code, issued), VoucherChange::Held(VoucherHold { order: order.clone(), hold_time: now, expire_time }), now)

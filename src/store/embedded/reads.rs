@@ -134,13 +134,16 @@ impl Engine {
         if demand.pending || matches!(demand.lots, LotDemand::Count(_)) || is_due(member.header.next_activation_time) {
             load_pending(&view, number, &mut member, demand)?;
         }
-        if demand.vouchers || is_due(member.header.vouchers.next_due_time) {
-            load_vouchers(&view, number, &mut member)?;
-        }
         let birthday = &member.header.birthday;
-        let is_stale = demand.birthdays_since != 0 && birthday.next.is_some() && birthday.policy_version != demand.birthdays_since;
-        if demand.person || is_stale || is_due(member.header.birthday_due_time()) {
+        let is_stale = demand.birthdays_since != 0 && birthday.policy_version != demand.birthdays_since;
+        let is_birthday_due = is_due(member.header.birthday_due_time());
+        if demand.person || (is_stale && birthday.next.is_some()) || is_birthday_due {
             member.person = Some(self.person(&view, number, key)?);
+        }
+        // A birthday may bring a voucher that has lapsed by now, too.
+        let is_given = is_birthday_due || (is_stale && member.person.as_ref().is_some_and(has_birth_date));
+        if demand.vouchers || is_given || is_due(member.header.vouchers.next_due_time) {
+            load_vouchers(&view, number, &mut member)?;
         }
         Ok(Some(member))
     }
@@ -313,6 +316,10 @@ fn load_holds(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Re
 }
 
 /// All live ones.
+fn has_birth_date(person: &Sealed<Person>) -> bool {
+    person.open().is_some_and(|person| person.profile.birth_date.is_some())
+}
+
 fn load_vouchers(view: &View<'_>, number: ProgramNumber, member: &mut Member) -> Result<(), StoreError> {
     let (from, to) = vouchers::rows(number, &member.key.member);
     for row in view.scan(from, to) {

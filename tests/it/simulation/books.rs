@@ -22,6 +22,10 @@ pub const LABELS: [&str; 3] = ["sale", "organic", "vip"];
 pub const STORES: [&str; 3] = ["s1", "s2", "s3"];
 pub const CHANNELS: [&str; 3] = ["", "pos", "web"];
 
+/// All rule books have it.
+const BIRTHDAY_KIND: &str = "v0";
+pub const VOUCHER_KINDS: [&str; 5] = ["v0", "v1", "v2", "v3", "v4"];
+
 pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
 
 /// What cannot change from version to version.
@@ -34,6 +38,8 @@ pub struct Frame {
     tiers: usize,
     /// How tiers are counted, held and reviewed, in all versions: what was counted under another window is not there.
     standing: String,
+    /// Changed now and then.
+    birthday: String,
     /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
     is_first: bool,
 }
@@ -47,12 +53,16 @@ impl Frame {
             precision: random.within(0..=2) as u32,
             tiers: *random.pick(&[0, 2, 3]),
             standing: standing(random),
+            birthday: String::new(),
             is_first: true,
         }
     }
 
     /// A version of the rule book.
     pub fn book(&mut self, random: &mut Random) -> v1::Program {
+        if self.is_first || random.percent(35) {
+            self.birthday = self.birthday(random);
+        }
         let text = self.text(random);
         self.is_first = false;
         rule_book::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -113,6 +123,9 @@ impl Frame {
             text.push_str(&self.rule(place, stage, unmultiplied, carries, inactivity.as_deref(), random));
         }
         text.push_str(&self.activities(random));
+        let kinds: Vec<&str> = VOUCHER_KINDS.into_iter().filter(|kind| *kind == BIRTHDAY_KIND || random.percent(80)).collect();
+        text.push_str(&self.voucher_kinds(&kinds, random));
+        text.push_str(&self.birthday);
         text.push_str(&self.tiers(random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
@@ -205,6 +218,79 @@ impl Frame {
             text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
         }
         if text.is_empty() { text } else { format!("activity_rules:\n{text}") }
+    }
+
+    fn birthday(&self, random: &mut Random) -> String {
+        if random.percent(20) {
+            return String::new();
+        }
+        let window = match random.below(4) {
+            0 => "DAY".to_owned(),
+            1 => "MONTH".to_owned(),
+            _ => format!("AROUND, days_before: {}, days_after: {}", random.within(0..=30), random.within(0..=20)),
+        };
+        let mut rewards = Vec::new();
+        for tier in 0..=self.tiers {
+            if tier == self.tiers && random.percent(10) && !rewards.is_empty() {
+                continue;
+            }
+            if tier < self.tiers && random.percent(60) {
+                continue;
+            }
+            let name = if tier < self.tiers { format!("tier_id: t{tier}, ") } else { String::new() };
+            let reward = match random.below(3) {
+                0 => {
+                    let own = if random.percent(50) { format!(", expiry: {}", expiry(random)) } else { String::new() };
+                    format!("points: {{ points: \"{}\"{own} }}", self.points(random, 30))
+                }
+                1 => format!("voucher_kind_id: {BIRTHDAY_KIND}"),
+                _ => format!("multiplier: \"{}\"", random.pick(&["2", "1.5", "1.25"])),
+            };
+            rewards.push(format!("{{ {name}{reward} }}"));
+        }
+        let leap_day = random.pick(&["FEBRUARY_28", "MARCH_1"]);
+        let late = random.pick(&["NEXT_YEAR", "AT_ONCE"]);
+        let (notice, days) = (*random.pick(&[0, 0, 3, 20]), *random.pick(&[0, 0, 0, 20]));
+        let months = *random.pick(&[0, 0, 1, 3]);
+        let most = if random.percent(40) { format!(", maximum_changes: {}", random.within(0..=2)) } else { String::new() };
+        format!(
+            "birthday: {{ window: WINDOW_{window}, leap_day: LEAP_DAY_{leap_day}, rewards: [{}], notice_days: {notice}, late_date: \
+             LATE_DATE_{late}, member_for_days: {days}, active_within_months: {months}{most} }}\n",
+            rewards.join(", ")
+        )
+    }
+
+    fn voucher_kinds(&self, kinds: &[&str], random: &mut Random) -> String {
+        if kinds.is_empty() {
+            return String::new();
+        }
+        let mut text = "voucher_kinds:\n".to_owned();
+        for kind in kinds {
+            let benefit = match random.below(6) {
+                0 => format!("amount_off: {{ amount: \"{}\" }}", self.money(random, 40)),
+                1 | 2 => {
+                    let maximum =
+                        if random.percent(50) { format!(", maximum_amount: \"{}\"", self.money(random, 20)) } else { String::new() };
+                    format!("percent_off: {{ percent: \"{}\"{maximum} }}", random.pick(&["50", "33.3", "100", "7.2525"]))
+                }
+                3 => format!("free_item: {{ sku: {} }}", random.pick(&SKUS[1..])),
+                4 => "free_shipping: {}".to_owned(),
+                _ => "custom: { key: mug, text: A mug }".to_owned(),
+            };
+            let mut fields = vec![format!("voucher_kind_id: {kind}, display_name: \"For {kind}\", benefit: {{ {benefit} }}")];
+            if random.percent(40) {
+                fields.push(format!("minimum_order: \"{}\"", self.money(random, 60)));
+            }
+            if random.percent(25) {
+                fields.push(format!("after_days: {}", random.within(1..=3)));
+            }
+            fields.push(match random.percent(70) {
+                true => format!("valid_days: {}", random.within(3..=40)),
+                false => format!("valid_months: {}", random.within(1..=3)),
+            });
+            text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        text
     }
 
     fn limits(&self, random: &mut Random) -> String {

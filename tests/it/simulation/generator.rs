@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::domain::{
-    ActivityId, ActivityRequest, Adjustment, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry, HoldId,
-    HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, Purchase, Recipient,
-    RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
+    ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
+    HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, ProfileUpdate,
+    Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
+    VoucherCode, VoucherKindId, VoucherRequest,
 };
 use rust_decimal::Decimal;
 
 use super::{
     Random,
     auditor::{Account, Books, book::Book, units},
-    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES},
+    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES, VOUCHER_KINDS},
 };
 
 /// Asks for one member of a programme.
@@ -23,9 +24,25 @@ pub struct Asker<'a> {
     pub account: &'a Account,
     /// Of the programme.
     pub members: &'a [MemberId],
+    pub codes: &'a [(VoucherCode, EntryRef)],
     pub now: Timestamp,
     /// Of all orders of the programme, the number of the next.
     pub next_order: &'a mut u64,
+}
+
+/// Mostly one that comes, or has just been.
+pub fn birth_date(random: &mut Random, now: Timestamp) -> BirthDate {
+    let year = random.percent(50).then(|| *random.pick(&[1964, 1988, 2000]));
+    let (month, day) = match random.below(10) {
+        0 => (2, 29),
+        1 | 2 => (random.within(1..=12) as i8, random.within(1..=28) as i8),
+        _ => {
+            let days = random.within(0..=60) as i64 - 15;
+            let date = (now + SignedDuration::from_hours(24 * days)).to_zoned(jiff::tz::TimeZone::UTC).date();
+            (date.month(), date.day())
+        }
+    };
+    BirthDate { year, month, day }
 }
 
 fn reason() -> String {
@@ -40,6 +57,12 @@ impl Asker<'_> {
         // Seldom: whoever is gone stays so.
         if self.random.below(400) == 0 {
             return Command::Erase { reason: reason() };
+        }
+        if self.random.percent(3) {
+            return Command::UpdateProfile(self.profile());
+        }
+        if self.random.percent(14) {
+            return Command::Voucher(self.voucher());
         }
         match self.random.below(100) {
             0..=6 => self.activity(),
@@ -69,6 +92,17 @@ impl Asker<'_> {
         }
     }
 
+    /// Mostly another birth date, or none any more.
+    fn profile(&mut self) -> ProfileUpdate {
+        let birth_date = match self.random.below(10) {
+            0 => None,
+            1 => Some(self.account.birthdays.date),
+            2 | 3 => Some(None),
+            _ => Some(Some(birth_date(self.random, self.now))),
+        };
+        ProfileUpdate { birth_date, ..ProfileUpdate::default() }
+    }
+
     fn newest(&self) -> &Arc<Book> {
         self.books.newest()
     }
@@ -92,7 +126,8 @@ impl Asker<'_> {
     fn order(&mut self) -> OrderKey {
         // One that was paid before, or one that exists.
         let paid = self.account.spent.values().filter_map(|spent| spent.order.clone());
-        let paid: Vec<OrderKey> = paid.filter(|order| !self.account.sales.contains_key(order)).collect();
+        let kept = self.account.live_vouchers().filter_map(|(_, voucher)| voucher.hold.as_ref().map(|(order, _)| order.clone()));
+        let paid: Vec<OrderKey> = paid.chain(kept).filter(|order| !self.account.sales.contains_key(order)).collect();
         if !paid.is_empty() && self.random.percent(50) {
             return self.random.pick(&paid).clone();
         }
@@ -150,6 +185,7 @@ impl Asker<'_> {
         };
         purchase.offline = purchase.occurred_time.is_some() && self.random.percent(40);
         self.pay(&mut purchase);
+        purchase.vouchers = self.vouchers(purchase.order.as_ref());
         purchase.check().expect("the sums agree");
         purchase
     }
@@ -233,6 +269,73 @@ impl Asker<'_> {
         ];
     }
 
+    /// Those that a purchase comes with: sensible ones, as a rule.
+    fn vouchers(&mut self, order: Option<&OrderKey>) -> Vec<VoucherCode> {
+        let now = self.now;
+        let (mut kept, mut usable) = (Vec::new(), Vec::new());
+        for (_, voucher) in self.account.live_vouchers() {
+            let Some(code) = voucher.code else { continue };
+            match &voucher.hold {
+                Some((held_for, _)) if Some(held_for) == order => kept.push(code),
+                Some(_) => {}
+                None if voucher.terms.from <= now => usable.push(code),
+                None => {}
+            }
+        }
+        if self.random.percent(60) {
+            kept.clear();
+        }
+        if !usable.is_empty() && self.random.percent(30) {
+            kept.push(self.recent(&usable));
+            if self.random.percent(30) {
+                kept.push(self.recent(&usable));
+            }
+        }
+        if self.random.percent(2) {
+            kept.extend(self.any_code());
+        }
+        kept
+    }
+
+    /// One of the member's that can be used as a rule; now and then one that cannot, another's, or one that nobody was given.
+    fn any_code(&mut self) -> Option<VoucherCode> {
+        let of = |is_live: bool| {
+            let vouchers = self.account.vouchers.values().filter(move |voucher| voucher.is_live() == is_live);
+            vouchers.filter_map(|voucher| voucher.code).collect::<Vec<_>>()
+        };
+        let (live, ended) = (of(true), of(false));
+        match self.random.below(20) {
+            0 => Some(VoucherCode::from_bytes([7; 10])),
+            1 if !self.codes.is_empty() => Some(self.random.pick(self.codes).0),
+            2..=4 if !ended.is_empty() => Some(self.recent(&ended)),
+            _ if !live.is_empty() => Some(self.recent(&live)),
+            _ => None,
+        }
+    }
+
+    fn voucher(&mut self) -> VoucherRequest {
+        let code = self.any_code().filter(|_| self.random.percent(70));
+        let Some(code) = code else {
+            let kind = *self.random.pick(&VOUCHER_KINDS);
+            return VoucherRequest::Issue { kind: VoucherKindId::new(kind).expect("an id"), reason: reason() };
+        };
+        let held = self.account.voucher_of(code).and_then(|(_, voucher)| voucher.hold.as_ref().map(|(order, _)| order.clone()));
+        match self.random.below(10) {
+            0..=3 => {
+                let seconds = self.random.percent(60).then(|| *self.random.pick(&[60, 600, 4_000, 86_400, 500_000]));
+                VoucherRequest::Hold { code, order: self.order(), seconds }
+            }
+            4 | 5 => VoucherRequest::Release { code, reason: reason() },
+            6..=8 => {
+                let order = if self.random.percent(70) { held } else { self.random.percent(60).then(|| self.order()) };
+                let order_total = self.random.percent(80).then(|| self.amount(100));
+                let value = self.random.percent(50).then(|| self.amount(9));
+                VoucherRequest::Use { code, order, order_total, value }
+            }
+            _ => VoucherRequest::Cancel { code, reason: reason() },
+        }
+    }
+
     fn redemption(&mut self) -> RedeemRequest {
         let available = self.account.available().max(0);
         let step = self.newest().redemption.as_ref().map_or(1, |policy| policy.step);
@@ -314,6 +417,14 @@ impl Asker<'_> {
         }
         let mut orders: Vec<(u64, &OrderKey)> = self.account.sales.iter().map(|(order, sale)| (sale.sequence, order)).collect();
         orders.sort_unstable();
+        let with_vouchers: Vec<OrderKey> = orders
+            .iter()
+            .filter(|(_, order)| !self.account.sales[*order].purchase.vouchers.is_empty())
+            .map(|(_, order)| (*order).clone())
+            .collect();
+        if !with_vouchers.is_empty() && self.random.percent(30) {
+            return self.recent(&with_vouchers);
+        }
         let orders: Vec<OrderKey> = orders.into_iter().map(|(_, order)| order.clone()).collect();
         self.recent(&orders)
     }
@@ -347,7 +458,11 @@ impl Asker<'_> {
         }
         if self.random.percent(12) {
             let order = self.order();
-            request.exchange = Some(Arc::new(self.purchase(order)));
+            let mut purchase = self.purchase(order);
+            if let Some(sale) = sale.filter(|_| self.random.percent(50)) {
+                purchase.vouchers.extend(sale.purchase.vouchers.first());
+            }
+            request.exchange = Some(Arc::new(purchase));
         }
         Command::ReturnPurchase(Arc::new(request))
     }

@@ -10,19 +10,24 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     domain::{
-        ActorId, Command, Entry, Fingerprint, Identifier, IdentifierKind, MemberId, OrderKey, Person, ProgramId, Rejection, Request,
-        RequestId,
+        ActorId, Command, Entry, EntryRef, Fingerprint, Identifier, IdentifierKind, MemberId, OrderKey, Person, Profile, ProgramId,
+        Rejection, Request, RequestId, VoucherChange, VoucherChanged, VoucherCode, VoucherRejection,
     },
-    ledger::{Ledger, ManualClock, MemberTarget, Submission},
+    ledger::{BirthdayWalk, Ledger, ManualClock, MemberTarget, Submission},
     store::embedded::{EmbeddedStore, Options, check},
 };
 use tempfile::TempDir;
 
 use super::{
     COMMANDS_OF_A_LIFE, Random,
-    auditor::{self, Account, Books, book::Book, facts},
+    auditor::{
+        self, Account, Books,
+        book::Book,
+        facts,
+        vouchers::{State, codes},
+    },
     books::Frame,
-    generator::Asker,
+    generator::{Asker, birth_date},
 };
 
 const MEMBERS: usize = 12;
@@ -48,9 +53,38 @@ pub struct Shop {
     pub next_order: u64,
     /// What operators have adjusted.
     pub desks: BTreeMap<String, auditor::Desk>,
+    /// Of vouchers, in the order in which they were told, with the entries that issued them.
+    pub codes: Vec<(VoucherCode, EntryRef)>,
 }
 
 impl Shop {
+    /// Why codes cannot be used by whoever has not got them.
+    pub fn elsewhere(&self, command: &Command) -> BTreeMap<VoucherCode, VoucherRejection> {
+        let of = |code: VoucherCode| {
+            let mut vouchers = self.accounts.iter().filter_map(|account| account.voucher_of(code));
+            vouchers.next().map(|(_, voucher)| match &voucher.state {
+                State::Ended(why) => why.clone(),
+                State::Live | State::Released(_) => VoucherRejection::OfOtherMember,
+            })
+        };
+        codes(command).into_iter().filter_map(|code| Some((code, of(code)?))).collect()
+    }
+
+    /// A code is new when its voucher is issued, and stays with it.
+    pub fn learn(&mut self, changed: &VoucherChanged) -> Result<(), String> {
+        match self.codes.iter().find(|(code, issued)| *code == changed.code || *issued == changed.issued) {
+            Some(known) if *known == (changed.code, changed.issued) => return Ok(()),
+            None if matches!(changed.change, VoucherChange::Issued { .. }) => {}
+            Some(_) | None => return Err(format!("an entry calls the voucher of {:?} by a code that is not its own", changed.issued)),
+        }
+        self.codes.push((changed.code, changed.issued));
+        let member = self.ids.iter().position(|id| *id == changed.issued.member).expect("it is a member");
+        let holder = self.now(member);
+        let voucher = Arc::make_mut(&mut self.accounts[holder].vouchers).get_mut(&changed.issued);
+        voucher.expect("it was told").code = Some(changed.code);
+        Ok(())
+    }
+
     /// Who a member is now: the one that it was merged into.
     pub fn now(&self, member: usize) -> usize {
         match self.accounts[member].merged_into {
@@ -103,6 +137,7 @@ pub struct Life {
     folder: TempDir,
     pub shops: Vec<Shop>,
     requests: u64,
+    walk: BirthdayWalk,
     /// What is asked now is asked by staff as a rule.
     at_desk: bool,
     pub answered: BTreeMap<RequestId, Answered>,
@@ -169,6 +204,7 @@ impl Life {
             folder,
             shops: Vec::new(),
             requests: 0,
+            walk: BirthdayWalk::default(),
             at_desk: false,
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -191,6 +227,7 @@ impl Life {
                 orders: BTreeMap::new(),
                 next_order: 0,
                 desks: BTreeMap::new(),
+                codes: Vec::new(),
             });
             let shop = life.shops.len() - 1;
             life.publish(shop).await;
@@ -227,14 +264,36 @@ impl Life {
         let published = self.ledger().publish(request, document).await.unwrap_or_else(|error| panic!("{error:?}"));
         if published.changed {
             let version = u32::try_from(published.document.version).expect("a version");
-            self.shops[shop].books.0.push(Arc::new(Book::read(&published.document, version, now)));
+            let place = &mut self.shops[shop];
+            let before = place.books.birthdays_since();
+            place.books.0.push(Arc::new(Book::read(&published.document, version, now)));
+            if place.books.birthdays_since() != before {
+                self.plan_birthdays(shop).await;
+            }
         }
+    }
+
+    /// As the service does by itself where rules are others than before. It enters all that is due.
+    async fn plan_birthdays(&mut self, shop: usize) {
+        let now = self.writer_now();
+        for member in 0..self.shops[shop].accounts.len() {
+            let place = &mut self.shops[shop];
+            let expected = auditor::advance(&place.accounts[member], &place.books, now);
+            place.accounts[member] = expected.account;
+            self.told.entry((shop, member)).or_default().extend(expected.said);
+            self.touched.insert((shop, member));
+        }
+        let ledger = self.ledger().clone();
+        while ledger.plan_birthdays(&mut self.walk).await.expect("birthdays can be planned") {}
+        self.compare();
     }
 
     async fn enrol(&mut self, shop: usize) {
         let (now, request) = (self.writer_now(), self.request());
         let card = self.free_card(shop);
-        let command = Command::Enroll { person: Person { identifiers: vec![card.clone()], ..Person::default() } };
+        let birth_date = if self.random.percent(60) { Some(birth_date(&mut self.random, now)) } else { None };
+        let profile = Profile { birth_date, ..Profile::default() };
+        let command = Command::Enroll { person: Person { profile, identifiers: vec![card.clone()] } };
         let submission = self.submission(shop, MemberTarget::New, request, command);
         let outcome = self.ledger().submit(submission.clone()).await.expect("anyone can enrol");
         self.shops[shop].ids.push(outcome.key.member);
@@ -358,6 +417,7 @@ impl Life {
             books: &place.books,
             account: &account,
             members: &place.ids,
+            codes: &place.codes,
             now,
             next_order: &mut place.next_order,
         };
@@ -367,8 +427,12 @@ impl Life {
             Command::ConfirmPurchase { order } => account.sales.contains_key(order).then(|| order.clone()),
             _ => None,
         };
-        let by_id = MemberTarget::Id(place.ids[member]);
-        let target = by_order.filter(|_| self.random.percent(50)).map_or(by_id, MemberTarget::Order);
+        let by_code = match &command {
+            Command::Voucher(request) => request.code().filter(|code| account.voucher_of(*code).is_some()),
+            _ => None,
+        };
+        let by_other = by_order.map(MemberTarget::Order).or(by_code.map(MemberTarget::Voucher));
+        let target = by_other.filter(|_| self.random.percent(50)).unwrap_or(MemberTarget::Id(place.ids[member]));
         let staff = matches!(command, Command::AdjustPoints(_)) && self.random.percent(90);
         let actor = staff.then(|| ActorId::new(self.random.pick::<&str>(&STAFF)).expect("an id"));
         Submission { actor, ..self.submission(shop, target, request, command) }

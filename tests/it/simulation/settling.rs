@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use loyaltyd::{
     domain::{
-        ActivityRejection, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points, Recipient,
-        Rejection, Sealed,
+        ActivityRejection, BirthdayChanged, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points,
+        Recipient, Rejection, Sealed,
     },
     ledger::{Clock, LedgerError, MemberTarget, Outcome, Submission},
 };
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, Named, book::Lapse, facts},
+    auditor::{self, Account, Named, book::Lapse, facts},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -78,7 +78,8 @@ impl Life {
         }
         let actor = submission.actor.as_ref().map(ToString::to_string);
         let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
-        match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk) {
+        let elsewhere = place.elsewhere(&command);
+        match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk, elsewhere) {
             Ok(expected) => {
                 if let (Some(actor), Some(desk)) = (actor, expected.desk) {
                     place.desks.insert(actor, desk);
@@ -207,21 +208,27 @@ impl Life {
     fn entries_are_as_told(&mut self, who: Who) -> Result<(), String> {
         let told = self.told.get(&who).map_or(&[][..], Vec::as_slice);
         let from = self.compared.get(&who).copied().unwrap_or(0);
-        let mut next = told.len();
+        let (mut next, mut all) = (told.len(), Vec::new());
         while next > from {
             let count = (next - from).min(500);
             let page = self.ledger().entries(&self.key(who), Some(next as u64 + 1), count).map_err(|error| error.to_string())?;
-            let found: Vec<_> = page.iter().rev().map(|listed| (facts::said(&listed.entry), listed.is_recorded)).collect();
-            let expected = &told[next - count..next];
-            ensure(found.len() == expected.len(), || format!("{} entries and not {}", found.len(), expected.len()))?;
-            for ((found, is_recorded), expected) in found.iter().zip(expected) {
-                ensure(found == expected && *is_recorded, || differ(expected, found))?;
-            }
+            ensure(page.len() == count, || format!("{} entries and not {count}", page.len()))?;
+            ensure(page.iter().all(|listed| listed.is_recorded), || "an entry is not recorded".to_owned())?;
+            all.extend(page.into_iter().map(|listed| listed.entry));
             next -= count;
+        }
+        all.reverse();
+        let found = facts::in_order(all.iter().map(facts::said).collect());
+        let expected = facts::in_order(told[from..].to_vec());
+        let is_erased = self.shops[who.0].is_erased(who.1);
+        let [found, expected] = [found, expected].map(|said| if is_erased { facts::without_plans(said) } else { said });
+        for (found, expected) in found.iter().zip(&expected) {
+            ensure(found == expected, || differ(expected, found))?;
         }
         let told = told.len();
         self.compared.insert(who, told);
-        Ok(())
+        let place = &mut self.shops[who.0];
+        all.iter().filter_map(Entry::voucher_change).try_for_each(|changed| place.learn(changed))
     }
 
     fn is_shown_as_told(&self, who: Who) -> Result<(), String> {
@@ -240,7 +247,7 @@ impl Life {
         let shown = (lifetime.qualifying_points, lifetime.spend, lifetime.visits);
         let expected = (Points(account.qualifying), money, account.visits);
         ensure(shown == expected, || differ(&expected, &shown))?;
-        self.is_known_as_told(who, &member)?;
+        self.is_known_as_told(who, &account, &member)?;
         let idle = account.lots.iter().filter(|lot| lot.lapse == Lapse::Inactive).map(|lot| lot.points).sum::<i64>();
         let shown = (header.inactivity.lapse_time, header.inactivity.points.0);
         ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;
@@ -253,13 +260,20 @@ impl Life {
         let holds = self.ledger().holds(&key).map_err(|error| error.to_string())?;
         let holds: Vec<_> = holds.iter().map(|hold| (hold.id.0, hold.points.0, hold.expire_time)).collect();
         let expected: Vec<_> = account.holds.iter().map(|(id, hold)| (*id, hold.points, hold.until)).collect();
-        ensure(holds == expected, || format!("of the holds: {}", differ(&expected, &holds)))
+        ensure(holds == expected, || format!("of the holds: {}", differ(&expected, &holds)))?;
+        let shown = self.ledger().vouchers(&key).map_err(|error| error.to_string())?;
+        let vouchers = shown.vouchers.values().map(|one| (one.issued, one.expire_time, one.hold.as_ref().map(|hold| hold.expire_time)));
+        let vouchers: BTreeSet<_> = vouchers.collect();
+        let expected = account.live_vouchers().map(|(issued, one)| (*issued, one.terms.until, one.hold.as_ref().map(|(_, until)| *until)));
+        let expected: BTreeSet<_> = expected.collect();
+        ensure(vouchers == expected, || format!("of the vouchers: {}", differ(&expected, &vouchers)))?;
+        let live = usize::try_from(shown.header.vouchers.live).expect("it fits");
+        ensure(live == expected.len(), || format!("{live} vouchers and not {}", expected.len()))
     }
 
     /// Who it is: by the member's state, by what is personal, and by the card.
-    fn is_known_as_told(&self, who: Who, member: &Member) -> Result<(), String> {
-        let shop = &self.shops[who.0];
-        let account = &shop.accounts[who.1];
+    fn is_known_as_told(&self, who: Who, account: &Account, member: &Member) -> Result<(), String> {
+        let (shop, header) = (&self.shops[who.0], &member.header);
         let state = match (account.merged_into, account.erased, account.suspended) {
             (Some(into), _, _) => MemberState::Merged { into },
             (None, true, _) => MemberState::Erased,
@@ -267,6 +281,12 @@ impl Life {
             (None, false, false) => MemberState::Active,
         };
         ensure(member.header.state == state, || differ(&state, &member.header.state))?;
+        let birthday = &header.birthday;
+        let shown = (birthday.next.map(facts::plan), birthday.last_year, birthday.changes);
+        let expected = (account.birthdays.plan, account.birthdays.last_year, account.birthdays.changes);
+        ensure(shown == expected, || format!("of birthdays: {}", differ(&expected, &shown)))?;
+        let date = member.person.as_ref().and_then(Sealed::open).and_then(|person| person.profile.birth_date);
+        ensure(date == account.birthdays.date, || "another birth date".to_owned())?;
         let card = &shop.cards[who.1];
         let person = match &member.person {
             Some(Sealed::Open(person)) => Some(person.identifiers.iter().cloned().collect::<BTreeSet<_>>()),
@@ -323,6 +343,11 @@ fn are_the_same(first: &[Entry], again: &[Entry]) -> bool {
         EntryKind::MergedFrom(got) => {
             let got = MergedFrom { person: Sealed::Erased, ..MergedFrom::clone(got) };
             Entry { kind: EntryKind::MergedFrom(Arc::new(got)), ..entry.clone() }
+        }
+        EntryKind::ProfileUpdated { .. } => Entry { kind: EntryKind::ProfileUpdated { profile: Sealed::Erased }, ..entry.clone() },
+        EntryKind::BirthdayChanged(changed) => {
+            let changed = BirthdayChanged { plan: Sealed::Erased, ..BirthdayChanged::clone(changed) };
+            Entry { kind: EntryKind::BirthdayChanged(Box::new(changed)), ..entry.clone() }
         }
         _ => entry.clone(),
     };

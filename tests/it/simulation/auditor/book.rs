@@ -9,6 +9,8 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
+use super::birthdays::{Birthday, Gift};
+
 /// A fraction that is not negative, in lowest terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fraction {
@@ -167,6 +169,7 @@ pub struct Book {
     pub maximum_adjustment: Option<i64>,
     pub max_age_days: u32,
     pub max_ahead_seconds: u32,
+    pub birthday: Option<Birthday>,
 }
 
 /// Of a decimal text, "" being nothing.
@@ -338,6 +341,22 @@ fn limits(document: &v1::FraudLimits, precision: u32) -> BTreeMap<&'static str, 
     limits.into_iter().filter_map(|(name, limit)| Some((name, limit?))).collect()
 }
 
+fn birthday(document: &v1::BirthdayPolicy, program: &v1::Program) -> Birthday {
+    use v1::birthday_reward::Reward;
+    let gift = |reward: &v1::BirthdayReward| match reward.reward.as_ref().expect("it is required") {
+        Reward::Points(gift) => {
+            let expiry = gift.expiry.as_ref().or(program.expiry.as_ref());
+            let idle = expiry.filter(|expiry| inactivity(Some(expiry)).is_some()).cloned();
+            Gift::Points(points(&gift.points, program.points_precision as u32).expect("it is required"), policy(expiry), idle)
+        }
+        Reward::VoucherKindId(kind) => Gift::Voucher(kind.clone()),
+        Reward::Multiplier(multiplier) => Gift::Multiplier(multiplier.parse().expect("a number")),
+    };
+    let gifts = document.rewards.iter().map(|reward| (reward.tier_id.clone(), gift(reward))).collect();
+    // Their rewards are compared by what they give.
+    Birthday { document: v1::BirthdayPolicy { rewards: Vec::new(), ..document.clone() }, gifts }
+}
+
 impl Book {
     pub fn read(document: &v1::Program, version: u32, since: Timestamp) -> Self {
         let precision = document.points_precision as u32;
@@ -368,6 +387,7 @@ impl Book {
             maximum_adjustment: points(&adjustments.maximum_points, precision),
             max_age_days: or(time.max_age_days, 30),
             max_ahead_seconds: or(time.max_ahead_seconds, 300),
+            birthday: document.birthday.as_ref().map(|birthday| self::birthday(birthday, document)),
             document: document.clone(),
         }
     }
@@ -442,7 +462,7 @@ pub fn months_later(date: Date, months: i32) -> Date {
     Date::new(year, month, date.day().min(days_of(year, month))).expect("a date")
 }
 
-fn days_of(year: i16, month: i8) -> i8 {
+pub fn days_of(year: i16, month: i8) -> i8 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,

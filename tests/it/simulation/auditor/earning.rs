@@ -380,6 +380,7 @@ pub fn earn(act: &Act<'_>, book: &Book, purchase: &Purchase, occurred_time: Time
 fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lines: &[(i128, i128, bool)], tier: usize) -> Earned {
     let one = Fraction { over: 1, under: 1 };
     let multiplier = book.tiers.get(tier).map_or(one, |tier| tier.multiplier);
+    let multiplier = multiplier.times(act.account.birthday_multiplier(time).unwrap_or(one));
     let mut found = matches(book, purchase, time, lines, multiplier);
     for found in &mut found {
         found.seen = seen(act, book, &book.rules[found.rule], time);

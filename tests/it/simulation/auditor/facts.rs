@@ -1,13 +1,20 @@
 //! What an entry says, in plain numbers: what the auditor expects and what the ledger answers are compared as this.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use loyaltyd::domain::{
-    ActivityAccrued, ActivitySide, Allocation, Entry, EntryKind, EntryRef, LimitKind, LotExpiry, MemberId, MergedFrom, PendingLot, Portion,
-    PurchaseAccrued, ReleaseCause, Returned, TierCause,
+    ActivityAccrued, ActivitySide, Allocation, BirthdayChanged, BirthdayGiven, BirthdayPlan, Entry, EntryKind, EntryRef, LimitKind,
+    LotExpiry, MemberId, MergedFrom, OrderKey, PendingLot, Portion, PurchaseAccrued, ReleaseCause, Returned, TierCause, Voucher,
+    VoucherChange, VoucherRelease,
 };
 use rust_decimal::Decimal;
 
-use super::book::Lapse;
+use super::{
+    birthdays::{Given, Plan},
+    book::Lapse,
+    vouchers::Terms,
+};
 
 /// Lot and points.
 pub type Parts = Vec<(u64, i64)>;
@@ -161,6 +168,7 @@ pub enum Fact {
         taken: Parts,
         pending: Parts,
         debt: i64,
+        vouchers: usize,
     },
     MergedFrom {
         from: MemberId,
@@ -177,6 +185,19 @@ pub enum Fact {
         tiers: Vec<(String, Timestamp)>,
         by_hand: bool,
         suspended: bool,
+        /// Those that are live.
+        vouchers: Vec<EntryRef>,
+    },
+    /// The next one, whose outer `None` is that of somebody who was erased; and year, tier and gift of this one.
+    Birthday {
+        plan: Option<Option<Plan>>,
+        changes: u32,
+        granted: Option<(i16, Option<String>, Given)>,
+    },
+    /// What becomes of the voucher that an entry issued.
+    Voucher {
+        issued: EntryRef,
+        change: Change,
     },
     Did {
         activity: String,
@@ -190,6 +211,17 @@ pub enum Fact {
         lots: Vec<LotSaid>,
     },
     Other,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    Issued(Terms),
+    Held(OrderKey, Timestamp),
+    Released { by_time: bool },
+    Used(Option<OrderKey>, Option<Decimal>),
+    Cancelled,
+    Expired,
+    Reinstated(Terms, OrderKey),
 }
 
 /// A rule's part of what an activity earned.
@@ -340,14 +372,78 @@ fn fact(kind: &EntryKind) -> Fact {
             taken: parts(&gone.allocations),
             pending: gone.pending.iter().map(|it| (it.lot.id().0, it.points.0)).collect(),
             debt: gone.debt.0,
+            vouchers: gone.vouchers.len(),
         },
         EntryKind::MergedFrom(got) => merged(got),
-        EntryKind::ProfileUpdated { .. }
-        | EntryKind::IdentifierAdded { .. }
-        | EntryKind::IdentifierRemoved { .. }
-        | EntryKind::VoucherChanged(_)
-        | EntryKind::BirthdayChanged(_) => Fact::Other,
+        EntryKind::VoucherChanged(changed) => Fact::Voucher { issued: changed.issued, change: change(&changed.change) },
+        EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+        EntryKind::BirthdayChanged(changed) => birthday(changed),
     }
+}
+
+pub fn plan(plan: BirthdayPlan) -> Plan {
+    Plan { year: plan.year, due: plan.due_time, start: plan.start_time, end: plan.end_time }
+}
+
+fn birthday(changed: &BirthdayChanged) -> Fact {
+    let given = |given: &BirthdayGiven| match given {
+        BirthdayGiven::Points(points) => Given::Points(lot(points)),
+        BirthdayGiven::Voucher(kind) => Given::Voucher(kind.to_string()),
+        BirthdayGiven::Multiplier(it) => Given::Multiplier(it.multiplier, it.start_time, it.end_time),
+    };
+    let granted = changed.granted.as_ref();
+    Fact::Birthday {
+        plan: changed.plan.open().map(|next| next.map(plan)),
+        changes: changed.changes,
+        granted: granted.map(|it| (it.year, it.tier.as_ref().map(ToString::to_string), given(&it.given))),
+    }
+}
+
+fn terms(voucher: &Voucher) -> Terms {
+    Terms {
+        kind: voucher.kind.to_string(),
+        name: voucher.display_name.clone(),
+        gives: voucher.benefit.clone(),
+        minimum: voucher.minimum_order,
+        since: voucher.issue_time,
+        from: voucher.valid_from_time,
+        until: voucher.expire_time,
+        cause: voucher.cause,
+        version: voucher.program_version,
+    }
+}
+
+fn change(change: &VoucherChange) -> Change {
+    match change {
+        VoucherChange::Issued { voucher, .. } => Change::Issued(terms(voucher)),
+        VoucherChange::Held(hold) => Change::Held(hold.order.clone(), hold.expire_time),
+        VoucherChange::Released { cause, .. } => Change::Released { by_time: *cause == VoucherRelease::Expired },
+        VoucherChange::Used { order, value } => Change::Used(order.clone(), *value),
+        VoucherChange::Cancelled { .. } => Change::Cancelled,
+        VoucherChange::Expired => Change::Expired,
+        VoucherChange::Reinstated { voucher, order } => Change::Reinstated(terms(voucher), order.clone()),
+    }
+}
+
+/// What becomes of several vouchers at the same instant comes in the order of their codes, which nobody can foretell: here in that of their
+/// entries.
+pub fn in_order(mut said: Vec<Said>) -> Vec<Said> {
+    let key = |said: &Said| match &said.fact {
+        Fact::Voucher { issued, change: Change::Released { by_time: true } } => Some((*issued, 0)),
+        Fact::Voucher { issued, change: Change::Expired } => Some((*issued, 1)),
+        _ => None,
+    };
+    let mut from = 0;
+    while from < said.len() {
+        let is_like = |other: &Said| key(other).is_some() && other.occurred_time == said[from].occurred_time;
+        let count = said[from..].iter().take_while(|other| is_like(other)).count();
+        let mut facts: Vec<Fact> = said[from..from + count].iter().map(|said| said.fact.clone()).collect();
+        let mut keys: Vec<_> = said[from..from + count].iter().filter_map(key).zip(facts.drain(..)).collect();
+        keys.sort_by_key(|(key, _)| *key);
+        said[from..from + count].iter_mut().zip(keys).for_each(|(said, (_, fact))| said.fact = fact);
+        from += count.max(1);
+    }
+    said
 }
 
 fn merged(got: &MergedFrom) -> Fact {
@@ -371,6 +467,7 @@ fn merged(got: &MergedFrom) -> Fact {
         tiers: got.tier.history.iter().map(|held| (held.tier.to_string(), held.start_time)).collect(),
         by_hand: got.tier.manual,
         suspended: got.suspended,
+        vouchers: got.vouchers.iter().map(|voucher| voucher.issued).collect::<BTreeSet<_>>().into_iter().collect(),
     }
 }
 
@@ -430,4 +527,14 @@ fn taken_back(returned: &Returned) -> Fact {
         withheld_value: returned.withheld_value,
         voids: returned.voids,
     }
+}
+
+/// As of members who were erased.
+pub fn without_plans(mut said: Vec<Said>) -> Vec<Said> {
+    for said in &mut said {
+        if let Fact::Birthday { plan, .. } = &mut said.fact {
+            *plan = None;
+        }
+    }
+    said
 }

@@ -7,6 +7,7 @@ use loyaltyd::domain::{Command, EntryRef, MemberId, Payment, Purchase, Rejection
 
 use super::{
     Account, Act, Books, Expected, Lot, Sale, Spent, Waiting,
+    birthdays::Why,
     facts::{Fact, LotSaid},
     parts,
 };
@@ -125,6 +126,7 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     into.by_time = false;
     into.come(&old, from.account.sequence);
     into.promote(now);
+    into.plan_birthday(Why::SameDate, 0, now);
     Ok([from, into].map(|act| Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }))
 }
 
@@ -132,6 +134,7 @@ fn leave(act: &mut Act<'_>, old: &Account, into: MemberId) {
     let pending: i64 = old.waiting.iter().map(|lot| lot.points).sum();
     act.account = Account {
         id: old.id,
+        joined: old.joined,
         sequence: old.sequence,
         merged_into: Some(into),
         issued: old.issued,
@@ -146,7 +149,7 @@ fn leave(act: &mut Act<'_>, old: &Account, into: MemberId) {
     let mut waiting: Vec<&Waiting> = old.waiting.iter().collect();
     waiting.sort_by_key(|lot| (lot.until.is_none(), lot.until, lot.id));
     let pending = waiting.iter().map(|lot| (lot.id, lot.points)).collect();
-    act.enter_now(Fact::MergedInto { into, taken: parts(&old.lots), pending, debt: old.debt });
+    act.enter_now(Fact::MergedInto { into, taken: parts(&old.lots), pending, debt: old.debt, vouchers: old.live_vouchers().count() });
 }
 
 impl Act<'_> {
@@ -202,6 +205,8 @@ impl Act<'_> {
         self.take_past(old, before);
         self.join_tiers(old);
         self.join_idle_times(old);
+        self.join_birthdays(old);
+        Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
         let money = self.money(old.spend);
         self.enter_now(Fact::MergedFrom {
             from,
@@ -216,6 +221,7 @@ impl Act<'_> {
             tiers: self.account.tiers.clone(),
             by_hand: self.account.by_hand,
             suspended: self.account.suspended,
+            vouchers: old.live_vouchers().map(|(issued, _)| *issued).collect(),
         });
     }
 

@@ -2,6 +2,7 @@
 //! a list of what is held, and a few sums. It shares the domain's words for what is asked (commands, purchases, rejections), and none of
 //! its reckoning.
 
+mod birthdays;
 pub mod book;
 mod doing;
 mod earning;
@@ -11,6 +12,7 @@ mod merging;
 mod returning;
 mod reviewing;
 mod spending;
+pub mod vouchers;
 mod watching;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,6 +24,7 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
+use birthdays::{Birthdays, Why};
 use book::{Book, Lapse, days_later, months_later};
 pub use doing::known;
 use earning::{Earned, EarnedLot};
@@ -29,6 +32,7 @@ use facts::{End, Fact, LotSaid, Parts, Purse, Said};
 use merging::Called;
 pub use merging::{Named, meant, merge};
 use returning::SoFar;
+use vouchers::{Elsewhere, Vouchers};
 pub use watching::{Counted, Desk};
 
 /// All published versions of a rule book, the oldest first.
@@ -166,6 +170,9 @@ pub struct Account {
     /// Until when the member may be idle, and when such a time had come to its end.
     pub idle_until: Option<Timestamp>,
     pub idle_ends: Vec<Timestamp>,
+    pub vouchers: Arc<Vouchers>,
+    pub joined: Option<Timestamp>,
+    pub birthdays: Birthdays,
 }
 
 impl Account {
@@ -232,6 +239,8 @@ pub struct Act<'a> {
     desk: Option<Option<Desk>>,
     /// Where the next entry moves the end of the time of inactivity to.
     idle_until: Option<Timestamp>,
+    /// Why the codes cannot be used that the command names and that are none of the member's.
+    elsewhere: Elsewhere,
 }
 
 /// On its way to another member.
@@ -266,6 +275,7 @@ impl<'a> Act<'a> {
             flags: Vec::new(),
             desk: None,
             idle_until: None,
+            elsewhere: Elsewhere::new(),
         }
     }
 }
@@ -282,7 +292,7 @@ pub struct Expected {
     pub desk: Option<Desk>,
 }
 
-/// `desk`: what the operator has adjusted so far, if there is one.
+/// `desk`: what the operator has adjusted so far, if there is one. `elsewhere`: what is known of vouchers that are not the member's.
 pub fn expect(
     account: &Account,
     books: &Books,
@@ -290,8 +300,9 @@ pub fn expect(
     command: &Command,
     named: Named,
     desk: Option<Option<Desk>>,
+    elsewhere: Elsewhere,
 ) -> Result<Expected, Rejection> {
-    let mut act = Act { desk, ..Act::new(account, books, now) };
+    let mut act = Act { desk, elsewhere, ..Act::new(account, books, now) };
     act.meant = merging::meant(account, named, command)?;
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
@@ -315,11 +326,16 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
     Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
 }
 
-/// The account as it is shown at an instant, with nothing asked of it.
-pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
+/// What time alone has brought by an instant.
+pub fn advance(account: &Account, books: &Books, now: Timestamp) -> Expected {
     let mut act = Act::new(account, books, now);
     act.pass_time();
-    act.account
+    Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }
+}
+
+/// The account as it is shown at an instant, with nothing asked of it.
+pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
+    advance(account, books, now).account
 }
 
 impl Act<'_> {
@@ -390,7 +406,11 @@ impl Act<'_> {
             return Err(Rejection::MemberErased);
         }
         match command {
-            Command::Enroll { .. } => self.enter_now(Fact::Enrolled),
+            Command::Enroll { person } => {
+                (self.account.joined, self.account.birthdays.date) = (Some(self.now), person.profile.birth_date);
+                self.enter_now(Fact::Enrolled);
+                self.plan_birthday(Why::NewDate, 0, self.now);
+            }
             Command::Suspend { .. } => {
                 self.require_active()?;
                 self.account.suspended = true;
@@ -420,10 +440,11 @@ impl Act<'_> {
             Command::ReleaseHold { hold, .. } => return self.release(hold.0),
             Command::ConfirmPurchase { order } => self.confirm(order)?,
             Command::ReturnPurchase(request) => self.take_back(request)?,
-            Command::UpdateProfile(_) | Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
+            Command::UpdateProfile(update) => self.update_profile(update.birth_date)?,
+            Command::AddIdentifier { .. } | Command::RemoveIdentifier { .. } => self.enter_now(Fact::Other),
             Command::TransferPoints(request) => self.give(request)?,
             Command::RecordActivity(request) => self.do_beside(request)?,
-            Command::Voucher(_) => unreachable!("the generator asks for none"),
+            Command::Voucher(request) => return self.ask_of_voucher(request),
             Command::MergeMembers(_) => unreachable!("it is about two members: see `merge`"),
         }
         Ok(None)
@@ -439,13 +460,18 @@ impl Act<'_> {
         self.pass_time();
         self.by_time = false;
         (self.account.erased, self.account.suspended) = (true, false);
+        self.account.birthdays = Birthdays::default();
         self.enter_now(Fact::Erased);
     }
 
     /// Everything that has become due, in order of time; at one instant points become active first, then the tier is reviewed, then holds
-    /// end, then lots lapse.
+    /// end, then lots lapse, then vouchers, and
+    /// then a birthday is celebrated. One that other rules have changed is planned before all of that.
     fn pass_time(&mut self) {
         loop {
+            if self.plan_birthday_anew() {
+                continue;
+            }
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
             let hold = self.account.holds.iter().map(|(id, hold)| (hold.until, *id)).min();
             let idle_until = self.account.idle_until;
@@ -462,11 +488,18 @@ impl Act<'_> {
                 self.next_review().map(|time| (time, 1)),
                 hold.map(|(time, _)| (time, 2)),
                 lapses.map(|time| (time, 3)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.now)),
+                self.next_voucher().map(|(time, _)| (time, 4)),
+                self.account.birthdays.plan.map(|plan| (plan.due, 5)),
             ];
             let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
             match (what, hold, lapse) {
                 (0, _, _) => self.activate(time),
                 (1, _, _) => self.review(time),
+                (4, _, _) => {
+                    let (due, issued) = self.next_voucher().expect("there is one");
+                    self.end_voucher(due, issued);
+                }
+                (5, _, _) => self.celebrate(),
                 (2, Some((_, hold)), _) => {
                     let version = self.books.at(time).version;
                     self.end_hold(hold, time, version, End::TimeUp);
@@ -681,6 +714,7 @@ impl Act<'_> {
 
     fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         let occurred_time = self.may_buy(purchase)?;
+        self.use_vouchers(purchase, occurred_time)?;
         let redemptions = self.pay(purchase, occurred_time)?;
         let book = Arc::clone(self.books.at(occurred_time));
         let mut earned = earning::earn(self, &book, purchase, occurred_time);

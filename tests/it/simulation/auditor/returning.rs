@@ -264,7 +264,11 @@ impl Act<'_> {
         so_far.qualifying += qualifying;
         so_far.basis += basis;
         self.reinstate(&sale, &mut so_far, &after);
-        let counts_now = self.collect_back(&sale, points, qualifying, basis, after.is_void && !before.is_void)?;
+        let voids = after.is_void && !before.is_void;
+        let counts_now = self.collect_back(&sale, points, qualifying, basis, voids)?;
+        if voids {
+            self.give_vouchers_back(&sale);
+        }
         self.make_room(&sale, &before, &after);
         let sale = Sale {
             sequence: sale.sequence,
