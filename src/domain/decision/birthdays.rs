@@ -58,10 +58,7 @@ impl Draft<'_> {
     fn planned(&self, program: &Program, planning: Planning, instant: Timestamp) -> Result<Option<BirthdayPlan>, Rejection> {
         let date = self.member.person.as_ref().and_then(Sealed::open).and_then(|person| person.profile.birth_date);
         let (Some(policy), Some(date)) = (&program.birthday, date) else { return Ok(None) };
-        let birthday = &self.member.header.birthday;
-        // A date that was entered too late for a year stays so, whoever looks at it again.
-        let passed = birthday.next.filter(|_| planning == Planning::Known).map(|plan| plan.year.saturating_sub(1));
-        Ok(policy.plan(&program.time_zone, date, birthday.last_year.max(passed), planning, instant)?)
+        Ok(policy.plan(&program.time_zone, date, self.member.header.birthday.last_year, planning, instant)?)
     }
 
     /// Plans anew what was planned under other rules, as of when they came into force. What it takes must be loaded. False: nothing was.
