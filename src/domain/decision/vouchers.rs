@@ -182,10 +182,12 @@ impl Draft<'_> {
         self.member.vouchers.get(&code).ok_or_else(|| self.ended(code).into())
     }
 
-    /// Why the member has no such voucher.
+    /// Why the member has no such voucher. What has become of another member's is not told.
     fn ended(&self, code: VoucherCode) -> VoucherRejection {
         let Some(latest) = self.latest_of(code) else { return VoucherRejection::NotFound };
-        latest.why_voucher_ended().unwrap_or(VoucherRejection::OfOtherMember)
+        let is_own = |member| member == self.member.key.member || self.member.header.merged.iter().any(|merged| merged.member == member);
+        let of_own = latest.voucher_change().filter(|changed| is_own(changed.issued.member));
+        of_own.and_then(|_| latest.why_voucher_ended()).unwrap_or(VoucherRejection::OfOtherMember)
     }
 
     /// The newest entry of a voucher's story.

@@ -20,12 +20,7 @@ use tempfile::TempDir;
 
 use super::{
     COMMANDS_OF_A_LIFE, Random,
-    auditor::{
-        self, Account, Books,
-        book::Book,
-        facts,
-        vouchers::{State, codes},
-    },
+    auditor::{self, Account, Books, book::Book, facts, vouchers::codes},
     books::Frame,
     generator::{Asker, birth_date},
 };
@@ -62,10 +57,7 @@ impl Shop {
     pub fn elsewhere(&self, command: &Command) -> BTreeMap<VoucherCode, VoucherRejection> {
         let of = |code: VoucherCode| {
             let mut vouchers = self.accounts.iter().filter_map(|account| account.voucher_of(code));
-            vouchers.next().map(|(_, voucher)| match &voucher.state {
-                State::Ended(why) => why.clone(),
-                State::Live | State::Released(_) => VoucherRejection::OfOtherMember,
-            })
+            vouchers.next().map(|_| VoucherRejection::OfOtherMember)
         };
         codes(command).into_iter().filter_map(|code| Some((code, of(code)?))).collect()
     }
