@@ -250,7 +250,7 @@ impl Member {
 /// The voucher that time changes next, if that is due and all of them are loaded: without the others nobody could say what is due after it.
 pub(super) fn next_due(member: &Member, now: Timestamp) -> Option<(&Voucher, Timestamp)> {
     let due = member.vouchers.values().map(|voucher| (voucher, voucher.due_time())).filter(|(_, time)| *time <= now);
-    due.min_by_key(|(voucher, time)| (*time, voucher.code)).filter(|_| member.has_all_vouchers())
+    due.min_by_key(|(voucher, time)| (*time, voucher.issued)).filter(|_| member.has_all_vouchers())
 }
 
 /// When time changes the next voucher once this change is made.
