@@ -37,9 +37,9 @@ impl Draft<'_> {
     }
 
     /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
-    /// ends when a lot lapses has kept its points until then. Vouchers come after points. What has just come back, and has lapsed, the header
-    /// does not know of: it lapses with this commit in any
-    /// case. False: nothing is due, or nothing that may be entered.
+    /// ends when a lot lapses has kept its points until then. Vouchers come after points, and birthdays after vouchers. What has just come
+    /// back, and has lapsed, the header does not know of: it lapses with this commit in any case. False: nothing is due, or nothing that
+    /// may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
         if self.enter_changed_policy()? {
             return Ok(true);
