@@ -26,6 +26,8 @@ use crate::{
 const PRELOAD_IN_FLIGHT: usize = 64;
 /// How long a server that has nothing to do may go on writing out before the next measurement begins.
 const SETTLE: Duration = Duration::from_secs(180);
+/// The store begins to write out what it holds back when nothing was committed for two seconds.
+const PATIENCE: Duration = Duration::from_millis(2_500);
 
 pub struct Session {
     address: ServerArgs,
@@ -193,6 +195,7 @@ impl Session {
     pub async fn settle(&self) {
         let Some(server) = self.server() else { return };
         let deadline = tokio::time::Instant::now() + SETTLE;
+        tokio::time::sleep(PATIENCE).await;
         let mut last = server.cpu();
         while tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(500)).await;
