@@ -24,11 +24,14 @@ pub(super) struct Named {
     pub key: MemberKey,
     /// By its id: then numbers of entries are those of its own ledger, and of what came after it.
     pub by_id: bool,
+    /// The entry of their purchase, by which they were found.
+    pub purchase: Option<Entry>,
 }
 
 impl Named {
     pub fn new(program: &ProgramId, member: MemberId, target: &MemberTarget) -> Self {
-        Self { key: MemberKey { program: program.clone(), member }, by_id: matches!(target, MemberTarget::Id(_)) }
+        let key = MemberKey { program: program.clone(), member };
+        Self { key, by_id: matches!(target, MemberTarget::Id(_)), purchase: None }
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) fn load(
         let Some((current, header)) = current(store, &named.key)? else { return Ok(None) };
         let past = Past { store, key: &current, header: &header };
         if let Some(order) = &demand.sale {
-            let earned = past.sale(order, &mut history)?;
+            let earned = past.sale(named, order, &mut history)?;
             if demand.takes_back {
                 points = Some(points.unwrap_or(Points::ZERO).plus(earned).unwrap_or(Points(i64::MAX)));
             }
@@ -137,10 +140,15 @@ struct Past<'a, R: Read + ?Sized> {
 
 impl<R: Read + ?Sized> Past<'_, R> {
     /// A purchase, with the redemptions that paid it; what it earned.
-    fn sale(&self, order: &OrderKey, history: &mut History) -> Result<Points, StoreError> {
-        let Some(row) = self.store.purchase(&self.key.program, order)? else { return Ok(Points::ZERO) };
-        let sale = EntryRef { member: row.member, sequence: row.entry_sequence };
-        let Some(thread) = self.thread(sale)? else { return Ok(Points::ZERO) };
+    fn sale(&self, named: &Named, order: &OrderKey, history: &mut History) -> Result<Points, StoreError> {
+        let is_it = |entry: &&Entry| entry.order() == Some(order);
+        let found = match named.purchase.as_ref().filter(is_it) {
+            Some(entry) => Some(entry.clone()),
+            None => self.store.purchase(&self.key.program, order)?,
+        };
+        let Some(entry) = found else { return Ok(Points::ZERO) };
+        let sale = entry.reference();
+        let thread = self.goes_on(self.as_now(entry))?;
         let EntryKind::PurchaseAccrued(accrued) = thread.origin.kind.clone() else { return Ok(Points::ZERO) };
         history.threads.insert(sale, thread);
         for redemption in &accrued.redemptions {
@@ -232,19 +240,26 @@ impl<R: Read + ?Sized> Past<'_, R> {
     }
 
     fn thread(&self, origin: EntryRef) -> Result<Option<Thread>, StoreError> {
-        let Some(entry) = self.entry(origin)? else { return Ok(None) };
-        let latest = self.store.story(&self.ledger(origin.member), origin.sequence)?;
-        Ok(Some(Thread { origin: entry, latest: latest.map(|latest| self.entry(latest)).transpose()?.flatten() }))
+        self.entry(origin)?.map(|entry| self.goes_on(entry)).transpose()
+    }
+
+    fn goes_on(&self, origin: Entry) -> Result<Thread, StoreError> {
+        let latest = self.store.story(&origin.key, origin.sequence)?;
+        let latest = latest.map(|latest| self.entry(latest)).transpose()?.flatten();
+        Ok(Thread { origin, latest })
     }
 
     /// With lots under the numbers that they have now.
     fn entry(&self, entry: EntryRef) -> Result<Option<Entry>, StoreError> {
         let found = self.store.entries(&self.ledger(entry.member), entry.sequence, entry.sequence)?.pop();
-        let merged = self.header.merged.iter().find(|merged| merged.member == entry.member);
-        Ok(match merged {
-            Some(merged) => found.map(|entry| merged.as_now(entry)),
-            None => found,
-        })
+        Ok(found.map(|entry| self.as_now(entry)))
+    }
+
+    fn as_now(&self, entry: Entry) -> Entry {
+        match self.header.merged.iter().find(|merged| merged.member == entry.key.member) {
+            Some(merged) => merged.as_now(entry),
+            None => entry,
+        }
     }
 
     fn ledger(&self, member: MemberId) -> MemberKey {

@@ -40,7 +40,7 @@ impl Ledger {
         let member = match target {
             MemberTarget::Id(member) => Some(*member),
             MemberTarget::Identifier(identifier) => self.0.store.member_by_identifier(program, identifier)?,
-            MemberTarget::Order(order) => self.0.store.purchase(program, order)?.map(|row| row.member),
+            MemberTarget::Order(order) => self.0.store.purchase(program, order)?.map(|entry| entry.key.member),
             MemberTarget::Voucher(code) => self.0.store.voucher(program, code)?.map(|issued| issued.member),
             MemberTarget::New => None,
         };
@@ -100,10 +100,10 @@ impl Ledger {
     pub fn quote(&self, program: &ProgramId, target: &MemberTarget, purchase: Arc<Purchase>) -> Result<Quote, LedgerError> {
         let named = Named::new(program, self.find_ledger(program, target)?.member, target);
         if let Some(order) = &purchase.order
-            && let Some(row) = self.0.store.purchase(program, order)?
+            && let Some(entry) = self.0.store.purchase(program, order)?
         {
             let order = order.clone();
-            return Err(Rejection::PurchaseExists { order, member: row.member, entry_sequence: row.entry_sequence }.into());
+            return Err(Rejection::PurchaseExists { order, member: entry.key.member, entry_sequence: entry.sequence }.into());
         }
         let programs = self.program(program)?;
         let now = self.now();
@@ -248,11 +248,10 @@ impl Ledger {
     pub fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<(Entry, Option<Entry>), LedgerError> {
         self.program(program)?;
         let not_found = || LedgerError::PurchaseNotFound { order: order.clone() };
-        let row = self.0.store.purchase(program, order)?.ok_or_else(not_found)?;
+        let recorded = self.0.store.purchase(program, order)?.ok_or_else(not_found)?;
         let key = |member| MemberKey { program: program.clone(), member };
         let entry = |EntryRef { member, sequence }| Ok::<_, LedgerError>(self.0.store.entries(&key(member), sequence, sequence)?.pop());
-        let recorded = entry(EntryRef { member: row.member, sequence: row.entry_sequence })?.ok_or_else(not_found)?;
-        let latest = self.0.store.story(&key(row.member), row.entry_sequence)?.map(entry).transpose()?.flatten();
+        let latest = self.0.store.story(&recorded.key, recorded.sequence)?.map(entry).transpose()?.flatten();
         Ok((recorded, latest))
     }
 

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, Header, History,
-        Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient, Rejection,
-        RequestId, Sealed, VoucherRejection,
+        self, ActivityId, ActivityRejection, ActivityRequest, ActorId, Command, Context, Decision, Entry, EntryKind, EntryRef, Header,
+        History, Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient,
+        Rejection, RequestId, Sealed, VoucherRejection,
     },
-    store::{Commit, MemberChange, MemberDemand, PurchaseRow, Read},
+    store::{Commit, MemberChange, MemberDemand, Read},
 };
 
 use super::{
@@ -32,7 +32,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     /// Places in `members`.
     places: HashMap<MemberKey, usize, RandomState>,
     requests: HashSet<(ProgramId, RequestId), RandomState>,
-    purchases: HashMap<(ProgramId, OrderKey), PurchaseRow, RandomState>,
+    purchases: HashMap<(ProgramId, OrderKey), EntryRef, RandomState>,
     /// Sequences of their entries, by what they are found by.
     activities: HashMap<(MemberKey, ActivityId, Option<String>), u64, RandomState>,
     identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
@@ -140,6 +140,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         new_member: impl FnOnce() -> MemberId,
     ) -> Result<Option<Outcome>, LedgerError> {
         let program = &programs.newest().id;
+        let mut purchase = None;
         let member = match &submission.member {
             MemberTarget::New => new_member(),
             MemberTarget::Id(member) => *member,
@@ -147,15 +148,16 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             // What the group has just recorded cannot be read yet.
             MemberTarget::Order(order) if self.purchases.contains_key(&(program.clone(), order.clone())) => return Ok(None),
             MemberTarget::Order(order) => {
-                let row = self.store.purchase(program, order)?;
-                row.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?.member
+                let found = self.store.purchase(program, order)?;
+                let entry = found.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?;
+                purchase.insert(entry).key.member
             }
             MemberTarget::Voucher(code) => {
                 let issued = self.store.voucher(program, code)?;
                 issued.ok_or_else(|| Rejection::from(VoucherRejection::NotFound))?.member
             }
         };
-        let named = Named::new(program, member, &submission.member);
+        let named = Named { purchase, ..Named::new(program, member, &submission.member) };
         if let Command::MergeMembers(request) = &submission.command {
             return self.merge(programs, submission, &named.key, request);
         }
@@ -351,10 +353,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     fn check_unique(&self, member: &Member, command: &Command) -> Result<(), LedgerError> {
         let key = &member.key;
         if let Some(order) = command.purchase().and_then(|purchase| purchase.order.as_ref())
-            && let Some(row) = self.purchase(&key.program, order)?
+            && let Some(EntryRef { member, sequence: entry_sequence }) = self.purchase(&key.program, order)?
         {
             let order = order.clone();
-            return Err(Rejection::PurchaseExists { order, member: row.member, entry_sequence: row.entry_sequence }.into());
+            return Err(Rejection::PurchaseExists { order, member, entry_sequence }.into());
         }
         match command {
             Command::Enroll { person } => person.identifiers.iter().try_for_each(|identifier| self.check_free(key, identifier)),
@@ -418,11 +420,11 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(self.store.member_by_identifier(program, identifier)?)
     }
 
-    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, LedgerError> {
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<EntryRef>, LedgerError> {
         if let Some(staged) = self.purchases.get(&(program.clone(), order.clone())) {
-            return Ok(Some(staged.clone()));
+            return Ok(Some(*staged));
         }
-        Ok(self.store.purchase(program, order)?)
+        Ok(self.store.purchase(program, order)?.map(|entry| entry.reference()))
     }
 
     fn stage(
@@ -480,8 +482,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             EntryKind::IdentifierRemoved { identifier: Sealed::Open(identifier) } => stage(identifier, false),
             EntryKind::PurchaseAccrued(accrued) => {
                 let order = accrued.purchase.order.clone().expect("a recorded purchase has an order");
-                let row = PurchaseRow { member: entry.key.member, entry_sequence: entry.sequence };
-                self.purchases.insert((program.clone(), order), row);
+                self.purchases.insert((program.clone(), order), entry.reference());
             }
             EntryKind::ActivityAccrued(accrued) => {
                 let found_by = accrued.keys().map(|reference| (entry.key.clone(), accrued.activity.clone(), reference.map(str::to_owned)));

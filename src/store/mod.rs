@@ -53,7 +53,8 @@ pub trait Read {
     fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError>;
     fn member_by_identifier(&self, program: &ProgramId, identifier: &Identifier) -> Result<Option<MemberId>, StoreError>;
     fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError>;
-    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError>;
+    /// The entry that recorded a purchase.
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<Entry>, StoreError>;
     /// The entry of a member's activity: its sequence. By its reference; without one, of the activity of this kind by which the member was
     /// referred.
     fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError>;
@@ -226,11 +227,4 @@ pub enum RequestOutcome {
     Publication {
         version: u32,
     },
-}
-
-/// Where a purchase was recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PurchaseRow {
-    pub member: MemberId,
-    pub entry_sequence: u64,
 }

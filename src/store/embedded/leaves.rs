@@ -27,6 +27,29 @@ impl<'a> Rows<'a> {
         Self { rest: leaf, key: RowKey::EMPTY }
     }
 
+    /// Those from a key on. Keys before it are not put together: by the bytes that a key has in common with the one before it most of them
+    /// are known to be on the same side of `from`.
+    pub(super) fn starting(leaf: &'a [u8], from: &RowKey) -> Result<Self, StoreError> {
+        let mut rows = Self { rest: leaf, key: *from };
+        let wanted = from.as_bytes();
+        // Bytes that the key before, which is less, has in common with `from`.
+        let mut matched = 0;
+        while !rows.rest.is_empty() {
+            let here = rows.rest;
+            let (shared, own, _) = rows.parts().ok_or_else(unreadable)?;
+            if shared > matched {
+                continue;
+            }
+            let wanted = &wanted[shared..];
+            if own >= wanted {
+                rows.rest = here;
+                break;
+            }
+            matched = shared + own.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+        }
+        Ok(rows)
+    }
+
     /// How many bytes of the leaf are behind the last row that was given.
     pub(super) fn rest(&self) -> usize {
         self.rest.len()
@@ -38,12 +61,18 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&mut self) -> Option<(RowKey, &'a [u8])> {
+        let (shared, own, value) = self.parts()?;
+        self.key = self.key.with_end(shared, own)?;
+        Some((self.key, value))
+    }
+
+    /// Of the next row: what its key has in common with the one before, the rest of its key, and its value.
+    fn parts(&mut self) -> Option<(usize, &'a [u8], &'a [u8])> {
         let shared = self.number()?;
         let own = self.number()?;
-        let end = self.take(own)?;
-        self.key = self.key.with_end(shared, end)?;
+        let own = self.take(own)?;
         let length = self.number()?;
-        Some((self.key, self.take(length)?))
+        Some((shared, own, self.take(length)?))
     }
 
     fn number(&mut self) -> Option<usize> {
@@ -68,12 +97,16 @@ impl<'a> Iterator for Rows<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let row = self.row().ok_or_else(|| StoreError::Tables("a leaf of rows cannot be read".to_owned()));
+        let row = self.row().ok_or_else(unreadable);
         if row.is_err() {
             self.rest = &[];
         }
         Some(row)
     }
+}
+
+fn unreadable() -> StoreError {
+    StoreError::Tables("a leaf of rows cannot be read".to_owned())
 }
 
 /// The leaf that has the changes in it: one, or several if it grew too large. `changes` are in their order and belong into it; of `leaf`
@@ -219,6 +252,26 @@ mod tests {
                 prop_assert_eq!(rows(&leaves), model.clone().into_iter().collect::<Vec<_>>());
                 prop_assert!(leaves.is_sorted_by_key(|(key, _)| *key));
                 prop_assert!(leaves.iter().all(|(_, leaf)| leaf.len() <= MAX_BYTES + 512));
+            }
+        }
+
+        #[test]
+        fn a_leaf_is_read_from_any_key_on(
+            numbers in proptest::collection::btree_set(0..1_000_000u64, 0..120),
+            others in proptest::collection::vec((0..1_000_000u64, any::<bool>()), 20),
+        ) {
+            // Some keys are the beginning of others.
+            let key = |number: &u64, short: bool| match short {
+                true => RowKey::program((number / 1_000) as u32),
+                false => RowKey::publication(number / 97, (number % 97) as u32),
+            };
+            let keys: std::collections::BTreeSet<RowKey> = numbers.iter().map(|number| key(number, number % 3 == 0)).collect();
+            let all = merge(RowKey::EMPTY, &[], None, keys.iter().map(|key| (*key, Some(&b"value"[..])))).expect("a leaf is merged");
+            let wanted = others.iter().map(|(number, short)| key(number, *short)).chain(keys.iter().copied());
+            for from in wanted.chain(keys.iter().map(RowKey::next)) {
+                let found = all.iter().flat_map(|(_, leaf)| Rows::starting(leaf, &from).expect("a leaf is read"));
+                let found: Vec<RowKey> = found.map(|row| row.expect("a row is read").0).collect();
+                prop_assert_eq!(found, keys.range(from..).copied().collect::<Vec<_>>());
             }
         }
     }

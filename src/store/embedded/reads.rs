@@ -20,7 +20,7 @@ use crate::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
         OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed, VoucherCode,
     },
-    store::{LotDemand, MemberDemand, Publication, PurchaseRow, Read, RequestOutcome, RequestRow, StoreError},
+    store::{LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
 };
 
 impl Engine {
@@ -177,7 +177,7 @@ impl Engine {
         Ok(found.map(|found| RequestRow { fingerprint: found.fingerprint, outcome }))
     }
 
-    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
+    fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<Entry>, StoreError> {
         let Some(number) = self.programs.number(program) else { return Ok(None) };
         let view = self.overlay.view();
         let Some(row) = view.looked_up(&rows::looked_up_order(number, &self.index.order(order)))? else { return Ok(None) };
@@ -187,7 +187,7 @@ impl Engine {
         drop(view);
         let entry = self.read_entry(&MemberKey { program: program.clone(), member }, &position)?;
         let same = matches!(&entry.kind, EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == Some(order));
-        Ok(same.then_some(PurchaseRow { member, entry_sequence: row.entry_sequence }))
+        Ok(same.then_some(entry))
     }
 
     fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {
@@ -372,7 +372,7 @@ macro_rules! read_through_engine {
             fn request(&self, program: &ProgramId, request: &RequestId) -> Result<Option<RequestRow>, StoreError> {
                 self.engine.watched(self.engine.request(program, request))
             }
-            fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<PurchaseRow>, StoreError> {
+            fn purchase(&self, program: &ProgramId, order: &OrderKey) -> Result<Option<Entry>, StoreError> {
                 self.engine.watched(self.engine.purchase(program, order))
             }
             fn activity(&self, key: &MemberKey, activity: &ActivityId, reference: Option<&str>) -> Result<Option<u64>, StoreError> {

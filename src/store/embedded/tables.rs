@@ -2,9 +2,9 @@
 //! made again from it.
 
 use std::{
-    cmp::Ordering,
     fs::{self, File},
     io::ErrorKind,
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, mpsc},
@@ -125,25 +125,33 @@ impl Tables {
         while let Some((leaf_key, leaf)) = self.leaf_of(key)?
             && searched.replace(leaf_key) != Some(leaf_key)
         {
-            let value = value_in(&leaf, key)?;
-            if value.is_some() {
-                return Ok(value);
+            match leaves::Rows::starting(&leaf, key)?.next().transpose()? {
+                Some((found, value)) if found == *key => return Ok(Some(value.into())),
+                // Its place is in this leaf.
+                Some(_) => return Ok(None),
+                None => {}
             }
         }
         Ok(None)
     }
 
     /// Rows from `from` inclusive to `to` exclusive, in their order.
-    pub(super) fn scan(&self, from: &RowKey, to: &RowKey) -> impl Iterator<Item = Result<(RowKey, Box<[u8]>), StoreError>> + use<> {
-        let mut scan = match self.leaf_of(from) {
-            Ok(leaf) => {
-                let first = leaf.map_or(*from, |(key, _)| key);
-                let leaves = self.db.range(first.as_bytes()..to.as_bytes().max(first.as_bytes()));
-                Scan { leaves, next: None, leaf: None, fault: None, from: *from, to: *to }
-            }
-            Err(fault) => Scan { leaves: self.db.range([0; 0]..), next: None, leaf: None, fault: Some(fault), from: *from, to: *from },
+    pub(super) fn scan(&self, from: &RowKey, to: &RowKey) -> impl Iterator<Item = Row> + use<> {
+        let mut scan = Scan {
+            tree: sled::Tree::clone(&self.db),
+            behind: *from,
+            leaves: None,
+            leaf: None,
+            given: None,
+            fault: None,
+            from: *from,
+            to: *to,
         };
-        scan.start();
+        match self.leaf_of(from) {
+            Ok(Some((key, leaf))) => scan.read(key, leaf),
+            Ok(None) => {}
+            Err(fault) => scan.fault = Some(fault),
+        }
         scan
     }
 
@@ -290,28 +298,22 @@ impl Tables {
     }
 }
 
-fn value_in(leaf: &[u8], key: &RowKey) -> Result<Option<Box<[u8]>>, StoreError> {
-    for row in leaves::Rows::of(leaf) {
-        let (found, value) = row?;
-        match found.cmp(key) {
-            Ordering::Less => {}
-            Ordering::Equal => return Ok(Some(value.into())),
-            Ordering::Greater => break,
-        }
-    }
-    Ok(None)
-}
-
-/// Walks along leaves.
+/// Walks along leaves. One that is split meanwhile may be read before its new neighbour, which has some of its rows as well: only those
+/// behind what was given already are given.
 struct Scan {
-    leaves: sled::Iter,
-    /// The leaf behind the one that is read: where that ends is known by its key.
-    next: Option<(RowKey, sled::IVec)>,
+    tree: sled::Tree,
+    /// Key of the leaf that was read first.
+    behind: RowKey,
+    /// Those behind it. Most scans end in the first one, and sled takes longer to begin than to go on.
+    leaves: Option<sled::Iter>,
     leaf: Option<Reading>,
+    given: Option<RowKey>,
     fault: Option<StoreError>,
     from: RowKey,
     to: RowKey,
 }
+
+type Row = Result<(RowKey, Box<[u8]>), StoreError>;
 
 struct Reading {
     leaf: sled::IVec,
@@ -321,61 +323,73 @@ struct Reading {
 }
 
 impl Scan {
-    fn start(&mut self) {
-        self.next = self.take_leaf();
-        self.next_leaf();
+    fn read(&mut self, key: RowKey, leaf: sled::IVec) {
+        let from = self.given.unwrap_or(self.from);
+        match leaves::Rows::starting(&leaf, &from) {
+            Ok(rows) => {
+                let rest = rows.rest();
+                self.leaf = Some(Reading { rest, leaf, key: from });
+            }
+            Err(fault) => self.fault = Some(fault),
+        }
+        self.behind = key;
     }
 
-    fn take_leaf(&mut self) -> Option<(RowKey, sled::IVec)> {
-        loop {
-            match contained("reading", || self.leaves.next().transpose()) {
-                Ok(Some((key, _))) if key == APPLIED => {}
-                Ok(Some((key, leaf))) => match leaf_key(&key) {
-                    Ok(key) => return Some((key, leaf)),
+    /// False: there is none.
+    fn next_leaf(&mut self) -> bool {
+        let range = (Bound::Excluded(self.behind.as_bytes()), Bound::Excluded(self.to.as_bytes()));
+        if self.leaves.is_none() && self.behind < self.to {
+            self.leaves = Some(self.tree.range::<&[u8], _>(range));
+        }
+        let Some(leaves) = &mut self.leaves else { return false };
+        match contained("reading", || leaves.next().transpose()) {
+            Ok(Some((key, _))) if key == APPLIED => true,
+            Ok(Some((key, leaf))) => {
+                match leaf_key(&key) {
+                    Ok(key) => self.read(key, leaf),
                     Err(fault) => self.fault = Some(fault),
-                },
-                Ok(None) => return None,
-                Err(fault) => self.fault = Some(fault),
+                }
+                true
             }
-            if self.fault.is_some() {
-                return None;
+            Ok(None) => false,
+            Err(fault) => {
+                self.fault = Some(fault);
+                true
             }
         }
     }
 
-    fn next_leaf(&mut self) {
-        self.leaf = self.next.take().map(|(_, leaf)| Reading { rest: leaf.len(), leaf, key: RowKey::EMPTY });
-        if self.leaf.is_some() {
-            self.next = self.take_leaf();
+    /// From the leaf that is read.
+    fn row(&mut self) -> Option<Row> {
+        let reading = self.leaf.as_mut()?;
+        let mut rows = leaves::Rows::resume(&reading.leaf, reading.rest, reading.key);
+        let row = rows.next()?.map(|(key, value)| (key, value.into()));
+        let rest = rows.rest();
+        if let Ok((key, _)) = &row {
+            (reading.rest, reading.key) = (rest, *key);
         }
+        Some(row)
     }
 }
 
 impl Iterator for Scan {
-    type Item = Result<(RowKey, Box<[u8]>), StoreError>;
+    type Item = Row;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Row> {
         while self.fault.is_none() {
-            let end = self.next.as_ref().map(|(key, _)| *key);
-            let reading = self.leaf.as_mut()?;
-            let mut rows = leaves::Rows::resume(&reading.leaf, reading.rest, reading.key);
-            match rows.next() {
-                Some(Ok((key, value))) if end.is_none_or(|end| key < end) => {
-                    let rest = rows.rest();
-                    let row = (key >= self.from && key < self.to).then(|| (key, value.into()));
-                    (reading.rest, reading.key) = (rest, key);
-                    if key >= self.to {
-                        self.leaf = None;
-                    }
-                    if row.is_some() {
-                        return row.map(Ok);
-                    }
+            match self.row() {
+                Some(Ok((key, _))) if key >= self.to => break,
+                Some(Ok((key, _))) if self.given == Some(key) => {}
+                Some(Ok((key, value))) => {
+                    self.given = Some(key);
+                    return Some(Ok((key, value)));
                 }
                 Some(Err(fault)) => self.fault = Some(fault),
-                Some(Ok(_)) | None => self.next_leaf(),
+                None if self.next_leaf() => {}
+                None => break,
             }
         }
-        self.leaf = None;
+        (self.leaf, self.leaves, self.behind) = (None, None, self.to);
         self.fault.take().map(Err)
     }
 }

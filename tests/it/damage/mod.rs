@@ -182,8 +182,8 @@ fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
     for (request, row) in &world.requests {
         same!(store.request(&program, request), Some(row.clone()));
     }
-    for (order, row) in &world.purchases {
-        same!(store.purchase(&program, order), Some(row.clone()));
+    for (order, entry) in &world.purchases {
+        same!(store.purchase(&program, order).map(|found| found.map(|entry| entry.reference())), Some(*entry));
     }
     for (identifier, holder) in &world.identifiers {
         same!(store.member_by_identifier(&program, identifier), *holder);

@@ -12,7 +12,7 @@ use loyaltyd::{
         Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, VoucherCode,
         VoucherKindId, VoucherRequest, decide, receive,
     },
-    store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, PurchaseRow, RequestOutcome, RequestRow, Store},
+    store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
 use rust_decimal::Decimal;
 
@@ -231,7 +231,7 @@ pub struct World {
     pub members: BTreeMap<MemberId, Member>,
     pub entries: BTreeMap<MemberId, Vec<Entry>>,
     pub requests: Vec<(RequestId, RequestRow)>,
-    pub purchases: Vec<(OrderKey, PurchaseRow)>,
+    pub purchases: Vec<(OrderKey, EntryRef)>,
     pub identifiers: BTreeMap<Identifier, Option<MemberId>>,
     /// With what finds them, and the sequences of their entries.
     pub activities: Vec<(MemberId, ActivityId, Option<String>, u64)>,
@@ -352,8 +352,7 @@ impl World {
             Command::RecordPurchase(purchase) => {
                 let order = purchase.order.clone().expect("a recorded purchase has an order");
                 let accrued = decision.entries.iter().find(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_)));
-                let entry_sequence = accrued.expect("a purchase accrues").sequence;
-                self.purchases.push((order, PurchaseRow { member: id, entry_sequence }));
+                self.purchases.push((order, accrued.expect("a purchase accrues").reference()));
             }
             Command::Enroll { person } => self.identifiers.extend(person.identifiers.iter().map(|held| (held.clone(), Some(id)))),
             Command::AddIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), Some(id))),
@@ -449,8 +448,9 @@ impl World {
         for (request, row) in &self.requests {
             assert_eq!(store.request(&program, request).expect("a request is read").as_ref(), Some(row));
         }
-        for (order, row) in &self.purchases {
-            assert_eq!(store.purchase(&program, order).expect("a purchase is read").as_ref(), Some(row));
+        for (order, entry) in &self.purchases {
+            let found = store.purchase(&program, order).expect("a purchase is read");
+            assert_eq!(found.map(|found| found.reference()), Some(*entry));
         }
         for (member, activity, reference, sequence) in &self.activities {
             let key = MemberKey { program: program.clone(), member: *member };
