@@ -183,7 +183,7 @@ impl<'a> Draft<'a> {
 
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
-        let inactivity_time = self.inactivity_time(&kind, occurred_time)?;
+        let inactivity_time = self.inactivity_time(&kind, occurred_time, program)?;
         let counted = self.counted(&kind, occurred_time)?;
         let mut entry = Entry {
             key: self.member.key.clone(),

@@ -10,7 +10,7 @@ use loyaltyd::{
     domain::{
         ActivityId, ActivityRequest, Adjustment, CaptureRequest, Command, Context, Decision, Entry, EntryKind, Expiry, HoldId, HoldRequest,
         Inactivity, Lot, LotExpiry, LotId, Member, MemberId, Points, Program, Purchase, Recipient, RedeemRequest, Rejection,
-        ReversalRequest, TransferRequest, merge, receive,
+        ReversalRequest, TransferRequest, advance, merge, receive,
     },
     store::embedded::{self, Options},
 };
@@ -80,6 +80,13 @@ fn clock(shop: &Shop) -> Option<jiff::Timestamp> {
 /// Available, and lapsed so far.
 fn has(shop: &Shop) -> (i64, i64) {
     (shop.member.header.balance.available.0, shop.member.header.balance.expired.0)
+}
+
+/// What is due is entered.
+fn passes(shop: &mut Shop) {
+    let decision = advance(&shop.programs, shop.now, shop.member.clone()).expect("time passes");
+    shop.member = decision.member;
+    shop.entries.extend(decision.entries);
 }
 
 /// Points that lapsed, and when.
@@ -360,6 +367,32 @@ fn the_newest_version_that_knows_inactivity_says_how_long() {
     shop.does(&grant(4, None)).expect("points are added");
     assert_eq!(clock(&shop), Some(at("2026-10-21T04:00:00Z")));
     assert_eq!((shop.member.header.inactivity.points, has(&shop)), (Points(21), (25, 0)));
+}
+
+#[test]
+fn a_reward_entered_late_by_the_first_version_that_knows_inactivity_lapses_as_that_says() {
+    let rewarding = |expiry: &str| {
+        rule_book_with(&format!(
+            "{expiry}accrual_rules: [{{ rule_id: r, per_amount: {{ amount: 1, points: 1 }} }}]
+activation: {{ after_days: 3 }}
+tiers:
+- {{ tier_id: base }}
+- {{ tier_id: silver, threshold: {{ qualifying_points: 100 }}, entry_reward: {{ points: 7 }} }}
+"
+        ))
+    };
+    let mut shop = Shop::open(rewarding(""));
+    buys(&mut shop, "100", None);
+    // The points become active on 13 March and lead to the tier. That is entered late, when there is a newer version.
+    let inactive = rewarding("expiry: { inactivity: { months: 2, activities: [COUNTED_ACTIVITY_PURCHASE] } }\n");
+    shop.programs = shop.programs.with(Arc::new(Program { version: 2, publish_time: at("2026-03-20T15:00:00Z"), ..inactive }));
+    shop.now = at("2026-04-01T15:00:00Z");
+    passes(&mut shop);
+    assert_eq!(has(&shop), (107, 0));
+    assert_eq!((shop.member.header.inactivity.points, clock(&shop)), (Points(7), Some(at("2026-05-14T04:00:00Z"))));
+    shop.now = at("2026-05-14T04:00:00Z");
+    passes(&mut shop);
+    assert_eq!(has(&shop), (100, 7));
 }
 
 #[test]

@@ -329,6 +329,34 @@ fn a_sale_told_after_the_review_gives_back_what_it_would_have_kept() {
 }
 
 #[test]
+fn a_review_within_a_month_does_not_count_what_occurred_after_it_in_that_month() {
+    let two_months = "window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_MONTHS, validity_months: 2";
+    let reviewed = ["2026-05-10 rises to silver until 2026-07-10", "2026-07-10 keeps silver until 2026-09-10"];
+    let reviewed = reviewed.into_iter().chain(["2026-09-10 keeps silver until 2026-11-10", "2026-11-10 reviewed to base"]);
+    let reviewed: Vec<&str> = reviewed.collect();
+    let mut shop = Shop::open(club(two_months, ""));
+    sells(&mut shop, "2026-05-10T15:00:00Z", "100");
+    sells(&mut shop, "2026-11-20T15:00:00Z", "60");
+    assert_eq!(told(&shop), reviewed);
+    // With what is told late the quarter has enough, but the part of it that was reviewed has not: the tier is reached anew, on the day of the
+    // sale, and is not what the review would have kept.
+    tells(&mut shop, "2026-11-25T15:00:00Z", "2026-10-20T15:00:00Z", "50");
+    assert_eq!(told(&shop), [&reviewed[..], &["2026-11-20 rises to silver until 2026-12-20"]].concat());
+    // Nor where the status is one of a rule book before.
+    let mut shop = Shop::open(club(two_months, ""));
+    sells(&mut shop, "2026-05-10T15:00:00Z", "100");
+    passes(&mut shop, "2026-10-01T15:00:00Z");
+    let to_the_end = "window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD";
+    publishes(&mut shop, 2, "2026-10-02T15:00:00Z", to_the_end, "");
+    sells(&mut shop, "2026-11-20T15:00:00Z", "40");
+    tells(&mut shop, "2026-11-25T15:00:00Z", "2026-10-20T15:00:00Z", "50");
+    assert_eq!(told(&shop), reviewed);
+    // What would have been enough gives it back.
+    tells(&mut shop, "2026-11-26T15:00:00Z", "2026-11-09T15:00:00Z", "50");
+    assert_eq!(told(&shop)[4..], ["2026-11-26 reviewed to silver until 2027-01-01"]);
+}
+
+#[test]
 fn a_sale_told_late_leads_to_the_tier_of_its_own_year_if_that_is_held_still() {
     let mut shop = Shop::open(club(YEAR, ""));
     sells(&mut shop, "2027-05-11T15:00:00Z", "150");

@@ -3,20 +3,26 @@
 use jiff::Timestamp;
 
 use super::{
-    super::{EntryKind, Rejection, ReleaseCause, activation, expiry, hold, voucher},
+    super::{EntryKind, Program, Rejection, ReleaseCause, activation, expiry, hold, voucher},
     Draft,
 };
 
 impl Draft<'_> {
     /// Where the entry sets the clock of the points that lapse with inactivity, if it does. What is entered late is entered as it would
-    /// have been on time.
-    pub(super) fn inactivity_time(&self, kind: &EntryKind, occurred_time: Timestamp) -> Result<Option<Timestamp>, Rejection> {
+    /// have been on time, by the version that gave the points: one can be newer than what they are given for, and the first that lets points
+    /// lapse so.
+    pub(super) fn inactivity_time(
+        &self,
+        kind: &EntryKind,
+        occurred_time: Timestamp,
+        program: &Program,
+    ) -> Result<Option<Timestamp>, Rejection> {
         let clock = &self.member.header.inactivity;
         if let EntryKind::MergedFrom(got) = kind {
             return Ok(got.inactivity.lapse_time.filter(|time| clock.lapse_time != Some(*time)));
         }
         let programs = self.context.programs;
-        let (program, now) = if self.by_time { (programs.at(occurred_time), occurred_time) } else { (programs.newest(), self.context.now) };
+        let (program, now) = if self.by_time { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
         let Some((program, policy)) = programs.inactivity(program.version) else { return Ok(None) };
         Ok(clock.moved_by(kind, policy, &program.time_zone, occurred_time, now)?)
     }

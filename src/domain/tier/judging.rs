@@ -105,7 +105,8 @@ impl<'a> Judge<'a> {
         if !policy.keeps_counts() {
             return None;
         }
-        let by_month = policy.grace_days == 0 && matches!(policy.window, TierWindow::CalendarYear | TierWindow::CalendarQuarter);
+        let has_periods = matches!(policy.window, TierWindow::CalendarYear | TierWindow::CalendarQuarter);
+        let by_month = has_periods && self.reviews_begin_months();
         match policy.window {
             // All between two reviews is one.
             TierWindow::Lifetime => Some(match self.header.tier.reset_day {
@@ -115,6 +116,14 @@ impl<'a> Judge<'a> {
             _ if by_month => calendar::period_start(day, Period::Month),
             TierWindow::CalendarYear | TierWindow::CalendarQuarter | TierWindow::MembershipYear | TierWindow::RollingMonths(_) => Some(day),
         }
+    }
+
+    /// All reviews that may come are at the start of a month, as are those that what is told late may come after. One within a month counts what
+    /// occurred before it in that month, and nothing that occurred after it.
+    fn reviews_begin_months(&self) -> bool {
+        let policy = &self.program.tier_policy;
+        let ends_within = matches!(policy.validity, TierValidity::Months(_)) || policy.grace_days > 0;
+        !ends_within && self.header.tier.ends().all(|end| self.day(end.review_time).day() == 1)
     }
 
     /// The highest tier that was reached in the window that a day lies in, with the end that it has from that day on.

@@ -173,6 +173,12 @@ impl TierStanding {
         sooner(self.end.map(|end| end.review_time), floor)
     }
 
+    /// All ends that are or may be looked at: of what is held, of what was held before it, and of what reviews took away.
+    pub(in crate::domain) fn ends(&self) -> impl Iterator<Item = StatusEnd> {
+        let before = self.reached.as_ref().and_then(|reached| reached.before.as_ref()).and_then(|before| before.end);
+        self.end.into_iter().chain(before).chain(self.lost.iter().map(|lost| lost.end))
+    }
+
     /// It has nothing beside its history and whether it was set by hand.
     pub fn is_plain(&self) -> bool {
         let Self { history: _, manual: _, end, floor, reached, lost, reset_day, rewards, reviewed_version } = self;

@@ -51,7 +51,7 @@ impl Frame {
             currency: if random.percent(70) { "USD" } else { "VND" },
             zone: *random.pick::<&'static str>(&ZONES),
             precision: random.within(0..=2) as u32,
-            tiers: *random.pick(&[0, 2, 3]),
+            tiers: *random.pick(&[0, 2, 3, 3]),
             standing: standing(random),
             birthday: String::new(),
             is_first: true,
@@ -481,9 +481,9 @@ fn activation(random: &mut Random) -> String {
     }
 }
 
-/// Half of the programmes have tiers without end.
+/// A third of the programmes have tiers without end.
 fn standing(random: &mut Random) -> String {
-    let (window, validity) = match random.below(10) {
+    let (window, validity) = match random.below(9) {
         0 => ("CALENDAR_YEAR", "END_OF_PERIOD"),
         1 => ("CALENDAR_QUARTER", "END_OF_PERIOD"),
         2 => ("CALENDAR_QUARTER", "END_OF_NEXT_PERIOD"),
@@ -492,7 +492,7 @@ fn standing(random: &mut Random) -> String {
         5 => ("ROLLING_MONTHS, rolling_months: 2", "UNLIMITED"),
         _ => return String::new(),
     };
-    let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "NEVER_DOWN"]);
+    let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "ONE_DOWN", "NEVER_DOWN"]);
     let (grace, at_once) = (*random.pick(&[0, 0, 5]), random.percent(50));
     format!(
         ", window: WINDOW_{window}, validity: VALIDITY_{validity}, review_outcome: REVIEW_OUTCOME_{outcome}, grace_days: {grace}, \

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use loyaltyd::domain::{
     ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
     HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, ProfileUpdate,
@@ -13,7 +13,11 @@ use rust_decimal::Decimal;
 
 use super::{
     Random,
-    auditor::{Account, Books, book::Book, units},
+    auditor::{
+        Account, Books, Lot, Sale,
+        book::{Book, Lapse, days_later, months_later},
+        units,
+    },
     books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES, VOUCHER_KINDS},
 };
 
@@ -22,6 +26,8 @@ pub struct Asker<'a> {
     pub random: &'a mut Random,
     pub books: &'a Books,
     pub account: &'a Account,
+    /// All of the programme, as they were left.
+    pub others: &'a [Account],
     /// Of the programme.
     pub members: &'a [MemberId],
     pub codes: &'a [(VoucherCode, EntryRef)],
@@ -51,8 +57,11 @@ fn reason() -> String {
 
 impl Asker<'_> {
     pub fn command(&mut self) -> Command {
-        if self.account.suspended && self.random.percent(40) {
+        if self.account.suspended && self.random.percent(15) {
             return Command::Reactivate { reason: reason() };
+        }
+        if let Some(command) = self.meeting() {
+            return command;
         }
         // Seldom: whoever is gone stays so.
         if self.random.below(400) == 0 {
@@ -90,6 +99,64 @@ impl Asker<'_> {
                 Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason(), last_date: None }
             }
         }
+    }
+
+    /// What meets something else that is soon due, or that was before: by chance alone it seldom would.
+    fn meeting(&mut self) -> Option<Command> {
+        let (account, now) = (self.account, self.now);
+        let is_soon = |time: Timestamp, days: i64| time > now && time.duration_since(now) < SignedDuration::from_hours(24 * days);
+        // What is held may lapse before the hold ends.
+        let lapses = account.idle_until.is_some_and(|end| is_soon(end, 6)) && account.lots.iter().any(|lot| lot.lapse == Lapse::Inactive);
+        if lapses && self.random.percent(12) {
+            return Some(Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds: Some(500_000) }));
+        }
+        let ends = account.live_vouchers().find(|(_, voucher)| voucher.hold.is_none() && is_soon(voucher.terms.until, 6));
+        if let Some(code) = ends.and_then(|(_, voucher)| voucher.code)
+            && self.random.percent(8)
+        {
+            let seconds = Some(*self.random.pick(&[80_000, 500_000]));
+            return Some(Command::Voucher(VoucherRequest::Hold { code, order: self.order(), seconds }));
+        }
+        let has_birthday = !account.suspended && account.birthdays.plan.is_some_and(|plan| is_soon(plan.due, 3));
+        if has_birthday && self.random.percent(8) {
+            return Some(Command::Suspend { reason: reason() });
+        }
+        if self.random.below(120) == 0
+            && let Some(into) = self.twin()
+        {
+            return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
+        }
+        None
+    }
+
+    /// Somebody with whom the member has something in common that a merge must get right.
+    fn twin(&mut self) -> Option<MemberId> {
+        let (gone, newest) = (self.account, self.newest());
+        if !gone.holds.is_empty() || newest.document.tier_policy.is_some_and(|policy| policy.reset_at_review) {
+            return None;
+        }
+        let last_end = gone.idle_ends.iter().copied().chain(gone.idle_until.filter(|end| *end <= self.now)).max();
+        let has_lapsed = |lot: &Lot, since: Timestamp| lot.lapse == Lapse::Inactive && last_end.is_some_and(|end| end > since);
+        let has_lapsed = gone.spent.values().any(|spent| spent.parts.iter().any(|lot| has_lapsed(lot, spent.since)));
+        let next = |account: &Account| account.waiting.iter().filter_map(|lot| lot.until).min();
+        let owes = gone.debt > 0 && newest.oldest_first;
+        let confirmed = gone.sales.values().any(|sale| self.is_confirmed(sale));
+        let fits = |other: &&Account| {
+            let is_there = other.id.is_some() && other.id != gone.id && !other.erased && other.merged_into.is_none() && !other.suspended;
+            let pends = next(gone).zip(next(other)).is_some_and(|(gone, stays)| gone < stays);
+            let pays = owes && other.lots.len() > 1;
+            let capped = gone.given.iter().any(|(cap, points)| *points > 0 && other.given.get(cap).is_some_and(|own| *own > 0));
+            let bought = gone.latest > other.latest && newest.birthday.as_ref().is_some_and(|it| it.document.active_within_months > 0);
+            is_there && (gone.suspended || has_lapsed || confirmed || pends || pays || capped || bought)
+        };
+        let fitting: Vec<MemberId> = self.others.iter().filter(fits).filter_map(|other| other.id).collect();
+        (!fitting.is_empty()).then(|| *self.random.pick(&fitting))
+    }
+
+    /// Points of it waited for a confirmation, and came.
+    fn is_confirmed(&self, sale: &Sale) -> bool {
+        let waits = |id: u64| self.account.waiting.iter().any(|lot| lot.id == id);
+        sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && !waits(lot.said.id))
     }
 
     /// Mostly another birth date, or none any more.
@@ -190,7 +257,21 @@ impl Asker<'_> {
         purchase
     }
 
+    /// Often just before what a review has looked at, or a period, was over.
     fn occurred_time(&mut self) -> Option<Timestamp> {
+        if self.random.percent(8) {
+            let book = self.newest();
+            let today = book.date(self.now);
+            let starts = [0, 1, 2].map(|months| months_later(today.first_of_month(), -months));
+            let lost = self.account.lost.iter().filter_map(|(_, end)| *end);
+            let days = i64::from(book.max_age_days);
+            let is_told = |day: &Date| *day <= today && *day > days_later(today, 1 - days);
+            let ends: Vec<Timestamp> = starts.into_iter().chain(lost).filter(is_told).map(|day| book.dawn(day)).collect();
+            if !ends.is_empty() {
+                let time = self.recent(&ends) - SignedDuration::from_hours(self.random.within(1..=24) as i64);
+                return Some(time.min(self.now));
+            }
+        }
         let hours = i64::from(self.newest().max_age_days) * 24;
         let age = match self.random.below(20) {
             0..=9 => return None,
@@ -363,6 +444,13 @@ impl Asker<'_> {
         if !owed.is_empty() && self.random.percent(50) {
             entries = owed;
         }
+        // And what was spent before a merge.
+        let own = self.account.id;
+        let merged = self.account.spent.iter().filter(|(entry, spent)| Some(entry.member) != own && spent.gone_back < spent.points);
+        let merged: Vec<EntryRef> = merged.map(|(entry, _)| *entry).collect();
+        if !merged.is_empty() && self.random.percent(30) {
+            entries = merged;
+        }
         let redemption = match entries.len() {
             0 => self.random.within(1..=9),
             _ if self.random.percent(3) => self.random.within(1..=self.account.sequence + 2),
@@ -422,6 +510,13 @@ impl Asker<'_> {
             .filter(|(_, order)| !self.account.sales[*order].purchase.vouchers.is_empty())
             .map(|(_, order)| (*order).clone())
             .collect();
+        if !self.account.merged.is_empty() && self.random.percent(20) {
+            let confirmed = self.account.sales.iter().filter(|(_, sale)| self.is_confirmed(sale)).map(|(order, _)| order.clone());
+            let confirmed: Vec<OrderKey> = confirmed.collect();
+            if !confirmed.is_empty() {
+                return self.random.pick(&confirmed).clone();
+            }
+        }
         if !with_vouchers.is_empty() && self.random.percent(30) {
             return self.recent(&with_vouchers);
         }
@@ -492,7 +587,7 @@ impl Asker<'_> {
         let reference = format!("a-{}", self.random.within(1..=40));
         let referrer = match self.random.below(20) {
             0 => Some(MemberId([9; 16])),
-            1..=8 => Some(*self.random.pick(self.members)),
+            1..=8 => Some(self.other()),
             _ => None,
         };
         Command::RecordActivity(ActivityRequest {
@@ -520,6 +615,10 @@ impl Asker<'_> {
 
     /// Mostly one that there is.
     fn other(&mut self) -> MemberId {
+        let suspended: Vec<MemberId> = self.others.iter().filter(|other| other.suspended).filter_map(|other| other.id).collect();
+        if !suspended.is_empty() && self.random.percent(20) {
+            return *self.random.pick(&suspended);
+        }
         if self.random.percent(4) { MemberId([9; 16]) } else { *self.random.pick(self.members) }
     }
 

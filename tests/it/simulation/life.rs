@@ -319,7 +319,7 @@ impl Life {
                 let shop = self.random.below(self.shops.len());
                 self.publish(shop).await;
             }
-            2..=4 => {
+            2..=4 | 13 | 14 => {
                 let shop = self.random.below(self.shops.len());
                 let accounts = self.shops[shop].accounts.iter();
                 if accounts.filter(|account| account.merged_into.is_none() && !account.erased).count() < MEMBERS {
@@ -333,6 +333,11 @@ impl Life {
     }
 
     fn pass_time(&mut self) {
+        if self.random.percent(15)
+            && let Some(time) = self.when_due()
+        {
+            return self.clock.set(time);
+        }
         let minutes = match self.random.below(40) {
             0..=15 => self.random.within(1..=120),
             16..=29 => self.random.within(60..=2_000),
@@ -348,6 +353,24 @@ impl Life {
             minutes => minutes as i64 * 60 + self.random.below(60) as i64,
         };
         self.clock.set(loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds));
+    }
+
+    /// The very instant at which something is due, mostly soon; or some time before it, or so long after it that what it brings is over.
+    fn when_due(&mut self) -> Option<Timestamp> {
+        let now = loyaltyd::ledger::Clock::now(&*self.clock);
+        let all = self.shops.iter().flat_map(|shop| shop.accounts.iter().flat_map(|account| auditor::due_times(account, &shop.books, now)));
+        let mut times: Vec<Timestamp> = all.filter(|time| *time > now).collect();
+        times.sort_unstable();
+        let soon = times.partition_point(|time| time.duration_since(now) < SignedDuration::from_hours(24 * 20));
+        let count = if soon > 0 && self.random.percent(80) { soon } else { times.len() };
+        let time = *times.get(self.random.below(count.max(1)))?;
+        let hours = match self.random.below(10) {
+            0..=4 => 0,
+            5..=7 => -(self.random.within(1..=72) as i64),
+            8 => self.random.within(1..=48) as i64,
+            _ => self.random.within(24..=1_200) as i64,
+        };
+        Some(time + SignedDuration::from_hours(hours)).filter(|time| *time > now)
     }
 
     async fn restart(&mut self) {
@@ -371,7 +394,12 @@ impl Life {
             let foretold = self.foretell(now, who, &submission);
             let is_done = matches!(foretold, Foretold::Done { done_before: None, .. });
             asked.push(Asked { who, submission: submission.clone(), foretold });
-            if is_done && self.random.percent(3) {
+            let is_activity = matches!(submission.command, Command::RecordActivity(_));
+            if is_done && is_activity && self.random.percent(25) {
+                let again = Submission { request: self.request(), ..submission.clone() };
+                let foretold = self.foretell(now, who, &again);
+                asked.push(Asked { who, submission: again, foretold });
+            } else if is_done && self.random.percent(3) {
                 asked.push(Asked { who, submission, foretold: Foretold::Twice(asked.len() - 1) });
             }
             if place > 0 && self.random.percent(1) {
@@ -408,6 +436,7 @@ impl Life {
             random: &mut self.random,
             books: &place.books,
             account: &account,
+            others: &place.accounts,
             members: &place.ids,
             codes: &place.codes,
             now,

@@ -338,6 +338,25 @@ pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
     advance(account, books, now).account
 }
 
+/// When something becomes due, or is not counted any more, as far as it is known. For who is suspended birthdays weigh more.
+pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timestamp> {
+    let act = Act::new(account, books, now);
+    let dated = account.lots.iter().filter_map(|lot| if let Lapse::On(time) = lot.lapse { Some(time) } else { None });
+    let waiting = account.waiting.iter().filter_map(|lot| lot.until);
+    let holds = account.holds.values().map(|hold| hold.until);
+    let single = [account.idle_until, act.next_review(), act.next_voucher().map(|(time, _)| time)];
+    let birthday = account.birthdays.plan.map(|plan| plan.due).into_iter();
+    let birthdays = birthday.cycle().take(if account.birthdays.plan.is_none() {
+        0
+    } else if account.suspended {
+        4
+    } else {
+        1
+    });
+    let turns = reviewing::turning_days(account, books.newest()).into_iter().map(|day| books.newest().dawn(day));
+    dated.chain(waiting).chain(holds).chain(single.into_iter().flatten()).chain(birthdays).chain(turns).collect()
+}
+
 impl Act<'_> {
     fn enter(&mut self, fact: Fact, occurred_time: Timestamp, version: u32) {
         self.account.sequence += 1;
@@ -350,7 +369,12 @@ impl Act<'_> {
     /// The member did something. Where that counts, or where points came (`brings`) that lapse with inactivity while no time of inactivity was
     /// running, the time begins anew.
     pub fn stir(&mut self, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
-        let (newest, known) = if !self.asked { (self.books.at(occurred_time), occurred_time) } else { (self.books.newest(), self.now) };
+        let books = self.books;
+        self.stir_by(if self.asked { books.newest() } else { books.at(occurred_time) }, what, brings, occurred_time);
+    }
+
+    fn stir_by(&mut self, newest: &Book, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
+        let known = if self.asked { self.now } else { occurred_time };
         let older = self.books.0.iter().rev().filter(|book| book.version <= newest.version);
         let Some((book, (months, counted))) = older.into_iter().find_map(|book| Some((book, book.inactivity.as_ref()?))) else { return };
         let runs = self.account.idle_until.is_some_and(|end| end > known);
@@ -374,6 +398,12 @@ impl Act<'_> {
     /// Points came that the member did nothing for.
     pub fn welcome<'b>(&mut self, lots: impl Iterator<Item = &'b LotSaid>, occurred_time: Timestamp) {
         self.stir(CountedActivity::Unspecified, brings(lots), occurred_time);
+    }
+
+    /// And these by a rule book of their own.
+    fn welcome_by<'b>(&mut self, book: &Book, lots: impl Iterator<Item = &'b LotSaid>, occurred_time: Timestamp) {
+        let newest = if self.asked { self.books.newest() } else { book };
+        self.stir_by(newest, CountedActivity::Unspecified, brings(lots), occurred_time);
     }
 
     fn enter_now(&mut self, fact: Fact) {

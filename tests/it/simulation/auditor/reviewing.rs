@@ -45,6 +45,13 @@ fn window(book: &Book, day: Date) -> Option<(Date, Date)> {
     }
 }
 
+/// The first days on which what has been counted last is in a rolling window no more, or almost.
+pub fn turning_days(account: &Account, book: &Book) -> Vec<Date> {
+    let months = policy(book).rolling_months;
+    let counted = account.counts.iter().rev().take(if months > 0 { 3 } else { 0 });
+    counted.map(|(day, ..)| months_later(*day, months)).collect()
+}
+
 fn has_periods(book: &Book) -> bool {
     matches!(policy(book).window(), Window::CalendarYear | Window::CalendarQuarter)
 }
@@ -238,7 +245,7 @@ impl Act<'_> {
         let (id, lapse) = (self.account.last_lot, book.lapse(book.expiry, start, start));
         let debt_paid = self.receive(Lot { id, points, lapse, earned: start });
         let lot = LotSaid { id, points, lapse, debt_paid, waits: None };
-        self.welcome(std::iter::once(&lot), start);
+        self.welcome_by(book, std::iter::once(&lot), start);
         self.enter(Fact::TierRewarded { tier: to.to_owned(), lot }, start, book.version);
     }
 
