@@ -80,6 +80,8 @@ pub struct Birthdays {
     pub last_year: Option<i16>,
     /// How often the date was changed.
     pub changes: u32,
+    /// When the date that there is was entered, or changed to what it is; `None`: there is none.
+    pub known_since: Option<Timestamp>,
     /// The latest that there was.
     pub multiplier: Option<BirthdayMultiplier>,
 }
@@ -166,14 +168,14 @@ impl BirthdayPolicy {
         &self,
         zone: &TimeZone,
         date: BirthDate,
-        last_year: Option<i16>,
+        known: &Birthdays,
         planning: Planning,
         now: Timestamp,
     ) -> Result<Option<BirthdayPlan>, Overflow> {
         let this_year = calendar::local_date(zone, now).year();
         let done = match planning {
-            Planning::After(year) => last_year.max(Some(year)),
-            Planning::Entered | Planning::Known => last_year,
+            Planning::After(year) => known.last_year.max(Some(year)),
+            Planning::Entered | Planning::Known => known.last_year,
         };
         // A window may belong to the year before or the next one; and one of them may be done.
         for year in this_year.saturating_sub(1)..=this_year.saturating_add(3) {
@@ -182,12 +184,12 @@ impl BirthdayPolicy {
             if end_time <= now || done.is_some_and(|done| year <= done) {
                 continue;
             }
+            // A date that came too late for a birthday stays too late for it, whatever it is planned anew for.
+            let notice = calendar::start_of_day(zone, calendar::subtract_days(first, self.notice_days)?)?;
+            let came_late = known.known_since.is_some_and(|since| notice < since);
             let is_late = match planning {
-                Planning::Entered => {
-                    let notice = calendar::subtract_days(first, self.notice_days)?;
-                    calendar::start_of_day(zone, notice)? < now
-                }
-                Planning::Known => start_time < now,
+                Planning::Entered => came_late,
+                Planning::Known => came_late || start_time < now,
                 Planning::After(_) => false,
             };
             if !is_late || self.late_at_once {
@@ -274,11 +276,13 @@ mod tests {
             let zone = TimeZone::get(zone).expect("a zone");
             let now = Timestamp::from_second(second).expect("an instant");
             for planning in [Planning::Entered, Planning::Known] {
-                let mut plan = policy.plan(&zone, date, None, planning, now).expect("it can be reckoned").expect("there is a next one");
+                let mut known = Birthdays { known_since: Some(now), ..Birthdays::default() };
+                let mut plan = policy.plan(&zone, date, &known, planning, now).expect("it can be reckoned").expect("there is a next one");
                 prop_assert!(now <= plan.due_time && plan.start_time <= plan.due_time && plan.due_time < plan.end_time);
                 prop_assert!(policy.late_at_once || plan.due_time == plan.start_time);
                 for _ in 0..9 {
-                    let next = policy.plan(&zone, date, Some(plan.year), Planning::After(plan.year), plan.due_time);
+                    known.last_year = Some(plan.year);
+                    let next = policy.plan(&zone, date, &known, Planning::After(plan.year), plan.due_time);
                     let next = next.expect("it can be reckoned").expect("there is a next one");
                     prop_assert_eq!(next.year, plan.year + 1);
                     prop_assert!(plan.end_time <= next.start_time && next.due_time == next.start_time);

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthdayChanged, BirthdayGiven, Birthdays, Captured, Counter,
-    Entry, EntryKind, Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingLot,
-    PendingTaken, PeriodStart, Person, Points, Portion, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn,
-    TransferredOut, Watched, lot::split, voucher,
+    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven, Birthdays, Captured,
+    Counter, Entry, EntryKind, Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Redeemed, Released, Returned, Reversed, RuleId, Sealed,
+    TierCount, TransferredIn, TransferredOut, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -94,9 +94,10 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::MemberEnrolled { person } => {
             member.person = Some(person.clone());
             member.header.create_time = entry.record_time;
+            member.header.birthday.known_since = birth_date(member).map(|_| entry.record_time);
             Ok(())
         }
-        EntryKind::ProfileUpdated { profile } => change_person(member, profile, |person, profile| person.profile = profile.clone()),
+        EntryKind::ProfileUpdated { profile } => fold_profile(member, entry, profile),
         EntryKind::IdentifierAdded { identifier } => {
             change_person(member, identifier, |person, identifier| person.identifiers.push(identifier.clone()))
         }
@@ -171,6 +172,20 @@ fn fold_watched(header: &mut Header, watched: &Watched) {
     for counter in &watched.counters {
         header.fraud_counters.insert((counter.limit, counter.period_start), counter.count);
     }
+}
+
+fn birth_date(member: &Member) -> Option<BirthDate> {
+    member.person.as_ref().and_then(Sealed::open).and_then(|person| person.profile.birth_date)
+}
+
+fn fold_profile(member: &mut Member, entry: &Entry, profile: &Sealed<Profile>) -> Result<(), Fault> {
+    let before = birth_date(member);
+    change_person(member, profile, |person, profile| person.profile = profile.clone())?;
+    let date = birth_date(member);
+    if date != before {
+        member.header.birthday.known_since = date.map(|_| entry.record_time);
+    }
+    Ok(())
 }
 
 /// A person that was erased stays so, whatever the entries said before.

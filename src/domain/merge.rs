@@ -214,6 +214,8 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
     let activation = pending.iter().filter_map(|lot| lot.activate_time).min();
+    // The other one's date is that of both where this one has none, and came when it came to that one.
+    let known_since = own.birthday.known_since.or(gone.header.birthday.known_since).filter(|_| person.profile.birth_date.is_some());
     Ok(MergedFrom {
         from: gone.key.member,
         sequence: gone.header.last_sequence.checked_add(1).ok_or(Overflow)?,
@@ -235,7 +237,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         next_activation_time: sooner(own.next_activation_time, activation),
         inactivity,
         vouchers: gone.vouchers.values().cloned().collect(),
-        birthday: Birthdays { next: None, policy_version: 0, ..own.birthday.joined(&gone.header.birthday) },
+        birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,

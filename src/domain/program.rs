@@ -351,13 +351,14 @@ pub struct ProgramHistory {
     tier_bounds: TierBounds,
     /// What codes of vouchers are made with.
     voucher_codes: VoucherCodeKey,
-    birthday_version: u32,
+    /// The versions with which birthdays became other than before.
+    birthday_changes: Vec<Arc<Program>>,
 }
 
 impl ProgramHistory {
     pub fn new(first: Arc<Program>) -> Self {
         let (tier_bounds, voucher_codes) = (TierBounds::default(), VoucherCodeKey::default());
-        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes, birthday_version: 0 }.with(first)
+        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes, birthday_changes: Vec::new() }.with(first)
     }
 
     /// With the store's secret for codes of vouchers.
@@ -367,7 +368,12 @@ impl ProgramHistory {
 
     /// The version since which birthdays are as in the newest; 0: no version ever had any.
     pub fn birthday_version(&self) -> u32 {
-        self.birthday_version
+        self.birthday_changes.last().map_or(0, |program| program.version)
+    }
+
+    /// The versions with which birthdays became other than before, the oldest first.
+    pub(super) fn birthday_changes(&self) -> impl Iterator<Item = &Arc<Program>> {
+        self.birthday_changes.iter()
     }
 
     pub(super) fn voucher_codes(&self) -> &VoucherCodeKey {
@@ -379,8 +385,8 @@ impl ProgramHistory {
         history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
         history.tier_bounds.add(history.versions.last().map(|last| &**last), &next);
         let is_other = history.versions.last().is_none_or(|last| last.birthday != next.birthday);
-        if is_other && (next.birthday.is_some() || history.birthday_version > 0) {
-            history.birthday_version = next.version;
+        if is_other && (next.birthday.is_some() || !history.birthday_changes.is_empty()) {
+            history.birthday_changes.push(Arc::clone(&next));
         }
         history.versions.push(next);
         history

@@ -534,6 +534,49 @@ async fn other_rules_hold_at_once() {
 }
 
 #[tokio::test]
+async fn a_date_that_came_too_late_for_this_year_stays_so_after_a_merge_and_under_other_rules() {
+    let rules = |more: &str| book("UTC", &on_the_day(&format!(", noticeDays: 30{more}")));
+    let mut party = Party::open("2026-01-10T12:00:00Z", rules("")).await;
+    let long_known = party.enroll("04-01").await;
+    party.at("2026-03-10T12:00:00Z");
+    let (stays, comes, without, late) =
+        (party.enroll("04-01").await, party.enroll("04-01").await, party.enroll("").await, party.enroll("04-01").await);
+    let nobody = party.enroll("").await;
+    party.at("2026-03-11T12:00:00Z");
+    for (gone, into) in [(&nobody, &stays), (&comes, &without)] {
+        let merge = MergeRequest { into: Recipient::Id(into.member), reason: "one customer".into() };
+        party.submit(MemberTarget::Id(gone.member), Command::MergeMembers(merge)).await.expect("they are merged");
+    }
+    party.publish(rules(", maximumChanges: 5")).await;
+    party.at("2027-04-02T00:00:00Z");
+    for member in [&stays, &without, &late] {
+        assert_eq!(party.grants(member), given(&[(2027, "2027-04-01T00:00:00Z")]));
+    }
+    assert_eq!(party.grants(&long_known), given(&[(2026, "2026-04-01T00:00:00Z"), (2027, "2027-04-01T00:00:00Z")]));
+    party.end().await;
+}
+
+/// What a read has shown is not taken back by rules that came later.
+#[tokio::test]
+async fn rules_that_came_and_went_while_nobody_wrote_had_their_time() {
+    let mut party = Party::open("2026-03-10T12:00:00Z", book("UTC", &on_the_day(""))).await;
+    let member = party.enroll("06-15").await;
+    party.at("2026-04-01T12:00:00Z");
+    party.publish(book("UTC", &format!("birthday: {{ window: WINDOW_MONTH, {POINTS} }}"))).await;
+    party.at("2026-06-09T12:00:00Z");
+    let shown = party.grants(&member);
+    assert_eq!(shown, given(&[(2026, "2026-06-01T00:00:00Z")]));
+    party.publish(book("UTC", &on_the_day(", noticeDays: 1"))).await;
+    party.at("2026-06-20T12:00:00Z");
+    assert_eq!(party.grants(&member), shown);
+    party.advance().await;
+    assert_eq!(party.grants(&member), shown);
+    let times: Vec<Timestamp> = party.entries(&member).iter().map(|entry| entry.occurred_time).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    party.end().await;
+}
+
+#[tokio::test]
 async fn support_sees_what_is_planned_and_what_was_given() {
     use crate::{
         redemption::{explained, start_with},

@@ -295,6 +295,63 @@ fn what_was_held_before_goes_on_when_what_was_set_by_hand_ends() {
 }
 
 #[test]
+fn what_was_held_without_end_goes_on_when_what_was_set_by_hand_ends() {
+    let mut shop = Shop::open(club("window: WINDOW_ROLLING_MONTHS, rolling_months: 2", ""));
+    sells(&mut shop, "2026-03-11T15:00:00Z", "150");
+    shop.now = at("2026-04-01T15:00:00Z");
+    sets(&mut shop, "gold", Some("2026-08-31")).expect("the tier is another");
+    passes(&mut shop, "2026-12-02T15:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2026-04-01 is set to gold", "2026-09-01 reviewed to silver"]);
+}
+
+#[test]
+fn an_end_that_support_corrects_leaves_what_was_held_before() {
+    let policy = "window: WINDOW_ROLLING_MONTHS, rolling_months: 1, validity: VALIDITY_MONTHS, validity_months: 12";
+    for mistaken in [None, Some("2026-06-30")] {
+        let mut shop = Shop::open(club(policy, ""));
+        sells(&mut shop, "2026-03-11T15:00:00Z", "150");
+        shop.now = at("2026-05-01T15:00:00Z");
+        sets(&mut shop, "gold", mistaken).expect("the tier is another");
+        sets(&mut shop, "gold", Some("2026-07-31")).expect("the end is another");
+        passes(&mut shop, "2026-12-02T15:00:00Z");
+        let expected = ["2026-05-01 is set to gold", "2026-05-01 is set to gold", "2026-08-01 reviewed to silver until 2027-03-11"];
+        assert_eq!(told(&shop)[1..], expected);
+    }
+}
+
+#[test]
+fn a_sale_told_late_counts_with_what_was_sold_between_the_same_two_reviews() {
+    let rolling = "window: WINDOW_ROLLING_MONTHS, rolling_months: 4";
+    for window in ["window: WINDOW_LIFETIME", rolling] {
+        let policy = format!("{window}, validity: VALIDITY_MONTHS, validity_months: 1, reset_at_review: true");
+        let mut shop = Shop::open(club(&policy, ""));
+        sells(&mut shop, "2026-03-11T15:00:00Z", "100");
+        passes(&mut shop, "2026-05-12T15:00:00Z");
+        // The 100 were what kept the tier in April: with them it would be enough again.
+        tells(&mut shop, "2026-05-20T15:00:00Z", "2026-05-01T15:00:00Z", "50");
+        let expected =
+            ["2026-03-11 rises to silver until 2026-04-11", "2026-04-11 keeps silver until 2026-05-11", "2026-05-11 reviewed to base"];
+        assert_eq!(told(&shop), expected, "{window}");
+    }
+}
+
+#[test]
+fn what_was_sold_before_the_first_review_counts_together_in_whatever_order_it_is_told() {
+    let mut shop = Shop::open(club("validity: VALIDITY_MONTHS, validity_months: 1, reset_at_review: true", ""));
+    sells(&mut shop, "2026-03-20T15:00:00Z", "60");
+    tells(&mut shop, "2026-03-21T15:00:00Z", "2026-03-11T15:00:00Z", "30");
+    sells(&mut shop, "2026-03-22T15:00:00Z", "20");
+    passes(&mut shop, "2026-04-23T15:00:00Z");
+    tells(&mut shop, "2026-04-25T15:00:00Z", "2026-04-01T15:00:00Z", "100");
+    let expected = [
+        "2026-03-22 rises to silver until 2026-04-22",
+        "2026-04-22 keeps silver until 2026-05-22",
+        "2026-04-01 rises to gold until 2026-05-01",
+    ];
+    assert_eq!(told(&shop), expected);
+}
+
+#[test]
 fn what_counts_begins_anew_at_each_review_where_the_rule_book_says_so() {
     let policy = "validity: VALIDITY_MONTHS, validity_months: 12";
     let run = |policy: &str| {
@@ -616,6 +673,22 @@ fn members_who_become_one_have_what_both_counted_and_the_later_end() {
     assert_eq!(totals, [("2026-03-01".to_owned(), 120, 1), ("2027-02-01".to_owned(), 110, 1)]);
     assert_eq!(header.tier.current().unwrap().tier.as_str(), "silver");
     assert_eq!(header.tier.end.unwrap().end_time, at("2029-01-01T05:00:00Z"));
+}
+
+#[test]
+fn who_holds_a_tier_without_end_keeps_it_though_the_other_card_had_it_by_hand_until_a_day() {
+    let policy = "window: WINDOW_ROLLING_MONTHS, rolling_months: 2";
+    let mut one = Shop::open(club(policy, ""));
+    let mut other = Shop::open(club(policy, ""));
+    other.member.key.member = MemberId([8; 16]);
+    sells(&mut one, "2026-03-11T15:00:00Z", "120");
+    sets(&mut other, "silver", Some("2026-05-31")).expect("the tier is another");
+    let now = at("2026-04-01T15:00:00Z");
+    let context = Context { programs: &one.programs, now, request: None, actor: None, operator: None, history: History::NONE };
+    let (_, stays) = merge(context, other.member, one.member.clone(), "the same customer").expect("they become one");
+    one.member = stays.member;
+    passes(&mut one, "2026-12-02T15:00:00Z");
+    assert_eq!((one.tier(), one.member.header.next_due_time()), ("silver", None));
 }
 
 #[test]

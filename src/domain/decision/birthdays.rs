@@ -28,55 +28,72 @@ impl Draft<'_> {
     /// The date was entered, changed, or removed.
     pub(super) fn plan_birthday(&mut self, is_change: bool) -> Result<(), Rejection> {
         let changes = self.member.header.birthday.changes.saturating_add(u32::from(is_change));
-        self.enter_plan(Planning::Entered, changes, self.context.now)
+        self.enter_newest_plan(Planning::Entered, changes)
     }
 
     /// The member has become one with another.
     pub(in crate::domain) fn plan_birthday_again(&mut self) -> Result<(), Rejection> {
-        self.enter_plan(Planning::Known, self.member.header.birthday.changes, self.context.now)
+        self.enter_newest_plan(Planning::Known, self.member.header.birthday.changes)
     }
 
-    /// Where there is nothing to plan, and was nothing, nothing is entered.
-    fn enter_plan(&mut self, planning: Planning, changes: u32, instant: Timestamp) -> Result<(), Rejection> {
+    fn enter_newest_plan(&mut self, planning: Planning, changes: u32) -> Result<(), Rejection> {
         let programs = self.context.programs;
+        self.enter_plan((programs.newest(), programs.birthday_version()), planning, changes, self.context.now)
+    }
+
+    /// Where there is nothing to plan, and was nothing, nothing is entered. `policy_version`: since which birthdays are as the programme says.
+    fn enter_plan(
+        &mut self,
+        (program, policy_version): (&Program, u32),
+        planning: Planning,
+        changes: u32,
+        instant: Timestamp,
+    ) -> Result<(), Rejection> {
         let birthday = &self.member.header.birthday;
-        if programs.newest().birthday.is_none() && birthday.next.is_none() {
+        if program.birthday.is_none() && birthday.next.is_none() {
             return Ok(());
         }
-        let plan = self.planned(programs.newest(), planning, instant)?;
-        if plan == birthday.next
-            && changes == birthday.changes
-            && (plan.is_none() || birthday.policy_version == programs.birthday_version())
-        {
+        let plan = self.planned(program, planning, instant)?;
+        if plan == birthday.next && changes == birthday.changes && (plan.is_none() || birthday.policy_version == policy_version) {
             return Ok(());
         }
-        let policy_version = programs.birthday_version();
         let changed = BirthdayChanged { plan: Sealed::Open(plan), policy_version, changes, granted: None };
-        self.enter(EntryKind::BirthdayChanged(Box::new(changed)), instant, programs.newest())
+        self.enter(EntryKind::BirthdayChanged(Box::new(changed)), instant, program)
     }
 
     fn planned(&self, program: &Program, planning: Planning, instant: Timestamp) -> Result<Option<BirthdayPlan>, Rejection> {
         let date = self.member.person.as_ref().and_then(Sealed::open).and_then(|person| person.profile.birth_date);
         let (Some(policy), Some(date)) = (&program.birthday, date) else { return Ok(None) };
-        Ok(policy.plan(&program.time_zone, date, self.member.header.birthday.last_year, planning, instant)?)
+        Ok(policy.plan(&program.time_zone, date, &self.member.header.birthday, planning, instant)?)
     }
 
-    /// Plans anew what was planned under other rules, as of when they came into force. What it takes must be loaded. False: nothing was.
-    pub(super) fn enter_changed_policy(&mut self) -> Result<bool, Rejection> {
+    /// Plans anew what was planned under other rules, by each that came since, as of when it came into force. What it takes must be loaded.
+    /// `others`: when something else is due that goes before what comes later. False: nothing was planned.
+    pub(super) fn enter_changed_policy(&mut self, others: Option<Timestamp>) -> Result<bool, Rejection> {
         let programs = self.context.programs;
-        let is_stale = self.member.header.birthday.policy_version != programs.birthday_version();
-        if !is_stale || self.member.person.is_none() || self.require_somebody().is_err() || self.member.header.last_sequence == 0 {
+        let header = &self.member.header;
+        let is_stale = header.birthday.policy_version != programs.birthday_version();
+        if !is_stale || self.member.person.is_none() || self.require_somebody().is_err() || header.last_sequence == 0 {
             return Ok(false);
         }
-        let since = programs.version(programs.birthday_version()).map_or(self.context.now, |program| program.publish_time);
-        // What was due before that is given by the rules of then.
-        if self.member.header.birthday.next.is_some_and(|plan| plan.due_time < since) {
-            return Ok(false);
+        let (planned_by, changes, before) = (header.birthday.policy_version, header.birthday.changes, self.entries.len());
+        // What came and went before the date was known was not about it, nor what did before a merge, which planned by the newest.
+        let merged = header.merged.last().map(|merged| merged.time);
+        let known_since = header.birthday.known_since.unwrap_or(header.create_time).max(merged.unwrap_or(Timestamp::MIN));
+        let is_about_it = |program: &Program| program.publish_time >= known_since || program.version == programs.birthday_version();
+        for program in programs.birthday_changes().filter(|program| program.version > planned_by && is_about_it(program)) {
+            let instant = program.publish_time.max(known_since).min(self.context.now);
+            // What is due before that is given by the rules of then.
+            let is_due_before = self.member.header.birthday.next.is_some_and(|plan| plan.due_time < instant);
+            if is_due_before || others.is_some_and(|other| other < instant) {
+                return Ok(false);
+            }
+            self.enter_plan((program, program.version), Planning::Known, changes, instant)?;
+            if self.entries.len() > before {
+                return Ok(true);
+            }
         }
-        let before = self.entries.len();
-        let instant = since.max(self.member.header.create_time).min(self.context.now);
-        self.enter_plan(Planning::Known, self.member.header.birthday.changes, instant)?;
-        Ok(self.entries.len() > before)
+        Ok(false)
     }
 
     /// The birthday whose reward is due, if the person is loaded.

@@ -43,20 +43,21 @@ impl Draft<'_> {
     }
 
     /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
-    /// ends when a lot lapses has kept its points until then. Vouchers come after points, and birthdays after vouchers. What has just come
+    /// ends when a lot lapses has kept its points until then. Vouchers come after points, and birthdays after vouchers; a birthday is planned
+    /// anew by other rules before all of that. What has just come
     /// back, and has lapsed, the header does not know of: it lapses with this commit in any case. False: nothing is due, or nothing that
     /// may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
-        if self.enter_changed_policy()? {
-            return Ok(true);
-        }
         let (now, programs) = (self.context.now, self.context.programs);
         let activation = activation::next_activation(&self.member, now)?;
-        let ended = hold::next_end(&self.member, now);
+        let ended = hold::next_end(&self.member, now).cloned();
         let lapse = expiry::next_lapse(&self.member, now, self.lapses_left).map(|(expired, instant)| (expired, instant.max(self.hold_end)));
         let activates = activation.as_ref().map(|(_, time)| *time);
-        let others = [activates, ended.map(|hold| hold.expire_time), lapse.as_ref().map(|(_, time)| *time), self.next_review()];
+        let others = [activates, ended.as_ref().map(|hold| hold.expire_time), lapse.as_ref().map(|(_, time)| *time), self.next_review()];
         let voucher = voucher::next_due(&self.member, now).map(|(voucher, due)| (voucher.code, due));
+        if self.enter_changed_policy(others.into_iter().flatten().chain(voucher.map(|(_, due)| due)).min())? {
+            return Ok(true);
+        }
         if let Some(birthday) = self.due_birthday()
             && others.into_iter().flatten().chain(voucher.map(|(_, due)| due)).all(|other| birthday.due_time < other)
         {
@@ -73,14 +74,14 @@ impl Draft<'_> {
         if let Some(time) = self.next_review()
             && !lapses_before(time)
             && activation.as_ref().is_none_or(|(_, other)| *other > time)
-            && ended.is_none_or(|hold| hold.expire_time >= time)
+            && ended.as_ref().is_none_or(|hold| hold.expire_time >= time)
         {
             self.enter_review(time)?;
             return Ok(true);
         }
         if let Some((activated, time)) = activation
             && !lapses_before(time)
-            && ended.is_none_or(|hold| hold.expire_time >= time)
+            && ended.as_ref().is_none_or(|hold| hold.expire_time >= time)
         {
             self.enter(EntryKind::PointsActivated(activated), time, programs.at(time))?;
             self.hold_end = self.hold_end.max(time);
@@ -89,7 +90,7 @@ impl Draft<'_> {
             && !lapses_before(hold.expire_time)
         {
             let end = hold.expire_time;
-            let released = hold::release(&self.member, hold, ReleaseCause::Expired, "", end);
+            let released = hold::release(&self.member, &hold, ReleaseCause::Expired, "", end);
             self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
             self.hold_end = self.hold_end.max(end);
         } else if let Some((expired, time)) = lapse {

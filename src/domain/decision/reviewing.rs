@@ -138,7 +138,7 @@ impl Draft<'_> {
             reason: reason.to_owned(),
             end: None,
             floor: Some(TierFloor { tier: to.clone(), end_time }),
-            reached_day: end_time.map(|_| calendar::local_date(&program.time_zone, now)),
+            reached_day: Some(calendar::local_date(&program.time_zone, now)),
             review: None,
         };
         self.change_tier(change, now, program, None)

@@ -1,8 +1,12 @@
 //! The tiers of two members who become one.
 
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+
 use super::{
     super::{Program, TierId},
-    LostTier, MAX_LOST_TIERS, RewardGiven, TierFloor, TierSince, TierStanding,
+    LostTier, MAX_EARLIER_RESETS, MAX_LOST_TIERS, RewardGiven, TierFloor, TierSince, TierStanding,
 };
 
 /// With the history that both have together: the higher tier until its end, of the same tier until the later end.
@@ -36,6 +40,10 @@ pub(in crate::domain) fn join(program: &Program, own: &TierStanding, other: &Tie
         }
         (one, two) => one.or(two),
     };
+    // A status without end is not one that ends with what was set by hand.
+    let is_needless = |floor: &TierFloor| higher.end.is_none() && !higher.is_on_floor() && rank(Some(&floor.tier)) == held(higher);
+    let (floor, manual) = if floor.as_ref().is_some_and(is_needless) { (None, false) } else { (floor, manual) };
+    let resets: BTreeSet<Date> = [own, other].into_iter().flat_map(|one| one.earlier_resets.iter().copied().chain(one.reset_day)).collect();
     TierStanding {
         history,
         manual,
@@ -43,7 +51,8 @@ pub(in crate::domain) fn join(program: &Program, own: &TierStanding, other: &Tie
         floor,
         reached: higher.reached.clone(),
         lost: join_lost(own, other),
-        reset_day: own.reset_day.max(other.reset_day),
+        reset_day: resets.last().copied(),
+        earlier_resets: resets.iter().rev().skip(1).take(MAX_EARLIER_RESETS).rev().copied().collect(),
         rewards: join_rewards(own, other),
         reviewed_version: own.reviewed_version.max(other.reviewed_version),
     }

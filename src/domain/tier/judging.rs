@@ -52,19 +52,19 @@ impl<'a> Judge<'a> {
     pub fn window(&self, day: Date) -> Result<Option<Range<Date>>, Overflow> {
         let policy = &self.program.tier_policy;
         let after = calendar::add_days(day, 1)?;
-        let reset = self.header.tier.reset_day.filter(|_| policy.reset_at_review);
+        let standing = &self.header.tier;
+        let reset = standing.reset_until(day).filter(|_| policy.reset_at_review);
         match policy.window {
-            TierWindow::Lifetime if policy.reset_at_review => Ok(Some(match reset {
-                Some(reset) if day >= reset => reset..Date::MAX,
-                // What is told late of before the last review, since the one before that.
-                Some(reset) => self.header.tier_counts.last_day_until(day).unwrap_or(Date::MIN)..reset,
-                None => Date::MIN..Date::MAX,
-            })),
+            // What is told late counts from the review before it to the one after it.
+            TierWindow::Lifetime if policy.reset_at_review => {
+                let first = || standing.reset_after(day).and_then(|_| self.header.tier_counts.last_day_until(day));
+                Ok(Some(reset.or_else(first).unwrap_or(Date::MIN)..standing.reset_after(day).unwrap_or(Date::MAX)))
+            }
             TierWindow::Lifetime => Ok(None),
             TierWindow::CalendarYear | TierWindow::CalendarQuarter | TierWindow::MembershipYear => self.period(day).map(Some),
             TierWindow::RollingMonths(months) => {
                 let from = calendar::subtract_months(after, months)?;
-                Ok(Some(reset.filter(|reset| day >= *reset).map_or(from, |reset| from.max(reset))..after))
+                Ok(Some(reset.map_or(from, |reset| from.max(reset))..after))
             }
         }
     }
@@ -109,10 +109,12 @@ impl<'a> Judge<'a> {
         let by_month = has_periods && self.reviews_begin_months();
         match policy.window {
             // All between two reviews is one.
-            TierWindow::Lifetime => Some(match self.header.tier.reset_day {
-                Some(reset) if day >= reset => reset,
-                Some(_) | None => self.header.tier_counts.last_day_until(day).unwrap_or(day),
-            }),
+            TierWindow::Lifetime => {
+                let counts = &self.header.tier_counts;
+                // Of before the first review all is counted where the first of it was, though it is told in another order.
+                let first = || counts.first_day().filter(|first| self.header.tier.reset_after(day).is_none_or(|reset| *first < reset));
+                Some(self.header.tier.reset_until(day).or_else(|| counts.last_day_until(day)).or_else(first).unwrap_or(day))
+            }
             _ if by_month => calendar::period_start(day, Period::Month),
             TierWindow::CalendarYear | TierWindow::CalendarQuarter | TierWindow::MembershipYear | TierWindow::RollingMonths(_) => Some(day),
         }
@@ -223,7 +225,7 @@ impl<'a> Judge<'a> {
         let earned = self.by(self.earned(last)?, end)?;
         let before = self.header.tier.reached.as_ref().and_then(|reached| reached.before.as_ref());
         let before = before.map(|before| Rank { rank: self.rank_of(Some(&before.tier)), end: before.end });
-        let before = before.filter(|before| before.end.is_some()).map(|before| self.by(before, end)).transpose()?;
+        let before = before.map(|before| self.by(before, end)).transpose()?;
         let best = before.filter(|before| before.rank > earned.rank).unwrap_or(earned);
         let totals = self.totals(window.as_ref())?;
         let from = window.map(|window| window.start).filter(|from| *from != Date::MIN);

@@ -9,6 +9,9 @@ pub const MAX_TIER_HISTORY: usize = 32;
 /// Reviews by which a tier was lost that are remembered at most, the newest.
 pub const MAX_LOST_TIERS: usize = 4;
 
+/// Days on which what counts began anew that are remembered at most beside the newest: what is told late counts since the one before it.
+pub const MAX_EARLIER_RESETS: usize = 8;
+
 /// The tier held and those held before, the oldest first. Empty: the lowest tier since enrolment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TierStanding {
@@ -27,6 +30,8 @@ pub struct TierStanding {
     pub lost: Vec<LostTier>,
     /// Since when is counted what counts since the last review, if it does.
     pub reset_day: Option<Date>,
+    /// Such days before it, the oldest first.
+    pub earlier_resets: Vec<Date>,
     /// Of each tier the newest, at most one for each tier that the programme ever had.
     pub rewards: Vec<RewardGiven>,
     /// The newest version of the rule book that a review was made under; 0: none.
@@ -181,9 +186,19 @@ impl TierStanding {
 
     /// It has nothing beside its history and whether it was set by hand.
     pub fn is_plain(&self) -> bool {
-        let Self { history: _, manual: _, end, floor, reached, lost, reset_day, rewards, reviewed_version } = self;
+        let Self { history: _, manual: _, end, floor, reached, lost, reset_day, earlier_resets, rewards, reviewed_version } = self;
         let is_empty = end.is_none() && floor.is_none() && reached.is_none() && reset_day.is_none();
-        is_empty && lost.is_empty() && rewards.is_empty() && *reviewed_version == 0
+        is_empty && earlier_resets.is_empty() && lost.is_empty() && rewards.is_empty() && *reviewed_version == 0
+    }
+
+    /// The last day until another one on which what counts began anew.
+    pub fn reset_until(&self, day: Date) -> Option<Date> {
+        self.reset_day.into_iter().chain(self.earlier_resets.iter().rev().copied()).find(|reset| *reset <= day)
+    }
+
+    /// The first day after another one on which it did.
+    pub fn reset_after(&self, day: Date) -> Option<Date> {
+        self.earlier_resets.iter().copied().chain(self.reset_day).find(|reset| *reset > day)
     }
 
     fn status(&self) -> Option<Status> {
@@ -193,12 +208,17 @@ impl TierStanding {
     /// `version`: of the rule book that the change was decided by.
     pub(in crate::domain) fn change(&mut self, change: &TierChange, start_time: Timestamp, version: u32) {
         let before = self.status().filter(|_| !self.is_on_floor());
+        // What was set by hand before is not what goes on when this ends, but what was held before that.
+        let beneath = match self.is_on_floor() {
+            true => self.reached.take().and_then(|reached| reached.before),
+            false => before.clone(),
+        };
         match change.cause {
             TierCause::Upgrade => self.reached = change.reached_day.map(|day| Reached { day, before }),
             TierCause::Manual => {
                 self.floor.clone_from(&change.floor);
                 // When it ends, what was held before may go on.
-                self.reached = change.floor.as_ref().zip(change.reached_day).map(|(_, day)| Reached { day, before });
+                self.reached = change.floor.as_ref().zip(change.reached_day).map(|(_, day)| Reached { day, before: beneath });
             }
             TierCause::Review => {
                 self.reached = None;
@@ -235,8 +255,13 @@ impl TierStanding {
 
     fn reviewed(&mut self, review: &TierReview, version: u32) {
         self.reviewed_version = self.reviewed_version.max(version);
-        if review.resets {
-            self.reset_day = Some(review.to);
+        if review.resets
+            && let Some(earlier) = self.reset_day.replace(review.to)
+            && earlier != review.to
+        {
+            self.earlier_resets.push(earlier);
+            let surplus = self.earlier_resets.len().saturating_sub(MAX_EARLIER_RESETS);
+            self.earlier_resets.drain(..surplus);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Birthdays: how entries of them are stored, what of them is sealed, and what headers keep.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, decimal, message, optional_tier, time},
+    decode::{Decoded, Malformed, accrued_lot, decimal, message, optional_tier, optional_time, time},
     encode, stored,
     wire::Writer,
 };
@@ -60,6 +60,7 @@ pub(super) fn header(w: &mut Writer, birthday: &Birthdays) {
     if let Some(one) = &birthday.multiplier {
         w.message(46, |w| multiplier(w, one));
     }
+    w.optional_time(47, birthday.known_since);
 }
 
 pub(super) fn read_changed(changed: stored::BirthdayChanged, plan: Sealed<Option<BirthdayPlan>>) -> Decoded<BirthdayChanged> {
@@ -115,6 +116,7 @@ pub(super) fn read_header(row: &stored::HeaderRow) -> Decoded<Birthdays> {
         last_year: row.last_birthday_year.map(year).transpose()?,
         changes: row.birth_date_changes,
         multiplier: row.birthday_multiplier.as_ref().map(read_multiplier).transpose()?,
+        known_since: optional_time(row.birth_date_known_since)?,
     })
 }
 

@@ -49,6 +49,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
             last_year: got.last_birthday_year.map(birthdays::year).transpose()?,
             changes: got.birth_date_changes,
             multiplier: got.birthday_multiplier.as_ref().map(birthdays::read_multiplier).transpose()?,
+            known_since: optional_time(got.birth_date_known_since)?,
             ..Birthdays::default()
         },
         reason: got.reason,

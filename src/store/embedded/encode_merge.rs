@@ -81,6 +81,7 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     if let Some(one) = &got.birthday.multiplier {
         w.message(44, |w| birthdays::multiplier(w, one));
     }
+    w.optional_time(45, got.birthday.known_since);
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

@@ -217,6 +217,9 @@ pub(super) fn status(w: &mut Writer, field: u32, standing: &TierStanding) {
             });
         }
         w.uint(7, u64::from(standing.reviewed_version));
+        for reset in &standing.earlier_resets {
+            w.present_sint(8, date_number(*reset));
+        }
     });
 }
 
@@ -248,6 +251,7 @@ pub(super) fn read_standing(tiers: &[stored::TierSince], manual: bool, status: O
         reached: status.reached.as_ref().map(reached).transpose()?,
         lost: status.lost.iter().map(lost).collect::<Decoded<_>>()?,
         reset_day: read_date(status.reset_day)?,
+        earlier_resets: status.earlier_resets.iter().map(|reset| date(*reset)).collect::<Decoded<_>>()?,
         rewards: status.rewards.iter().map(given).collect::<Decoded<_>>()?,
         reviewed_version: status.reviewed_version,
     })

@@ -60,7 +60,7 @@ impl Frame {
 
     /// A version of the rule book.
     pub fn book(&mut self, random: &mut Random) -> v1::Program {
-        if self.is_first || random.percent(35) {
+        if self.is_first || random.percent(55) {
             self.birthday = self.birthday(random);
         }
         let text = self.text(random);
@@ -131,7 +131,8 @@ impl Frame {
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
         let basis = if unmultiplied { "QUALIFYING_BASIS_UNMULTIPLIED" } else { "QUALIFYING_BASIS_AWARDED" };
         text.push_str(&format!(
-            "tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending}{} }}\n",
+            "tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending}, on_change: ON_CHANGE_{}{} }}\n",
+            random.pick(&["AT_ONCE", "AT_REVIEW", "UNSPECIFIED"]),
             self.standing
         ));
         text.push_str(&format!(
@@ -360,8 +361,13 @@ impl Frame {
             let reward =
                 if random.percent(40) { format!(", entry_reward: {{ points: \"{}\" }}", self.points(random, 9)) } else { String::new() };
             let bounds = format!("{{ {}, require_all: {} }}", bounds.join(", "), random.percent(40));
+            let retention = match random.below(6) {
+                0 => format!(", retention: {{ qualifying_points: \"{}\" }}", points / 2),
+                1 => format!(", retention: {{ visits: {} }}", visits / 2),
+                _ => String::new(),
+            };
             text.push_str(&format!(
-                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}, multiplier: \"{multiplier}\"{reward} }}\n"
+                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward} }}\n"
             ));
         }
         text
@@ -481,15 +487,21 @@ fn activation(random: &mut Random) -> String {
     }
 }
 
-/// A third of the programmes have tiers without end.
+/// A quarter of the programmes have tiers without end.
 fn standing(random: &mut Random) -> String {
-    let (window, validity) = match random.below(9) {
+    let (window, validity) = match random.below(16) {
         0 => ("CALENDAR_YEAR", "END_OF_PERIOD"),
         1 => ("CALENDAR_QUARTER", "END_OF_PERIOD"),
         2 => ("CALENDAR_QUARTER", "END_OF_NEXT_PERIOD"),
         3 => ("CALENDAR_QUARTER", "MONTHS, validity_months: 2"),
         4 => ("ROLLING_MONTHS, rolling_months: 3", "MONTHS, validity_months: 4"),
         5 => ("ROLLING_MONTHS, rolling_months: 2", "UNLIMITED"),
+        6 => ("MEMBERSHIP_YEAR", "END_OF_PERIOD"),
+        7 => ("MEMBERSHIP_YEAR", "END_OF_NEXT_PERIOD"),
+        8 => ("MEMBERSHIP_YEAR", "MONTHS, validity_months: 5"),
+        9 | 10 => ("LIFETIME, reset_at_review: true", "MONTHS, validity_months: 2"),
+        11 => ("ROLLING_MONTHS, rolling_months: 4, reset_at_review: true", "MONTHS, validity_months: 1"),
+        12 => ("LIFETIME", "MONTHS, validity_months: 3"),
         _ => return String::new(),
     };
     let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "ONE_DOWN", "NEVER_DOWN"]);

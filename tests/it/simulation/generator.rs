@@ -16,6 +16,7 @@ use super::{
     auditor::{
         Account, Books, Lot, Sale,
         book::{Book, Lapse, days_later, months_later},
+        reviewing::counts_for_life_anew,
         units,
     },
     books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES, VOUCHER_KINDS},
@@ -89,15 +90,16 @@ impl Asker<'_> {
             67..=69 => Command::ReleaseHold { hold: self.any_hold(), reason: reason() },
             70..=73 => Command::ConfirmPurchase { order: self.any_sale() },
             74..=88 => self.take_back(),
-            89..=92 => self.adjustment(),
+            89..=91 => self.adjustment(),
             93..=95 => self.transfer(),
             96 => Command::Suspend { reason: reason() },
             97 => Command::Reactivate { reason: reason() },
-            98 => Command::MergeMembers(MergeRequest { into: Recipient::Id(self.other()), reason: reason() }),
-            _ => {
-                let tier = *self.random.pick(&["t0", "t1", "t2", "t9"]);
-                Command::SetTier { tier: TierId::new(tier).expect("an id"), reason: reason(), last_date: None }
+            // Of what both counted since their last reviews a sum is kept, and not of which day it is: what one more review leaves of it is the
+            // ledger's own.
+            98 if !counts_for_life_anew(self.newest()) => {
+                Command::MergeMembers(MergeRequest { into: Recipient::Id(self.other()), reason: reason() })
             }
+            _ => self.tier_by_hand(),
         }
     }
 
@@ -157,6 +159,16 @@ impl Asker<'_> {
     fn is_confirmed(&self, sale: &Sale) -> bool {
         let waits = |id: u64| self.account.waiting.iter().any(|lot| lot.id == id);
         sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && !waits(lot.said.id))
+    }
+
+    /// With an end as a rule; now and then that of what is set by hand already is another one.
+    fn tier_by_hand(&mut self) -> Command {
+        let set = self.account.floor.as_ref().map(|(tier, _)| tier.clone()).filter(|_| self.random.percent(50));
+        let tier = set.unwrap_or_else(|| (*self.random.pick(&["t0", "t1", "t2", "t2", "t9"])).to_owned());
+        let days = self.random.within(0..=90) as i64 - 2;
+        let last = (self.now + SignedDuration::from_hours(24 * days)).to_zoned(jiff::tz::TimeZone::UTC).date();
+        let last_date = self.random.percent(70).then_some(last);
+        Command::SetTier { tier: TierId::new(&tier).expect("an id"), reason: reason(), last_date }
     }
 
     /// Mostly another birth date, or none any more.

@@ -130,6 +130,10 @@ pub struct Life {
     pub shops: Vec<Shop>,
     requests: u64,
     walk: BirthdayWalk,
+    /// Shops whose birthdays nobody has planned yet by the newest rules.
+    unplanned: BTreeSet<usize>,
+    /// Some lives are longer.
+    pace: i64,
     /// What is asked now is asked by staff as a rule.
     at_desk: bool,
     pub answered: BTreeMap<RequestId, Answered>,
@@ -189,7 +193,6 @@ impl Life {
         let ledger = Some(open(folder.path(), &clock));
         let mut life = Self {
             seed,
-            random,
             clock,
             last_now: None,
             ledger,
@@ -197,6 +200,9 @@ impl Life {
             shops: Vec::new(),
             requests: 0,
             walk: BirthdayWalk::default(),
+            unplanned: BTreeSet::new(),
+            pace: *random.pick(&[1, 1, 3]),
+            random,
             at_desk: false,
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -259,21 +265,30 @@ impl Life {
             let place = &mut self.shops[shop];
             let before = place.books.birthdays_since();
             place.books.0.push(Arc::new(Book::read(&published.document, version, now)));
-            if place.books.birthdays_since() != before {
-                self.plan_birthdays(shop).await;
+            if place.books.birthdays_since() == before {
+                return;
+            }
+            // Whoever has a plan is planned anew with whatever is next read or asked, and may wait; nobody looks for those who have none.
+            let has_none = |account: &Account| account.birthdays.date.is_some() && account.birthdays.plan.is_none() && !account.erased;
+            let must = place.accounts.iter().any(has_none);
+            self.unplanned.insert(shop);
+            if must || self.random.percent(30) {
+                self.plan_birthdays().await;
             }
         }
     }
 
     /// As the service does by itself where rules are others than before. It enters all that is due.
-    async fn plan_birthdays(&mut self, shop: usize) {
+    async fn plan_birthdays(&mut self) {
         let now = self.writer_now();
-        for member in 0..self.shops[shop].accounts.len() {
-            let place = &mut self.shops[shop];
-            let expected = auditor::advance(&place.accounts[member], &place.books, now);
-            place.accounts[member] = expected.account;
-            self.told.entry((shop, member)).or_default().extend(expected.said);
-            self.touched.insert((shop, member));
+        for shop in std::mem::take(&mut self.unplanned) {
+            for member in 0..self.shops[shop].accounts.len() {
+                let place = &mut self.shops[shop];
+                let expected = auditor::advance(&place.accounts[member], &place.books, now);
+                place.accounts[member] = expected.account;
+                self.told.entry((shop, member)).or_default().extend(expected.said);
+                self.touched.insert((shop, member));
+            }
         }
         let ledger = self.ledger().clone();
         while ledger.plan_birthdays(&mut self.walk).await.expect("birthdays can be planned") {}
@@ -318,6 +333,11 @@ impl Life {
             1 => {
                 let shop = self.random.below(self.shops.len());
                 self.publish(shop).await;
+                // Now and then again soon, and nobody has done anything meanwhile.
+                while self.random.percent(50) {
+                    self.pass_time();
+                    self.publish(shop).await;
+                }
             }
             2..=4 | 13 | 14 => {
                 let shop = self.random.below(self.shops.len());
@@ -326,6 +346,7 @@ impl Life {
                     self.enrol(shop).await;
                 }
             }
+            5 if !self.unplanned.is_empty() => self.plan_birthdays().await,
             5..=12 => self.race().await,
             13..=60 => self.pass_time(),
             _ => self.batch().await,
@@ -350,7 +371,8 @@ impl Life {
         let seconds = match minutes {
             0 if self.random.percent(80) => -(self.random.within(1..=59) as i64),
             0 => -(self.random.within(61..=3_000) as i64),
-            minutes => minutes as i64 * 60 + self.random.below(60) as i64,
+            minutes if minutes < 1_440 => minutes as i64 * 60 + self.random.below(60) as i64,
+            minutes => minutes as i64 * 60 * self.pace + self.random.below(60) as i64,
         };
         self.clock.set(loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds));
     }

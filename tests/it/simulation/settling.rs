@@ -282,8 +282,9 @@ impl Life {
         };
         ensure(member.header.state == state, || differ(&state, &member.header.state))?;
         let birthday = &header.birthday;
-        let shown = (birthday.next.map(facts::plan), birthday.last_year, birthday.changes);
-        let expected = (account.birthdays.plan, account.birthdays.last_year, account.birthdays.changes);
+        let shown = (birthday.next.map(facts::plan), birthday.last_year, birthday.changes, birthday.known_since);
+        let expected = &account.birthdays;
+        let expected = (expected.plan, expected.last_year, expected.changes, expected.known);
         ensure(shown == expected, || format!("of birthdays: {}", differ(&expected, &shown)))?;
         let date = member.person.as_ref().and_then(Sealed::open).and_then(|person| person.profile.birth_date);
         ensure(date == account.birthdays.date, || "another birth date".to_owned())?;

@@ -56,6 +56,10 @@ pub struct Birthdays {
     pub plan: Option<Plan>,
     /// The version of the rule book that it was planned by.
     planned_by: u32,
+    /// When the date was entered.
+    pub known: Option<Timestamp>,
+    /// When the date, or who it is the date of, was last looked at by the newest rules.
+    looked_at: Option<Timestamp>,
     pub last_year: Option<i16>,
     pub changes: u32,
     multiplier: Option<(Decimal, Timestamp, Timestamp)>,
@@ -69,17 +73,28 @@ pub enum Why {
     Done(i16),
 }
 
+impl Birthdays {
+    pub fn know(&mut self, date: Option<BirthDate>, now: Timestamp) {
+        (self.date, self.known) = (date, date.map(|_| now));
+        self.looked_at = self.known;
+    }
+}
+
 impl Books {
+    /// The versions with which birthdays became other than before, the first of them one that has some.
+    fn birthday_changes(&self) -> Vec<&Arc<Book>> {
+        let mut changes: Vec<&Arc<Book>> = Vec::new();
+        for book in &self.0 {
+            if changes.last().map_or(&None, |last| &last.birthday) != &book.birthday {
+                changes.push(book);
+            }
+        }
+        changes
+    }
+
     /// The version since which birthdays are as they are now.
     pub fn birthdays_since(&self) -> u32 {
-        let (mut since, mut last) = (0, None);
-        for book in &self.0 {
-            if last != Some(&book.birthday) && (book.birthday.is_some() || since > 0) {
-                since = book.version;
-            }
-            last = Some(&book.birthday);
-        }
-        since
+        self.birthday_changes().last().map_or(0, |book| book.version)
     }
 }
 
@@ -124,12 +139,15 @@ fn plan(book: &Book, birthdays: &Birthdays, why: Why, now: Timestamp) -> Option<
     (today - 1..today + 4).find_map(|year| {
         let (first, behind) = policy.window(date, year);
         let (start, end) = (book.dawn(first), book.dawn(behind));
-        let known_by = match why {
-            Why::NewDate => book.dawn(days_later(first, -i64::from(policy.document.notice_days))),
-            Why::SameDate => start,
-            Why::Done(_) => now,
+        // Whether the date came in time for it, whoever plans it and whenever; and whether these rules did.
+        let known_by = book.dawn(days_later(first, -i64::from(policy.document.notice_days)));
+        let date_came = birthdays.known.is_some_and(|known| known <= known_by);
+        let is_in_time = match why {
+            Why::NewDate => date_came,
+            Why::SameDate => date_came && now <= start,
+            Why::Done(_) => true,
         };
-        let is_in_time = known_by >= now || policy.document.late_date() == LateDate::AtOnce;
+        let is_in_time = is_in_time || policy.document.late_date() == LateDate::AtOnce;
         let is_open = end > now && done.is_none_or(|done| year > done);
         (is_open && is_in_time).then(|| Plan { year, due: start.max(now), start, end })
     })
@@ -154,21 +172,21 @@ impl Act<'_> {
         {
             return Err(Rejection::BirthDateChangesUsedUp { maximum });
         }
-        self.account.birthdays.date = new;
         self.enter_now(Fact::Other);
         if old != new {
-            self.plan_birthday(Why::NewDate, u32::from(old.is_some()), self.now);
+            self.account.birthdays.know(new, self.now);
+            self.plan_birthday(Why::NewDate, u32::from(old.is_some()));
         }
         Ok(())
     }
 
-    pub fn plan_birthday(&mut self, why: Why, more_changes: u32, time: Timestamp) {
+    pub fn plan_birthday(&mut self, why: Why, more_changes: u32) {
         let book = Arc::clone(self.books.newest());
         let birthdays = &mut self.account.birthdays;
         if book.birthday.is_none() && birthdays.plan.is_none() {
             return;
         }
-        let next = plan(&book, birthdays, why, time);
+        let next = plan(&book, birthdays, why, self.now);
         let since = self.books.birthdays_since();
         if next == birthdays.plan && more_changes == 0 && (next.is_none() || birthdays.planned_by == since) {
             return;
@@ -176,23 +194,31 @@ impl Act<'_> {
         birthdays.changes += more_changes;
         (birthdays.plan, birthdays.planned_by) = (next, since);
         let changes = birthdays.changes;
-        self.enter(Fact::Birthday { plan: Some(next), changes, granted: None }, time, book.version);
+        self.enter(Fact::Birthday { plan: Some(next), changes, granted: None }, self.now, book.version);
     }
 
-    /// By other rules than it was, as of when they came; what was due before is given first.
-    pub fn plan_birthday_anew(&mut self) -> bool {
-        let since = self.books.birthdays_since();
+    /// The next rules that the birthday is planned by anew, as of when they came. All that came since the date is known had their time,
+    /// though nobody looked.
+    pub fn other_birthday_rules(&self) -> Option<(Timestamp, Arc<Book>)> {
         let birthdays = &self.account.birthdays;
-        if birthdays.planned_by == since || self.account.erased || self.account.sequence == 0 || self.account.merged_into.is_some() {
-            return false;
+        let looked_at = birthdays.looked_at.filter(|_| birthdays.date.is_some())?;
+        if self.account.erased || self.account.merged_into.is_some() {
+            return None;
         }
-        let came = self.books.0.iter().find(|book| book.version == since).map_or(self.now, |book| book.since);
-        if birthdays.plan.is_some_and(|plan| plan.due < came) {
-            return false;
-        }
-        let before = self.said.len();
-        self.plan_birthday(Why::SameDate, 0, came.max(self.account.joined.expect("it is enrolled")).min(self.now));
-        self.said.len() > before
+        let changes = self.books.birthday_changes();
+        let newest = self.books.birthdays_since();
+        let mut open = changes.into_iter().filter(|book| book.version > birthdays.planned_by);
+        // Without a plan there is nothing to take back.
+        let book =
+            open.find(|book| (book.since >= looked_at || book.version == newest) && (book.birthday.is_some() || birthdays.plan.is_some()))?;
+        Some((book.since.max(looked_at).min(self.now), Arc::clone(book)))
+    }
+
+    pub fn plan_birthday_anew(&mut self, (time, book): (Timestamp, Arc<Book>)) {
+        let birthdays = &mut self.account.birthdays;
+        (birthdays.plan, birthdays.planned_by) = (plan(&book, birthdays, Why::SameDate, time), book.version);
+        let (plan, changes) = (Some(birthdays.plan), birthdays.changes);
+        self.enter(Fact::Birthday { plan, changes, granted: None }, time, book.version);
     }
 
     /// The reward, or none, and the next birthday.
@@ -247,7 +273,8 @@ impl Act<'_> {
     /// What either was given counts for both.
     pub fn join_birthdays(&mut self, old: &Account) {
         let (own, other) = (&mut self.account.birthdays, &old.birthdays);
-        own.date = own.date.or(other.date);
+        (own.date, own.known) = if own.date.is_some() { (own.date, own.known) } else { (other.date, other.known) };
+        own.looked_at = own.date.map(|_| self.now);
         own.last_year = own.last_year.max(other.last_year);
         own.changes = own.changes.max(other.changes);
         let end = |birthdays: &Birthdays| birthdays.multiplier.map(|(_, _, end)| end);

@@ -102,14 +102,38 @@ pub struct Rule {
     pub once: bool,
 }
 
+/// What it takes to reach or to keep a tier.
+pub struct Takes {
+    points: Option<i64>,
+    spend: Option<i128>,
+    visits: Option<u64>,
+    all: bool,
+}
+
+impl Takes {
+    fn read(document: &v1::TierThreshold, precision: u32, digits: u32) -> Self {
+        Self {
+            points: points(&document.qualifying_points, precision),
+            spend: smallest(&document.spend, digits),
+            visits: Some(document.visits as u64).filter(|visits| *visits > 0),
+            all: document.require_all,
+        }
+    }
+
+    pub fn is_met(&self, (points, spend, visits): (i64, i128, u64)) -> bool {
+        let bounds =
+            [self.points.map(|bound| points >= bound), self.spend.map(|bound| spend >= bound), self.visits.map(|bound| visits >= bound)];
+        let mut bounds = bounds.into_iter().flatten();
+        if self.all { bounds.all(|met| met) } else { bounds.any(|met| met) }
+    }
+}
+
 pub struct Tier {
     pub id: String,
     pub multiplier: Fraction,
-    pub points: Option<i64>,
-    pub spend: Option<i128>,
-    pub visits: Option<u64>,
-    pub all: bool,
-    pub is_lowest: bool,
+    /// Neither of the lowest.
+    pub reach: Option<Takes>,
+    pub keep: Option<Takes>,
     /// For whoever rises to it.
     pub reward: Option<i64>,
 }
@@ -298,17 +322,14 @@ fn doing(document: &v1::ActivityRule, program: &v1::Program) -> Doing {
     }
 }
 
-fn tier(place: usize, document: &v1::Tier, precision: u32, digits: u32) -> Tier {
-    let threshold = document.threshold.clone().unwrap_or_default();
+fn tier(document: &v1::Tier, precision: u32, digits: u32) -> Tier {
+    let takes = |document: &Option<v1::TierThreshold>| document.as_ref().map(|takes| Takes::read(takes, precision, digits));
     let multiplier = if document.multiplier.is_empty() { "1" } else { &document.multiplier };
     Tier {
         id: document.tier_id.clone(),
         multiplier: fraction(multiplier).unwrap_or(Fraction { over: 0, under: 1 }),
-        points: points(&threshold.qualifying_points, precision),
-        spend: smallest(&threshold.spend, digits),
-        visits: Some(threshold.visits as u64).filter(|visits| *visits > 0),
-        all: threshold.require_all,
-        is_lowest: place == 0,
+        reach: takes(&document.threshold),
+        keep: takes(&document.retention).or(takes(&document.threshold)),
         reward: document.entry_reward.as_ref().and_then(|reward| points(&reward.points, precision)),
     }
 }
@@ -373,7 +394,7 @@ impl Book {
             rules: document.accrual_rules.iter().map(|rule| self::rule(rule, document, digits)).collect(),
             doings: document.activity_rules.iter().map(|rule| doing(rule, document)).collect(),
             expiry: policy(document.expiry.as_ref()),
-            tiers: document.tiers.iter().enumerate().map(|(place, tier)| self::tier(place, tier, precision, digits)).collect(),
+            tiers: document.tiers.iter().map(|tier| self::tier(tier, precision, digits)).collect(),
             redemption: document.redemption.as_ref().map(|policy| redemption(policy, precision, digits)),
             transfers: document.transfers.as_ref().map(|policy| Transfers {
                 fewest: points(&policy.minimum_points, precision).unwrap_or(1),

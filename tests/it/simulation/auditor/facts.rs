@@ -67,6 +67,17 @@ pub enum End {
     Erased,
 }
 
+/// How a tier was come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Earned,
+    /// With its end.
+    ByHand(Option<Timestamp>),
+    Reviewed,
+    Returned,
+    ByRuleBook,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     Enrolled,
@@ -75,10 +86,11 @@ pub enum Fact {
     Erased,
     Tier {
         to: String,
-        manual: bool,
-        until: Option<Timestamp>,
+        how: How,
+        /// When the status ends, and when it is reviewed.
+        until: Option<(Timestamp, Timestamp)>,
     },
-    TierKept(String, Option<Timestamp>),
+    TierKept(String, Option<(Timestamp, Timestamp)>),
     TierRewarded {
         tier: String,
         lot: LotSaid,
@@ -301,9 +313,16 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::MemberReactivated { .. } => Fact::Reactivated,
         EntryKind::MemberErased { .. } => Fact::Erased,
         EntryKind::TierChanged(change) => {
-            Fact::Tier { to: change.to.to_string(), manual: change.cause == TierCause::Manual, until: change.end.map(|end| end.end_time) }
+            let how = match change.cause {
+                TierCause::Upgrade => How::Earned,
+                TierCause::Manual => How::ByHand(change.floor.as_ref().expect("it is a floor").end_time),
+                TierCause::Review => How::Reviewed,
+                TierCause::Return => How::Returned,
+                TierCause::RuleBook => How::ByRuleBook,
+            };
+            Fact::Tier { to: change.to.to_string(), how, until: change.end.map(|end| (end.end_time, end.review_time)) }
         }
-        EntryKind::TierKept(kept) => Fact::TierKept(kept.tier.to_string(), kept.end.map(|end| end.end_time)),
+        EntryKind::TierKept(kept) => Fact::TierKept(kept.tier.to_string(), kept.end.map(|end| (end.end_time, end.review_time))),
         EntryKind::TierRewarded(rewarded) => {
             Fact::TierRewarded { tier: rewarded.tier.to_string(), lot: lot(rewarded.lot.as_ref().expect("rewards are points there")) }
         }

@@ -126,7 +126,7 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     into.by_time = false;
     into.come(&old, from.account.sequence);
     into.promote(now);
-    into.plan_birthday(Why::SameDate, 0, now);
+    into.plan_birthday(Why::SameDate, 0);
     Ok([from, into].map(|act| Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }))
 }
 
@@ -272,7 +272,7 @@ impl Act<'_> {
     fn join_tiers(&mut self, old: &Account) {
         let book = Arc::clone(self.books.newest());
         let place = |tier: Option<&String>| book.place_of_tier(tier);
-        let own = std::mem::take(&mut self.account.tiers);
+        let own = self.account.tiers.clone();
         let held = |tiers: &[(String, Timestamp)], time: Timestamp| {
             tiers.iter().rev().find(|(_, since)| *since <= time).map(|(tier, _)| tier.clone())
         };
@@ -299,8 +299,8 @@ impl Act<'_> {
         }
         let last = |tiers: &[(String, Timestamp)]| place(tiers.last().map(|(tier, _)| tier));
         let (mine, theirs) = (last(&own), last(&old.tiers));
-        self.join_reviews(old, mine, theirs);
         let by_hand = (mine >= theirs && self.account.by_hand) || (theirs >= mine && old.by_hand);
-        (self.account.tiers, self.account.by_hand) = (joined, by_hand);
+        let is_needless = self.join_reviews(old, mine, theirs);
+        (self.account.tiers, self.account.by_hand) = (joined, by_hand && !is_needless);
     }
 }

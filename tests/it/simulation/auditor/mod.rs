@@ -10,7 +10,7 @@ pub mod facts;
 mod giving;
 mod merging;
 mod returning;
-mod reviewing;
+pub mod reviewing;
 mod spending;
 pub mod vouchers;
 mod watching;
@@ -28,7 +28,7 @@ use birthdays::{Birthdays, Why};
 use book::{Book, Lapse, days_later, months_later};
 pub use doing::known;
 use earning::{Earned, EarnedLot};
-use facts::{End, Fact, LotSaid, Parts, Purse, Said};
+use facts::{End, Fact, How, LotSaid, Parts, Purse, Said};
 use merging::Called;
 pub use merging::{Named, meant, merge};
 use returning::SoFar;
@@ -146,10 +146,16 @@ pub struct Account {
     pub by_hand: bool,
     /// The day on which the tier held is not held any more.
     pub held_until: Option<Date>,
-    /// What was set by hand last.
-    pub floor: Option<String>,
+    /// What was set by hand last, and the first day without it.
+    pub floor: Option<(String, Option<Date>)>,
+    /// What was held before that.
+    pub beneath: Option<reviewing::Before>,
     /// The day that it was reached on, and what was held before.
     pub reached_on: Option<(Date, reviewing::Before)>,
+    /// The days since which what counts for tiers has counted anew, the earliest first.
+    pub anew: Vec<Date>,
+    /// The latest version of the rule book that it was reviewed by.
+    pub reviewed_by: u32,
     pub lost: Vec<reviewing::Before>,
     /// What was given for tiers, and until when not again.
     pub rewards: BTreeMap<String, Option<Date>>,
@@ -437,9 +443,10 @@ impl Act<'_> {
         }
         match command {
             Command::Enroll { person } => {
-                (self.account.joined, self.account.birthdays.date) = (Some(self.now), person.profile.birth_date);
+                self.account.joined = Some(self.now);
+                self.account.birthdays.know(person.profile.birth_date, self.now);
                 self.enter_now(Fact::Enrolled);
-                self.plan_birthday(Why::NewDate, 0, self.now);
+                self.plan_birthday(Why::NewDate, 0);
             }
             Command::Suspend { .. } => {
                 self.require_active()?;
@@ -453,7 +460,7 @@ impl Act<'_> {
                 self.enter_now(Fact::Reactivated);
             }
             Command::Erase { .. } => self.erase(),
-            Command::SetTier { tier, .. } => self.set_tier(tier)?,
+            Command::SetTier { tier, last_date, .. } => self.set_tier(tier, *last_date)?,
             Command::RecordPurchase(purchase) => self.buy(purchase)?,
             Command::AdjustPoints(adjustment) => self.adjust(adjustment)?,
             Command::RedeemPoints(request) => {
@@ -499,9 +506,7 @@ impl Act<'_> {
     /// then a birthday is celebrated. One that other rules have changed is planned before all of that.
     fn pass_time(&mut self) {
         loop {
-            if self.plan_birthday_anew() {
-                continue;
-            }
+            let other_rules = self.other_birthday_rules();
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
             let hold = self.account.holds.iter().map(|(id, hold)| (hold.until, *id)).min();
             let idle_until = self.account.idle_until;
@@ -514,6 +519,7 @@ impl Act<'_> {
             let lapses = lapse.map(|(lapse, _)| self.hold_end.map_or(lapse, |end| lapse.max(end)));
             let activation_first = activation.map(|time| (time, 0));
             let next = [
+                other_rules.as_ref().map(|(time, _)| (*time, -1)),
                 activation_first,
                 self.next_review().map(|time| (time, 1)),
                 hold.map(|(time, _)| (time, 2)),
@@ -523,6 +529,7 @@ impl Act<'_> {
             ];
             let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
             match (what, hold, lapse) {
+                (-1, _, _) => self.plan_birthday_anew(other_rules.expect("there are")),
                 (0, _, _) => self.activate(time),
                 (1, _, _) => self.review(time),
                 (4, _, _) => {
@@ -664,24 +671,33 @@ impl Act<'_> {
         Ok(())
     }
 
-    fn set_tier(&mut self, to: &TierId) -> Result<(), Rejection> {
-        let book = self.books.newest();
+    fn set_tier(&mut self, to: &TierId, last_date: Option<Date>) -> Result<(), Rejection> {
+        let book = Arc::clone(self.books.newest());
         let Some(place) = book.tiers.iter().position(|tier| tier.id == to.as_str()) else {
             return Err(Rejection::TierNotFound { tier: to.clone() });
         };
-        let held = book.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
-        if held == place && self.account.is_on_floor() {
+        let end = last_date.map(|last| days_later(last, 1));
+        let end_time = end.map(|end| book.dawn(end));
+        if end_time.is_some_and(|end| end <= self.now) {
+            return Err(Rejection::TierEndPast);
+        }
+        let account = &mut self.account;
+        let held = book.place_of_tier(account.tiers.last().map(|(tier, _)| tier));
+        let is_on_floor = account.is_on_floor();
+        if held == place && is_on_floor && account.floor.as_ref().is_some_and(|(_, until)| *until == end) {
             return Err(Rejection::TierHeld { tier: to.clone() });
         }
-        let version = book.version;
-        self.account.floor = Some(to.to_string());
-        (self.account.held_until, self.account.reached_on) = (None, None);
-        self.hold_tier(to.to_string(), self.now, (true, None), version);
+        if !is_on_floor {
+            account.beneath = Some((account.tiers.last().map(|(tier, _)| tier.clone()), account.held_until));
+        }
+        account.floor = Some((to.to_string(), end));
+        (account.held_until, account.reached_on) = (None, None);
+        self.hold_tier(&book, to.to_string(), self.now, How::ByHand(end_time));
         Ok(())
     }
 
-    /// Since when it is held.
-    fn hold_tier(&mut self, to: String, since: Timestamp, (manual, until): (bool, Option<Timestamp>), version: u32) -> Timestamp {
+    /// Since when it is held; until when the account says.
+    fn hold_tier(&mut self, book: &Book, to: String, since: Timestamp, how: How) -> Timestamp {
         let since = self.account.tiers.last().map_or(since, |(_, start)| since.max(*start));
         let tiers = &mut self.account.tiers;
         tiers.push((to.clone(), since));
@@ -689,22 +705,14 @@ impl Act<'_> {
             tiers[1].1 = tiers[0].1;
             tiers.remove(0);
         }
-        self.account.by_hand = manual;
-        self.enter(Fact::Tier { to, manual, until }, since, version);
+        self.account.by_hand = matches!(how, How::ByHand(_));
+        self.forget_floor(book, since);
+        self.enter(Fact::Tier { to, how, until: self.status_times(book) }, since, book.version);
         since
     }
 
-    pub fn reached(&self, book: &Book, (points, spend, visits): (i64, i128, u64)) -> usize {
-        let meets = |tier: &book::Tier| {
-            let bounds = [
-                tier.points.map(|bound| points >= bound),
-                tier.spend.map(|bound| spend >= bound),
-                tier.visits.map(|bound| visits >= bound),
-            ];
-            let mut bounds = bounds.into_iter().flatten();
-            tier.is_lowest || if tier.all { bounds.all(|met| met) } else { bounds.any(|met| met) }
-        };
-        book.tiers.iter().rposition(meets).unwrap_or(0)
+    pub fn reached(&self, book: &Book, totals: (i64, i128, u64)) -> usize {
+        book.tiers.iter().rposition(|tier| tier.reach.as_ref().is_none_or(|takes| takes.is_met(totals))).unwrap_or(0)
     }
 
     fn confirm(&mut self, order: &OrderKey) -> Result<(), Rejection> {

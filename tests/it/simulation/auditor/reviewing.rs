@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, civil::Date};
 use loyaltyd::contract::v1::{
-    TierPolicy,
-    tier_policy::{ReviewOutcome, Validity, Window},
+    self, TierPolicy,
+    tier_policy::{OnChange, ReviewOutcome, Validity, Window},
 };
 
 use super::{
-    Account, Act, Lot,
+    Account, Act, Books, Lot,
     book::{Book, days_later, months_later},
-    facts::{Fact, LotSaid},
+    facts::{Fact, How, LotSaid},
 };
 
 /// What counted on a day: points, spend, visits.
@@ -34,15 +34,8 @@ fn first_of(day: Date, months: i8) -> Date {
     Date::new(day.year(), (day.month() - 1) / months * months + 1, 1).expect("a date")
 }
 
-/// From the first day to the one after the last; `None`: all time.
-fn window(book: &Book, day: Date) -> Option<(Date, Date)> {
-    match policy(book).window() {
-        Window::Unspecified | Window::Lifetime => None,
-        Window::CalendarYear => Some((first_of(day, 12), months_later(first_of(day, 12), 12))),
-        Window::CalendarQuarter => Some((first_of(day, 3), months_later(first_of(day, 3), 3))),
-        Window::RollingMonths => Some((months_later(days_later(day, 1), -policy(book).rolling_months), days_later(day, 1))),
-        Window::MembershipYear => unreachable!("no rule book of ours has it"),
-    }
+fn has_periods(book: &Book) -> bool {
+    matches!(policy(book).window(), Window::CalendarYear | Window::CalendarQuarter | Window::MembershipYear)
 }
 
 /// The first days on which what has been counted last is in a rolling window no more, or almost.
@@ -52,8 +45,30 @@ pub fn turning_days(account: &Account, book: &Book) -> Vec<Date> {
     counted.map(|(day, ..)| months_later(*day, months)).collect()
 }
 
-fn has_periods(book: &Book) -> bool {
-    matches!(policy(book).window(), Window::CalendarYear | Window::CalendarQuarter)
+/// What is counted for a tier begins anew with each review, of windows that do not do so by themselves.
+pub fn counts_anew(book: &Book) -> bool {
+    policy(book).reset_at_review
+}
+
+/// All that was counted since the last review, however long ago that was.
+pub fn counts_for_life_anew(book: &Book) -> bool {
+    counts_anew(book) && matches!(policy(book).window(), Window::Unspecified | Window::Lifetime)
+}
+
+fn review_day(book: &Book, end: Date) -> Date {
+    days_later(end, policy(book).grace_days.into())
+}
+
+impl Books {
+    /// The versions with which all members are reviewed, and since when.
+    fn tier_changes(&self) -> impl Iterator<Item = (u32, Timestamp)> {
+        let judged = |book: &Book| {
+            let of = |tier: &v1::Tier| (tier.tier_id.clone(), tier.threshold.clone(), tier.retention.clone());
+            (book.document.tiers.iter().map(of).collect::<Vec<_>>(), book.document.tier_policy)
+        };
+        let pairs = self.0.windows(2).filter(|pair| !pair[1].tiers.is_empty() && policy(&pair[1]).on_change() == OnChange::AtOnce);
+        pairs.filter(move |pair| judged(&pair[0]) != judged(&pair[1])).map(|pair| (pair[1].version, pair[1].since))
+    }
 }
 
 impl Account {
@@ -61,8 +76,47 @@ impl Account {
         (book.place_of_tier(self.tiers.last().map(|(tier, _)| tier)), self.held_until)
     }
 
+    /// What was set by hand, and nothing else, holds the member where it is.
     pub fn is_on_floor(&self) -> bool {
-        self.held_until.is_none() && self.floor.is_some() && self.floor.as_ref() == self.tiers.last().map(|(tier, _)| tier)
+        let held = self.tiers.last().map(|(tier, _)| tier);
+        self.held_until.is_none() && self.floor.as_ref().is_some_and(|(floor, _)| Some(floor) == held)
+    }
+
+    /// From the first day to the one after the last; `None`: all time.
+    fn window(&self, book: &Book, day: Date) -> Option<(Date, Date)> {
+        let next = days_later(day, 1);
+        let anew = || self.anew.iter().rev().copied().find(|anew| *anew <= day).filter(|_| counts_anew(book)).unwrap_or(Date::MIN);
+        match policy(book).window() {
+            Window::Unspecified | Window::Lifetime if counts_anew(book) => {
+                let to = self.anew.iter().copied().find(|anew| *anew > day);
+                Some((anew(), to.unwrap_or(Date::MAX)))
+            }
+            Window::Unspecified | Window::Lifetime => None,
+            Window::CalendarYear => Some((first_of(day, 12), months_later(first_of(day, 12), 12))),
+            Window::CalendarQuarter => Some((first_of(day, 3), months_later(first_of(day, 3), 3))),
+            Window::RollingMonths => Some((months_later(next, -policy(book).rolling_months).max(anew()), next)),
+            Window::MembershipYear => {
+                let joined = book.date(self.joined.expect("it is enrolled"));
+                // The anniversary of this calendar year, and those beside it.
+                let years = i32::from(day.year() - joined.year());
+                let [before, this, after] = [years - 1, years, years + 1].map(|years| months_later(joined, 12 * years));
+                Some(if this <= day { (this, after) } else { (before, this) })
+            }
+        }
+    }
+
+    /// When the status ends of itself, or what was set by hand.
+    fn next_end(&self, book: &Book) -> Option<Timestamp> {
+        match self.held_until {
+            Some(end) => Some(book.dawn(review_day(book, end))),
+            None => self.floor.as_ref().filter(|_| self.is_on_floor()).and_then(|(_, end)| Some(book.dawn((*end)?))),
+        }
+    }
+
+    /// What was set by hand and still is so at an instant.
+    fn floor_at(&self, book: &Book, time: Timestamp) -> usize {
+        let floor = self.floor.as_ref().filter(|(_, end)| end.is_none_or(|end| book.dawn(end) > time));
+        floor.map_or(0, |(floor, _)| book.place_of_tier(Some(floor)))
     }
 }
 
@@ -85,56 +139,99 @@ impl Act<'_> {
 
     /// What counts beside something that is about to: of the day's window.
     pub fn totals_of(&self, book: &Book, day: Date) -> (i64, i128, u64) {
-        self.totals(window(book, day))
+        self.totals(self.account.window(book, day))
+    }
+
+    /// Until when a tier is held that is reached on a day.
+    fn end_from(&self, book: &Book, place: usize, day: Date) -> Option<Date> {
+        let period_end = |day| self.account.window(book, day).map(|(_, end)| end);
+        let end = match policy(book).validity() {
+            Validity::Unspecified | Validity::Unlimited => None,
+            Validity::EndOfPeriod => period_end(day),
+            Validity::EndOfNextPeriod => period_end(day).and_then(period_end),
+            Validity::Months => Some(months_later(day, policy(book).validity_months)),
+        };
+        end.filter(|_| place > 0)
     }
 
     fn reached_on(&self, book: &Book, day: Date) -> Status {
         let place = self.reached(book, self.totals_of(book, day));
-        let end = match policy(book).validity() {
-            Validity::Unspecified | Validity::Unlimited => None,
-            Validity::EndOfPeriod => window(book, day).map(|(_, end)| end),
-            Validity::EndOfNextPeriod => window(book, day).and_then(|(_, end)| window(book, end)).map(|(_, end)| end),
-            Validity::Months => Some(months_later(day, policy(book).validity_months)),
-        };
-        (place, end.filter(|_| place > 0))
+        (place, self.end_from(book, place, day))
     }
 
-    fn review_day(book: &Book, end: Date) -> Date {
-        days_later(end, policy(book).grace_days.into())
+    /// What a day has by what is counted: also what was reached in the period before, where that lasts to the end of this one.
+    fn earned_by(&self, book: &Book, day: Date) -> Status {
+        let now = self.reached_on(book, day);
+        if policy(book).validity() != Validity::EndOfNextPeriod {
+            return now;
+        }
+        let (from, _) = self.account.window(book, day).expect("it has periods");
+        let last = self.reached_on(book, days_later(from, -1));
+        if last.0 > now.0 { last } else { now }
+    }
+
+    /// What becomes of a tier that is looked at, where so much was counted, and so much of it was earned.
+    fn outcome(book: &Book, place: usize, totals: (i64, i128, u64), earned: usize) -> usize {
+        if book.tiers[place].keep.as_ref().is_none_or(|takes| takes.is_met(totals)) {
+            return place.max(earned);
+        }
+        match policy(book).review_outcome() {
+            ReviewOutcome::Unspecified | ReviewOutcome::Earned => earned,
+            ReviewOutcome::OneDown => earned.max(place - 1),
+            ReviewOutcome::NeverDown => earned.max(place),
+        }
     }
 
     /// What a tier becomes at its end.
     fn reviewed(&self, book: &Book, place: usize, end: Date) -> Status {
-        let to = Self::review_day(book, end);
+        let to = review_day(book, end);
+        let window = |day| self.account.window(book, day);
         let last = days_later(end, -1);
-        let mut windows = vec![window(book, last).map(|(from, _)| (from, to))];
-        if let Some((from, until)) = window(book, last).filter(|(_, until)| has_periods(book) && *until > end) {
+        let mut windows = vec![window(last).map(|(from, _)| (from, to))];
+        if let Some((from, until)) = window(last).filter(|(_, until)| has_periods(book) && *until > end) {
             assert!(from < until);
-            windows.push(window(book, days_later(from, -1)));
+            windows.push(window(days_later(from, -1)));
         }
         let outcome = |window| {
-            let reached = self.reached(book, self.totals(window));
-            match policy(book).review_outcome() {
-                _ if reached >= place => reached,
-                ReviewOutcome::Unspecified | ReviewOutcome::Earned => reached,
-                ReviewOutcome::OneDown => reached.max(place - 1),
-                ReviewOutcome::NeverDown => place,
-            }
+            let totals = self.totals(window);
+            Self::outcome(book, place, totals, self.reached(book, totals))
         };
         let place = windows.into_iter().map(outcome).max().expect("there is one");
-        let floor = self.account.floor.as_ref().map_or(0, |floor| book.place_of_tier(Some(floor)));
         let next = match policy(book).validity() {
             Validity::Unspecified | Validity::Unlimited => None,
-            Validity::EndOfPeriod | Validity::EndOfNextPeriod => window(book, end).map(|(_, end)| end),
+            Validity::EndOfPeriod | Validity::EndOfNextPeriod => window(end).map(|(_, end)| end),
             Validity::Months => Some(months_later(end, policy(book).validity_months)),
         };
+        let floor = self.account.floor_at(book, book.dawn(to));
         if floor > place { (floor, None) } else { (place, next.filter(|_| place > 0)) }
+    }
+
+    /// What was set by hand has come to its end: what was earned, or what was held before if that goes on.
+    fn after_floor(&self, book: &Book, time: Timestamp) -> Status {
+        let earned = self.by(book, self.earned_by(book, days_later(book.date(time), -1)), time);
+        let beneath = self.account.beneath.as_ref().map(|(tier, end)| (book.place_of_tier(tier.as_ref()), *end));
+        let beneath = beneath.map(|status| self.by(book, status, time));
+        beneath.filter(|beneath| beneath.0 > earned.0).unwrap_or(earned)
+    }
+
+    /// Under another rule book: a tier that stays is held as long as before.
+    fn judged_anew(&self, book: &Book, time: Timestamp) -> Status {
+        let (day, (held, until)) = (book.date(time), self.account.held(book));
+        let earned = self.earned_by(book, day);
+        let place = Self::outcome(book, held, self.totals_of(book, day), earned.0);
+        let floor = self.account.floor_at(book, time);
+        match () {
+            () if floor > place => (floor, None),
+            () if place == held && self.account.is_on_floor() => (place, None),
+            () if place == held && until.is_some() => (place, until),
+            () => (place, self.end_from(book, place, day)),
+        }
     }
 
     /// What would have become of it by now.
     fn by(&self, book: &Book, mut status: Status, now: Timestamp) -> Status {
         while let (place, Some(end)) = status
-            && book.dawn(Self::review_day(book, end)) <= now
+            && book.dawn(review_day(book, end)) <= now
         {
             status = self.reviewed(book, place, end);
         }
@@ -143,30 +240,58 @@ impl Act<'_> {
 
     /// When the tier is reviewed next.
     pub fn next_review(&self) -> Option<Timestamp> {
-        let book = self.books.newest();
-        let end = self.account.held_until.filter(|_| !self.account.erased)?;
-        Some(book.dawn(Self::review_day(book, end)))
+        let account = &self.account;
+        let joined = account.joined.filter(|_| !account.erased && account.merged_into.is_none())?;
+        let mut changes = self.books.tier_changes().filter(|(version, _)| *version > account.reviewed_by).map(|(_, since)| since);
+        let change = changes.find(|since| *since > joined && *since <= self.now);
+        account.next_end(self.books.newest()).into_iter().chain(change).min()
     }
 
+    /// At the end of the status, or of what was set by hand; or since a rule book says so.
     pub fn review(&mut self, time: Timestamp) {
         let book = Arc::clone(self.books.at(time));
         let (place, end) = self.account.held(&book);
-        let end = end.expect("it comes to its end");
-        let (to, next) = self.reviewed(&book, place, end);
-        let until = next.map(|end| book.dawn(end));
-        self.account.reached_on = None;
-        self.account.held_until = next;
+        let is_end = self.account.next_end(&book) == Some(time);
+        let ((to, next), how) = match end.filter(|_| is_end) {
+            Some(end) => (self.reviewed(&book, place, end), How::Reviewed),
+            None if is_end => (self.after_floor(&book, time), How::Reviewed),
+            None => (self.judged_anew(&book, time), How::ByRuleBook),
+        };
+        let account = &mut self.account;
+        account.reviewed_by = account.reviewed_by.max(book.version);
+        (account.reached_on, account.beneath, account.held_until) = (None, None, next);
+        if let Some(end) = end.filter(|_| is_end) {
+            if counts_anew(&book) {
+                account.anew.push(review_day(&book, end));
+            }
+            if to != place {
+                account.lost.push((account.tiers.last().map(|(tier, _)| tier.clone()), Some(end)));
+                let surplus = account.lost.len().saturating_sub(MANY_LOST);
+                account.lost.drain(..surplus);
+            }
+        }
         let tier = book.tiers[to].id.clone();
         if to == place {
-            self.enter(Fact::TierKept(tier, until), time, book.version);
+            self.forget_floor(&book, time);
+            self.enter(Fact::TierKept(tier, self.status_times(&book)), time, book.version);
             return;
         }
-        let lost = self.account.tiers.last().map(|(tier, _)| tier.clone());
-        self.account.lost.push((lost, Some(end)));
-        if self.account.lost.len() > MANY_LOST {
-            self.account.lost.remove(0);
+        let start = self.hold_tier(&book, tier.clone(), time, how);
+        if to > place && how == How::ByRuleBook {
+            self.reward_tier(&book, &tier, book.date(time), start);
         }
-        self.hold_tier(tier, time, (false, until), book.version);
+    }
+
+    /// What was set by hand, if its time is over.
+    pub fn forget_floor(&mut self, book: &Book, time: Timestamp) {
+        if self.account.floor.as_ref().is_some_and(|(_, end)| end.is_some_and(|end| book.dawn(end) <= time)) {
+            (self.account.floor, self.account.by_hand) = (None, false);
+        }
+    }
+
+    /// When the status ends and is reviewed.
+    pub fn status_times(&self, book: &Book) -> Option<(Timestamp, Timestamp)> {
+        self.account.held_until.map(|end| (book.dawn(end), book.dawn(review_day(book, end))))
     }
 
     /// To the highest tier that the newest rule book gives for what the member has, and has still by now; never down.
@@ -183,7 +308,7 @@ impl Act<'_> {
         };
         for (tier, end) in &self.account.lost {
             let end = end.expect("it had one");
-            if time < book.dawn(Self::review_day(&book, end)) {
+            if time < book.dawn(review_day(&book, end)) {
                 offer(self.by(&book, (book.place_of_tier(tier.as_ref()), Some(end)), now), None);
             }
         }
@@ -207,9 +332,9 @@ impl Act<'_> {
         let before = (self.account.tiers.last().map(|(tier, _)| tier.clone()), self.account.held_until);
         let before = if self.account.is_on_floor() { (None, None) } else { before };
         self.account.reached_on = reached.filter(|_| policy(&book).review_returns_at_once).map(|day| (day, before));
-        self.account.held_until = end;
-        let until = end.map(|end| book.dawn(end));
-        let start = self.hold_tier(to.clone(), start, (false, until), book.version);
+        (self.account.held_until, self.account.beneath) = (end, None);
+        let how = if reached.is_some() { How::Earned } else { How::Reviewed };
+        let start = self.hold_tier(&book, to.clone(), start, how);
         if let Some(day) = reached {
             self.reward_tier(&book, &to, day, start);
         }
@@ -235,7 +360,7 @@ impl Act<'_> {
             return;
         }
         let until = match policy(book).validity() {
-            _ if has_periods(book) => window(book, day).map(|(_, end)| end),
+            _ if has_periods(book) => self.account.window(book, day).map(|(_, end)| end),
             Validity::Months => Some(months_later(day, policy(book).validity_months)),
             _ => None,
         };
@@ -258,57 +383,62 @@ impl Act<'_> {
         // So far back it is remembered what was counted: a month more than two periods or a rolling window, and the days that sales may be
         // late by the first version, and those of grace.
         let months = match policy(&book).window() {
-            Window::CalendarYear => 24,
+            Window::CalendarYear | Window::MembershipYear => 24,
             Window::CalendarQuarter => 6,
             Window::RollingMonths => policy(&book).rolling_months,
-            Window::Unspecified | Window::Lifetime | Window::MembershipYear => 0,
+            Window::Unspecified | Window::Lifetime => 0,
         };
         let late = i64::from(self.books.0[0].max_age_days) + i64::from(policy(&book).grace_days);
-        let remembered = months_later(days_later(today, -late), -(months + 1));
-        let counts = window(&book, day).is_none_or(|(from, to)| (from..to).contains(&book.date(sold)) && from >= remembered);
+        // But of what counts since the last review nothing is forgotten.
+        let remembered = if counts_for_life_anew(&book) { Date::MIN } else { months_later(days_later(today, -late), -(months + 1)) };
+        let window = self.account.window(&book, day);
+        let counts = window.is_none_or(|(from, to)| (from..to).contains(&book.date(sold)) && from >= remembered);
         if self.account.is_on_floor() || !counts || self.reached_on(&book, day).0 >= held {
             return;
         }
         let before = self.by(&book, (book.place_of_tier(before.0.as_ref()), before.1), self.now);
-        let mut earned = self.reached_on(&book, today);
-        if policy(&book).validity() == Validity::EndOfNextPeriod {
-            let (from, _) = window(&book, today).expect("it has periods");
-            let last = self.reached_on(&book, days_later(from, -1));
-            if last.0 > earned.0 {
-                earned = last;
-            }
-        }
+        let earned = self.earned_by(&book, today);
         let (mut place, mut end) = if before.0 >= earned.0 { before } else { earned };
-        let floor = self.account.floor.as_ref().map_or(0, |floor| book.place_of_tier(Some(floor)));
+        let floor = self.account.floor_at(&book, self.now);
         if floor > place {
             (place, end) = (floor, None);
         }
         if place >= held {
             return;
         }
-        self.account.reached_on = None;
-        self.account.held_until = end;
-        let until = end.map(|end| book.dawn(end));
-        self.hold_tier(book.tiers[place].id.clone(), self.now, (false, until), book.version);
+        (self.account.reached_on, self.account.beneath, self.account.held_until) = (None, None, end);
+        self.hold_tier(&book, book.tiers[place].id.clone(), self.now, How::Returned);
     }
 
-    /// What both had; of the same tier the later end.
-    pub fn join_reviews(&mut self, old: &Account, own_place: usize, old_place: usize) {
+    /// What both had; of the same tier the later end. Whether what was set by hand is of no matter any more: its tier is held without end.
+    pub fn join_reviews(&mut self, old: &Account, own_place: usize, old_place: usize) -> bool {
         let book = Arc::clone(self.books.newest());
         let account = &mut self.account;
         let is_others = match own_place.cmp(&old_place) {
             std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => account.held_until.is_some_and(|own| old.held_until.is_none_or(|other| other > own)),
+            std::cmp::Ordering::Equal => account.next_end(&book).is_some_and(|own| old.next_end(&book).is_none_or(|other| other > own)),
             std::cmp::Ordering::Greater => false,
         };
+        let is_on_floor = if is_others { old.is_on_floor() } else { account.is_on_floor() };
         if is_others {
             account.held_until = old.held_until;
             account.reached_on.clone_from(&old.reached_on);
+            account.beneath.clone_from(&old.beneath);
         }
-        let place = |floor: &Option<String>| floor.as_ref().map(|floor| book.place_of_tier(Some(floor)));
-        if place(&old.floor) > place(&account.floor) {
+        let order = |floor: &Option<(String, Option<Date>)>| {
+            floor.as_ref().map(|(floor, end)| (book.place_of_tier(Some(floor)), end.is_none(), *end))
+        };
+        if order(&old.floor) > order(&account.floor) {
             account.floor.clone_from(&old.floor);
         }
+        let is_held = order(&account.floor).is_some_and(|(place, ..)| place == own_place.max(old_place));
+        let is_needless = is_held && account.held_until.is_none() && !is_on_floor;
+        if is_needless {
+            account.floor = None;
+        }
+        account.anew.extend(old.anew.iter().copied());
+        account.anew.sort();
+        account.reviewed_by = account.reviewed_by.max(old.reviewed_by);
         account.lost.extend(old.lost.iter().cloned());
         account.lost.sort_by_key(|(_, end)| *end);
         let surplus = account.lost.len().saturating_sub(MANY_LOST);
@@ -318,5 +448,6 @@ impl Act<'_> {
             *own = own.zip(*until).map(|(own, other)| own.max(other));
         }
         Arc::make_mut(&mut account.counts).extend(old.counts.iter().copied());
+        is_needless
     }
 }
