@@ -430,15 +430,14 @@ impl<'a> Draft<'a> {
 
     /// What an earlier redemption for this order is worth. An order is one purchase, so none can pay two.
     fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<Decimal, Rejection> {
-        let thread = self.context.history.named(Numbered::Redemption(redemption)).ok_or(Rejection::RedemptionNotFound { redemption })?;
-        match &thread.origin.kind {
-            EntryKind::PointsRedeemed(redeemed)
-                if redeemed.order.is_some() && redeemed.order == purchase.order && gone_back(thread) == Points::ZERO =>
-            {
-                Ok(redeemed.value)
-            }
-            _ => Err(Rejection::RedemptionUnusable { redemption }),
+        let not_found = Rejection::RedemptionNotFound { redemption };
+        let thread = self.context.history.named(Numbered::Redemption(redemption)).ok_or_else(|| not_found.clone())?;
+        // Whether what is due had been entered before makes no difference: an entry that is no redemption is as good as none.
+        let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { return Err(not_found) };
+        if redeemed.order.is_none() || redeemed.order != purchase.order || gone_back(thread) != Points::ZERO {
+            return Err(Rejection::RedemptionUnusable { redemption });
         }
+        Ok(redeemed.value)
     }
 
     /// Nothing that may still come occurred before.

@@ -103,7 +103,8 @@ impl MergedFrom {
     fn stored_size_estimate(&self) -> usize {
         let identifiers = self.person.open().map_or(0, |person| person.identifiers.len());
         let rules = self.carries.len() + self.counters.len() + self.dropped_counters.len() + self.tier.history.len();
-        let lots = self.lots.len() + self.pending.len() + self.allocations.len() + self.merged.len();
+        let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
+        let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();
         self.reason.len() + vouchers + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
     }

@@ -58,7 +58,7 @@ impl Inactivity {
     }
 
     /// Of two members who are one from now on: the later clock, unless the other one's has run out. What the other one had taken out of its
-    /// lots before was under the other clock until now: see [`super::Merged::ran_out_time`].
+    /// lots before was under the other clock until now: see [`super::Merged::ran_out_times`].
     pub(super) fn joined(&self, other: &Self, points: Points, now: Timestamp) -> Self {
         Self { lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)), points, ran_out_time: self.ran_out_by(now) }
     }

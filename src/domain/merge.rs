@@ -23,7 +23,7 @@ pub const MAX_MERGED: usize = 32;
 pub const MAX_MERGED_LOTS: usize = 10_000;
 
 /// A member that was merged into another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
     pub member: MemberId,
     /// Its lot n is the lot `lots_before` + n of the one that stayed.
@@ -32,8 +32,9 @@ pub struct Merged {
     pub sequence: u64,
     /// When that was. From then on the one that stayed has the clock of its points that lapse with inactivity.
     pub time: Timestamp,
-    /// When the clock that it had until then had last run out.
-    pub ran_out_time: Option<Timestamp>,
+    /// When the clocks that it had until then had last run out, each while it was its own: first the one of its card, then those of the
+    /// members that it had become a part of, one after the other.
+    pub ran_out_times: Vec<Timestamp>,
 }
 
 /// All of the member has become another's.
@@ -198,7 +199,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         lots_before: own.last_lot.0,
         sequence: own.last_sequence.checked_add(1).ok_or(Overflow)?,
         time: now,
-        ran_out_time: gone.header.inactivity.ran_out_by(now),
+        ran_out_times: gone.header.inactivity.ran_out_by(now).into_iter().collect(),
     };
     let last_lot = from.lot(gone.header.last_lot);
     let lots = taking::in_order(program, &gone.lots, now);
@@ -210,7 +211,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
     let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
     let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
     let inactivity = own.inactivity.joined(&gone.header.inactivity, Points::total(inactive.map(|lot| lot.remaining))?, now);
-    let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from]).collect();
+    let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from.clone()]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
     let activation = pending.iter().filter_map(|lot| lot.activate_time).min();
@@ -333,13 +334,16 @@ impl Merged {
         LotId(self.lots_before.saturating_add(lot.0))
     }
 
-    /// What the member had merged before is a part of the one that stays too.
+    /// What the member had merged before is a part of the one that stays too. What had lapsed by its own clock has lapsed then: the one that
+    /// it had afterwards counts for the rest.
     fn with(&self, before: &Self) -> Self {
+        let later = self.ran_out_times.iter().filter(|time| **time > before.time);
         Self {
             member: before.member,
             lots_before: self.lots_before.saturating_add(before.lots_before),
-            ran_out_time: self.ran_out_time.filter(|time| *time > before.time).or(before.ran_out_time),
-            ..*self
+            ran_out_times: before.ran_out_times.iter().chain(later).copied().collect(),
+            sequence: self.sequence,
+            time: self.time,
         }
     }
 
@@ -369,7 +373,7 @@ impl Merged {
                 accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
             }
             EntryKind::PointsRedeemed(redeemed) => {
-                let lapsed = self.ran_out_time.filter(|time| *time > entry.record_time);
+                let lapsed = self.ran_out_times.iter().copied().find(|time| *time > entry.record_time);
                 for portion in &mut redeemed.portions {
                     *portion = self.portion(portion);
                     if let (LotExpiry::Inactivity, Some(time)) = (portion.lot.expiry(), lapsed) {

@@ -120,7 +120,7 @@ pub enum Rejection {
     MoreThanHeld { held: Points, requested: Points },
     #[error("of the redemption {left} points (smallest unit) can go back, {requested} were asked for")]
     MoreThanRedeemed { left: Points, requested: Points },
-    #[error("entry {redemption} is not a redemption that can pay this purchase: it went back, belongs to another order, or is named twice")]
+    #[error("the redemption of entry {redemption} cannot pay this purchase: it went back, belongs to another order, or is named twice")]
     RedemptionUnusable { redemption: u64 },
     #[error("{requested} points are asked for, {available} are available (smallest unit)")]
     InsufficientPoints { available: Points, requested: Points },

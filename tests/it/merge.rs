@@ -10,7 +10,8 @@ use loyaltyd::{
         v1::{self, identifier::Kind, points_payment::Payment as Pays},
     },
     domain::{
-        Command, Identifier, IdentifierKind, MemberId, MergeRequest, Points, Recipient, RedeemRequest, Rejection, ReversalRequest, Sealed,
+        Command, EntryKind, Identifier, IdentifierKind, MemberId, MergeRequest, Points, Recipient, RedeemRequest, Rejection,
+        ReversalRequest, Sealed,
     },
     ledger::{Ledger, LedgerError, MemberTarget, Outcome, Submission},
     store::embedded::{self, EmbeddedStore, Options},
@@ -893,6 +894,54 @@ async fn points_that_lapse_with_inactivity_do_so_when_the_longer_of_both_has_bee
     assert_eq!(has(&shop), (0, 100, 0));
     let shop = is_sound_when_made_again(shop);
     assert_eq!(has(&shop), (0, 100, 0));
+}
+
+#[tokio::test]
+async fn points_of_a_card_that_was_merged_twice_lapsed_when_the_clock_ran_out_that_it_had_then() {
+    let shop = Shop::open_with(IDLE).await;
+    let cards = [shop.enroll("card-1").await, shop.enroll("card-2").await, shop.enroll("card-3").await, shop.enroll("card-4").await];
+    let [first, second, third, last] = cards;
+    let spends = async |member: MemberId, request: &str, points: i64| {
+        let redeem = RedeemRequest { points: Some(Points(points)), ..RedeemRequest::default() };
+        let submission = shop.submission(MemberTarget::Id(member), request, Command::RedeemPoints(redeem));
+        shop.ledger.submit(submission).await.expect("points are spent").entries[0].sequence
+    };
+    let gets = async |member: MemberId, request: &str| {
+        shop.ledger.submit(shop.adjust(member, request, 10)).await.expect("points are added");
+    };
+    let merges = async |member: MemberId, into: MemberId, request: &str| {
+        shop.ledger.submit(join(&shop, member, into, request)).await.expect("they become one");
+    };
+    // The first card is idle for too long before it is merged into the second, the second before it is merged into the third, and so on.
+    gets(first, "a-1").await;
+    let spent_early = spends(first, "s-1", 4).await;
+    shop.clock.set(instant("2026-06-20T16:00:00Z"));
+    gets(first, "a-2").await;
+    let spent_later = spends(first, "s-2", 3).await;
+    gets(second, "a-3").await;
+    let spent_of_second = spends(second, "s-3", 2).await;
+    merges(first, second, "m-1").await;
+    shop.clock.set(instant("2026-10-01T16:00:00Z"));
+    gets(third, "a-4").await;
+    merges(second, third, "m-2").await;
+    let spent_of_third = spends(third, "s-4", 1).await;
+    shop.clock.set(instant("2027-01-10T16:00:00Z"));
+    gets(last, "a-5").await;
+    merges(third, last, "m-3").await;
+    let shop = is_sound_when_made_again(shop);
+    let lapsed = async |member: MemberId, request: &str, redemption: u64| {
+        let reversal = ReversalRequest { ledger: Some(member), redemption, points: None, reason: "cancelled".into() };
+        let submission = shop.submission(MemberTarget::Id(last), request, Command::ReverseRedemption(reversal));
+        let entries = shop.ledger.submit(submission).await.expect("points go back").entries;
+        let EntryKind::RedemptionReversed(reversed) = &entries[0].kind else { panic!("a reversal") };
+        reversed.put_back[0].into.expire_time().map(|time| time.to_string())
+    };
+    let ran_out = |text: &str| Some(text.to_owned());
+    assert_eq!(lapsed(first, "b-1", spent_early).await, ran_out("2026-06-11T04:00:00Z"));
+    assert_eq!(lapsed(first, "b-2", spent_later).await, ran_out("2026-09-21T04:00:00Z"));
+    assert_eq!(lapsed(second, "b-3", spent_of_second).await, ran_out("2026-09-21T04:00:00Z"));
+    assert_eq!(lapsed(third, "b-4", spent_of_third).await, ran_out("2027-01-02T05:00:00Z"));
+    assert_eq!(shop.available(last), 10, "nothing of it lives again");
 }
 
 #[tokio::test]

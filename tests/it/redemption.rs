@@ -401,6 +401,22 @@ fn several_payments_together_keep_to_the_orders_part() {
     assert_eq!(shop.member.header.balance.redeemed.0, 500);
 }
 
+/// What time brings may be entered with a later command only.
+#[test]
+fn the_number_of_an_entry_that_is_no_redemption_pays_nothing_whether_it_is_entered_yet_or_not() {
+    let mut shop = shop("");
+    gift(&mut shop, 2_000);
+    let lapse = shop.member.header.last_sequence + 1;
+    shop.now = at("2026-04-01T12:00:00Z");
+    let pays = basket("o-1", "10", "5", vec![Payment::Redeemed { redemption: lapse }]);
+    let not_found = Err(Rejection::RedemptionNotFound { redemption: lapse });
+    assert_eq!(shop.decide(&pays).map(drop), not_found);
+    gift(&mut shop, 100);
+    let is_lapse = |entry: &Entry| entry.sequence == lapse && matches!(entry.kind, EntryKind::PointsExpired(_));
+    assert!(shop.entries.iter().any(is_lapse));
+    assert_eq!(shop.decide(&pays).map(drop), not_found);
+}
+
 #[test]
 fn a_redemption_pays_once() {
     let mut shop = shop("");
@@ -471,7 +487,8 @@ async fn a_purchase_that_is_not_paid_rightly_changes_nothing() {
         (vec![Pays::RedeemPoints(305)], precondition, "INSUFFICIENT_POINTS", vec![("available", "300")]),
         (vec![Pays::RedeemPoints(200), Pays::RedeemPoints(200)], precondition, "INSUFFICIENT_POINTS", vec![("available", "100")]),
         (vec![Pays::RedemptionSequence(7)], Code::NotFound, "REDEMPTION_NOT_FOUND", vec![("redemption_sequence", "7")]),
-        (vec![Pays::RedemptionSequence(2)], precondition, "REDEMPTION_UNUSABLE", vec![]),
+        // Points were given with it.
+        (vec![Pays::RedemptionSequence(2)], Code::NotFound, "REDEMPTION_NOT_FOUND", vec![("redemption_sequence", "2")]),
         (vec![capture("2")], Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", "2")]),
     ];
     for (payments, code, reason, numbers) in table {

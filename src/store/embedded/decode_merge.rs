@@ -62,7 +62,7 @@ pub(super) fn merged(merged: &stored::Merged) -> Decoded<Merged> {
         lots_before: merged.lots_before,
         sequence: merged.sequence,
         time: time(merged.time)?,
-        ran_out_time: optional_time(merged.ran_out_time)?,
+        ran_out_times: merged.earlier_ran_out_times.iter().copied().chain(merged.ran_out_time).map(time).collect::<Decoded<_>>()?,
     })
 }
 

@@ -89,7 +89,12 @@ pub(super) fn merged(w: &mut Writer, merged: &Merged) {
     w.uint(2, merged.lots_before);
     w.uint(3, merged.sequence);
     w.time(4, merged.time);
-    w.optional_time(5, merged.ran_out_time);
+    if let Some((last, earlier)) = merged.ran_out_times.split_last() {
+        w.optional_time(5, Some(*last));
+        for time in earlier {
+            w.optional_time(6, Some(*time));
+        }
+    }
 }
 
 fn pending_lot(w: &mut Writer, lot: &PendingLot) {

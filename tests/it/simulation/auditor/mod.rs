@@ -327,7 +327,7 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
         What::Points { points, lots } => act.get(passed, *points, lots)?,
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
     }
-    act.asked = false;
+    (act.asked, act.acted) = (false, true);
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
 }

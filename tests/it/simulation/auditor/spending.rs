@@ -303,9 +303,8 @@ impl Act<'_> {
     fn paid_before(&self, redemption: u64, purchase: &Purchase) -> Result<i128, Rejection> {
         match self.account.spent.get(&self.meant(redemption, Called::Redemption)) {
             Some(spent) if spent.order.is_some() && spent.order == purchase.order && spent.gone_back == 0 => Ok(spent.worth),
-            // What the command itself has entered is not an earlier entry.
-            None if redemption > self.account.sequence => Err(Rejection::RedemptionNotFound { redemption }),
-            Some(_) | None => Err(Rejection::RedemptionUnusable { redemption }),
+            Some(_) => Err(Rejection::RedemptionUnusable { redemption }),
+            None => Err(Rejection::RedemptionNotFound { redemption }),
         }
     }
 }
