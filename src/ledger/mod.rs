@@ -42,6 +42,7 @@ pub use moves::TierMove;
 use programs::Programs;
 pub use query::DATES;
 pub use sandbox::{Advance, AdvanceError, SandboxClock, SandboxError, refuse_sandbox};
+use schedule::DueWalk;
 pub use schedule::{Advanced, BirthdayWalk};
 use writer::{Answer, Job, Writer};
 
@@ -84,7 +85,7 @@ struct Inner {
     entered: AtomicU64,
     bulk: Arc<Semaphore>,
     /// Held while what is due is looked up and entered.
-    advancing: tokio::sync::Mutex<()>,
+    advancing: tokio::sync::Mutex<DueWalk>,
     /// Commands were answered and have left the queue.
     relief: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,

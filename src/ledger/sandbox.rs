@@ -148,7 +148,8 @@ impl Ledger {
             sum.members += step.members;
             sum.entries += step.entries;
             // What is due and does not come off is told in the log by the schedule, which tries again.
-            if step.entries == 0 {
+            if step.members == 0 || step.is_stuck() {
+                sum.left = step.left;
                 return Ok((time, sum));
             }
         }

@@ -13,15 +13,24 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Ledger, LedgerError, writer::Job};
-use crate::domain::{MemberId, MemberKey, ProgramId};
+use jiff::{SignedDuration, Timestamp};
 
-/// Members of one commit.
-const BATCH: usize = 256;
+use super::{Ledger, LedgerError, writer::Job};
+use crate::{
+    domain::{MemberId, MemberKey, ProgramId},
+    store::{Due, Store, StoreError},
+};
+
+/// Members of one commit. Tills wait for it, so it is small.
+const BATCH: usize = 64;
 /// Nothing was due: looks again after that.
 const IDLE: Duration = Duration::from_secs(1);
 /// Rests so many times as long as the work took, so that tills have most of the writer's time.
 const REST: u32 = 2;
+/// After all was done, as far before now it is looked again for what is due.
+const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+/// After that all is looked through from the beginning, in case something was missed.
+const WHOLE: Duration = Duration::from_secs(600);
 /// After a fault, or where something is due and nothing comes of it.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
 /// Work that takes long says how far it is.
@@ -33,6 +42,58 @@ pub struct Advanced {
     /// Members who had something due.
     pub members: usize,
     pub entries: usize,
+    /// Of these members, those who have something due still.
+    pub left: usize,
+}
+
+impl Advanced {
+    /// Something is due, and nothing came of it.
+    pub(super) fn is_stuck(self) -> bool {
+        self.entries == 0 && self.left > 0
+    }
+}
+
+/// How far the schedule has come in the order of what is due. It goes on from there: rows of what was done before are in the way until
+/// they are written out, and after a midnight there are many of them.
+#[derive(Debug, Default)]
+pub(super) struct DueWalk {
+    /// Who had the last turn; `None`: it begins.
+    after: Option<Due>,
+    /// Somebody who had a turn has something due still.
+    is_left: bool,
+    begun: Option<Instant>,
+}
+
+impl DueWalk {
+    /// Who has the next turn, those who have waited longest first.
+    fn next(&mut self, store: &dyn Store, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+        // A clock that was set back far is followed.
+        if self.after.as_ref().is_some_and(|after| after.time > now) {
+            self.after = None;
+        }
+        if let Some(after) = &mut self.after {
+            let due = store.due(now, Some(after), BATCH)?;
+            let is_old = self.begun.is_none_or(|begun| begun.elapsed() > WHOLE);
+            if !due.is_empty() {
+                return Ok(due);
+            }
+            if !self.is_left && !is_old {
+                // What commands bring that are being decided can be due a little before now.
+                let margin = now.checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
+                after.time = after.time.min(margin);
+                return Ok(due);
+            }
+        }
+        *self = Self { begun: Some(Instant::now()), ..Self::default() };
+        store.due(now, None, BATCH)
+    }
+
+    /// Of those who were next, so many had their turn.
+    fn had_turn(&mut self, mut next: Vec<Due>, advanced: Advanced) {
+        next.truncate(advanced.members);
+        self.after = next.pop().or(self.after.take());
+        self.is_left |= advanced.left > 0;
+    }
 }
 
 /// How far the members of each programme have had their birthdays planned by its newest rules. A start begins anew: who is planned already
@@ -53,13 +114,16 @@ impl Ledger {
     /// Enters what is due of some members, those who have waited longest first.
     pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
         // One at a time: another one would find the same members due.
-        let _turn = self.0.advancing.lock().await;
+        let mut walk = self.0.advancing.lock().await;
         let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
-        let members = self.0.store.due(self.now(), BATCH)?;
-        if members.is_empty() {
+        let next = walk.next(&*self.0.store, self.now())?;
+        if next.is_empty() {
             return Ok(Advanced::default());
         }
-        self.advance_all(members, false, permit).await
+        let members = next.iter().map(|due| due.key.clone()).collect();
+        let advanced = self.advance_all(members, false, permit).await?;
+        walk.had_turn(next, advanced);
+        Ok(advanced)
     }
 
     /// Enters what is due of one member.
@@ -121,8 +185,8 @@ impl Ledger {
                     }
                     (since, done, reported) = (Instant::now(), 0, Instant::now());
                 }
-                Ok(Advanced { members, entries: 0 }) => {
-                    tracing::error!(members, "something is due, and nothing came of it; it is tried again later");
+                Ok(advanced) if advanced.is_stuck() => {
+                    tracing::error!(members = advanced.left, "something is due, and nothing came of it; it is tried again later");
                     sleep(AFTER_FAULT).await;
                 }
                 Ok(Advanced { members, .. }) => {

@@ -84,6 +84,15 @@ pub(super) enum Verdict {
     NextGroup,
 }
 
+/// What became of what was due of a member.
+pub(super) enum Turn {
+    Done,
+    /// More is due than one commit takes.
+    StillDue,
+    /// It goes first in the next group.
+    NextGroup,
+}
+
 impl<'a, R: Read + ?Sized> Staging<'a, R> {
     /// `commands`: how many the group has, at most.
     pub fn new(store: &'a R, now: Timestamp, commands: usize) -> Self {
@@ -275,25 +284,25 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(Some(self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command)))
     }
 
-    /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. False: it goes first in the next
-    /// group.
+    /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due.
     /// `person`: what is personal is looked at too, for what other rules make of it.
-    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool) -> Result<bool, LedgerError> {
+    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool) -> Result<Turn, LedgerError> {
         // What the group has changed was advanced before.
         if self.places.contains_key(key) {
-            return Ok(true);
+            return Ok(Turn::Done);
         }
         let demand = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
-        let Some(member) = self.store.member(key, demand)? else { return Ok(true) };
+        let Some(member) = self.store.member(key, demand)? else { return Ok(Turn::Done) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
         let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
         if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
-            return Ok(false);
+            return Ok(Turn::NextGroup);
         }
         self.bytes += bytes;
+        let is_due = decision.member.header.next_due_time().is_some_and(|time| time <= self.now);
         self.keep(key.clone(), due_before, decision.entries, decision.member);
-        Ok(true)
+        Ok(if is_due { Turn::StillDue } else { Turn::Done })
     }
 
     /// Whether the command is about an identifier that the group has given to, or taken from, another member. The entries of a commit are

@@ -24,7 +24,7 @@ use super::{
     Advanced, Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     idempotency::Repeat,
     programs::{Draft, Programs},
-    staging::{Staging, Verdict},
+    staging::{Staging, Turn, Verdict},
 };
 
 /// Commands in one commit, at most.
@@ -302,25 +302,30 @@ impl Writer {
         let store = Arc::clone(&self.store);
         let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
         let unit = store.begin(&names)?;
-        let mut left = 0;
+        let (mut left, mut waiting) = (0, 0);
         let commit = {
             let mut staging = Staging::new(&*unit, now, members.len());
             for (tried, key) in members.iter().enumerate() {
                 // Those that do not fit have their turn the next time.
                 let Some(programs) = self.programs.history(&key.program) else { continue };
                 match staging.advance(&programs, key, persons) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        left = members.len() - tried;
+                    Ok(Turn::Done) => {}
+                    Ok(Turn::StillDue) => left += 1,
+                    Ok(Turn::NextGroup) => {
+                        waiting = members.len() - tried;
                         break;
                     }
                     // One that cannot go on must not keep the others from it.
-                    Err(error) => tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered"),
+                    Err(error) => {
+                        tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered");
+                        left += 1;
+                    }
                 }
             }
             staging.into_commit()
         };
-        let advanced = Advanced { members: members.len() - left, entries: commit.members.iter().map(|change| change.entries.len()).sum() };
+        let entries = commit.members.iter().map(|change| change.entries.len()).sum();
+        let advanced = Advanced { members: members.len() - waiting, entries, left };
         if !commit.is_empty() {
             self.commit(unit, commit)?;
         }

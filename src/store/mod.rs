@@ -71,8 +71,9 @@ pub trait Read {
     fn story(&self, key: &MemberKey, origin: u64) -> Result<Option<EntryRef>, StoreError>;
     /// Live lots in the order of their expiry, those behind `after`.
     fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError>;
-    /// Members with something due by now, in the order of time.
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError>;
+    /// Members with something due by now, in the order of time, those behind `after`. To go on behind the last one costs nothing of what was
+    /// done before it; from the beginning, what has been done since it was last written out is passed over row by row.
+    fn due(&self, now: Timestamp, after: Option<&Due>, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// Members in the order of their ids, those behind `after`.
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError>;
     /// All versions of all programmes, in the order in which they were published.
@@ -207,6 +208,13 @@ pub struct Publication {
     pub request: Request,
     /// The `loyalty.v1.Program` message as published.
     pub document: Vec<u8>,
+}
+
+/// Who has something due, and since when: a place in the order of all that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub time: Timestamp,
+    pub key: MemberKey,
 }
 
 /// What a request id led to.

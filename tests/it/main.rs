@@ -25,6 +25,7 @@ mod late_sales;
 mod ledger;
 mod member;
 mod merge;
+mod midnight;
 mod offline;
 mod overload;
 mod pending;

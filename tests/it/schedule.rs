@@ -167,3 +167,21 @@ async fn the_schedule_and_a_till_never_enter_the_same_twice() {
     }
     club.ledger.close().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_had_been_wrong_and_is_set_back_leaves_nobody_out() {
+    let mut club = Club::open().await;
+    let (one, other) = (club.enroll().await, club.enroll().await);
+    club.give(&one, 10).await;
+    let start = club.clock.now();
+    club.forward(24 * 300);
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 1);
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 0);
+    // Set right again, which is far back: what is due from then on lies before what was done last.
+    club.clock.set(start + SignedDuration::from_hours(24));
+    club.give(&other, 20).await;
+    club.forward(24 * 3);
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 1);
+    assert_eq!(club.lapses(&other), [(-20, at("2026-03-06T05:00:00Z"))]);
+    club.ledger.close().unwrap();
+}

@@ -136,7 +136,12 @@ fn tiers_are_reviewed_on_time(factory: &dyn Factory) {
     let start = world.now;
     for (later, due) in [(24 * 36 + 6, 2), (24 * 36 + 7, 3)] {
         world.now = start + hours(later);
-        assert_eq!(store.due(world.now, 10).expect("what is due is read").len(), due, "{later} hours later");
+        let all = store.due(world.now, None, 10).expect("what is due is read");
+        assert_eq!(all.len(), due, "{later} hours later");
+        for (place, after) in all.iter().enumerate() {
+            let behind = store.due(world.now, Some(after), 10).expect("what is due is read");
+            assert_eq!(behind, all[place + 1..], "{later} hours later, behind {after:?}");
+        }
     }
     world.now = start + hours(24 * 78);
     for number in 1..=4 {

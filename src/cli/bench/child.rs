@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct OwnServer {
     process: Child,
     folder: PathBuf,
+    /// Its clock can be set forward.
+    sandbox: bool,
     pub address: ServerArgs,
     pub storage: Storage,
 }
@@ -30,10 +32,19 @@ pub struct OwnServer {
 impl OwnServer {
     /// `parent`: where the data folder is made; the place decides how fast a commit is durable.
     pub async fn start(parent: &Path) -> Result<Self, CliError> {
+        Self::start_new(parent, false).await
+    }
+
+    /// One with a clock that can be set forward.
+    pub async fn start_sandbox(parent: &Path) -> Result<Self, CliError> {
+        Self::start_new(parent, true).await
+    }
+
+    async fn start_new(parent: &Path, sandbox: bool) -> Result<Self, CliError> {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start a server of its own: {error}"));
         let folder = parent.join(format!("loyaltyd-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(failed)?;
-        let mut started = Self::first(&folder).map_err(|error| {
+        let mut started = Self::first(&folder, sandbox).map_err(|error| {
             // The folder is of no use without the process; that starting failed is what the user needs to know.
             let _ = fs::remove_dir_all(&folder);
             failed(error)
@@ -42,11 +53,12 @@ impl OwnServer {
         Ok(started)
     }
 
-    fn first(folder: &Path) -> std::io::Result<Self> {
+    fn first(folder: &Path, sandbox: bool) -> std::io::Result<Self> {
         let storage = Storage::measure(folder)?;
         let port = free_port()?;
-        let process = spawn(folder, port)?;
-        Ok(Self { process, folder: folder.to_owned(), address: ServerArgs { server: format!("127.0.0.1:{port}") }, storage })
+        let process = spawn(folder, port, sandbox)?;
+        let address = ServerArgs { server: format!("127.0.0.1:{port}") };
+        Ok(Self { process, folder: folder.to_owned(), sandbox, address, storage })
     }
 
     /// Waits until it serves.
@@ -111,7 +123,7 @@ impl OwnServer {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start the server again: {error}"));
         let begun = Instant::now();
         let port = free_port().map_err(failed)?;
-        self.process = spawn(&self.folder, port).map_err(failed)?;
+        self.process = spawn(&self.folder, port, self.sandbox).map_err(failed)?;
         self.address = ServerArgs { server: format!("127.0.0.1:{port}") };
         self.ready(LONG).await?;
         Ok(begun.elapsed())
@@ -127,10 +139,13 @@ impl Drop for OwnServer {
     }
 }
 
-fn spawn(folder: &Path, port: u16) -> std::io::Result<Child> {
+fn spawn(folder: &Path, port: u16, sandbox: bool) -> std::io::Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data"));
+    if sandbox {
+        command.arg("--sandbox");
+    }
     // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
         command.env_remove(name);

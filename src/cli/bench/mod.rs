@@ -2,12 +2,15 @@
 //!
 //! [`workload`] says what is sent, [`load`] and [`pace`] send it through [`wire`], [`report`] tells. Every measurement is taken beside one of
 //! the empty call with the same connections and calls in flight, so that machines can be compared by the ratio. [`suite`] measures all that
-//! is promised, [`overload`] what becomes of it when too many come.
+//! is promised, [`overload`] what becomes of it when too many come, [`midnight`] when everything is due at once, [`timers`] what it costs that
+//! things become due at all. [`books`] has the programmes.
 
+mod books;
 mod child;
 mod codec;
 mod load;
 mod machine;
+mod midnight;
 mod overload;
 mod pace;
 mod random;
@@ -16,6 +19,7 @@ mod session;
 mod storage;
 mod suite;
 mod tally;
+mod timers;
 mod wire;
 mod workload;
 
@@ -56,6 +60,7 @@ EXAMPLES
   loyaltyd bench
   loyaltyd bench --scenario record --connections 1 --in-flight 1
   loyaltyd bench --suite
+  loyaltyd bench --suite --only midnight --members 10000000
   loyaltyd bench --suite --only unary,get-member,stream --members 100000 --json
   loyaltyd bench --server 127.0.0.1:50051 --scenario get-member,quote --skew zipf:0.99 --duration 30s";
 

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -41,6 +41,17 @@ pub async fn run(
     rate: f64,
     patience: Duration,
 ) -> Result<Paced, CliError> {
+    run_until(connections, workload, shape, (rate, patience), &Arc::default()).await
+}
+
+/// The same, but it ends before its time when it is told to.
+pub async fn run_until(
+    connections: &[Connection],
+    workload: Arc<Workload>,
+    shape: Shape,
+    (rate, patience): (f64, Duration),
+    ends: &Arc<AtomicBool>,
+) -> Result<Paced, CliError> {
     let from = Instant::now() + shape.warm_up;
     let until = from + shape.duration;
     let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
@@ -55,6 +66,7 @@ pub async fn run(
             rate: rate / connections.len() as f64,
             patience,
             counts: counts.clone(),
+            ends: ends.clone(),
         };
         workers.spawn(source.run());
     }
@@ -70,6 +82,7 @@ struct Source {
     patience: Duration,
     /// Sent, and given up unsent.
     counts: Arc<(AtomicU64, AtomicU64)>,
+    ends: Arc<AtomicBool>,
 }
 
 impl Source {
@@ -83,7 +96,7 @@ impl Source {
         let (mut begun, mut waiting, mut calls) = (0, VecDeque::new(), JoinSet::new());
         loop {
             let due = ticks.tick().await.into_std();
-            if due >= self.lane.until {
+            if due >= self.lane.until || self.ends.load(Ordering::Relaxed) {
                 break;
             }
             let target = (due.duration_since(begin).as_secs_f64() * self.rate) as u64;

@@ -9,13 +9,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 
 use super::{
+    books::Book,
     child::OwnServer,
     load::{self, Shape},
     machine::Process,
     random::Skew,
     report::{self, Measured},
     wire::Connection,
-    workload::{self, Scenario, Workload},
+    workload::{Scenario, Workload},
 };
 use crate::{
     cli::{CliError, client, client::ServerArgs},
@@ -26,12 +27,15 @@ use crate::{
 const PRELOAD_IN_FLIGHT: usize = 64;
 /// How long a server that has nothing to do may go on writing out before the next measurement begins.
 const SETTLE: Duration = Duration::from_secs(180);
-/// The store begins to write out what it holds back when nothing was committed for two seconds.
-const PATIENCE: Duration = Duration::from_millis(2_500);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// It has settled when so many looks in turn found it quiet: it writes rows when nothing was committed for two seconds.
+const QUIET_LOOKS: u32 = 6;
 
 pub struct Session {
     address: ServerArgs,
     pub own: Option<OwnServer>,
+    /// The programme that is published and whose members buy.
+    pub book: Book,
     pub connections: Vec<Connection>,
     pub settings: Settings,
     pub members: u64,
@@ -57,7 +61,8 @@ pub struct Step(pub Scenario, pub usize, pub usize, pub Duration);
 
 impl Session {
     pub async fn open(address: ServerArgs, own: Option<OwnServer>, connections: usize, settings: Settings) -> Result<Self, CliError> {
-        let mut session = Self { address, own, connections: Vec::new(), settings, members: 0, purchases: 0, measured: Vec::new() };
+        let mut session =
+            Self { address, own, book: Book::Usual, connections: Vec::new(), settings, members: 0, purchases: 0, measured: Vec::new() };
         session.connect(connections).await?;
         Ok(session)
     }
@@ -84,8 +89,8 @@ impl Session {
 
     /// Goes on with another server; what was measured stays.
     pub fn replace(&mut self, other: Self) {
-        let Self { address, own, connections, settings, members, purchases, measured: _ } = other;
-        (self.address, self.own, self.connections) = (address, own, connections);
+        let Self { address, own, book, connections, settings, members, purchases, measured: _ } = other;
+        (self.address, self.own, self.book, self.connections) = (address, own, book, connections);
         (self.settings, self.members, self.purchases) = (settings, members, purchases);
     }
 
@@ -100,7 +105,7 @@ impl Session {
     pub async fn publish(&self) -> Result<(), CliError> {
         // A new id each time: publishing what is there changes nothing.
         let request_id = format!("bench-{}", uuid::Uuid::now_v7());
-        let request = v1::PublishProgramRequest { request_id, program: Some(workload::program()), validate_only: false };
+        let request = v1::PublishProgramRequest { request_id, program: Some(self.book.program()), validate_only: false };
         let mut client = ProgramServiceClient::new(self.channel().await?);
         client.publish_program(request).await.map_err(|status| client::failed(&status))?;
         Ok(())
@@ -111,7 +116,7 @@ impl Session {
         let style = ProgressStyle::with_template("enrolling {bar:32} {pos}/{len}  {per_sec}  {elapsed}");
         // It draws on standard error, and only if that is a terminal.
         let bar = ProgressBar::new(members).with_style(style.expect("the template is well formed"));
-        let workload = Arc::new(Workload::once(Scenario::Enroll, members));
+        let workload = Arc::new(Workload::once_in(self.book, Scenario::Enroll, members));
         let (counter, begun) = (bar.clone(), std::time::Instant::now());
         let done = load::preload(&self.connections, workload, PRELOAD_IN_FLIGHT, move || counter.inc(1)).await;
         bar.finish_and_clear();
@@ -120,10 +125,11 @@ impl Session {
         Ok(members as f64 / begun.elapsed().as_secs_f64())
     }
 
-    /// Sends one request for each of a workload's members: how many it came to in a second, and microseconds of the server's processors each.
+    /// Sends one request for each of a workload's members, or for each batch of them: how many members it came to in a second, and
+    /// microseconds of the server's processors each.
     pub async fn once(&mut self, workload: Workload, in_flight: usize) -> Result<(f64, f64), CliError> {
         let members = workload.members();
-        if workload.scenario == Scenario::Record {
+        if matches!(workload.scenario, Scenario::Record | Scenario::Batch) {
             self.purchases += members;
         }
         let (before, begun) = (self.cpu().0, std::time::Instant::now());
@@ -136,7 +142,7 @@ impl Session {
     pub fn workload(&self, scenario: Scenario) -> Workload {
         let run = format!("{:x}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
         let Settings { skew, batch, seed, .. } = self.settings;
-        Workload::new(scenario, &run, self.members.max(1), skew, batch, seed)
+        Workload::new(scenario, (self.book, &run), self.members.max(1), skew, batch, seed)
     }
 
     /// Measures a step beside the empty call with the same connections and calls in flight, which is measured once a run.
@@ -187,7 +193,7 @@ impl Session {
     }
 
     /// Of the own server and of this process.
-    fn cpu(&self) -> (Option<Duration>, Option<Duration>) {
+    pub fn cpu(&self) -> (Option<Duration>, Option<Duration>) {
         (self.server().and_then(Process::cpu), Process::own().cpu())
     }
 
@@ -195,15 +201,12 @@ impl Session {
     pub async fn settle(&self) {
         let Some(server) = self.server() else { return };
         let deadline = tokio::time::Instant::now() + SETTLE;
-        tokio::time::sleep(PATIENCE).await;
-        let mut last = server.cpu();
-        while tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+        let (mut last, mut quiet) = (server.cpu(), 0);
+        while quiet < QUIET_LOOKS && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK_EVERY).await;
             let now = server.cpu();
-            let used = now.zip(last).map(|(now, last)| now.saturating_sub(last));
-            if used.is_none_or(|used| used <= Duration::from_millis(10)) {
-                return;
-            }
+            let Some(used) = now.zip(last).map(|(now, last)| now.saturating_sub(last)) else { return };
+            quiet = if used <= Duration::from_millis(10) { quiet + 1 } else { 0 };
             last = now;
         }
     }

@@ -14,9 +14,10 @@ use super::{
     child::OwnServer,
     load::{self, Shape},
     machine::{Machine, disk_bytes},
-    overload, pace,
+    midnight, overload, pace,
     report::{Figure, Measured, Target},
     session::{Session, Step},
+    timers,
     workload::{Scenario, Workload},
 };
 use crate::cli::CliError;
@@ -49,9 +50,13 @@ pub enum Part {
     Rebuild,
     /// Few members and many: rate, memory, start
     Scale,
+    /// Tiers that are reviewed, birthdays and expiry: what they cost a purchase
+    Timers,
+    /// Birthdays and reviews of all members at one midnight, while tills go on selling
+    Midnight,
 }
 
-const ALL: [Part; 13] = [
+const ALL: [Part; 15] = [
     Part::Alone,
     Part::Unary,
     Part::Half,
@@ -65,10 +70,12 @@ const ALL: [Part; 13] = [
     Part::Restart,
     Part::Rebuild,
     Part::Scale,
+    Part::Timers,
+    Part::Midnight,
 ];
 
 pub(super) const CONNECTIONS: usize = 8;
-const IN_FLIGHT: usize = 32;
+pub(super) const IN_FLIGHT: usize = 32;
 /// On a stream, purchases that wait for their answers; of batches, batches.
 const STREAM_IN_FLIGHT: usize = 256;
 const BATCH_IN_FLIGHT: usize = 2;
@@ -98,7 +105,7 @@ pub(super) async fn run(args: &Args, machine: &Machine) -> Result<(), CliError> 
     let parts: BTreeSet<Part> = if args.only.is_empty() { ALL.into() } else { args.only.iter().copied().collect() };
     let mut suite = Suite::open(args, args.members.unwrap_or(if args.quick { 2_000 } else { 1_000_000 })).await?;
     args.print_head(machine, suite.session.own.as_ref());
-    if parts.iter().any(|part| *part != Part::Scale) {
+    if parts.iter().any(|part| !part.has_own_ledger()) {
         suite.fill().await?;
     }
     for part in &parts {
@@ -114,7 +121,12 @@ pub(super) async fn run(args: &Args, machine: &Machine) -> Result<(), CliError> 
 
 impl<'a> Suite<'a> {
     async fn open(args: &'a Args, members: u64) -> Result<Self, CliError> {
-        let own = OwnServer::start(args.data.as_deref().unwrap_or(Path::new("."))).await?;
+        Self::open_as(args, members, false).await
+    }
+
+    async fn open_as(args: &'a Args, members: u64, sandbox: bool) -> Result<Self, CliError> {
+        let parent = args.data.as_deref().unwrap_or(Path::new("."));
+        let own = if sandbox { OwnServer::start_sandbox(parent).await? } else { OwnServer::start(parent).await? };
         own.storage.warn();
         let mut session = Session::open(own.address.clone(), Some(own), CONNECTIONS, args.settings()).await?;
         session.members = members;
@@ -144,6 +156,8 @@ impl<'a> Suite<'a> {
             Part::Restart => self.restart(part.name(), "").await,
             Part::Rebuild => self.rebuild().await,
             Part::Scale => self.scale().await,
+            Part::Timers => timers::measure(self).await,
+            Part::Midnight => midnight::measure(self).await,
         }
     }
 
@@ -350,9 +364,7 @@ impl<'a> Suite<'a> {
         };
         let mut rates = Vec::new();
         for members in [few, many] {
-            self.session.own = None;
-            let fresh = Self::open(self.args, members).await?;
-            self.session.replace(fresh.session);
+            self.renew(members, false).await?;
             self.session.publish().await?;
             let begun = Instant::now();
             self.session.preload(members).await?;
@@ -372,12 +384,48 @@ impl<'a> Suite<'a> {
         self.restart("scale", &of).await
     }
 
-    fn own(&mut self) -> Result<&mut OwnServer, CliError> {
+    /// Another server with an empty ledger, in place of the one before.
+    pub async fn renew(&mut self, members: u64, sandbox: bool) -> Result<(), CliError> {
+        self.session.own = None;
+        let fresh = Self::open_as(self.args, members, sandbox).await?;
+        self.session.replace(fresh.session);
+        Ok(())
+    }
+
+    /// How many members a part with a ledger of its own has.
+    pub fn members(&self, usual: u64) -> u64 {
+        self.args.members.unwrap_or(if self.is_quick() { 1_000 } else { usual })
+    }
+
+    pub fn is_quick(&self) -> bool {
+        self.args.quick
+    }
+
+    pub fn own(&mut self) -> Result<&mut OwnServer, CliError> {
         self.session.own.as_mut().ok_or_else(|| CliError::Usage("the suite measures a server of its own".into()))
     }
 }
 
 impl Part {
+    /// It needs none of the members that are enrolled first.
+    fn has_own_ledger(self) -> bool {
+        match self {
+            Self::Scale | Self::Timers | Self::Midnight => true,
+            Self::Alone
+            | Self::Unary
+            | Self::Half
+            | Self::GetMember
+            | Self::Stream
+            | Self::Batch
+            | Self::Spend
+            | Self::History
+            | Self::Overload
+            | Self::Size
+            | Self::Restart
+            | Self::Rebuild => false,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Alone => "alone",
@@ -393,6 +441,8 @@ impl Part {
             Self::Restart => "restart",
             Self::Rebuild => "rebuild",
             Self::Scale => "scale",
+            Self::Timers => "timers",
+            Self::Midnight => "midnight",
         }
     }
 }

@@ -7,16 +7,17 @@ use prost::bytes::Bytes;
 use tonic_health::pb::HealthCheckRequest;
 
 use super::{
+    books::Book,
     codec::{MEMBER, SEQUENCE, Template},
     random::{Random, Skew},
     wire::{Head, PREFIX, close_frame},
 };
 use crate::contract::v1::{self, identifier::Kind, member_ref::Ref};
 
-/// The programme that the load generator publishes for itself.
-pub const PROGRAM: &str = "bench";
 /// Different baskets of a run.
 const BASKETS: u64 = 64;
+/// First purchases that are sent together.
+const ONCE_BATCH: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
@@ -97,9 +98,9 @@ pub struct Workload {
 
 impl Workload {
     /// `run` keeps the ids of runs against the same server apart.
-    pub fn new(scenario: Scenario, run: &str, members: u64, skew: Skew, batch: usize, seed: u64) -> Self {
+    pub fn new(scenario: Scenario, (book, run): (Book, &str), members: u64, skew: Skew, batch: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let templates = (0..BASKETS).map(|_| template(scenario, run, &mut random)).collect();
+        let templates = (0..BASKETS).map(|_| template(scenario, (book, run), &mut random)).collect();
         let head = Head::new(&PathAndQuery::from_static(scenario.path()));
         Self { scenario, head, templates, first: 0, members, skew, batch, sequence: AtomicU64::new(0) }
     }
@@ -107,9 +108,15 @@ impl Workload {
     /// One request for each member, the same in every run: enrolled, they buy, hold points, capture them, redeem others and return goods, in
     /// this order, since the later ones name what the earlier ones made.
     pub fn once(scenario: Scenario, members: u64) -> Self {
-        let templates = vec![once(scenario)];
+        Self::once_in(Book::Usual, scenario, members)
+    }
+
+    /// The same in another programme. In batches they buy, too.
+    pub fn once_in(book: Book, scenario: Scenario, members: u64) -> Self {
+        let templates = vec![once(book, scenario)];
         let head = Head::new(&PathAndQuery::from_static(scenario.path()));
-        Self { scenario, head, templates, first: 0, members, skew: Skew::Uniform, batch: 1, sequence: AtomicU64::new(0) }
+        let batch = if scenario == Scenario::Batch { ONCE_BATCH } else { 1 };
+        Self { scenario, head, templates, first: 0, members, skew: Skew::Uniform, batch, sequence: AtomicU64::new(0) }
     }
 
     /// For so many members.
@@ -134,10 +141,21 @@ impl Workload {
         self
     }
 
-    /// The request for each member in turn, `None` after the last one.
+    /// The request for each member, or each batch of them, in turn; `None` after the last one.
     pub fn next_member(&self) -> Option<Bytes> {
-        let member = self.sequence.fetch_add(1, Ordering::Relaxed);
-        (member < self.members).then(|| frame(|bytes| self.templates[0].fill(self.first + member, 0, bytes)))
+        let first = self.sequence.fetch_add(self.size(), Ordering::Relaxed);
+        let members = first..self.members.min(first + self.size());
+        let template = &self.templates[0];
+        (!members.is_empty()).then(|| {
+            frame(|bytes| {
+                for member in members {
+                    if self.scenario == Scenario::Batch {
+                        begin_item(template, bytes);
+                    }
+                    template.fill(self.first + member, 0, bytes);
+                }
+            })
+        })
     }
 
     /// A request as it goes onto the wire.
@@ -163,9 +181,7 @@ impl Workload {
             Scenario::Batch => {
                 for _ in 0..self.batch {
                     let template = self.template(random);
-                    // Field 1 of the batch, length-delimited.
-                    bytes.push(0x0a);
-                    prost::encode_length_delimiter(template.len(), bytes).expect("a vector grows");
+                    begin_item(template, bytes);
                     self.fill(template, random, bytes);
                 }
             }
@@ -194,6 +210,12 @@ impl Workload {
     }
 }
 
+/// An item of a batch: its field 1, length-delimited.
+fn begin_item(template: &Template, bytes: &mut Vec<u8>) {
+    bytes.push(0x0a);
+    prost::encode_length_delimiter(template.len(), bytes).expect("a vector grows");
+}
+
 fn frame(append: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut bytes = Vec::with_capacity(512);
     bytes.extend_from_slice(&[0; PREFIX]);
@@ -202,8 +224,8 @@ fn frame(append: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     bytes.into()
 }
 
-fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {
-    let (member, program_id) = (Some(member()), PROGRAM.to_owned());
+fn template(scenario: Scenario, (book, run): (Book, &str), random: &mut Random) -> Template {
+    let (member, program_id) = (Some(member()), book.program_id().to_owned());
     let purchase = purchase(run, random);
     let request_id = format!("{run}-{SEQUENCE}");
     let record = || v1::RecordPurchaseRequest {
@@ -218,21 +240,23 @@ fn template(scenario: Scenario, run: &str, random: &mut Random) -> Template {
         Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record()) }),
         Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member, ..Default::default() }),
         Scenario::Quote => Template::new(&v1::QuotePurchaseRequest { program_id, member, purchase: Some(purchase) }),
-        Scenario::Enroll => Template::new(&enrolment(request_id.clone(), request_id)),
+        Scenario::Enroll => Template::new(&enrolment(book, request_id.clone(), request_id)),
         Scenario::Redeem => Template::new(&v1::RedeemPointsRequest { request_id, program_id, member, points: 1, ..Default::default() }),
-        Scenario::Hold | Scenario::Capture | Scenario::Return => once(scenario),
+        Scenario::Hold | Scenario::Capture | Scenario::Return => once(book, scenario),
     }
 }
 
 /// What each member does once. A member's first entry is its enrolment, the second its purchase, the third its hold.
-fn once(scenario: Scenario) -> Template {
-    let (member, program_id, request_id) = (Some(member()), PROGRAM.to_owned(), format!("{}-{MEMBER}", scenario.name()));
+fn once(book: Book, scenario: Scenario) -> Template {
+    let (member, program_id, request_id) = (Some(member()), book.program_id().to_owned(), format!("{}-{MEMBER}", scenario.name()));
     match scenario {
-        Scenario::Empty | Scenario::GetMember | Scenario::Quote | Scenario::Stream | Scenario::Batch => {
+        Scenario::Empty | Scenario::GetMember | Scenario::Quote | Scenario::Stream => {
             unreachable!("it is measured as often as there is time")
         }
-        Scenario::Enroll => Template::new(&enrolment(format!("preload-{MEMBER}"), format!("m{MEMBER}"))),
-        Scenario::Record => Template::new(&v1::RecordPurchaseRequest { request_id, program_id, member, purchase: Some(first_purchase()) }),
+        Scenario::Enroll => Template::new(&enrolment(book, format!("preload-{MEMBER}"), format!("m{MEMBER}"))),
+        Scenario::Record | Scenario::Batch => {
+            Template::new(&v1::RecordPurchaseRequest { request_id, program_id, member, purchase: Some(first_purchase()) })
+        }
         Scenario::Redeem => Template::new(&v1::RedeemPointsRequest { request_id, program_id, member, points: 1, ..Default::default() }),
         Scenario::Hold => Template::new(&v1::HoldPointsRequest { request_id, program_id, member, points: 100, ..Default::default() }),
         Scenario::Capture => {
@@ -246,7 +270,7 @@ fn once(scenario: Scenario) -> Template {
     }
 }
 
-/// Three lines that earn 600 points, which leaves the member in the lowest tier.
+/// Three lines that earn 600 points, which leaves the member of the usual programme in the lowest tier.
 fn first_purchase() -> v1::Purchase {
     let line = |number: u64| v1::PurchaseLine {
         sku: format!("sku-{number:05}"),
@@ -269,8 +293,15 @@ fn member() -> v1::MemberRef {
     v1::MemberRef { r#ref: Some(Ref::Identifier(card(format!("m{MEMBER}")))) }
 }
 
-fn enrolment(request_id: String, number: String) -> v1::EnrollMemberRequest {
-    v1::EnrollMemberRequest { request_id, program_id: PROGRAM.to_owned(), profile: None, identifiers: vec![card(number)] }
+/// The member with this number.
+pub fn member_of(number: u64) -> v1::MemberRef {
+    let digits = MEMBER.len();
+    v1::MemberRef { r#ref: Some(Ref::Identifier(card(format!("m{number:0digits$}")))) }
+}
+
+fn enrolment(book: Book, request_id: String, number: String) -> v1::EnrollMemberRequest {
+    let profile = book.birth_date().map(|birth_date| v1::Profile { birth_date: Some(birth_date), ..Default::default() });
+    v1::EnrollMemberRequest { request_id, program_id: book.program_id().to_owned(), profile, identifiers: vec![card(number)] }
 }
 
 fn card(value: String) -> v1::Identifier {
@@ -304,41 +335,4 @@ fn purchase(run: &str, random: &mut Random) -> v1::Purchase {
 
 fn dollars(cents: u64) -> v1::Money {
     v1::Money { currency_code: "USD".into(), amount: format!("{}.{:02}", cents / 100, cents % 100) }
-}
-
-/// One point per dollar, worth a cent, and three tiers by points.
-pub fn program() -> v1::Program {
-    let tier = |id: &str, points: &str, multiplier: &str| v1::Tier {
-        tier_id: id.into(),
-        display_name: id.into(),
-        threshold: (!points.is_empty()).then(|| v1::TierThreshold { qualifying_points: points.into(), ..Default::default() }),
-        multiplier: multiplier.into(),
-        ..v1::Tier::default()
-    };
-    v1::Program {
-        program_id: PROGRAM.into(),
-        display_name: "Load generator".into(),
-        currency_code: "USD".into(),
-        time_zone: "America/New_York".into(),
-        rounding: Some(v1::Rounding {
-            mode: v1::rounding::Mode::Floor.into(),
-            stage: v1::rounding::Stage::Rule.into(),
-            fraction: v1::rounding::Fraction::Drop.into(),
-        }),
-        accrual_rules: vec![v1::AccrualRule {
-            rule_id: "goods".into(),
-            display_name: "Goods".into(),
-            award: Some(v1::accrual_rule::Award::PerAmount(v1::PerAmount { amount: "1".into(), points: "1".into(), whole_blocks: false })),
-            ..Default::default()
-        }],
-        expiry: Some(v1::ExpiryPolicy {
-            policy: Some(v1::expiry_policy::Policy::EndOfPeriod(v1::expiry_policy::EndOfPeriod {
-                period: v1::expiry_policy::CalendarPeriod::Year.into(),
-                additional_periods: 1,
-            })),
-        }),
-        redemption: Some(v1::RedemptionPolicy { points: "100".into(), amount: "1".into(), ..Default::default() }),
-        tiers: vec![tier("member", "", ""), tier("silver", "1000", "1.25"), tier("gold", "10000", "1.5")],
-        ..Default::default()
-    }
 }

@@ -2,21 +2,25 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
+use prost::Message as _;
+
 use super::{
-    BackupPlace, EmbeddedStore, Engine, JOURNAL, Options, Parts,
-    decode::{self, Malformed},
+    BackupPlace, EmbeddedStore, Engine, JOURNAL, KEYS, Options, Parts,
+    decode::{self, Malformed, Unreadable},
     index::Index,
     journal::{Journal, segment_paths},
+    keys::KeyFile,
     lost_keys::{self, Accepted},
     marker,
     replay::{self, Depth},
     rows::{self, Generation, RowKey},
     segment::io_error,
+    stored,
     tables::{self, Tables},
     verify::Opened,
 };
 use crate::{
-    domain::{Balance, MemberKey, ProgramId},
+    domain::{Balance, Entry, MemberKey, ProgramId},
     store::StoreError,
 };
 
@@ -121,6 +125,28 @@ pub fn check(folder: &Path, options: &Options) -> Result<Report, StoreError> {
     in_scratch(&folder.join(FOLDED), |path| {
         let (last, newest) = (writer.appender.last_seq(), rows::generation(writer.appender.segment_index()));
         fold_and_compare(&store.engine, path, options, last, newest)
+    })
+}
+
+/// Reads all entries of a store that no process has open, in the order of its commits, from the journal alone: `each` has every one of them
+/// once.
+pub fn read_entries(folder: &Path, operator_key: Option<&[u8; 32]>, mut each: impl FnMut(&Entry)) -> Result<(), StoreError> {
+    require_journal(folder)?;
+    let _lock = super::lock(folder)?;
+    let keys = KeyFile::open_to_read(&folder.join(KEYS), operator_key)?;
+    Journal::open_to_read(&folder.join(JOURNAL))?.replay(1, |segment, record| {
+        let mut read = || -> Result<(), Unreadable> {
+            let commit = stored::Commit::decode(&*record.payload).map_err(|_| Malformed("a commit"))?;
+            for change in commit.members {
+                let program = commit.programs.get(change.program as usize).ok_or(Malformed("member_change.program"))?;
+                let key = MemberKey { program: decode::program_id(program)?, member: decode::member_id(&change.member_id)? };
+                for entry in change.entries {
+                    each(&decode::entry(&key, entry, &keys)?);
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|fault| fault.in_journal(&segment.path, record.offset))
     })
 }
 

@@ -211,7 +211,7 @@ use std::{
 
 pub use self::{
     backup::Backup,
-    check::{ProgramTotals, Report, check, check_backup, is_backup, repair},
+    check::{ProgramTotals, Report, check, check_backup, is_backup, read_entries, repair},
     lost_keys::Accepted,
     verify::{BackupPlace, Restored, Until, Verified, restore, verify},
 };

@@ -20,7 +20,7 @@ use crate::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
         OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed, VoucherCode,
     },
-    store::{LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
+    store::{Due, LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
 };
 
 impl Engine {
@@ -234,14 +234,19 @@ impl Engine {
         lots.filter(|lot| lot.as_ref().map_or(true, |lot| Some(lot.key()) != after)).take(limit).collect()
     }
 
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError> {
-        let (from, to) = RowKey::due_by(now);
-        let key = |row: Result<(RowKey, Box<[u8]>), StoreError>| {
-            let (number, member) = row?.0.due_member().ok_or(Malformed("a due row's key"))?;
+    fn due(&self, now: Timestamp, after: Option<&Due>, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let (first, to) = RowKey::due_by(now);
+        let behind = |after: &Due| Some(RowKey::due(after.time, self.programs.number(&after.key.program)?, &after.key.member).next());
+        let from = after.and_then(behind).unwrap_or(first);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let due = |row: Result<(RowKey, Box<[u8]>), StoreError>| {
+            let (time, number, member) = row?.0.due_member().ok_or(Malformed("a due row's key"))?;
             let program = self.programs.name(number).ok_or(Malformed("a due row's programme"))?;
-            Ok(MemberKey { program, member })
+            Ok(Due { time, key: MemberKey { program, member } })
         };
-        self.overlay.view().scan(from, to).take(limit).map(key).collect()
+        self.overlay.view().scan(from, to).take(limit).map(due).collect()
     }
 
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
@@ -396,8 +401,8 @@ macro_rules! read_through_engine {
             fn lots(&self, key: &MemberKey, after: Option<LotKey>, limit: usize) -> Result<Vec<Lot>, StoreError> {
                 self.engine.watched(self.engine.lots(key, after, limit))
             }
-            fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<MemberKey>, StoreError> {
-                self.engine.watched(self.engine.due(now, limit))
+            fn due(&self, now: Timestamp, after: Option<&Due>, limit: usize) -> Result<Vec<Due>, StoreError> {
+                self.engine.watched(self.engine.due(now, after, limit))
             }
             fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
                 self.engine.watched(self.engine.members(program, after, limit))

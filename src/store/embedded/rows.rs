@@ -218,11 +218,12 @@ impl RowKey {
         (Self::new(&[&[DUE]]), Self::new(&[&[DUE], &ordered(now).saturating_add(1).to_be_bytes()]))
     }
 
-    /// Whose something is due.
-    pub(super) fn due_member(&self) -> Option<(ProgramNumber, MemberId)> {
-        let rest = self.as_bytes().strip_prefix(&[DUE])?.get(8..)?;
+    /// When something is due, and whose.
+    pub(super) fn due_member(&self) -> Option<(Timestamp, ProgramNumber, MemberId)> {
+        let (time, rest) = self.as_bytes().strip_prefix(&[DUE])?.split_first_chunk::<8>()?;
         let (number, member) = rest.split_first_chunk::<4>()?;
-        Some((u32::from_be_bytes(*number), MemberId(member.try_into().ok()?)))
+        let time = instant(u64::from_be_bytes(*time))?;
+        Some((time, u32::from_be_bytes(*number), MemberId(member.try_into().ok()?)))
     }
 
     /// Of what an operator has adjusted.
