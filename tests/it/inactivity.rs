@@ -347,6 +347,41 @@ fn two_who_become_one_have_the_later_clock_and_nothing_that_has_lapsed_lives_aga
 }
 
 #[test]
+fn what_was_spent_with_the_first_of_three_cards_has_lapsed_when_it_did_whatever_comes_later() {
+    let opened = |id: u8| {
+        let mut shop = Shop::open(club(3, PURCHASES, ""));
+        shop.member.key.member = MemberId([id; 16]);
+        shop
+    };
+    let (mut first, mut second, mut third) = (opened(7), opened(8), opened(9));
+    let redeems = |shop: &mut Shop| shop.does(&Command::RedeemPoints(redeem(4))).expect("the points are there").remove(0);
+    buys(&mut first, "10", None);
+    let early = redeems(&mut first);
+    first.now = at("2026-06-15T15:00:00Z");
+    buys(&mut first, "10", None);
+    let late = redeems(&mut first);
+    let lapsed = |shop: &Shop, spent: &Entry| {
+        let merged = shop.member.header.merged.iter().find(|merged| merged.member == spent.key.member).expect("it was merged");
+        match merged.as_now(spent.clone()).kind {
+            EntryKind::PointsRedeemed(redeemed) => redeemed.portions[0].lot.expiry(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let june = LotExpiry::At(at("2026-06-11T04:00:00Z"));
+    second.member = become_one(&first, &second, "2026-06-20T15:00:00Z").1.member;
+    assert_eq!([&early, &late].map(|spent| lapsed(&second, spent)), [june, LotExpiry::Inactivity]);
+    let september = LotExpiry::At(at("2026-09-16T04:00:00Z"));
+    third.member = become_one(&second, &third, "2026-10-01T15:00:00Z").1.member;
+    assert_eq!([&early, &late].map(|spent| lapsed(&third, spent)), [june, september]);
+    // Nor does a third clock say otherwise.
+    third.now = at("2026-10-02T15:00:00Z");
+    buys(&mut third, "10", None);
+    let mut fourth = opened(10);
+    fourth.member = become_one(&third, &fourth, "2027-03-01T15:00:00Z").1.member;
+    assert_eq!([&early, &late].map(|spent| lapsed(&fourth, spent)), [june, september]);
+}
+
+#[test]
 fn the_newest_version_that_knows_inactivity_says_how_long() {
     let mut shop = Shop::open(club(3, PURCHASES, ""));
     buys(&mut shop, "10", None);

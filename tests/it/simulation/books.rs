@@ -453,7 +453,7 @@ fn rounding(random: &mut Random, of_program: bool) -> (&'static str, String) {
 }
 
 fn expiry(random: &mut Random) -> String {
-    let from_activation = random.percent(40);
+    let from_activation = random.percent(60);
     match random.below(7) {
         0 => "{ never: {} }".to_owned(),
         1 | 2 => format!("{{ after: {{ days: {}, from_activation: {from_activation} }} }}", random.within(1..=40)),

@@ -16,6 +16,7 @@ use super::{
     auditor::{
         Account, Books, Lot, Sale,
         book::{Book, Lapse, days_later, months_later},
+        facts::LotSaid,
         reviewing::counts_for_life_anew,
         units,
     },
@@ -123,7 +124,7 @@ impl Asker<'_> {
         if has_birthday && self.random.percent(8) {
             return Some(Command::Suspend { reason: reason() });
         }
-        if self.random.below(120) == 0
+        if self.random.below(40) == 0
             && let Some(into) = self.twin()
         {
             return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
@@ -143,22 +144,28 @@ impl Asker<'_> {
         let next = |account: &Account| account.waiting.iter().filter_map(|lot| lot.until).min();
         let owes = gone.debt > 0 && newest.oldest_first;
         let confirmed = gone.sales.values().any(|sale| self.is_confirmed(sale));
-        let fits = |other: &&Account| {
+        let fits = |other: &Account| {
             let is_there = other.id.is_some() && other.id != gone.id && !other.erased && other.merged_into.is_none() && !other.suspended;
             let pends = next(gone).zip(next(other)).is_some_and(|(gone, stays)| gone < stays);
             let pays = owes && other.lots.len() > 1;
             let capped = gone.given.iter().any(|(cap, points)| *points > 0 && other.given.get(cap).is_some_and(|own| *own > 0));
             let bought = gone.latest > other.latest && newest.birthday.as_ref().is_some_and(|it| it.document.active_within_months > 0);
-            is_there && (gone.suspended || has_lapsed || confirmed || pends || pays || capped || bought)
+            let is_rare = has_lapsed || confirmed || pends || pays;
+            (is_there && (is_rare || gone.suspended || capped || bought)).then_some((other.id?, is_rare))
         };
-        let fitting: Vec<MemberId> = self.others.iter().filter(fits).filter_map(|other| other.id).collect();
-        (!fitting.is_empty()).then(|| *self.random.pick(&fitting))
+        let fitting: Vec<(MemberId, bool)> = self.others.iter().filter_map(fits).collect();
+        let rare: Vec<MemberId> = fitting.iter().filter(|(_, is_rare)| *is_rare).map(|(other, _)| *other).collect();
+        match (rare.is_empty(), fitting.is_empty()) {
+            (false, _) => Some(*self.random.pick(&rare)),
+            (true, false) if self.random.percent(30) => Some(self.random.pick(&fitting).0),
+            (true, _) => None,
+        }
     }
 
-    /// Points of it waited for a confirmation, and came.
+    /// Points of it waited for a confirmation, and came, and lapse when only that could say.
     fn is_confirmed(&self, sale: &Sale) -> bool {
-        let waits = |id: u64| self.account.waiting.iter().any(|lot| lot.id == id);
-        sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && !waits(lot.said.id))
+        let live = |said: &LotSaid| self.account.lots.iter().any(|lot| lot.id == said.id && lot.lapse != said.lapse);
+        sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && live(&lot.said))
     }
 
     /// With an end as a rule; now and then that of what is set by hand already is another one.
