@@ -555,6 +555,36 @@ async fn a_checkout_that_knows_the_old_id_goes_on() {
 }
 
 #[tokio::test]
+async fn a_hold_of_the_old_id_is_not_taken_for_one_of_the_same_number_that_has_just_run_out() {
+    let (server, old, new) = two().await;
+    let hold = |member: &str| v1::HoldPointsRequest {
+        request_id: format!("h-{member}"),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        points: 30,
+        ..Default::default()
+    };
+    let capture = |request: &str, hold_id: &str| v1::CaptureHoldRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&old),
+        hold_id: hold_id.into(),
+        ..Default::default()
+    };
+    gets(&server, &old, "a-1", 100).await;
+    gets(&server, &new, "a-2", 100).await;
+    let captured = server.points().hold_points(hold(&old)).await.unwrap().into_inner().hold.unwrap().hold_id;
+    let open = server.points().hold_points(hold(&new)).await.unwrap().into_inner().hold.unwrap().hold_id;
+    assert_eq!(captured, open);
+    server.points().capture_hold(capture("k-1", &captured)).await.unwrap();
+    merge(&server, &old, &new).await;
+    server.days_later(1);
+    let ended = server.points().capture_hold(capture("k-2", &captured)).await.unwrap_err();
+    assert_eq!((refused(&ended).reason.as_str(), metadata(&ended)["end"].as_str()), ("HOLD_ENDED", "captured"));
+    rebuilt(server).await.stop().await;
+}
+
+#[tokio::test]
 async fn the_higher_tier_stays_and_both_together_may_give_a_higher_one() {
     let (server, old, new) = two().await;
     buys(&server, &old, "o-1", "6000000", "pos").await;

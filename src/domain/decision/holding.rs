@@ -58,15 +58,19 @@ impl Draft<'_> {
 
     /// One that is open. The number may mean a hold of a member that was merged into this one, which has ended.
     fn find_hold(&self, hold: HoldId) -> Option<&Hold> {
-        let is_own = self.context.history.numbers.get(&Numbered::Hold(hold)).is_none_or(|origin| origin.member == self.member.key.member);
-        self.member.holds.get(&hold).filter(|_| is_own)
+        self.member.holds.get(&hold).filter(|_| self.held_by(hold) == self.own(hold.0))
+    }
+
+    /// The entry that a number of a hold means.
+    fn held_by(&self, hold: HoldId) -> EntryRef {
+        self.context.history.numbers.get(&Numbered::Hold(hold)).copied().unwrap_or(self.own(hold.0))
     }
 
     /// The entry that ended a hold that is not open.
     fn end_of(&self, hold: HoldId) -> Result<&Entry, Rejection> {
         // The number may be that of an entry that issued a voucher, with which something else goes on.
         let ends = |entry: &&Entry| matches!(entry.kind, EntryKind::HoldReleased(_) | EntryKind::PointsRedeemed(_));
-        let here = self.entries.iter().filter(ends).find(|entry| entry.continues() == Some(self.own(hold.0)));
+        let here = self.entries.iter().filter(ends).find(|entry| entry.continues() == Some(self.held_by(hold)));
         let before = || {
             let thread = self.context.history.named(Numbered::Hold(hold))?;
             thread.latest.as_ref().filter(|_| matches!(thread.origin.kind, EntryKind::PointsHeld(_)))

@@ -138,7 +138,8 @@ impl Life {
                 foretold => verify(foretold, answer),
             };
             if let Err(fault) = verdict {
-                self.fail(asked.who, &fault);
+                let Submission { member, command, .. } = &asked.submission;
+                self.fail(asked.who, &format!("of {member:?}: {command:?}\n{fault}"));
             }
             self.note(asked, answer);
         }
