@@ -10,7 +10,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use crate::{
     config::Config,
     contract::v1,
-    domain::{Fingerprint, Request, RequestId},
+    domain::{Fingerprint, ProgramId, Request, RequestId},
     grpc::{self, AdminFrom, Besides, Gate, Gathering, Health, Valve},
     ledger::{Clock, Ledger, LedgerError, SandboxClock, SandboxError, refuse_sandbox},
     store::{
@@ -141,8 +141,15 @@ async fn open(config: Config, clock: Arc<dyn Clock>, gate: Arc<Gate>, health: He
     Ok(ledger)
 }
 
-async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError> {
+async fn publish(ledger: &Ledger, mut document: v1::Program) -> Result<(), AppError> {
     let program = document.program_id.clone();
+    // What was to hold from then on holds now.
+    let now = ledger.now();
+    document.effective_time.take_if(|time| (time.seconds, time.nanos) <= (now.as_second(), now.subsec_nanosecond()));
+    if document.effective_time.is_some() && holds_already(ledger, &document) {
+        tracing::info!(%program, "the first version of the rule book holds at once, whatever its effective_time says");
+        document.effective_time = None;
+    }
     let failed = |why: String| AppError::Publish { program: program.clone(), why };
     let invalid = |error: LedgerError| match error {
         LedgerError::ProgramInvalid(mistakes) => {
@@ -151,7 +158,14 @@ async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError>
         }
         other => failed(other.to_string()),
     };
-    let newest = ledger.validate(&document).map_err(invalid)?;
+    let newest = match ledger.validate(&document) {
+        // What somebody has published to hold later is not taken back by a start, nor kept from starting.
+        Err(error @ LedgerError::VersionWaiting { .. }) => {
+            tracing::warn!(%program, "the rule book is not published: {error}");
+            return Ok(());
+        }
+        validated => validated.map_err(invalid)?,
+    };
     if !newest.changed {
         tracing::info!(%program, version = newest.document.version, "rule book unchanged");
         return Ok(());
@@ -161,6 +175,19 @@ async fn publish(ledger: &Ledger, document: v1::Program) -> Result<(), AppError>
     let request = Request { id, fingerprint: Fingerprint([0; 16]) };
     ledger.publish(request, document).await.map_err(invalid)?;
     Ok(())
+}
+
+/// The programme does not exist yet, and there is no version to judge before this one; or the first version was published so, says the same,
+/// and is the only one.
+fn holds_already(ledger: &Ledger, document: &v1::Program) -> bool {
+    let Ok(id) = ProgramId::new(&document.program_id) else { return false };
+    let undated = v1::Program { effective_time: None, ..document.clone() };
+    match ledger.document(&id, None) {
+        Err(_) => true,
+        Ok((published, waiting)) => {
+            published.version == 1 && waiting.is_empty() && ledger.validate(&undated).is_ok_and(|validated| !validated.changed)
+        }
+    }
 }
 
 impl RunningServer {

@@ -31,9 +31,11 @@ enum What {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Make a rule book the newest version of its programme on a running server
+    /// Make a rule book the next version of its programme on a running server
     #[command(after_help = "\
-Publishing what the newest version already says changes nothing.
+Publishing what the version in effect, or the last one, already says changes nothing. With effective_time, such as
+\"2026-12-01T00:00:00+07:00\", the version waits, and the one before it holds until then. To withdraw what waits, publish
+what is in effect with --replace-waiting and without effective_time.
 
 EXAMPLES
   loyaltyd program publish examples/programs/grocery.yaml
@@ -44,6 +46,9 @@ EXAMPLES
         /// Only let the server check it
         #[arg(long)]
         validate_only: bool,
+        /// Versions that wait, and would take effect together with this one or after it, never do
+        #[arg(long)]
+        replace_waiting: bool,
         #[command(flatten)]
         server: client::ServerArgs,
     },
@@ -56,7 +61,7 @@ EXAMPLES
     Show {
         /// The programme; without it all are listed
         program_id: Option<String>,
-        /// The version [default: the newest]
+        /// The version [default: the one in effect]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..), requires = "program_id")]
         version: Option<i32>,
         #[command(flatten)]
@@ -67,7 +72,10 @@ EXAMPLES
 pub async fn run(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Validate { files } => validate(&files),
-        What::Publish { file, validate_only, server } => publish(&file, validate_only, &server).await,
+        What::Publish { file, validate_only, replace_waiting, server } => {
+            let request = v1::PublishProgramRequest { validate_only, replace_waiting, ..Default::default() };
+            publish(&file, request, &server).await
+        }
         What::Show { program_id: Some(program_id), version, server } => show(program_id, version.unwrap_or(0), &server).await,
         What::Show { program_id: None, server, .. } => list(&server).await,
     }
@@ -98,20 +106,27 @@ fn validate(files: &[PathBuf]) -> Result<(), CliError> {
     }
 }
 
-async fn publish(file: &Path, validate_only: bool, server: &client::ServerArgs) -> Result<(), CliError> {
+async fn publish(file: &Path, request: v1::PublishProgramRequest, server: &client::ServerArgs) -> Result<(), CliError> {
+    let validate_only = request.validate_only;
     let document = read(file)?;
     let program_id = document.program_id.clone();
     // A new id each time: publishing what is there changes nothing.
     let request_id = format!("publish-{}", uuid::Uuid::now_v7());
-    let request = v1::PublishProgramRequest { request_id, program: Some(document), validate_only };
+    let request = v1::PublishProgramRequest { request_id, program: Some(document), ..request };
     let answer = ProgramServiceClient::new(server.connect().await?).publish_program(request).await;
     let answer = answer.map_err(|status| refused(file, &status))?.into_inner();
-    let version = answer.program.map_or(0, |program| program.version);
+    let program = answer.program.unwrap_or_default();
+    let version = program.version;
+    let from = program.effective_time.filter(|_| answer.changed).map_or_else(String::new, |time| format!(", in effect from {time} on"));
     match (validate_only, answer.changed) {
-        (true, true) => println!("{program_id}: valid; publishing it would make version {version}"),
+        (true, true) => println!("{program_id}: valid; publishing it would make version {version}{from}"),
         (true, false) => println!("{program_id}: valid; version {version} says the same"),
-        (false, true) => println!("{program_id}: published version {version}"),
+        (false, true) => println!("{program_id}: published version {version}{from}"),
         (false, false) => println!("{program_id}: version {version} says the same, nothing changed"),
+    }
+    for replaced in answer.replaced_versions {
+        let never = if validate_only { "would never take effect" } else { "never takes effect" };
+        println!("{program_id}: version {replaced}, which waited, {never}");
     }
     for moved in answer.tier_moves {
         println!("{program_id}: {} members would go from {} to {}", moved.members, moved.from_tier_id, moved.to_tier_id);
@@ -134,8 +149,10 @@ fn refused(file: &Path, status: &tonic::Status) -> CliError {
 async fn show(program_id: String, version: i32, server: &client::ServerArgs) -> Result<(), CliError> {
     let request = v1::GetProgramRequest { program_id, version };
     let answer = ProgramServiceClient::new(server.connect().await?).get_program(request).await;
-    let document = answer.map_err(|status| client::failed(&status))?.into_inner().program.unwrap_or_default();
-    print(&rule_book::to_yaml(&document))
+    let answer = answer.map_err(|status| client::failed(&status))?.into_inner();
+    // As comments: what is printed is a rule book still.
+    let waiting: String = answer.waiting_versions.iter().map(|version| format!("# {}\n", waits(version))).collect();
+    print(&(waiting + &rule_book::to_yaml(&answer.program.unwrap_or_default())))
 }
 
 async fn list(server: &client::ServerArgs) -> Result<(), CliError> {
@@ -147,12 +164,19 @@ async fn list(server: &client::ServerArgs) -> Result<(), CliError> {
         let answer = answer.map_err(|status| client::failed(&status))?.into_inner();
         for program in answer.programs {
             text += &format!("{}\tversion {}\t{}\n", program.program_id, program.version, program.display_name);
+            let waiting = answer.waiting_versions.iter().filter(|version| version.program_id == program.program_id);
+            text.extend(waiting.map(|version| format!("{}\t{}\n", program.program_id, waits(version))));
         }
         if answer.next_page_token.is_empty() {
             return print(&text);
         }
         page_token = answer.next_page_token;
     }
+}
+
+fn waits(version: &v1::WaitingVersion) -> String {
+    let time = version.effective_time.unwrap_or_default();
+    format!("version {} waits: it takes effect at {time}", version.version)
 }
 
 /// A reader that goes away early, such as `head`, is no failure.

@@ -5,6 +5,7 @@ mod adjusting;
 mod birthdays;
 mod due;
 mod erasure;
+mod goals;
 mod history;
 mod holding;
 mod reviewing;
@@ -18,9 +19,10 @@ use jiff::{Timestamp, ToSpan, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, MAX_IDENTIFIERS, MAX_LOTS, Member,
-    MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory, Purchase,
-    PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched, accrual, activation,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
+    Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory,
+    Purchase, PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched, accrual,
+    activation,
     fold::fold,
     fraud, purchase, redemption,
     returns::{self, Due, Sale},
@@ -99,6 +101,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::Voucher(request) => draft.voucher(request),
         Command::MergeMembers(_) => unreachable!("a merge is decided over both members: see `merge`"),
     }?;
+    draft.settle_goal(context.now)?;
     let own = first..draft.entries.len();
     let shown = command.answers_with_member().then(|| Box::new(draft.member.clone()));
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
@@ -130,6 +133,7 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
     if let EntryKind::ActivityAccrued(accrued) = &sent.kind {
         draft.referred(sent, accrued)?;
     }
+    draft.settle_goal(context.now)?;
     let own = first..draft.entries.len();
     draft.enter_what_it_brought()?;
     Ok(draft.finish(own))
@@ -137,6 +141,8 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
 
 pub(super) struct Draft<'a> {
     context: Context<'a>,
+    /// When it is decided, whenever what is entered was due.
+    record_time: Timestamp,
     pub(super) member: Member,
     pub(super) entries: Vec<Entry>,
     done_before: Option<Entry>,
@@ -156,12 +162,22 @@ pub(super) struct Draft<'a> {
     still_due: bool,
     /// Lots that the command may still take points from.
     lots_left: usize,
+    /// Lots that goals may still take points from.
+    goal_lots_left: usize,
+    /// The lot from which on goals take nothing; `None`: there is none.
+    goal_lots_end: Option<LotKey>,
+    /// The latest entry that brought what can reach a goal, since that was looked at.
+    earned: Option<u64>,
+    /// Points have gone since then, or what waits has come with another member.
+    lost: bool,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(context: Context<'a>, member: Member) -> Self {
         Self {
             context,
+            goal_lots_end: goals::lots_end(context.programs, &member, context.now),
+            record_time: context.now,
             member,
             entries: Vec::new(),
             done_before: None,
@@ -173,6 +189,9 @@ impl<'a> Draft<'a> {
             lapses_left: 0,
             still_due: false,
             lots_left: MAX_LOTS,
+            goal_lots_left: MAX_LOTS,
+            earned: None,
+            lost: false,
         }
     }
 
@@ -188,7 +207,7 @@ impl<'a> Draft<'a> {
         let mut entry = Entry {
             key: self.member.key.clone(),
             sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
-            record_time: self.context.now,
+            record_time: self.record_time,
             occurred_time,
             request: self.context.request.filter(|_| !self.by_time).cloned(),
             actor: self.context.actor.filter(|_| !self.by_time).cloned(),
@@ -203,7 +222,8 @@ impl<'a> Draft<'a> {
             FoldError::Overflow { .. } => Rejection::Overflow,
             other => panic!("a decision contradicts the ledger: {other}"),
         })?;
-        entry.balance = self.member.header.balance.clone();
+        let before = std::mem::replace(&mut entry.balance, self.member.header.balance.clone());
+        self.note_earning(&entry, &before);
         self.entries.push(entry);
         Ok(())
     }
@@ -340,6 +360,7 @@ impl<'a> Draft<'a> {
         let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
         let mut due = returns::due(self.context.programs, &self.member.header, &sale, request)?;
         due.totals.reinstated = self.reinstate(&sale, &due)?;
+        self.cancel_reached(&sale, due.points, &request.reason)?;
         let (newest, now) = (self.context.programs.newest(), self.context.now);
         let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
         let counts_now = returned.qualifying_points < Points::ZERO;

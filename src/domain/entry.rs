@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
-    FraudFlag, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot, Person,
-    Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept,
+    FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot,
+    Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept,
     TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
@@ -92,6 +92,7 @@ pub enum EntryKind {
     MergedFrom(Arc<MergedFrom>),
     VoucherChanged(VoucherChanged),
     BirthdayChanged(Box<BirthdayChanged>),
+    GoalChanged(GoalChanged),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +161,7 @@ impl Entry {
             EntryKind::MergedInto(gone) => taken(&gone.allocations),
             EntryKind::MergedFrom(got) => Points(sum(&got.lots).0 - got.debt_paid.0 + taken(&got.allocations).0),
             EntryKind::TierRewarded(rewarded) => rewarded.lot.as_ref().map_or(Points::ZERO, AccruedLot::available),
+            EntryKind::VoucherChanged(changed) => changed.points(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -167,7 +169,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
-            | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Points::ZERO,
         }
@@ -202,6 +204,7 @@ impl Entry {
             EntryKind::MergedInto(gone) => gone.allocations.iter().map(|taken| taken.lot).collect(),
             EntryKind::MergedFrom(got) => lots(&got.lots).into_iter().chain(got.allocations.iter().map(|taken| taken.lot)).collect(),
             EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().map(AccruedLot::key).collect(),
+            EntryKind::VoucherChanged(changed) => changed.touched_lots(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -209,7 +212,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
-            | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Vec::new(),
         }
@@ -231,6 +234,7 @@ impl Entry {
                 reversed.lot.iter().map(|lot| lot.id).chain(moved).collect()
             }
             EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().map(|lot| lot.id).collect(),
+            EntryKind::VoucherChanged(changed) => changed.made_lots(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -241,7 +245,7 @@ impl Entry {
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_)
-            | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::PointsHeld(_)
             | EntryKind::HoldReleased(_)
@@ -287,6 +291,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
         }
@@ -320,6 +325,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
         }
     }
@@ -350,6 +356,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -385,6 +392,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
         }
@@ -418,6 +426,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
         }
     }

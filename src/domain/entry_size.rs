@@ -71,6 +71,7 @@ impl Entry {
                 EntryKind::TierKept(_) | EntryKind::TierRewarded(_) => LINE * 2,
                 EntryKind::VoucherChanged(changed) => changed.stored_size_estimate(),
                 EntryKind::BirthdayChanged(_) => 4 * LINE,
+                EntryKind::GoalChanged(changed) => LINE + ALLOCATION * changed.waiting.len(),
             }
     }
 }
@@ -90,9 +91,15 @@ impl VoucherChanged {
     fn stored_size_estimate(&self) -> usize {
         const ORDER: usize = 640;
         match &self.change {
-            VoucherChange::Issued { voucher, reason } => voucher.stored_size_estimate() + reason.len(),
+            VoucherChange::Issued { voucher, reason, goal } => {
+                let paid = goal.as_ref().map_or(0, |paid| LINE + PORTION * paid.portions.len());
+                voucher.stored_size_estimate() + reason.len() + paid
+            }
             VoucherChange::Reinstated { voucher, .. } => voucher.stored_size_estimate() + ORDER,
-            VoucherChange::Released { reason, .. } | VoucherChange::Cancelled { reason } => reason.len(),
+            VoucherChange::Cancelled { reason, refund } => {
+                reason.len() + refund.as_ref().map_or(0, |refund| 2 * PORTION * refund.put_back.len())
+            }
+            VoucherChange::Released { reason, .. } => reason.len(),
             VoucherChange::Held(_) | VoucherChange::Used { .. } => ORDER,
             VoucherChange::Expired => 0,
         }
@@ -102,7 +109,8 @@ impl VoucherChanged {
 impl MergedFrom {
     fn stored_size_estimate(&self) -> usize {
         let identifiers = self.person.open().map_or(0, |person| person.identifiers.len());
-        let rules = self.carries.len() + self.counters.len() + self.dropped_counters.len() + self.tier.history.len();
+        let rules =
+            self.carries.len() + self.goals.waiting.len() + self.counters.len() + self.dropped_counters.len() + self.tier.history.len();
         let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();

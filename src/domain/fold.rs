@@ -5,9 +5,9 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven, Birthdays, Captured,
-    Counter, Entry, EntryKind, Expired, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Redeemed, Released, Returned, Reversed, RuleId, Sealed,
-    TierCount, TransferredIn, TransferredOut, Watched, lot::split, voucher,
+    Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, PutBack, Redeemed, Released, Returned, Reversed, RuleId,
+    Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -115,6 +115,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::MemberErased { .. } => {
             member.header.state = MemberState::Erased;
             member.header.birthday = Birthdays::default();
+            member.header.goals = Goals::default();
             member.person = Some(Sealed::Erased);
             Ok(())
         }
@@ -145,8 +146,28 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
         EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
         EntryKind::BirthdayChanged(changed) => fold_birthday(member, entry, changed),
-        EntryKind::VoucherChanged(changed) => voucher::fold(member, changed).ok_or(Fault::Voucher),
+        EntryKind::VoucherChanged(changed) => fold_voucher(member, entry, changed),
+        EntryKind::GoalChanged(changed) => {
+            member.header.goals.waiting.clone_from(&changed.waiting);
+            Ok(())
+        }
     }
+}
+
+/// With the points that turned into it, or that come back.
+fn fold_voucher(member: &mut Member, entry: &Entry, changed: &VoucherChanged) -> Result<(), Fault> {
+    voucher::fold(member, changed).ok_or(Fault::Voucher)?;
+    if let Some(paid) = changed.goal_paid() {
+        let taken = take_from_lots(member, &allocations(&paid.portions))?;
+        member.header.balance.redeem(taken)?;
+        member.header.next_expiry_time = paid.next_expiry_time;
+        if paid.waited {
+            member.header.goals.deliver().ok_or(Fault::Voucher)?;
+        }
+    }
+    let Some(refund) = changed.goal_refund() else { return Ok(()) };
+    member.header.balance.reinstate(refund.points, refund.debt_paid)?;
+    fold_put_back(member, entry, &refund.put_back, refund.debt_paid)
 }
 
 fn fold_transfer_out(member: &mut Member, sent: &TransferredOut) -> Result<(), Fault> {
@@ -296,12 +317,17 @@ fn fold_redemption(member: &mut Member, entry: &Entry, redeemed: &Redeemed) -> R
 
 fn fold_reversal(member: &mut Member, entry: &Entry, reversed: &Reversed) -> Result<(), Fault> {
     member.header.balance.reinstate(reversed.points, reversed.debt_paid)?;
-    let mut debt = reversed.debt_paid.minus(reversed.debt_paid.min(reversed.owed))?;
+    let debt = reversed.debt_paid.minus(reversed.debt_paid.min(reversed.owed))?;
     if let Some(lot) = &reversed.lot {
         member.header.last_lot = lot.id.max(member.header.last_lot);
         open_lot(member, entry, lot, entry.occurred_time, entry.sequence)?;
     }
-    for back in &reversed.put_back {
+    fold_put_back(member, entry, &reversed.put_back, debt)
+}
+
+/// Points go back to where they came from, or into new lots, but for those that pay debt: the first ones.
+fn fold_put_back(member: &mut Member, entry: &Entry, put_back: &[PutBack], mut debt: Points) -> Result<(), Fault> {
+    for back in put_back {
         let paid = debt.min(back.portion.points);
         debt = debt.minus(paid)?;
         let points = back.portion.points.minus(paid)?;
@@ -538,6 +564,7 @@ fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Res
     header.next_expiry_time = got.next_expiry_time;
     header.next_activation_time = got.next_activation_time;
     header.inactivity = got.inactivity;
+    header.goals = got.goals.clone();
     header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())
 }

@@ -103,6 +103,7 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::GoalChanged(_)
         | EntryKind::BirthdayChanged(_) => false,
     }
 }
@@ -136,6 +137,7 @@ fn brings_points(kind: &EntryKind) -> bool {
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
+        | EntryKind::GoalChanged(_)
         | EntryKind::VoucherChanged(_) => false,
     }
 }

@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Birthdays, FraudLimit, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey, PendingLot,
-    Points, Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey,
+    PendingLot, Points, Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -98,6 +98,7 @@ pub struct Header {
     pub inactivity: Inactivity,
     pub vouchers: VoucherSummary,
     pub birthday: Birthdays,
+    pub goals: Goals,
 }
 
 impl Header {
@@ -124,6 +125,7 @@ impl Header {
             inactivity: Inactivity::default(),
             vouchers: VoucherSummary::default(),
             birthday: Birthdays::default(),
+            goals: Goals::default(),
         }
     }
 
@@ -131,7 +133,8 @@ impl Header {
     pub fn next_due_time(&self) -> Option<Timestamp> {
         let points = sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time);
         let review = self.tier.next_review_time().filter(|_| self.state.is_reviewed());
-        sooner(sooner(points, review), sooner(self.vouchers.next_due_time, self.birthday_due_time()))
+        let others = sooner(self.vouchers.next_due_time, self.birthday_due_time());
+        sooner(sooner(points, review), sooner(others, self.goals.due_time()))
     }
 
     /// When the reward of a birthday is due.

@@ -10,10 +10,11 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId, LotKey,
-    MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot,
-    PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierCounts, TierSince,
-    TierStanding, Voucher, VoucherCode, VoucherRejection, decision::Draft, fold::sooner, fraud, lot::split, taking, tier,
+    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId,
+    LotKey, MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierCounts,
+    TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, decision::Draft, fold::sooner, fraud, lot::split,
+    taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -95,6 +96,8 @@ pub struct MergedFrom {
     pub next_voucher_due_time: Option<Timestamp>,
     /// What either was given for birthdays, without what comes next.
     pub birthday: Birthdays,
+    /// What waits of both.
+    pub goals: Goals,
     pub reason: String,
 }
 
@@ -125,6 +128,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     stays.watched = fraud::join(&stays.member.header, &before.header, stays.oldest())?;
     stays.enter_now(EntryKind::MergedFrom(Arc::new(MergedFrom { reason: reason.to_owned(), ..got })))?;
     stays.upgrade(context.now)?;
+    stays.settle_goal(context.now)?;
     stays.plan_birthday_again()?;
     let (own, own_stays) = (due..gone.entries.len(), own_due..stays.entries.len());
     Ok((gone.finish(own), stays.finish(own_stays)))
@@ -239,6 +243,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         inactivity,
         vouchers: gone.vouchers.values().cloned().collect(),
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
+        goals: own.goals.joined(&gone.header.goals),
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
@@ -363,6 +368,18 @@ impl Merged {
         sale.activated.iter_mut().for_each(|lot| *lot = self.key(*lot));
     }
 
+    /// What was taken from lots at an instant, and what counts for that from the merge on.
+    fn taken(&self, portions: &mut [Portion], instant: &mut Timestamp) {
+        let lapsed = self.ran_out_times.iter().copied().find(|time| *time > *instant);
+        for portion in portions {
+            *portion = self.portion(portion);
+            if let (LotExpiry::Inactivity, Some(time)) = (portion.lot.expiry(), lapsed) {
+                portion.lot = LotKey::new(LotExpiry::At(time), portion.lot.id());
+            }
+        }
+        *instant = self.time.max(*instant);
+    }
+
     /// An entry of the member that was merged, with its lots under the numbers that they have now: what decisions look up of them. What was
     /// redeemed before the merge, and had not lapsed by then, is as if it had been redeemed at the merge: from then on there is one clock.
     pub fn as_now(&self, mut entry: Entry) -> Entry {
@@ -373,14 +390,7 @@ impl Merged {
                 accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
             }
             EntryKind::PointsRedeemed(redeemed) => {
-                let lapsed = self.ran_out_times.iter().copied().find(|time| *time > entry.record_time);
-                for portion in &mut redeemed.portions {
-                    *portion = self.portion(portion);
-                    if let (LotExpiry::Inactivity, Some(time)) = (portion.lot.expiry(), lapsed) {
-                        portion.lot = LotKey::new(LotExpiry::At(time), portion.lot.id());
-                    }
-                }
-                entry.record_time = entry.record_time.max(self.time);
+                self.taken(&mut redeemed.portions, &mut entry.record_time);
             }
             EntryKind::PointsActivated(activated) => {
                 if let Some(confirmed) = &mut activated.confirmed {
@@ -388,6 +398,11 @@ impl Merged {
                 }
             }
             EntryKind::PurchaseReturned(returned) => self.sale(&mut Arc::make_mut(returned).sale),
+            EntryKind::VoucherChanged(changed) => {
+                if let VoucherChange::Issued { goal: Some(paid), .. } = &mut changed.change {
+                    self.taken(&mut paid.portions, &mut entry.occurred_time);
+                }
+            }
             // Nothing that comes later goes on with their lots.
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
@@ -409,7 +424,7 @@ impl Merged {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
-            | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {}
         }
         entry

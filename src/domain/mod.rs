@@ -17,6 +17,7 @@ mod entry_size;
 mod expiry;
 mod fold;
 mod fraud;
+mod goal;
 mod hold;
 mod id;
 mod inactivity;
@@ -49,6 +50,7 @@ pub use decision::{Context, Decision, History, Thread, advance, decide, receive}
 pub use entry::*;
 pub use fold::{FoldError, apply};
 pub use fraud::{FraudAction, FraudBound, FraudCounter, FraudFlag, FraudLimit, FraudLimits, MAX_FRAUD_COUNTERS, OperatorDay, Watched};
+pub use goal::{Goal, GoalChanged, GoalPaid, GoalProgress, GoalRefund, GoalWaiting, Goals, MAX_GOAL_DELAY_DAYS, MAX_GOAL_VOUCHERS};
 pub use hold::MAX_HOLDS;
 pub use id::*;
 pub use inactivity::Inactivity;

@@ -1,13 +1,17 @@
-//! The rule book of a programme, validated: one published version.
+//! The rule book of a programme, validated: one published version. Which of several judges what is in [`versions`].
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+mod versions;
+
+pub use versions::ProgramHistory;
+
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Points, ProgramId, RuleId, TenderKind, Tier, TierBounds, TierId,
-    TierPolicy, VoucherCodeKey, VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, RuleId, TenderKind, Tier, TierId, TierPolicy,
+    VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -17,8 +21,9 @@ pub struct Program {
     pub display_name: String,
     /// 1, 2, 3, ...
     pub version: u32,
-    /// When it takes effect.
     pub publish_time: Timestamp,
+    /// When it takes effect, if that is not when it is published.
+    pub effective_time: Option<Timestamp>,
     pub currency: Currency,
     pub time_zone: TimeZone,
     /// Decimal places of a point, 0 to 2.
@@ -51,6 +56,8 @@ pub struct Program {
     pub voucher_kinds: Vec<VoucherKind>,
     /// `None`: nothing is given for birthdays.
     pub birthday: Option<BirthdayPolicy>,
+    /// `None`: points do not turn into vouchers by themselves.
+    pub goal: Option<Goal>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.
@@ -343,109 +350,17 @@ impl PurchaseTimePolicy {
     }
 }
 
-/// All published versions of a programme, the oldest first; never empty.
-#[derive(Debug, Clone)]
-pub struct ProgramHistory {
-    versions: Vec<Arc<Program>>,
-    max_age_days: u32,
-    tier_bounds: TierBounds,
-    /// What codes of vouchers are made with.
-    voucher_codes: VoucherCodeKey,
-    /// The versions with which birthdays became other than before.
-    birthday_changes: Vec<Arc<Program>>,
-}
-
-impl ProgramHistory {
-    pub fn new(first: Arc<Program>) -> Self {
-        let (tier_bounds, voucher_codes) = (TierBounds::default(), VoucherCodeKey::default());
-        Self { versions: Vec::new(), max_age_days: 0, tier_bounds, voucher_codes, birthday_changes: Vec::new() }.with(first)
-    }
-
-    /// With the store's secret for codes of vouchers.
-    pub fn with_voucher_codes(self, voucher_codes: VoucherCodeKey) -> Self {
-        Self { voucher_codes, ..self }
-    }
-
-    /// The version since which birthdays are as in the newest; 0: no version ever had any.
-    pub fn birthday_version(&self) -> u32 {
-        self.birthday_changes.last().map_or(0, |program| program.version)
-    }
-
-    /// The versions with which birthdays became other than before, the oldest first.
-    pub(super) fn birthday_changes(&self) -> impl Iterator<Item = &Arc<Program>> {
-        self.birthday_changes.iter()
-    }
-
-    pub(super) fn voucher_codes(&self) -> &VoucherCodeKey {
-        &self.voucher_codes
-    }
-
-    pub fn with(&self, next: Arc<Program>) -> Self {
-        let mut history = self.clone();
-        history.max_age_days = history.max_age_days.max(next.purchase_time.max_age_days);
-        history.tier_bounds.add(history.versions.last().map(|last| &**last), &next);
-        let is_other = history.versions.last().is_none_or(|last| last.birthday != next.birthday);
-        if is_other && (next.birthday.is_some() || !history.birthday_changes.is_empty()) {
-            history.birthday_changes.push(Arc::clone(&next));
-        }
-        history.versions.push(next);
-        history
-    }
-
-    /// The most that any version has let a purchase be late by: the newest may be changed back to it.
-    pub fn max_age_days(&self) -> u32 {
-        self.max_age_days
-    }
-
-    /// What all versions together ask of the reviews of tiers.
-    pub(super) fn tier_bounds(&self) -> &TierBounds {
-        &self.tier_bounds
-    }
-
-    /// The versions that were published by an instant, or the first one.
-    pub fn as_of(&self, instant: Timestamp) -> Self {
-        let mut versions = self.versions.iter().enumerate().filter(|(place, version)| *place == 0 || version.publish_time <= instant);
-        let (_, first) = versions.next().expect("a programme has at least one version");
-        let first = Self::new(Arc::clone(first)).with_voucher_codes(self.voucher_codes.clone());
-        versions.fold(first, |history, (_, version)| history.with(Arc::clone(version)))
-    }
-
-    pub fn newest(&self) -> &Arc<Program> {
-        self.versions.last().expect("a programme has at least one version")
-    }
-
-    pub fn version(&self, version: u32) -> Option<&Arc<Program>> {
-        self.versions.iter().find(|program| program.version == version)
-    }
-
-    /// The version in force at an instant; before the first, the first.
-    pub fn at(&self, instant: Timestamp) -> &Arc<Program> {
-        &self.versions[self.index_at(instant)]
-    }
-
-    /// The version in force at an instant; none before the first.
-    pub(super) fn in_force(&self, instant: Timestamp) -> Option<&Arc<Program>> {
-        Some(self.at(instant)).filter(|version| version.publish_time <= instant)
-    }
-
-    /// The versions in force at an instant and later, each with since when: the first one since ever.
-    pub(super) fn since(&self, instant: Timestamp) -> impl Iterator<Item = (&Program, Timestamp)> {
-        let start = |index: usize| if index == 0 { Timestamp::MIN } else { self.versions[index].publish_time };
-        (self.index_at(instant)..self.versions.len()).map(move |index| (&*self.versions[index], start(index)))
-    }
-
-    /// How points lapse with inactivity: as a version says, or the newest before it that does.
-    pub fn inactivity(&self, version: u32) -> Option<(&Program, InactivityPolicy)> {
-        let known = self.versions.iter().rev().filter(|program| program.version <= version);
-        known.into_iter().find_map(|program| Some((&**program, program.inactivity()?)))
-    }
-
-    fn index_at(&self, instant: Timestamp) -> usize {
-        self.versions.iter().rposition(|program| program.publish_time <= instant).unwrap_or(0)
-    }
-}
-
 impl Program {
+    /// When it takes effect.
+    pub fn takes_effect(&self) -> Timestamp {
+        self.effective_time.unwrap_or(self.publish_time)
+    }
+
+    /// It takes effect later than it is published, by time alone.
+    pub fn is_deferred(&self) -> bool {
+        self.takes_effect() > self.publish_time
+    }
+
     fn inactivity(&self) -> Option<InactivityPolicy> {
         match self.expiry {
             Expiry::Inactivity(policy) => Some(policy),

@@ -148,16 +148,7 @@ pub(super) fn reverse(
     let debt_paid = member.header.balance.debt.min(points);
     let mut last_lot = member.header.last_lot;
     let lot = owed_lot(program, owed.minus(owed.min(debt_paid))?, &mut last_lot, now)?;
-    let grace_end = grace_end(program, now)?;
-    let mut put_back = Vec::with_capacity(portions.len());
-    for portion in portions {
-        let has_lapsed = portion.lot.expire_time().is_some_and(|expiry| expiry <= now);
-        let into = match grace_end.filter(|_| has_lapsed) {
-            Some(end) => super::LotKey::new(LotExpiry::At(end), next_lot(&mut last_lot)?),
-            None => portion.lot,
-        };
-        put_back.push(PutBack { portion, into });
-    }
+    let put_back = put_back(program, portions, &mut last_lot, now)?;
     Ok(Reversed {
         redemption: origin.reference(),
         points,
@@ -170,6 +161,21 @@ pub(super) fn reverse(
         reason: String::new(),
         order: redeemed.order.clone(),
     })
+}
+
+/// Where points go back into: their own lots, or, if these have lapsed meanwhile and there is grace, new ones.
+pub(super) fn put_back(program: &Program, portions: Vec<Portion>, last_lot: &mut LotId, now: Timestamp) -> Result<Vec<PutBack>, Overflow> {
+    let grace_end = grace_end(program, now)?;
+    let mut put_back = Vec::with_capacity(portions.len());
+    for portion in portions {
+        let has_lapsed = portion.lot.expire_time().is_some_and(|expiry| expiry <= now);
+        let into = match grace_end.filter(|_| has_lapsed) {
+            Some(end) => super::LotKey::new(LotExpiry::At(end), next_lot(last_lot)?),
+            None => portion.lot,
+        };
+        put_back.push(PutBack { portion, into });
+    }
+    Ok(put_back)
 }
 
 /// Points that had been owed, and whose debt later points have paid: they come back as new ones.

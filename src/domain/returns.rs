@@ -149,6 +149,16 @@ fn counters(header: &Header, sale: &Sale<'_>, before: &Remaining, after: &Remain
     Ok(counters)
 }
 
+/// How many points a return finds where it takes from.
+pub(super) fn within_reach(program: &Program, member: &Member, sale: &Sale<'_>, now: Timestamp) -> Result<Points, Overflow> {
+    let keys = sale.accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key);
+    let pending = Points::total(keys.filter_map(|key| member.pending.get(&key)).map(|lot| lot.remaining))?;
+    let lots = taking::in_order(program, &member.lots, now).into_iter();
+    let own: Vec<LotKey> = sale.lots().collect();
+    let lots = lots.filter(|lot| program.returns.from_other_lots || own.contains(&lot.key()));
+    pending.plus(Points::total(lots.map(|lot| lot.remaining))?)
+}
+
 /// Takes what is due from where it is. All pending lots, the lots of the sale and as many others as that needs are loaded.
 pub(super) fn take(
     program: &Program,

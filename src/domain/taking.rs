@@ -42,6 +42,42 @@ impl<'a> Taking<'a> {
         Points::total(self.lots.iter().take(self.room).map(|lot| lot.remaining))
     }
 
+    /// Without the lots from this one on.
+    pub fn before(mut self, first: Option<LotKey>) -> Self {
+        self.lots.retain(|lot| first.is_none_or(|first| lot.key() < first));
+        self
+    }
+
+    /// Takes points several times, each as [`Self::take`] does after the ones before; as often as what is within reach is enough.
+    pub fn take_each(&self, wanted: Points, times: u32) -> Result<Vec<(Vec<Portion>, Option<Timestamp>)>, Overflow> {
+        let mut within_reach = self.within_reach()?.min(self.spendable()?);
+        let mut lots = self.lots.iter().take(self.room).map(|lot| (*lot, lot.remaining));
+        let mut behind = self.member.lots.iter().filter(|(_, lot)| !lot.has_lapsed(self.now)).map(|(key, _)| *key).peekable();
+        let (mut current, mut emptied, mut taken) = (lots.next(), BTreeSet::new(), Vec::new());
+        for _ in 0..times {
+            if within_reach < wanted {
+                break;
+            }
+            within_reach = within_reach.minus(wanted)?;
+            let (mut left, mut portions) = (wanted, Vec::new());
+            while let Some((lot, remaining)) = &mut current
+                && !left.is_zero()
+            {
+                let points = (*remaining).min(left);
+                (left, *remaining) = (left.minus(points)?, remaining.minus(points)?);
+                portions.push(Portion::of(lot, points));
+                if remaining.is_zero() {
+                    emptied.insert(lot.key());
+                    current = lots.next();
+                }
+            }
+            assert!(left.is_zero(), "what is within reach is in the lots");
+            while behind.next_if(|key| emptied.contains(key)).is_some() {}
+            taken.push((portions, behind.peek().and_then(LotKey::expire_time)));
+        }
+        Ok(taken)
+    }
+
     /// Takes points, never below zero, and says when the first lot with a date that is left lapses.
     pub fn take(&self, wanted: Points) -> Result<(Vec<Portion>, Option<Timestamp>), Rejection> {
         let available = self.spendable()?;

@@ -132,6 +132,7 @@ pub(super) fn qualifies(kind: &EntryKind) -> bool {
         | EntryKind::TierRewarded(_)
         | EntryKind::VoucherChanged(_)
         | EntryKind::BirthdayChanged(_)
+        | EntryKind::GoalChanged(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)
         | EntryKind::PointsHeld(_)
@@ -152,7 +153,7 @@ pub(super) fn expiry_in_tier(program: &Program, tier: Option<&TierId>, rules: Ex
 /// From which place in the ranking to which one the newest version moves a member when it takes effect, or else with the next event.
 pub fn tier_move(programs: &ProgramHistory, header: &Header) -> Result<Option<(usize, usize)>, Overflow> {
     let newest = programs.newest();
-    let (judge, instant) = (Judge { program: newest, header }, newest.publish_time);
+    let (judge, instant) = (Judge { program: newest, header }, newest.takes_effect());
     if newest.tiers.is_empty() || !header.state.is_reviewed() {
         return Ok(None);
     }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
-    Entry, EntryKind, EntryRef, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, Rejection, VoucherKindId,
-    VoucherRejection, calendar, fold::sooner,
+    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, Rejection,
+    VoucherKindId, VoucherRejection, calendar, fold::sooner,
 };
 
 /// Live vouchers that a member can be issued at most. What a return gives back, or a birthday brings, may come on top.
@@ -84,6 +84,7 @@ pub enum VoucherCause {
     Manual,
     Birthday,
     Tier,
+    Goal,
 }
 
 /// A voucher is set aside for an order.
@@ -112,6 +113,8 @@ pub enum VoucherChange {
         voucher: Box<Voucher>,
         /// Empty unless by hand.
         reason: String,
+        /// Points turned into it.
+        goal: Option<Box<GoalPaid>>,
     },
     Held(VoucherHold),
     Released {
@@ -125,6 +128,8 @@ pub enum VoucherChange {
     },
     Cancelled {
         reason: String,
+        /// Of one that points had turned into.
+        refund: Option<Box<GoalRefund>>,
     },
     Expired,
     /// All goods of the purchase that it was used for came back, and with them the voucher.

@@ -2,6 +2,7 @@
 
 mod activity;
 mod birthday;
+mod goal;
 mod merge;
 mod tier;
 mod voucher;
@@ -13,8 +14,8 @@ use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
         Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold, LimitKind,
-        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, Rate,
-        Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TransferredIn, TransferredOut,
+        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, PutBack,
+        Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -72,6 +73,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MergedFrom(got) => story.merged_from(got),
         EntryKind::VoucherChanged(changed) => story.voucher(changed),
         EntryKind::BirthdayChanged(changed) => story.birthday(changed),
+        EntryKind::GoalChanged(changed) => story.goal_changed(changed),
     };
     let program = program_of(history, entry);
     let mut story = Story { program, said };
@@ -332,15 +334,19 @@ impl Story<'_> {
             let (points, valid) = (self.points(lot.points), self.valid(lot.expiry));
             self.say(format!("The debt of {points} of those had been paid: they are in the new lot {}, {valid}.", lot.id));
         }
-        self.went_back(reversed.put_back.iter().map(|back| (back.portion.points, back.into)));
-        for back in reversed.put_back.iter().filter(|back| back.into != back.portion.lot).take(MAX_STEPS) {
-            self.say(format!("Lot {} is new, since lot {} had lapsed.", back.into.id(), back.portion.lot.id()));
-        }
+        self.put_back(&reversed.put_back);
         if reversed.so_far != reversed.points {
             let so_far = self.points(reversed.so_far);
             self.say(format!("Of that redemption {so_far} points have gone back in all."));
         }
         self.said
+    }
+
+    fn put_back(&mut self, put_back: &[PutBack]) {
+        self.went_back(put_back.iter().map(|back| (back.portion.points, back.into)));
+        for back in put_back.iter().filter(|back| back.into != back.portion.lot).take(MAX_STEPS) {
+            self.say(format!("Lot {} is new, since lot {} had lapsed.", back.into.id(), back.portion.lot.id()));
+        }
     }
 
     fn held(mut self, hold: &Hold) -> Vec<String> {

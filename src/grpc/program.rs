@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     contract::v1::{self, program_service_server::ProgramService},
-    domain::ProgramId,
+    domain::{Program, ProgramId},
     ledger::TierMove,
 };
 
@@ -44,12 +44,12 @@ impl Programs {
         let (published, moves) = if request.validate_only {
             let document = mistakes.require(Path::Root.field("program"), request.program);
             let document = mistakes.settle(document)?;
-            aside(Ok(ledger.clone()), move |ledger| Ok(ledger.dry_run(&document)?)).await?
+            aside(Ok(ledger.clone()), move |ledger| Ok(ledger.dry_run(&document, request.replace_waiting)?)).await?
         } else {
             let id = convert::request(&mut request, &mut mistakes);
             let document = mistakes.require(Path::Root.field("program"), request.program);
             let (id, document) = mistakes.settle(id.zip(document))?;
-            (ledger.publish(id, document).await?, Vec::new())
+            (ledger.publish_next(id, document, request.replace_waiting).await?, Vec::new())
         };
         let shown = |moved: TierMove| v1::TierMove {
             from_tier_id: moved.from.to_string(),
@@ -57,7 +57,8 @@ impl Programs {
             members: convert::count(moved.members),
         };
         let tier_moves = moves.into_iter().map(shown).collect();
-        Ok(v1::PublishProgramResponse { program: Some(published.document), changed: published.changed, tier_moves })
+        let replaced_versions = published.replaced.into_iter().map(version_number).collect();
+        Ok(v1::PublishProgramResponse { program: Some(published.document), changed: published.changed, tier_moves, replaced_versions })
     }
 
     fn get(&self, request: &v1::GetProgramRequest) -> Result<v1::GetProgramResponse, Refusal> {
@@ -73,7 +74,8 @@ impl Programs {
             }
         };
         let (program, version) = mistakes.settle(program.zip(version))?;
-        Ok(v1::GetProgramResponse { program: Some(ledger.document(&program, version)?) })
+        let (document, waiting) = ledger.document(&program, version)?;
+        Ok(v1::GetProgramResponse { program: Some(document), waiting_versions: shown(&waiting) })
     }
 
     fn list(&self, request: &v1::ListProgramsRequest) -> Result<v1::ListProgramsResponse, Refusal> {
@@ -86,15 +88,32 @@ impl Programs {
         ids.retain(|id| page.after.as_ref().is_none_or(|after| id > after));
         let found = ids.len();
         let mut filling = Filling::new();
-        let mut fitting = 0;
+        let (mut fitting, mut waiting_versions) = (0, Vec::new());
         for id in ids.iter().take(page.size) {
-            if !filling.add(ledger.document(id, None)?) {
+            let (document, mut waiting) = ledger.document(id, None).map(|(document, waiting)| (document, shown(&waiting)))?;
+            if !filling.add(document) {
                 break;
             }
+            waiting_versions.append(&mut waiting);
             fitting += 1;
         }
         ids.truncate(fitting);
         let next_page_token = ids.last().filter(|_| found > fitting).map_or_else(String::new, |last| list.token(last));
-        Ok(v1::ListProgramsResponse { programs: filling.items, next_page_token })
+        Ok(v1::ListProgramsResponse { programs: filling.items, next_page_token, waiting_versions })
     }
+}
+
+/// The versions that will take effect, the next one first.
+fn shown(waiting: &[Arc<Program>]) -> Vec<v1::WaitingVersion> {
+    let shown = |version: &Arc<Program>| v1::WaitingVersion {
+        program_id: version.id.to_string(),
+        version: version_number(version.version),
+        publish_time: Some(convert::timestamp(version.publish_time)),
+        effective_time: Some(convert::timestamp(version.takes_effect())),
+    };
+    waiting.iter().map(shown).collect()
+}
+
+fn version_number(version: u32) -> i32 {
+    i32::try_from(version).expect("versions are counted one by one")
 }

@@ -24,6 +24,8 @@ pub struct Purchases(pub Arc<Gate>);
 const MAX_BATCH: usize = 1_000;
 /// Their lines together, so that the answer stays within what clients read.
 const MAX_BATCH_LINES: usize = 10_000;
+/// Vouchers that one purchase of a batch or stream led to, for the same reason.
+const MAX_LISTED: usize = 5;
 /// Of a request id that are said again: as many as a valid one has.
 const MAX_ECHO_CHARS: usize = 64;
 
@@ -106,6 +108,9 @@ impl Purchases {
             flags: recorded.flags,
             benefits: recorded.benefits,
             vouchers: recorded.vouchers.into_iter().map(|used| v1::UsedVoucher { entry_sequence: 0, ..used }).collect(),
+            // Its code is known when it is issued.
+            issued_vouchers: recorded.issued_vouchers.into_iter().map(|issued| v1::Voucher { code: String::new(), ..issued }).collect(),
+            goal_reached: recorded.goal_reached,
             usable_points: quote.usable.map(|usable| convert::usable(usable, &history.newest().currency)),
         })
     }
@@ -227,7 +232,9 @@ pub(super) async fn record_all(ledger: &Ledger, items: Vec<Item>) -> Vec<v1::Pur
     let result = |(request_id, judged): (String, Result<(), Refusal>)| {
         let recorded = judged.and_then(|()| {
             let outcome = outcomes.next().expect("each submission has an outcome");
-            recorded(&outcome?)
+            let recorded = recorded(&outcome?)?;
+            let issued_vouchers = recorded.issued_vouchers.into_iter().take(MAX_LISTED).collect();
+            Ok(v1::RecordPurchaseResponse { issued_vouchers, ..recorded })
         });
         let result = match recorded {
             Ok(recorded) => Judged::Recorded(recorded),

@@ -162,6 +162,10 @@ impl From<LedgerError> for Refusal {
                 let within = |violation: Violation| Violation { path: format!("program.{}", violation.path), ..violation };
                 Self::mistaken("PROGRAM_INVALID", &message, violations.into_iter().map(within).collect(), 0)
             }
+            LedgerError::VersionWaiting { version, effective_time } => {
+                let refusal = Self::new(Code::FailedPrecondition, "VERSION_WAITING", message);
+                Self { metadata: vec![("version", version.to_string()), ("effective_time", effective_time.to_string())], ..refusal }
+            }
             LedgerError::Rejected(rejection) => Self::from(rejection),
             LedgerError::EntryNotFound { sequence } => {
                 let refusal = Self::new(Code::NotFound, "ENTRY_NOT_FOUND", message);
@@ -424,7 +428,8 @@ fn subject(reason: &str) -> &'static str {
         | "NOT_IN_STEPS"
         | "OVER_FLOOR_LIMIT"
         | "WORTH_NOTHING"
-        | "OVER_ORDER" => "program",
+        | "OVER_ORDER"
+        | "VERSION_WAITING" => "program",
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
         "PURCHASE_RETURNED" | "NOTHING_RETURNED" | "RETURN_TOO_LARGE" | "RETURN_SHORTFALL" | "NOTHING_PENDING" => "purchase",

@@ -5,13 +5,17 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, Member, MemberId, MemberKey, MergeRequest, Numbered,
-        OrderKey, Points, Program, ProgramId, Recipient, Rejection, Thread, VoucherCode,
+        Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, MAX_GOAL_VOUCHERS, Member, MemberId, MemberKey,
+        MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Thread, VoucherCause,
+        VoucherCode,
     },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
 
 use super::{LedgerError, MemberTarget};
+
+/// Entries between a sale and the vouchers of a goal that it reaches, at most: of tiers, and what they bring.
+const BEHIND_SALE: u64 = 50;
 
 pub(super) struct Loaded {
     pub member: Member,
@@ -72,7 +76,8 @@ pub(super) fn load(
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
     // One that a return gives back may lapse at once, and what comes next is known only beside all others.
     let gives_back = demand.takes_back && !history.vouchers.is_empty();
-    let vouchers = demand.vouchers || beside.vouchers || gives_back;
+    let has_goals = beside.goals != LotDemand::None;
+    let vouchers = demand.vouchers || beside.vouchers || gives_back || (demand.takes_back && has_goals);
     let loaded = MemberDemand { lots, holds, pending, person, vouchers, ..beside };
     let mut member = loop {
         let Some(member) = store.member(&key, loaded)? else { return Ok(None) };
@@ -81,6 +86,12 @@ pub(super) fn load(
             None => break member,
         }
     };
+    if demand.takes_back && has_goals {
+        let past = Past { store, key: &key, header: &member.header };
+        for code in may_be_reached(&member, &history) {
+            past.voucher(&code, &mut history)?;
+        }
+    }
     for lot in history.lots() {
         if !member.lots.contains_key(&lot)
             && let Some(found) = store.lot(&key, &lot)?
@@ -89,6 +100,15 @@ pub(super) fn load(
         }
     }
     Ok(Some(Loaded { member, history }))
+}
+
+/// Vouchers of goals that the sale may have reached which is in the history: they were issued right behind it.
+fn may_be_reached(member: &Member, history: &History) -> Vec<VoucherCode> {
+    let is_sale = |thread: &Thread| matches!(thread.origin.kind, EntryKind::PurchaseAccrued(_));
+    let Some((sale, _)) = history.threads.iter().find(|(_, thread)| is_sale(thread)) else { return Vec::new() };
+    let behind = sale.sequence..=sale.sequence.saturating_add(BEHIND_SALE + u64::from(MAX_GOAL_VOUCHERS));
+    let of_goals = member.vouchers.values().filter(|voucher| voucher.cause == VoucherCause::Goal && voucher.issued.member == sale.member);
+    of_goals.filter(|voucher| behind.contains(&voucher.issued.sequence)).map(|voucher| voucher.code).collect()
 }
 
 /// Who a member is now. `None`: there is no such member.
@@ -115,9 +135,16 @@ pub(super) fn load_both(
     store: &(impl Read + ?Sized),
     gone: &MemberKey,
     request: &MergeRequest,
-    now: Timestamp,
+    (programs, now): (&ProgramHistory, Timestamp),
 ) -> Result<(Member, Member), LedgerError> {
-    let all = MemberDemand { lots: LotDemand::All, holds: true, pending: true, vouchers: true, person: true, ..MemberDemand::header(now) };
+    let all = MemberDemand {
+        lots: LotDemand::All,
+        holds: true,
+        pending: true,
+        vouchers: true,
+        person: true,
+        ..MemberDemand::header(now).under(programs)
+    };
     let into = match &request.into {
         Recipient::Id(into) => Some(*into),
         Recipient::Identifier(identifier) => store.member_by_identifier(&gone.program, identifier)?,

@@ -212,6 +212,8 @@ pub struct Published {
     /// With version and publish time.
     pub document: v1::Program,
     pub changed: bool,
+    /// Versions that waited and never take effect because of it.
+    pub replaced: Vec<u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +224,11 @@ pub enum LedgerError {
     VersionNotFound { version: u32 },
     #[error("the rule book has {} mistakes", .0.len())]
     ProgramInvalid(Vec<Violation>),
+    #[error(
+        "version {version} waits to take effect at {effective_time}, and this one would take effect before it or with it; give it a later \
+         effective_time, or set replace_waiting if version {version}, and all that wait behind it, are to take effect never"
+    )]
+    VersionWaiting { version: u32, effective_time: Timestamp },
     #[error(transparent)]
     Rejected(#[from] Rejection),
     #[error("the member has no entry {sequence}")]
@@ -357,11 +364,16 @@ impl Ledger {
         }
     }
 
-    /// Publishes a rule book as the newest version, unless the newest version says the same.
+    /// Publishes a rule book as the next version, unless the last one, or the one in effect, says the same.
     pub async fn publish(&self, request: Request, document: v1::Program) -> Result<Published, LedgerError> {
+        self.publish_next(request, document, false).await
+    }
+
+    /// The same; `replace`: versions that wait and would take effect with it or after it make room.
+    pub async fn publish_next(&self, request: Request, document: v1::Program, replace: bool) -> Result<Published, LedgerError> {
         let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Publish { request, document: Box::new(document), permit, reply })?;
+        self.send(Job::Publish { request, document: Box::new(document), replace, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 

@@ -22,12 +22,17 @@ pub struct TierMove {
 }
 
 impl Ledger {
-    /// As [`Ledger::validate`], with what it would do to the tiers of members. Reads all of them, page by page.
-    pub fn dry_run(&self, document: &v1::Program) -> Result<(Published, Vec<TierMove>), LedgerError> {
-        let draft = self.0.programs.draft(document, self.now())?;
+    /// As [`Ledger::publish_next`], but that nothing is published; with what it would do to the tiers of members when it takes effect, as far as
+    /// that is known now. Reads all of them, page by page.
+    pub fn dry_run(&self, document: &v1::Program, replace: bool) -> Result<(Published, Vec<TierMove>), LedgerError> {
+        let now = self.now();
+        let draft = self.0.programs.draft(document, now, replace)?;
         let moves = match &draft {
-            Draft::Next { parsed, .. } => match self.0.programs.history(&parsed.id) {
-                Some(history) => self.tier_moves(&history, &history.with((**parsed).clone().into()))?,
+            Draft::Next { parsed, .. } => match self.0.programs.history(&parsed.id, now) {
+                Some(history) => {
+                    let then = history.with((**parsed).clone().into()).in_effect_at(parsed.takes_effect());
+                    self.tier_moves(&then.before_newest(), &then)?
+                }
                 None => Vec::new(),
             },
             Draft::Unchanged { .. } => Vec::new(),
@@ -35,17 +40,17 @@ impl Ledger {
         Ok((draft.published(), moves))
     }
 
-    fn tier_moves(&self, now: &ProgramHistory, then: &ProgramHistory) -> Result<Vec<TierMove>, LedgerError> {
+    fn tier_moves(&self, before: &ProgramHistory, then: &ProgramHistory) -> Result<Vec<TierMove>, LedgerError> {
         let newest = then.newest();
-        let (program, instant) = (newest.id.clone(), newest.publish_time);
+        let (program, instant) = (newest.id.clone(), newest.takes_effect());
         let mut moves: BTreeMap<(usize, usize), u64> = BTreeMap::new();
         let mut after = None;
         loop {
             let page = self.0.store.members(&program, after, PAGE)?;
             for member in &page {
                 let key = MemberKey { program: program.clone(), member: *member };
-                let Some(stored) = self.0.store.member(&key, MemberDemand::read(instant))? else { continue };
-                let header: Header = all_due(now, instant, stored)?.member.header;
+                let Some(stored) = self.0.store.member(&key, MemberDemand::read(instant).under(before))? else { continue };
+                let header: Header = all_due(before, instant, stored)?.member.header;
                 if let Some(moved) = domain::tier_move(then, &header).map_err(domain::Rejection::from)? {
                     *moves.entry(moved).or_default() += 1;
                 }

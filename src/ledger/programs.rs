@@ -2,43 +2,53 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
 use prost::Message;
 
 use crate::{
-    contract::{program, v1},
+    contract::{Violation, program, v1},
     domain::{Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
     store::{Publication, StoreError},
 };
 
-use super::{Ledger, LedgerError, Published};
+use super::{Ledger, LedgerError, Published, writer::SMALL_STEP};
 
-/// All programmes. Read by everyone, changed by the writer alone.
+/// All programmes. Read by everyone; versions are added by the writer alone.
 pub(super) struct Programs {
     published: RwLock<BTreeMap<ProgramId, Arc<PublishedProgram>>>,
     /// The store's.
     voucher_codes: VoucherCodeKey,
+    /// The instant, in microseconds, that versions are in effect by: of reads and commits alike.
+    now: AtomicI64,
+    /// The latest that it ever was: what was in effect then may have been used.
+    latest: AtomicI64,
 }
 
 pub(super) struct PublishedProgram {
+    /// As it stood when it was last asked for.
     history: Arc<ProgramHistory>,
     /// By version, the first at 0.
-    documents: Vec<Document>,
+    documents: Vec<Arc<Document>>,
 }
 
-#[derive(Clone)]
 struct Document {
     /// As published, without version and time.
     said: v1::Program,
     published_by: RequestId,
+    /// Versions that waited and never take effect because of it.
+    replaced: Vec<u32>,
 }
 
 impl Programs {
     pub fn load(publications: Vec<Publication>, voucher_codes: VoucherCodeKey) -> Result<Self, LedgerError> {
-        let programs = Self { published: RwLock::new(BTreeMap::new()), voucher_codes };
+        let (now, latest) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
+        let programs = Self { published: RwLock::new(BTreeMap::new()), voucher_codes, now, latest };
         // A request that said what the newest version says has no document.
         for publication in publications.into_iter().filter(|publication| !publication.document.is_empty()) {
             let damaged = |what: String| {
@@ -53,8 +63,43 @@ impl Programs {
         Ok(programs)
     }
 
-    pub fn history(&self, program: &ProgramId) -> Option<Arc<ProgramHistory>> {
-        self.get(program).map(|published| Arc::clone(&published.history))
+    /// A clock that is set back a little stands still for as long, as that of the writer: what has taken effect stays so. One that is set back
+    /// far is followed.
+    fn steady(&self, now: Timestamp) -> Timestamp {
+        let now = now.as_microsecond();
+        let last = self.now.fetch_max(now, Ordering::SeqCst);
+        self.latest.fetch_max(now, Ordering::SeqCst);
+        let small = i64::try_from(SMALL_STEP.as_micros()).unwrap_or(i64::MAX);
+        if last.saturating_sub(now) > small {
+            self.now.store(now, Ordering::SeqCst);
+        }
+        let steady = if last.saturating_sub(now) > small { now } else { last.max(now) };
+        Timestamp::from_microsecond(steady).expect("it was an instant")
+    }
+
+    /// When a version is published that is published now: not before what has ever been in effect was to be, which it comes after though the
+    /// clock was set back.
+    fn publish_time(&self, history: &ProgramHistory, now: Timestamp) -> Timestamp {
+        let latest = Timestamp::from_microsecond(self.latest.load(Ordering::SeqCst)).unwrap_or(now).max(now);
+        let reached = history.in_effect_at(latest);
+        if reached.newest().is_deferred() { reached.newest().takes_effect().max(now) } else { now }
+    }
+
+    /// As it stands at an instant.
+    pub fn history(&self, program: &ProgramId, now: Timestamp) -> Option<Arc<ProgramHistory>> {
+        let now = self.steady(now);
+        let history = Arc::clone(&self.get(program)?.history);
+        if history.is_in_effect_at(now) {
+            return Some(history);
+        }
+        // Another version has taken effect, or the clock was set back.
+        let mut programs = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        let published = programs.get_mut(program)?;
+        let history = Arc::new(published.history.in_effect_at(now));
+        let (version, since) = (history.newest().version, history.newest().takes_effect());
+        tracing::info!(%program, version, %since, "this version of the rule book is in effect");
+        *published = Arc::new(PublishedProgram { history: Arc::clone(&history), documents: published.documents.clone() });
+        Some(history)
     }
 
     fn get(&self, program: &ProgramId) -> Option<Arc<PublishedProgram>> {
@@ -65,77 +110,108 @@ impl Programs {
         let mut programs = self.published.write().unwrap_or_else(PoisonError::into_inner);
         let id = parsed.id.clone();
         let next = Arc::new(parsed);
-        let document = Document { said, published_by };
         let published = match programs.get(&id) {
-            Some(old) => PublishedProgram {
-                history: Arc::new(old.history.with(next)),
-                documents: old.documents.iter().cloned().chain([document]).collect(),
-            },
+            Some(old) => {
+                let history = old.history.in_effect_at(next.publish_time).with(Arc::clone(&next));
+                let document = Arc::new(Document { said, published_by, replaced: replaced(&old.history, &next) });
+                PublishedProgram { history: Arc::new(history), documents: old.documents.iter().cloned().chain([document]).collect() }
+            }
             None => {
                 let history = ProgramHistory::new(next).with_voucher_codes(self.voucher_codes.clone());
+                let document = Arc::new(Document { said, published_by, replaced: Vec::new() });
                 PublishedProgram { history: Arc::new(history), documents: vec![document] }
             }
         };
         programs.insert(id, Arc::new(published));
     }
 
-    pub fn document(&self, program: &ProgramId, version: Option<u32>) -> Result<v1::Program, LedgerError> {
+    /// With the versions that wait, the next one first.
+    fn document(&self, program: &ProgramId, version: Option<u32>, now: Timestamp) -> Result<Shown, LedgerError> {
         let published = self.get(program).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })?;
+        let history = published.history.in_effect_at(self.steady(now));
         let parsed = match version {
-            None => published.history.newest(),
-            Some(version) => published.history.version(version).ok_or(LedgerError::VersionNotFound { version })?,
+            None => history.newest(),
+            Some(version) => history.version(version).ok_or(LedgerError::VersionNotFound { version })?,
         };
-        Ok(published.show(parsed))
+        Ok((published.show(parsed), history.waiting().cloned().collect()))
     }
 
     /// The first answer to a request that published, or found published, a version.
     pub fn published(&self, program: &ProgramId, version: u32, request: &RequestId) -> Result<Published, LedgerError> {
-        let document = self.document(program, Some(version))?;
-        let index = usize::try_from(version).expect("versions are counted from 1") - 1;
-        let changed = self.get(program).is_some_and(|published| published.documents[index].published_by == *request);
-        Ok(Published { document, changed })
+        let published = self.get(program).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })?;
+        let parsed = published.history.version(version).ok_or(LedgerError::VersionNotFound { version })?;
+        let found = published.document(parsed);
+        let changed = found.published_by == *request;
+        let replaced = if changed { found.replaced.clone() } else { Vec::new() };
+        Ok(Published { document: published.show(parsed), changed, replaced })
     }
 
-    /// Checks a rule book as the next version of its programme. `Err` names every mistake.
-    pub fn draft(&self, document: &v1::Program, publish_time: Timestamp) -> Result<Draft, LedgerError> {
+    /// Checks a rule book as the next version of its programme. `Err` names every mistake. `replace`: versions that wait and would take effect
+    /// with it or after it make room.
+    pub fn draft(&self, document: &v1::Program, now: Timestamp, replace: bool) -> Result<Draft, LedgerError> {
         let said = bare(document);
-        let newest = ProgramId::new(&said.program_id).ok().and_then(|id| self.get(&id));
-        if let Some(newest) = &newest
-            && newest.documents.last().is_some_and(|newest| newest.said == said)
+        let published = ProgramId::new(&said.program_id).ok().and_then(|id| self.get(&id));
+        let now = self.steady(now);
+        let publish_time = published.as_ref().map_or(now, |published| self.publish_time(&published.history, now));
+        let history = published.as_ref().map(|published| published.history.in_effect_at(publish_time));
+        let (published, history) = (published.as_deref(), history.as_ref());
+        if let Some((published, history)) = published.zip(history)
+            && let Some(program) = published.says(history, &said, replace)
         {
-            let program = Arc::clone(newest.history.newest());
-            return Ok(Draft::Unchanged { document: newest.show(&program), program });
+            return Ok(Draft::Unchanged { document: published.show(program), program: Arc::clone(program) });
         }
-        let version = newest.as_ref().map_or(1, |newest| newest.history.newest().version + 1);
+        let version = history.map_or(1, |history| history.last().version + 1);
         let parsed = program::parse(&said, version, publish_time).map_err(LedgerError::ProgramInvalid)?;
-        if let Some(newest) = &newest {
-            let mistakes = program::check_successor(newest.history.newest(), &parsed);
-            if !mistakes.is_empty() {
-                return Err(LedgerError::ProgramInvalid(mistakes));
-            }
+        let replaced = history.map_or_else(Vec::new, |history| replaced(history, &parsed));
+        let waiting = history.map_or(0, |history| history.waiting().len() - replaced.len());
+        let mut mistakes = program::check_effective_time(&parsed, waiting);
+        if let Some(history) = history {
+            let before = history.with(Arc::new(parsed.clone())).in_effect_at(parsed.takes_effect()).before_newest();
+            mistakes.append(&mut program::check_successor(before.newest(), &parsed));
         }
-        Ok(Draft::Next { parsed: Box::new(parsed), document: said })
+        invalid(mistakes)?;
+        if let Some(first) = replaced.first().and_then(|first| history?.version(*first))
+            && !replace
+        {
+            return Err(LedgerError::VersionWaiting { version: first.version, effective_time: first.takes_effect() });
+        }
+        Ok(Draft::Next { parsed: Box::new(parsed), document: said, replaced })
     }
+}
+
+/// A rule book as published, with version and time; and the versions of its programme that wait.
+pub type Shown = (v1::Program, Vec<Arc<Program>>);
+
+fn invalid(mistakes: Vec<Violation>) -> Result<(), LedgerError> {
+    if mistakes.is_empty() { Ok(()) } else { Err(LedgerError::ProgramInvalid(mistakes)) }
+}
+
+/// Versions that wait and never take effect if another one is published, the first one first.
+fn replaced(history: &ProgramHistory, next: &Program) -> Vec<u32> {
+    let history = history.in_effect_at(next.publish_time);
+    let waiting = history.waiting().filter(|waiting| waiting.takes_effect() >= next.takes_effect());
+    waiting.map(|waiting| waiting.version).collect()
 }
 
 /// A rule book that was checked.
 pub(super) enum Draft {
-    /// The newest version says the same. The document has its version and time.
-    Unchanged {
-        program: Arc<Program>,
-        document: v1::Program,
-    },
+    /// This version says the same. The document has its version and time.
+    Unchanged { program: Arc<Program>, document: v1::Program },
     Next {
         parsed: Box<Program>,
         document: v1::Program,
+        /// Versions that wait and never take effect because of it.
+        replaced: Vec<u32>,
     },
 }
 
 impl Draft {
     pub fn published(&self) -> Published {
         match self {
-            Draft::Unchanged { document, .. } => Published { document: document.clone(), changed: false },
-            Draft::Next { parsed, document } => Published { document: shown(document, parsed), changed: true },
+            Draft::Unchanged { document, .. } => Published { document: document.clone(), changed: false, replaced: Vec::new() },
+            Draft::Next { parsed, document, replaced } => {
+                Published { document: shown(document, parsed), changed: true, replaced: replaced.clone() }
+            }
         }
     }
 }
@@ -145,16 +221,32 @@ impl Draft {
     pub fn publication(&self, request: Request) -> Publication {
         let (program, document) = match self {
             Draft::Unchanged { program, .. } => (&**program, Vec::new()),
-            Draft::Next { parsed, document } => (&**parsed, document.encode_to_vec()),
+            Draft::Next { parsed, document, .. } => (&**parsed, document.encode_to_vec()),
         };
         Publication { program: program.id.clone(), version: program.version, publish_time: program.publish_time, request, document }
     }
 }
 
 impl PublishedProgram {
-    fn show(&self, program: &Program) -> v1::Program {
+    fn document(&self, program: &Program) -> &Document {
         let index = usize::try_from(program.version).expect("versions are counted from 1") - 1;
-        shown(&self.documents[index].said, program)
+        &self.documents[index]
+    }
+
+    fn show(&self, program: &Program) -> v1::Program {
+        shown(&self.document(program).said, program)
+    }
+
+    /// The version that says the same already: the last one, word for word, or the one that is in effect, which need not say again since when.
+    /// Where what waits is to be replaced, the one in effect is published anew to take its place.
+    fn says<'a>(&self, history: &'a ProgramHistory, said: &v1::Program, replace: bool) -> Option<&'a Arc<Program>> {
+        let (last, newest) = (history.last(), history.newest());
+        if self.document(last).said == *said {
+            return Some(last);
+        }
+        let in_effect = &self.document(newest).said;
+        let undated = v1::Program { effective_time: said.effective_time.or(in_effect.effective_time), ..said.clone() };
+        (undated == *in_effect && (history.waiting().len() == 0 || !replace)).then_some(newest)
     }
 }
 
@@ -171,8 +263,13 @@ fn shown(document: &v1::Program, program: &Program) -> v1::Program {
 }
 
 impl Ledger {
+    /// As it stands now.
     pub fn program(&self, program: &ProgramId) -> Result<Arc<ProgramHistory>, LedgerError> {
-        self.0.programs.history(program).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })
+        self.program_at(program, self.now())
+    }
+
+    pub(super) fn program_at(&self, program: &ProgramId, now: Timestamp) -> Result<Arc<ProgramHistory>, LedgerError> {
+        self.0.programs.history(program, now).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })
     }
 
     /// All programmes, by id.
@@ -180,13 +277,14 @@ impl Ledger {
         self.0.programs.published.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// A rule book as published, with version and time; `None` is the newest.
-    pub fn document(&self, program: &ProgramId, version: Option<u32>) -> Result<v1::Program, LedgerError> {
-        self.0.programs.document(program, version)
+    /// A rule book as published, with version and time; `None` is the version in effect. With the versions that will take effect, the next one
+    /// first, as things stand at the same instant.
+    pub fn document(&self, program: &ProgramId, version: Option<u32>) -> Result<Shown, LedgerError> {
+        self.0.programs.document(program, version, self.now())
     }
 
     /// What publishing would do now; publishes nothing.
     pub fn validate(&self, document: &v1::Program) -> Result<Published, LedgerError> {
-        Ok(self.0.programs.draft(document, self.now())?.published())
+        Ok(self.0.programs.draft(document, self.now(), false)?.published())
     }
 }

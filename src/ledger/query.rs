@@ -60,7 +60,7 @@ impl Ledger {
 
     fn read_member(&self, key: &MemberKey, whole: Option<usize>) -> Result<Member, LedgerError> {
         let now = self.now();
-        let programs = self.program(&key.program)?;
+        let programs = self.program_at(&key.program, now)?;
         let lots = match (whole, programs.newest().consumption_order) {
             (None, _) => LotDemand::None,
             (Some(lots), ConsumptionOrder::SoonestExpiry) => LotDemand::Count(lots),
@@ -105,8 +105,8 @@ impl Ledger {
             let order = order.clone();
             return Err(Rejection::PurchaseExists { order, member: entry.key.member, entry_sequence: entry.sequence }.into());
         }
-        let programs = self.program(program)?;
         let now = self.now();
+        let programs = self.program_at(program, now)?;
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
         let newest = programs.newest();
@@ -124,7 +124,7 @@ impl Ledger {
     /// The open holds, the oldest first.
     pub fn holds(&self, key: &MemberKey) -> Result<Vec<Hold>, LedgerError> {
         let now = self.now();
-        let programs = self.program(&key.program)?;
+        let programs = self.program_at(&key.program, now)?;
         let demand = MemberDemand { holds: true, ..MemberDemand::read(now).under(&programs) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         let member = all_due(&programs, now, stored)?.member;
@@ -183,7 +183,7 @@ impl Ledger {
 
     fn advanced_with_vouchers(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
         let now = self.now();
-        let programs = self.program(&key.program)?;
+        let programs = self.program_at(&key.program, now)?;
         let demand = MemberDemand { vouchers: true, ..MemberDemand::read(now).under(&programs) };
         let stored = self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?;
         Ok(all_due(&programs, now, stored)?)
@@ -256,8 +256,8 @@ impl Ledger {
     }
 
     fn advanced(&self, key: &MemberKey) -> Result<Decision, LedgerError> {
-        let programs: Arc<ProgramHistory> = self.program(&key.program)?;
         let now = self.now();
+        let programs = self.program_at(&key.program, now)?;
         let member = self.0.store.member(key, MemberDemand::read(now).under(&programs))?.ok_or(Rejection::MemberNotFound)?;
         Ok(all_due(&programs, now, member)?)
     }

@@ -96,8 +96,8 @@ impl DueWalk {
     }
 }
 
-/// How far the members of each programme have had their birthdays planned by its newest rules. A start begins anew: who is planned already
-/// is only looked at.
+/// How far the members of each programme were looked at under its newest rules: whose birthdays these plan anew, and whose tiers they review
+/// at once. A start begins anew: who has had that already is only looked at.
 #[derive(Debug, Default)]
 pub struct BirthdayWalk {
     programs: BTreeMap<ProgramId, Walked>,
@@ -138,15 +138,16 @@ impl Ledger {
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 
-    /// Plans the birthdays of some more members by rules that are others than before. False: all are planned.
+    /// Plans the birthdays of some more members by rules that are others than before, and reviews their tiers where those say so. False: all
+    /// are as the rules in effect want them.
     pub async fn plan_birthdays(&self, walk: &mut BirthdayWalk) -> Result<bool, LedgerError> {
         for id in self.programs() {
-            let version = self.program(&id)?.birthday_version();
+            let version = self.program(&id)?.walk_version();
             let walked = walk.programs.entry(id.clone()).or_default();
             if walked.version != version {
                 (walked.version, walked.after, walked.is_done) = (version, None, false);
             }
-            // No version ever had any.
+            // No version ever asked for it.
             if walked.is_done || version == 0 {
                 continue;
             }
@@ -179,7 +180,7 @@ impl Ledger {
                         Err(LedgerError::Closing) => return,
                         Ok(false) => sleep(IDLE).await,
                         Err(error) => {
-                            tracing::error!(%error, "birthdays cannot be planned; it is tried again later");
+                            tracing::error!(%error, "what a new rule book brings cannot be entered; it is tried again later");
                             sleep(AFTER_FAULT).await;
                         }
                     }

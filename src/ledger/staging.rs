@@ -178,6 +178,9 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let key = member.key.clone();
         self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
+        if other.as_ref().is_some_and(|(other, _)| !self.may_receive(programs, *other)) {
+            return Ok(None);
+        }
         let due_before = member.header.next_due_time();
         let freed = freed(&submission.command, &member);
         let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
@@ -242,6 +245,13 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(Some((other, command.with_other_side(other))))
     }
 
+    /// Whether what a goal may take points from is loaded of a member that the group has changed.
+    fn may_receive(&self, programs: &ProgramHistory, member: MemberId) -> bool {
+        let key = MemberKey { program: programs.newest().id.clone(), member };
+        let staged = self.places.get(&key).map(|place| &self.members[*place]);
+        !programs.has_goals() || staged.is_none_or(|staged| staged.lots_complete)
+    }
+
     /// What the other side of a transfer or a referral gets, with what was due next there before.
     fn receive(
         &self,
@@ -270,7 +280,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if !self.members.is_empty() {
             return Ok(None);
         }
-        let (gone, stays) = loading::load_both(self.store, gone, request, self.now)?;
+        let (gone, stays) = loading::load_both(self.store, gone, request, (programs, self.now))?;
         let (due_before, own_due_before) = (gone.header.next_due_time(), stays.header.next_due_time());
         let (asked, actor) = (Some(&submission.request), submission.actor.as_ref());
         let context = Context { programs, now: self.now, request: asked, actor, operator: None, history: History::NONE };
@@ -343,7 +353,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
             let demand = command.demand();
             let person = !(person || demand.person) || staged.member.person.is_some();
-            let lots = demand.points.is_none() || staged.lots_complete;
+            let lots = (demand.points.is_none() && !programs.has_goals()) || staged.lots_complete;
             let vouchers = !demand.vouchers && demand.codes.is_empty();
             let enough = person && lots && vouchers && !demand.holds && demand.threads.is_empty() && demand.sale.is_none();
             return Ok(enough.then(|| Loaded { member: staged.member.clone(), history: History::default() }));
@@ -520,6 +530,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             // Whoever calls one by its code waits for the next group.
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
             // Nothing comes after it in the group.
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => {}

@@ -34,7 +34,7 @@ pub(super) const MAX_GROUP: usize = 512;
 const REPLIES_AT_ONCE: usize = 32;
 
 /// By as much the machine's clock may go back, as clocks that are adjusted do, without record times going back.
-const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
 
 type Results = Vec<Result<Answer, LedgerError>>;
 
@@ -55,6 +55,8 @@ pub(super) enum Job {
     Publish {
         request: Request,
         document: Box<v1::Program>,
+        /// What waits makes room.
+        replace: bool,
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<Published, LedgerError>>,
     },
@@ -166,12 +168,12 @@ impl Writer {
                     self.taken.push_back(Taken { submissions, results, reply, _permit: permit });
                 }
             }
-            Job::Publish { request, document, permit: _permit, reply } => {
+            Job::Publish { request, document, replace, permit: _permit, reply } => {
                 // What was taken before is decided before: by the rule book that it was sent under.
                 while !self.taken.is_empty() {
                     self.commit_group();
                 }
-                let published = self.publish(request, &document);
+                let published = self.publish(request, &document, replace);
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
@@ -269,7 +271,7 @@ impl Writer {
                 }
                 left -= 1;
                 let program = &submission.program.newest().id;
-                let Some(history) = programs.history(program) else {
+                let Some(history) = programs.history(program, now) else {
                     taken.results.push(Err(LedgerError::ProgramNotFound { program: program.clone() }));
                     continue;
                 };
@@ -307,7 +309,7 @@ impl Writer {
             let mut staging = Staging::new(&*unit, now, members.len());
             for (tried, key) in members.iter().enumerate() {
                 // Those that do not fit have their turn the next time.
-                let Some(programs) = self.programs.history(&key.program) else { continue };
+                let Some(programs) = self.programs.history(&key.program, now) else { continue };
                 match staging.advance(&programs, key, persons) {
                     Ok(Turn::Done) => {}
                     Ok(Turn::StillDue) => left += 1,
@@ -332,7 +334,7 @@ impl Writer {
         Ok(advanced)
     }
 
-    fn publish(&mut self, request: Request, document: &v1::Program) -> Result<Published, LedgerError> {
+    fn publish(&mut self, request: Request, document: &v1::Program, replace: bool) -> Result<Published, LedgerError> {
         let now = self.now();
         let store = Arc::clone(&self.store);
         let program = ProgramId::new(&document.program_id).ok();
@@ -348,12 +350,12 @@ impl Writer {
                 RequestOutcome::Publication { .. } | RequestOutcome::Entries { .. } => Err(Rejection::RequestIdReused.into()),
             };
         }
-        let draft = self.programs.draft(document, now)?;
+        let draft = self.programs.draft(document, now, replace)?;
         let published = draft.published();
         let publication = draft.publication(request);
         self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() })?;
         tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
-        if let Draft::Next { parsed, document } = draft {
+        if let Draft::Next { parsed, document, .. } = draft {
             self.programs.add(*parsed, document, publication.request.id);
         }
         Ok(published)

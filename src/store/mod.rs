@@ -8,8 +8,8 @@ pub mod embedded;
 use jiff::Timestamp;
 
 use crate::domain::{
-    ActivityId, ActorId, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-    OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
+    ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId,
+    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -135,6 +135,11 @@ pub struct MemberDemand {
     pub person: bool,
     /// Also if a birthday is planned by rules that are others than those since this version of the rule book; 0: whatever it is planned by.
     pub birthdays_since: u32,
+    /// The lots that a goal may take points from. Where anything is due by now, vouchers are loaded too: one that a goal issues may have
+    /// lapsed by now.
+    pub goals: LotDemand,
+    /// The version in effect has a goal. Otherwise lots for goals are loaded only where something waits, or may be due by earlier versions.
+    pub has_goal: bool,
 }
 
 /// Which lots that have not lapsed are to be loaded.
@@ -161,12 +166,19 @@ impl MemberDemand {
             vouchers: false,
             person: false,
             birthdays_since: 0,
+            goals: LotDemand::None,
+            has_goal: false,
         }
     }
 
-    /// With what it takes to plan a birthday by the newest rules.
+    /// With what it takes to plan a birthday by the newest rules, and to reach a goal.
     pub fn under(self, programs: &ProgramHistory) -> Self {
-        Self { birthdays_since: programs.birthday_version(), ..self }
+        let goals = match (programs.has_goals(), programs.newest().consumption_order) {
+            (false, _) => LotDemand::None,
+            (true, ConsumptionOrder::SoonestExpiry) => LotDemand::Points(Points(i64::MAX)),
+            (true, ConsumptionOrder::OldestFirst) => LotDemand::All,
+        };
+        Self { birthdays_since: programs.birthday_version(), goals, has_goal: programs.newest().goal.is_some(), ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

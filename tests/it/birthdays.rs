@@ -16,7 +16,7 @@ use loyaltyd::{
 use rust_decimal::Decimal;
 use tempfile::TempDir;
 
-fn book(zone: &str, birthday: &str) -> v1::Program {
+pub fn book(zone: &str, birthday: &str) -> v1::Program {
     let text = format!(
         r#"
 programId: club
@@ -42,21 +42,21 @@ voucherKinds:
 }
 
 /// 100 points that are valid for ten days, on the day.
-const POINTS: &str = "rewards: [{ points: { points: \"100\", expiry: { after: { days: 10 } } } }]";
+pub const POINTS: &str = "rewards: [{ points: { points: \"100\", expiry: { after: { days: 10 } } } }]";
 
-fn on_the_day(more: &str) -> String {
+pub fn on_the_day(more: &str) -> String {
     format!("birthday: {{ window: WINDOW_DAY, {POINTS}{more} }}")
 }
 
-struct Party {
+pub struct Party {
     folder: TempDir,
     clock: Arc<ManualClock>,
-    ledger: Ledger,
+    pub ledger: Ledger,
     requests: u32,
 }
 
 impl Party {
-    async fn open(now: &str, book: v1::Program) -> Self {
+    pub async fn open(now: &str, book: v1::Program) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::new(instant(now)));
         let ledger = open(&folder, &clock);
@@ -65,12 +65,12 @@ impl Party {
         party
     }
 
-    fn request(&mut self) -> Request {
+    pub fn request(&mut self) -> Request {
         self.requests += 1;
         Request { id: RequestId::new(&format!("r-{}", self.requests)).expect("an id"), fingerprint: Fingerprint([0; 16]) }
     }
 
-    async fn publish(&mut self, book: v1::Program) {
+    pub async fn publish(&mut self, book: v1::Program) {
         let request = self.request();
         self.ledger.publish(request, book).await.expect("it is published");
     }
@@ -81,19 +81,19 @@ impl Party {
         self.ledger.submit(Submission { program, member, request, actor: None, command }).await
     }
 
-    async fn enroll(&mut self, born: &str) -> MemberKey {
+    pub async fn enroll(&mut self, born: &str) -> MemberKey {
         let card = Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).expect("a card");
         let profile = Profile { birth_date: date(born), ..Profile::default() };
         let person = Person { profile, identifiers: vec![card] };
         self.submit(MemberTarget::New, Command::Enroll { person }).await.expect("it enrols").key
     }
 
-    async fn says(&mut self, key: &MemberKey, born: &str) -> Result<Outcome, LedgerError> {
+    pub async fn says(&mut self, key: &MemberKey, born: &str) -> Result<Outcome, LedgerError> {
         let update = ProfileUpdate { birth_date: Some(date(born)), ..ProfileUpdate::default() };
         self.submit(MemberTarget::Id(key.member), Command::UpdateProfile(update)).await
     }
 
-    async fn buys(&mut self, key: &MemberKey, order: &str, dollars: i64) -> i64 {
+    pub async fn buys(&mut self, key: &MemberKey, order: &str, dollars: i64) -> i64 {
         let outcome = self.submit(MemberTarget::Id(key.member), sale(order, dollars)).await.expect("it is recorded");
         let accrued = outcome.entries.iter().find_map(|entry| match &entry.kind {
             EntryKind::PurchaseAccrued(accrued) => Some(accrued.accrual.points.0),
@@ -102,17 +102,17 @@ impl Party {
         accrued.expect("a purchase")
     }
 
-    fn at(&self, now: &str) {
+    pub fn at(&self, now: &str) {
         self.clock.set(instant(now));
     }
 
-    fn entries(&self, key: &MemberKey) -> Vec<Entry> {
+    pub fn entries(&self, key: &MemberKey) -> Vec<Entry> {
         let listed = self.ledger.entries(key, None, 200).expect("entries are read");
         listed.into_iter().rev().map(|listed| listed.entry).collect()
     }
 
     /// Year and instant of each reward.
-    fn grants(&self, key: &MemberKey) -> Vec<(i16, String)> {
+    pub fn grants(&self, key: &MemberKey) -> Vec<(i16, String)> {
         let granted = |entry: &Entry| match &entry.kind {
             EntryKind::BirthdayChanged(changed) => Some((changed.granted.as_ref()?.year, entry.occurred_time.to_string())),
             _ => None,
@@ -121,12 +121,22 @@ impl Party {
     }
 
     /// All that is due is written down.
-    async fn advance(&self) {
+    pub async fn advance(&self) {
         while self.ledger.advance_due().await.expect("what is due is entered").members > 0 {}
     }
 
+    /// The service stops, and starts again later.
+    pub fn starts_again(self, now: &str) -> Self {
+        let Self { folder, clock, ledger, requests } = self;
+        ledger.close().expect("it closes");
+        drop(ledger);
+        clock.set(instant(now));
+        let ledger = open(&folder, &clock);
+        Self { folder, clock, ledger, requests }
+    }
+
     /// What is stored is what the ledger says.
-    async fn end(self) {
+    pub async fn end(self) {
         self.advance().await;
         let Self { folder, ledger, .. } = self;
         ledger.close().expect("it closes");
@@ -136,7 +146,7 @@ impl Party {
     }
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options { segment_bytes: 1 << 20, ..Options::default() }
 }
 
@@ -145,7 +155,7 @@ fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Ledger {
     Ledger::open(Arc::new(store), Arc::clone(clock) as Arc<dyn loyaltyd::ledger::Clock>).expect("it opens")
 }
 
-fn instant(text: &str) -> Timestamp {
+pub fn instant(text: &str) -> Timestamp {
     text.parse().expect("an instant")
 }
 
@@ -193,7 +203,7 @@ fn sale(number: &str, dollars: i64) -> Command {
     }))
 }
 
-fn given(pairs: &[(i16, &str)]) -> Vec<(i16, String)> {
+pub fn given(pairs: &[(i16, &str)]) -> Vec<(i16, String)> {
     pairs.iter().map(|(year, time)| (*year, (*time).to_owned())).collect()
 }
 

@@ -379,7 +379,7 @@ async fn publishing_the_same_again_changes_nothing_and_a_closed_ledger_says_so()
     let retried = shop.ledger.publish(request("publish-2"), document).await.expect("it is answered");
     assert_eq!((retried.document.version, retried.changed), (1, false));
     let shop = shop.reopen();
-    assert_eq!(shop.ledger.document(&program(), None).expect("it is there").version, 2);
+    assert_eq!(shop.ledger.document(&program(), None).expect("it is there").0.version, 2);
     shop.ledger.close().expect("it closes");
     let late = shop.try_enroll("late", "late").await;
     assert!(matches!(late, Err(LedgerError::Closing)), "{late:?}");

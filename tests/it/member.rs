@@ -214,13 +214,14 @@ async fn members_are_listed_page_by_page() {
 async fn rule_books_are_published_checked_and_listed() {
     let server = TestServer::start().await;
     let mut programs = server.programs();
-    let unchanged = v1::PublishProgramRequest { request_id: "p-1".into(), program: Some(rule_book()), validate_only: false };
+    let unchanged = v1::PublishProgramRequest { request_id: "p-1".into(), program: Some(rule_book()), ..Default::default() };
     let answer = programs.publish_program(unchanged).await.unwrap().into_inner();
     assert_eq!((answer.changed, answer.program.unwrap().version), (false, 1));
     let next = v1::Program { display_name: "Vietnam 2".into(), ..rule_book() };
-    let dry = v1::PublishProgramRequest { request_id: String::new(), program: Some(next.clone()), validate_only: true };
+    let dry =
+        v1::PublishProgramRequest { request_id: String::new(), program: Some(next.clone()), validate_only: true, ..Default::default() };
     assert!(programs.publish_program(dry).await.unwrap().into_inner().changed);
-    let publish = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(next), validate_only: false };
+    let publish = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(next), ..Default::default() };
     assert_eq!(programs.publish_program(publish).await.unwrap().into_inner().program.unwrap().version, 2);
     let get = |version| v1::GetProgramRequest { program_id: PROGRAM.into(), version };
     let newest = programs.get_program(get(0)).await.unwrap().into_inner().program.unwrap();
@@ -230,7 +231,7 @@ async fn rule_books_are_published_checked_and_listed() {
     assert_eq!(refused(&programs.get_program(get(3)).await.unwrap_err()), expected);
     for id in ["abc", "zebra"] {
         let program = Some(v1::Program { program_id: id.into(), ..rule_book() });
-        let publish = v1::PublishProgramRequest { request_id: "p-3".into(), program, validate_only: false };
+        let publish = v1::PublishProgramRequest { request_id: "p-3".into(), program, ..Default::default() };
         programs.publish_program(publish).await.unwrap();
     }
     let list = |token: String| v1::ListProgramsRequest { page_size: 2, page_token: token };
@@ -241,7 +242,7 @@ async fn rule_books_are_published_checked_and_listed() {
     assert_eq!((page.programs[0].program_id.as_str(), page.next_page_token.as_str()), ("zebra", ""));
     // XXX is ISO 4217's code for no currency.
     let broken = v1::Program { currency_code: "XXX".into(), time_zone: "Mars/Olympus".into(), accrual_rules: vec![], ..rule_book() };
-    let publish = v1::PublishProgramRequest { request_id: "p-4".into(), program: Some(broken), validate_only: false };
+    let publish = v1::PublishProgramRequest { request_id: "p-4".into(), program: Some(broken), ..Default::default() };
     let refusal = refused(&programs.publish_program(publish).await.unwrap_err());
     assert_eq!((refusal.code, refusal.reason.as_str()), (Code::InvalidArgument, "PROGRAM_INVALID"));
     for field in ["program.currency_code", "program.time_zone", "program.accrual_rules"] {

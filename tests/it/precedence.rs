@@ -142,7 +142,7 @@ async fn publish_others(server: &TestServer) {
     many.accrual_rules = (1..=25).map(waiting).collect();
     for program in [plain, busy, watched, cheap, many] {
         let request_id = format!("publish-{}", program.program_id);
-        let publish = v1::PublishProgramRequest { request_id, program: Some(program), validate_only: false };
+        let publish = v1::PublishProgramRequest { request_id, program: Some(program), ..Default::default() };
         server.programs().publish_program(publish).await.expect("it is published");
     }
 }

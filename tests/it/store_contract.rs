@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    BIRTHDAYS, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order, person, phone,
-    program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
+    BIRTHDAYS, GOAL, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order,
+    person, phone, program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -231,6 +231,36 @@ fn vouchers_are_found_by_their_codes(factory: &dyn Factory) {
     world.commit(&*store);
     world.check(&*store);
     assert_eq!((codes(&world, 1).len(), codes(&world, 2).len()), (3, 0));
+    drop(store);
+    world.check(&*factory.open());
+}
+
+fn what_goals_take_and_give_is_kept(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::with(SLOW_GOAL);
+    (1..=2).for_each(|number| world.enroll(&*store, number));
+    let member = |world: &World| world.members[&member_id(1)].clone();
+    // Two vouchers wait, and are there a day later.
+    world.decide(1, &adjustment(250)).expect("an adjustment");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!(member(&world).header.goals.waiting.len(), 1);
+    store.flush().expect("rows are written out");
+    world.now += hours(30);
+    world.decide(1, &adjustment(1)).expect("an adjustment");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!((member(&world).vouchers.len(), member(&world).header.goals.waiting.len()), (2, 0));
+    let code = *member(&world).vouchers.keys().next().expect("a voucher");
+    world.decide(1, &Command::Voucher(VoucherRequest::Cancel { code, reason: "why".to_owned() })).expect("it is cancelled");
+    world.commit(&*store);
+    world.check(&*store);
+    world.decide(1, &adjustment(1)).expect("an adjustment");
+    world.decide(2, &adjustment(100)).expect("an adjustment");
+    world.decide(2, &erasure()).expect("anyone may go");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!(member(&world).header.goals.waiting.len(), 1);
     drop(store);
     world.check(&*factory.open());
 }
@@ -455,7 +485,7 @@ fn with_voucher(code: VoucherCode, what: u8, number: u64) -> Command {
 
 fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
     let mut store = factory.open();
-    let mut world = World::with(BIRTHDAYS);
+    let mut world = World::with(&format!("{BIRTHDAYS}{}", ["", GOAL, SLOW_GOAL][steps.len() % 3]));
     for (index, step) in steps.into_iter().enumerate() {
         let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
         let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
@@ -617,6 +647,7 @@ embedded!(
     tiers_are_reviewed_on_time,
     vouchers_are_found_by_their_codes,
     birthdays_are_planned_and_forgotten,
+    what_goals_take_and_give_is_kept,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,

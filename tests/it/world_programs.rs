@@ -476,7 +476,7 @@ async fn an_airline_counts_flights_however_short_they_are() {
 }
 
 #[tokio::test]
-async fn the_eleventh_coffee_is_free_and_earns_no_stamp() {
+async fn the_tenth_stamp_is_a_free_coffee_by_itself_which_earns_no_stamp() {
     let club = Club::open(STAMP_CARD, "2026-03-10").await;
     let ida = club.enroll("ida").await;
     let coffee = |cups: &str, amount: &str| {
@@ -487,29 +487,36 @@ async fn the_eleventh_coffee_is_free_and_earns_no_stamp() {
     assert_eq!(club.earns(&ida, coffee("3", "12.50")).await, 3);
     assert_eq!(club.earns(&ida, club.purchase(club.line("cake", "5"), "5")).await, 0);
     assert_eq!(club.earns(&ida, coffee("6", "24")).await, 6);
-    assert_eq!(club.cannot_redeem(&ida, 10, "").await, "INSUFFICIENT_POINTS");
-    assert_eq!(club.earns(&ida, coffee("1", "4")).await, 1);
-    // The card is full, and stays so.
+    assert_eq!((club.balance(&ida).await, club.cannot_redeem(&ida, 9, "").await), (9, "REDEMPTION_NOT_OFFERED".to_owned()));
+    let missing = club.server.member(&ida).await.goal.expect("there is a goal").missing_points;
+    assert_eq!(missing, 1);
+    // The tenth fills the card, and the coffee is there; the eleventh is the first of the next card.
+    let quote = club.quote(&ida, coffee("2", "8")).await;
+    assert_eq!((quote.issued_vouchers.len(), quote.balance.map(|balance| balance.available)), (1, Some(1)));
+    let recorded = club.records(&ida, coffee("2", "8")).await;
+    let issued: Vec<_> = recorded.issued_vouchers.iter().map(|voucher| (voucher.voucher_kind_id.as_str(), voucher.cause())).collect();
+    assert_eq!(issued, [("free-coffee", v1::voucher::Cause::Goal)]);
+    assert_eq!((recorded.balance.map(|balance| balance.available), club.balance(&ida).await), (Some(1), 1));
+    // Years later it is the dearest one.
     club.on("2028-03-10");
-    assert_eq!((club.balance(&ida).await, club.cannot_redeem(&ida, 5, "").await), (10, "BELOW_MINIMUM".to_owned()));
-    let redeemed = club.redeems(&ida, 10, "").await.expect("a full card");
-    assert_eq!((redeemed.value, redeemed.balance.map(|balance| balance.available)), (club.money("4.00"), Some(0)));
-    // The dearest one.
+    assert_eq!(club.gifts(&ida).await, ["free-coffee through 2036-03-10"]);
     let free = v1::PurchaseLine { discount: club.money("6.50"), labels: vec!["free".into()], ..club.line("coffee", "6.50") };
-    assert_eq!((club.earns(&ida, club.purchase(free, "0")).await, club.balance(&ida).await), (0, 0));
-    // Another time she fills the card and then pays all the same.
-    assert_eq!(club.earns(&ida, coffee("10", "40")).await, 10);
-    let spent = club.redeems(&ida, 10, "").await.expect("a full card").entry.expect("an entry").sequence;
-    let back = v1::ReverseRedemptionRequest {
+    let code = recorded.issued_vouchers[0].code.clone();
+    let free = v1::Purchase { voucher_codes: vec![code], ..club.purchase(free, "0") };
+    assert_eq!((club.earns(&ida, free).await, club.balance(&ida).await, club.gifts(&ida).await.len()), (0, 1, 0));
+    // Another time she fills the card and would rather have her stamps.
+    let full = club.records(&ida, coffee("9", "36")).await;
+    let cancel = v1::CancelVoucherRequest {
         request_id: club.request(),
         program_id: PROGRAM.into(),
-        member: by_id(&ida),
-        redemption_sequence: spent,
+        code: full.issued_vouchers[0].code.clone(),
         reason: "changed her mind".into(),
         actor: actor(),
-        ..Default::default()
     };
-    club.server.points().reverse_redemption(back).await.expect("it goes back");
-    assert_eq!(club.balance(&ida).await, 10);
+    club.server.rewards().cancel_voucher(cancel).await.expect("it is cancelled");
+    assert_eq!((club.balance(&ida).await, club.gifts(&ida).await.len()), (10, 0));
+    // With the next stamp they are a coffee again.
+    club.earns(&ida, coffee("1", "4")).await;
+    assert_eq!((club.balance(&ida).await, club.gifts(&ida).await.len()), (1, 1));
     club.close().await;
 }

@@ -105,7 +105,7 @@ impl Session {
     pub async fn publish(&self) -> Result<(), CliError> {
         // A new id each time: publishing what is there changes nothing.
         let request_id = format!("bench-{}", uuid::Uuid::now_v7());
-        let request = v1::PublishProgramRequest { request_id, program: Some(self.book.program()), validate_only: false };
+        let request = v1::PublishProgramRequest { request_id, program: Some(self.book.program()), ..Default::default() };
         let mut client = ProgramServiceClient::new(self.channel().await?);
         client.publish_program(request).await.map_err(|status| client::failed(&status))?;
         Ok(())

@@ -3,6 +3,7 @@
 mod activity;
 mod birthday;
 mod fraud;
+mod goal;
 mod mistakes;
 mod policy;
 mod redemption;
@@ -13,7 +14,7 @@ mod voucher;
 
 use std::collections::HashSet;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 
 use self::mistakes::Mistakes;
 use super::{Violation, v1};
@@ -22,6 +23,10 @@ use crate::domain::{self, Currency, Overflow, ProgramId, RuleId, TierId};
 pub const MAX_RULES: usize = 200;
 pub const MAX_ACTIVITY_RULES: usize = 100;
 pub const MAX_TIERS: usize = 20;
+/// So many days ahead a version can take effect, at most.
+pub const MAX_DAYS_AHEAD: i64 = 366;
+/// So many versions can wait for their time, at most.
+pub const MAX_WAITING: usize = 16;
 
 /// Parses a rule book as it is published: `version` and `publish_time` of the document itself do not count. Names every mistake at once.
 pub fn parse(document: &v1::Program, version: u32, publish_time: Timestamp) -> Result<domain::Program, Vec<Violation>> {
@@ -57,6 +62,25 @@ pub fn check_successor(old: &domain::Program, new: &domain::Program) -> Vec<Viol
     mistakes.into_violations()
 }
 
+/// From when on a version may hold that is published now: `waiting` others wait. The first one of a programme holds at once, for there is none
+/// to judge before it.
+pub fn check_effective_time(new: &domain::Program, waiting: usize) -> Vec<Violation> {
+    let mut mistakes = Mistakes::default();
+    let Some(time) = new.effective_time else { return Vec::new() };
+    let last = new.publish_time.checked_add((MAX_DAYS_AHEAD * 24).hours()).unwrap_or(Timestamp::MAX);
+    let path = "effective_time";
+    if time < new.publish_time {
+        mistakes.note(path, format_args!("is in the past: it is {} now; leave it out to publish at once", new.publish_time));
+    } else if time > last {
+        mistakes.note(path, format_args!("is more than {MAX_DAYS_AHEAD} days ahead: it must be {last} at the latest"));
+    } else if new.version == 1 && new.is_deferred() {
+        mistakes.note(path, "is given, but the first version of a programme takes effect when it is published: leave it out");
+    } else if waiting >= MAX_WAITING && new.is_deferred() {
+        mistakes.note(path, format_args!("is given, but {waiting} versions wait for their time already, and no more can"));
+    }
+    mistakes.into_violations()
+}
+
 fn zone_name(zone: &TimeZone) -> &str {
     zone.iana_name().unwrap_or_default()
 }
@@ -78,13 +102,8 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let currency = currency(&document.currency_code, mistakes);
     let time_zone = time_zone(&document.time_zone, mistakes);
     let precision = mistakes.number("points_precision", document.points_precision, 0..=2);
-    let rounding = match &document.rounding {
-        Some(rounding) => policy::rounding("rounding", rounding, mistakes),
-        None => {
-            mistakes.note("rounding", "is required");
-            None
-        }
-    };
+    let rounding = rounding(document.rounding.as_ref(), mistakes);
+    let effective_time = effective_time(document.effective_time.as_ref(), mistakes);
     let tier_policy = tier_policy::tier_policy(document.tier_policy.as_ref(), mistakes);
     let scope = Scope {
         // Where the currency is not known, nothing is said of the decimal places of amounts.
@@ -112,12 +131,14 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
     let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
+    let goal = goal::goal(&document.goals, voucher_kinds.as_deref(), &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
         display_name: display_name?,
         version,
         publish_time,
+        effective_time: effective_time?,
         currency: currency?,
         time_zone: time_zone?,
         points_precision: precision?,
@@ -140,7 +161,15 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         offline: offline?,
         voucher_kinds: voucher_kinds?,
         birthday: birthday?,
+        goal: goal?,
     })
+}
+
+fn rounding(document: Option<&v1::Rounding>, mistakes: &mut Mistakes) -> Option<domain::Rounding> {
+    if document.is_none() {
+        mistakes.note("rounding", "is required");
+    }
+    policy::rounding("rounding", document?, mistakes)
 }
 
 fn transfers(policy: Option<&v1::TransferPolicy>, scope: &Scope, mistakes: &mut Mistakes) -> Option<domain::TransferPolicy> {
@@ -152,6 +181,18 @@ fn transfers(policy: Option<&v1::TransferPolicy>, scope: &Scope, mistakes: &mut 
         mistakes.note("transfers.maximum_points", "is less than minimum_points: no transfer is possible");
     }
     Some(domain::TransferPolicy { minimum, maximum })
+}
+
+/// The ledger counts microseconds; what is finer is cut off.
+fn effective_time(time: Option<&prost_types::Timestamp>, mistakes: &mut Mistakes) -> Option<Option<Timestamp>> {
+    let Some(time) = time else { return Some(None) };
+    let micros = (0..1_000_000_000).contains(&time.nanos).then(|| i64::from(time.nanos) / 1_000);
+    let micros = micros.and_then(|micros| time.seconds.checked_mul(1_000_000)?.checked_add(micros));
+    let instant = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    if instant.is_none() {
+        mistakes.note("effective_time", "is not an instant such as \"2026-12-01T00:00:00+07:00\"");
+    }
+    instant.map(Some)
 }
 
 fn currency(code: &str, mistakes: &mut Mistakes) -> Option<Currency> {

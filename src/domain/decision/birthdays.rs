@@ -68,32 +68,36 @@ impl Draft<'_> {
     }
 
     /// Plans anew what was planned under other rules, by each that came since, as of when it came into force. What it takes must be loaded.
-    /// `others`: when something else is due that goes before what comes later. False: nothing was planned.
-    pub(super) fn enter_changed_policy(&mut self, others: Option<Timestamp>) -> Result<bool, Rejection> {
+    /// `others`: when something else is due that goes before what comes later. `None`: nothing was planned.
+    pub(super) fn enter_changed_policy(&mut self, others: Option<Timestamp>) -> Result<Option<Timestamp>, Rejection> {
         let programs = self.context.programs;
         let header = &self.member.header;
         let is_stale = header.birthday.policy_version != programs.birthday_version();
         if !is_stale || self.member.person.is_none() || self.require_somebody().is_err() || header.last_sequence == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let (planned_by, changes, before) = (header.birthday.policy_version, header.birthday.changes, self.entries.len());
         // What came and went before the date was known was not about it, nor what did before a merge, which planned by the newest.
         let merged = header.merged.last().map(|merged| merged.time);
         let known_since = header.birthday.known_since.unwrap_or(header.create_time).max(merged.unwrap_or(Timestamp::MIN));
-        let is_about_it = |program: &Program| program.publish_time >= known_since || program.version == programs.birthday_version();
+        // What held until some instant before that was not either.
+        if known_since > self.context.now {
+            return Ok(None);
+        }
+        let is_about_it = |program: &Program| program.takes_effect() >= known_since || program.version == programs.birthday_version();
         for program in programs.birthday_changes().filter(|program| program.version > planned_by && is_about_it(program)) {
-            let instant = program.publish_time.max(known_since).min(self.context.now);
+            let instant = program.takes_effect().max(known_since).min(self.context.now);
             // What is due before that is given by the rules of then.
             let is_due_before = self.member.header.birthday.next.is_some_and(|plan| plan.due_time < instant);
             if is_due_before || others.is_some_and(|other| other < instant) {
-                return Ok(false);
+                return Ok(None);
             }
             self.enter_plan((program, program.version), Planning::Known, changes, instant)?;
             if self.entries.len() > before {
-                return Ok(true);
+                return Ok(Some(instant));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The birthday whose reward is due, if the person is loaded.

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    super::{EntryKind, Program, Rejection, ReleaseCause, activation, expiry, hold, voucher},
-    Draft,
+    super::{EntryKind, Program, Rejection, ReleaseCause, Sealed, activation, expiry, hold, voucher},
+    Context, Draft,
 };
 
 impl Draft<'_> {
@@ -31,9 +31,31 @@ impl Draft<'_> {
     pub(in crate::domain) fn enter_what_is_due(&mut self, lapses: usize) -> Result<bool, Rejection> {
         self.by_time = true;
         self.lapses_left = lapses;
-        while self.enter_next_due()? {}
+        if !self.is_now {
+            self.enter_what_was_due_earlier()?;
+        }
+        while !self.still_due && self.enter_next_due()? {}
         self.by_time = false;
         Ok(!self.still_due)
+    }
+
+    /// What was due before time alone brought another version of the rule book into effect is entered as it would have been on time: by all
+    /// that held until then, and before anything that the other version asks for.
+    fn enter_what_was_due_earlier(&mut self) -> Result<(), Rejection> {
+        let context = self.context;
+        for (programs, until) in context.programs.earlier() {
+            let (header, person) = (&self.member.header, self.member.person.as_ref().and_then(Sealed::open));
+            // What has just been entered can have brought something that the header does not know of.
+            let is_due = !self.entries.is_empty() || header.next_due_time().is_some_and(|due| due <= *until);
+            let has_birthday = person.is_some_and(|person| person.profile.birth_date.is_some());
+            let is_stale = has_birthday && header.birthday.policy_version < programs.birthday_version();
+            if is_due || is_stale {
+                self.context = Context { programs, now: *until, ..context };
+                while !self.still_due && self.enter_next_due()? {}
+            }
+        }
+        self.context = context;
+        Ok(())
     }
 
     /// What a command has brought that was due before it, or is due with it.
@@ -42,12 +64,18 @@ impl Draft<'_> {
         self.enter_what_is_due(usize::MAX).map(|_| ())
     }
 
-    /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
-    /// ends when a lot lapses has kept its points until then. Vouchers come after points, and birthdays after vouchers; a birthday is planned
-    /// anew by other rules before all of that. What has just come
-    /// back, and has lapsed, the header does not know of: it lapses with this commit in any case. False: nothing is due, or nothing that
-    /// may be entered.
+    /// The next of what is due, and what goals make of it. False: nothing is due, or nothing that may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
+        let Some(instant) = self.enter_one_due()? else { return Ok(false) };
+        self.settle_goal(instant)?;
+        Ok(true)
+    }
+
+    /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that
+    /// ends when a lot lapses has kept its points until then. Goals come after points, vouchers after goals, and birthdays after vouchers; a
+    /// birthday is planned anew by other rules before all of that. What has just come back, and has lapsed, the header does not know of: it
+    /// lapses with this commit in any case. `None`: nothing is due, or nothing that may be entered.
+    fn enter_one_due(&mut self) -> Result<Option<Timestamp>, Rejection> {
         let (now, programs) = (self.context.now, self.context.programs);
         let activation = activation::next_activation(&self.member, now)?;
         let ended = hold::next_end(&self.member, now).cloned();
@@ -55,20 +83,27 @@ impl Draft<'_> {
         let activates = activation.as_ref().map(|(_, time)| *time);
         let others = [activates, ended.as_ref().map(|hold| hold.expire_time), lapse.as_ref().map(|(_, time)| *time), self.next_review()];
         let voucher = voucher::next_due(&self.member, now).map(|(voucher, due)| (voucher.code, due));
-        if self.enter_changed_policy(others.into_iter().flatten().chain(voucher.map(|(_, due)| due)).min())? {
-            return Ok(true);
+        let goal = self.due_goal();
+        let before_birthdays = others.into_iter().chain([goal, voucher.map(|(_, due)| due)]).flatten().min();
+        if let Some(planned) = self.enter_changed_policy(before_birthdays)? {
+            return Ok(Some(planned));
         }
         if let Some(birthday) = self.due_birthday()
-            && others.into_iter().flatten().chain(voucher.map(|(_, due)| due)).all(|other| birthday.due_time < other)
+            && before_birthdays.is_none_or(|other| birthday.due_time < other)
         {
             self.enter_birthday(birthday)?;
-            return Ok(true);
+            return Ok(Some(birthday.due_time));
         }
         if let Some((code, due)) = voucher
-            && others.into_iter().flatten().all(|other| due < other)
+            && others.into_iter().chain([goal]).flatten().all(|other| due < other)
         {
             self.enter_voucher_due((code, due))?;
-            return Ok(true);
+            return Ok(Some(due));
+        }
+        if let Some(due) = goal
+            && others.into_iter().flatten().all(|other| due < other)
+        {
+            return self.enter_goal_due(due);
         }
         let lapses_before = |time: Timestamp| lapse.as_ref().is_some_and(|(_, lapse)| *lapse < time);
         if let Some(time) = self.next_review()
@@ -77,7 +112,7 @@ impl Draft<'_> {
             && ended.as_ref().is_none_or(|hold| hold.expire_time >= time)
         {
             self.enter_review(time)?;
-            return Ok(true);
+            return Ok(Some(time));
         }
         if let Some((activated, time)) = activation
             && !lapses_before(time)
@@ -86,6 +121,7 @@ impl Draft<'_> {
             self.enter(EntryKind::PointsActivated(activated), time, programs.at(time))?;
             self.hold_end = self.hold_end.max(time);
             self.upgrade(time)?;
+            Ok(Some(time))
         } else if let Some(hold) = ended
             && !lapses_before(hold.expire_time)
         {
@@ -93,16 +129,17 @@ impl Draft<'_> {
             let released = hold::release(&self.member, &hold, ReleaseCause::Expired, "", end);
             self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
             self.hold_end = self.hold_end.max(end);
+            Ok(Some(end))
         } else if let Some((expired, time)) = lapse {
             if self.lapses_left == 0 && self.member.header.next_lapse_time().is_some_and(|next| next <= now) {
                 self.still_due = true;
-                return Ok(false);
+                return Ok(None);
             }
             self.lapses_left = self.lapses_left.saturating_sub(expired.allocations.len());
             self.enter(EntryKind::PointsExpired(expired), time, programs.at(time))?;
+            Ok(Some(time))
         } else {
-            return Ok(false);
+            Ok(None)
         }
-        Ok(true)
     }
 }

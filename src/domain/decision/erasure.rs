@@ -21,6 +21,8 @@ impl Draft<'_> {
             self.enter_now(EntryKind::HoldReleased(released))?;
             self.hold_end = self.hold_end.max(self.context.now);
         }
+        // Who goes gets nothing more.
+        self.earned = None;
         self.enter_what_it_brought()
     }
 }

@@ -37,6 +37,7 @@ impl History {
     pub fn lots(&self) -> Vec<LotKey> {
         let of = |thread: &Thread| match &thread.origin.kind {
             EntryKind::PointsRedeemed(redeemed) => redeemed.portions.iter().map(|portion| portion.lot).collect(),
+            EntryKind::VoucherChanged(changed) => changed.goal_paid().into_iter().flat_map(|paid| paid.lots()).collect(),
             EntryKind::PurchaseAccrued(_) => Sale::of(thread).map_or_else(Vec::new, |sale| sale.lots().collect()),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
@@ -60,7 +61,7 @@ impl History {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
-            | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => Vec::new(),
         };
         self.threads.values().flat_map(of).collect()

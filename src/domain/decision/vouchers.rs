@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use super::{
     super::{
-        Entry, EntryKind, EntryRef, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, Voucher, VoucherCause, VoucherChange,
+        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, Voucher, VoucherCause, VoucherChange,
         VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease, VoucherRequest, returns::Sale, voucher,
     },
     Draft,
@@ -38,26 +38,44 @@ impl Draft<'_> {
                 let (code, issued) = (voucher.code, voucher.issued);
                 self.change_voucher((code, issued), VoucherChange::Used { order: order.clone(), value: *value }, now)
             }
-            VoucherRequest::Cancel { code, reason } => {
-                let issued = self.live_voucher(*code)?.issued;
-                self.change_voucher((*code, issued), VoucherChange::Cancelled { reason: reason.clone() }, self.context.now)
-            }
+            VoucherRequest::Cancel { code, reason } => self.cancel_voucher(*code, reason),
         }
+    }
+
+    pub(super) fn cancel_voucher(&mut self, code: VoucherCode, reason: &str) -> Result<(), Rejection> {
+        let issued = self.live_voucher(code)?.issued;
+        let refund = self.goal_refund(code)?;
+        if refund.is_some() {
+            // What has lapsed meanwhile lapses now.
+            self.hold_end = self.hold_end.max(self.context.now);
+        }
+        let change = VoucherChange::Cancelled { reason: reason.to_owned(), refund: refund.map(Box::new) };
+        self.change_voucher((code, issued), change, self.context.now)
     }
 
     /// Under a code of its own. What is issued by time is dated at the instant at which it was due.
     pub(in crate::domain) fn issue_voucher(
         &mut self,
-        (program, kind): (&Program, &VoucherKind),
+        named: (&Program, &VoucherKind),
         cause: VoucherCause,
         reason: &str,
+        instant: Timestamp,
+    ) -> Result<(), Rejection> {
+        self.issue_voucher_for(named, (cause, reason, None), instant)
+    }
+
+    /// `goal`: the points that it takes.
+    pub(super) fn issue_voucher_for(
+        &mut self,
+        (program, kind): (&Program, &VoucherKind),
+        (cause, reason, goal): (VoucherCause, &str, Option<GoalPaid>),
         instant: Timestamp,
     ) -> Result<(), Rejection> {
         let sequence = self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?;
         let issued = EntryRef { member: self.member.key.member, sequence };
         let code = self.context.programs.voucher_codes().code(&self.member.key, sequence, instant);
         let voucher = voucher::issue(program, kind, (code, issued), cause, instant)?;
-        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned() };
+        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal: goal.map(Box::new) };
         let next_due_time = voucher::next_due_after(&self.member, code, &change);
         self.enter(EntryKind::VoucherChanged(VoucherChanged { code, issued, change, next_due_time }), instant, program)
     }

@@ -140,7 +140,7 @@ impl TierWindow {
 }
 
 /// What all versions of a rule book together ask of the reviews of tiers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TierBounds {
     /// Of the longest window, and where it has periods of the one before it.
     pub months: u32,
@@ -163,7 +163,7 @@ impl TierBounds {
             (tiers.collect::<Vec<_>>(), program.tier_policy)
         };
         if policy.review_at_change && !next.tiers.is_empty() && last.is_some_and(|last| judged(last) != judged(next)) {
-            self.at_change.push((next.version, next.publish_time));
+            self.at_change.push((next.version, next.takes_effect()));
         }
     }
 }

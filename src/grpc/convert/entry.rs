@@ -6,6 +6,7 @@ use super::{
     activity::activity_accrued,
     amount::{decimal, money},
     birthday::{birthday_change_kind, birthday_changed},
+    goal::{goal_change_kind, goal_changed, goal_reached_by, issued_vouchers},
     member::{count, identifier_out, profile},
     merge::{merged_from, merged_into, others},
     purchase::purchase_out,
@@ -42,6 +43,8 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         flags: fraud_flags(entry),
         benefits: tier_benefits(history.version(accrued.accrual.program_version).map(|program| &**program), accrued.accrual.tier.as_ref()),
         vouchers: used_vouchers(entries, &program_of(history, entry).currency),
+        issued_vouchers: issued_vouchers(history, entries),
+        goal_reached: goal_reached_by(entries),
     })
 }
 
@@ -138,6 +141,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
         EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
         EntryKind::BirthdayChanged(changed) => birthday_change_kind(changed),
+        EntryKind::GoalChanged(changed) => goal_change_kind(changed),
     }
 }
 
@@ -188,6 +192,7 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
         EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
+        EntryKind::GoalChanged(changed) => goal_changed(changed),
     }
 }
 

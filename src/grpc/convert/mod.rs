@@ -6,6 +6,7 @@ mod activity;
 mod amount;
 mod birthday;
 mod entry;
+mod goal;
 mod member;
 mod merge;
 mod purchase;

@@ -7,6 +7,7 @@ use super::{
     Mistakes, Path,
     amount::{decimal, money},
     entry::version,
+    goal::{with_goal_paid, with_goal_refund},
     member::count,
     redemption::order_out,
     time::timestamp,
@@ -72,6 +73,7 @@ fn terms(voucher: &Voucher, member_id: String, currency: &Currency) -> v1::Vouch
         VoucherCause::Manual => Cause::Manual,
         VoucherCause::Birthday => Cause::Birthday,
         VoucherCause::Tier => Cause::Tier,
+        VoucherCause::Goal => Cause::Goal,
     };
     v1::Voucher {
         code: voucher.code.to_string(),
@@ -145,9 +147,10 @@ pub fn voucher_changed(changed: &VoucherChanged, entry: &Entry, currency: &Curre
     use v1::{entry::Kind, voucher_released::Cause};
     let code = changed.code.to_string();
     match &changed.change {
-        VoucherChange::Issued { voucher, reason } => {
+        VoucherChange::Issued { voucher, reason, goal } => {
             let voucher = Some(voucher_issued(voucher, entry, currency));
-            Kind::VoucherIssued(v1::VoucherIssued { voucher, reason: reason.clone() })
+            let issued = v1::VoucherIssued { voucher, reason: reason.clone(), ..Default::default() };
+            Kind::VoucherIssued(with_goal_paid(issued, goal.as_deref()))
         }
         VoucherChange::Held(held) => Kind::VoucherHeld(v1::VoucherHeld { code, hold: Some(hold(held)) }),
         VoucherChange::Released { cause, reason } => {
@@ -162,7 +165,10 @@ pub fn voucher_changed(changed: &VoucherChanged, entry: &Entry, currency: &Curre
             let value = value.map(|value: Decimal| money(value, currency));
             Kind::VoucherUsed(v1::VoucherUsed { code, store_id, order_id, value })
         }
-        VoucherChange::Cancelled { reason } => Kind::VoucherCancelled(v1::VoucherCancelled { code, reason: reason.clone() }),
+        VoucherChange::Cancelled { reason, refund } => {
+            let cancelled = v1::VoucherCancelled { code, reason: reason.clone(), ..Default::default() };
+            Kind::VoucherCancelled(with_goal_refund(cancelled, refund.as_deref()))
+        }
         VoucherChange::Expired => Kind::VoucherExpired(v1::VoucherExpired { code }),
         VoucherChange::Reinstated { order, .. } => {
             let (store_id, order_id) = order_out(Some(order));

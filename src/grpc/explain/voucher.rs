@@ -7,7 +7,12 @@ impl Story<'_> {
     pub(super) fn voucher(mut self, changed: &VoucherChanged) -> Vec<String> {
         let code = changed.code;
         match &changed.change {
-            VoucherChange::Issued { voucher, reason } => self.voucher_issued(voucher, reason),
+            VoucherChange::Issued { voucher, reason, goal } => {
+                self.voucher_issued(voucher, reason);
+                if let Some(paid) = goal {
+                    self.goal_paid(paid);
+                }
+            }
             VoucherChange::Held(hold) => {
                 let until = self.local(hold.expire_time);
                 self.say(format!("Voucher {code} was set aside {} until {until}.", named(&hold.order)));
@@ -24,7 +29,12 @@ impl Story<'_> {
                 let worth = value.map_or_else(String::new, |value| format!(", and was worth {}", self.money(value)));
                 self.say(format!("Voucher {code} was used{order}{worth}."));
             }
-            VoucherChange::Cancelled { reason } => self.say(format!("Voucher {code} was cancelled. Reason: {reason}")),
+            VoucherChange::Cancelled { reason, refund } => {
+                self.say(format!("Voucher {code} was cancelled. Reason: {reason}"));
+                if let Some(refund) = refund {
+                    self.goal_refund(refund);
+                }
+            }
             VoucherChange::Expired => self.say(format!("Voucher {code} lapsed.")),
             VoucherChange::Reinstated { voucher, order } => {
                 let last = self.last_day(voucher.expire_time);
@@ -40,6 +50,7 @@ impl Story<'_> {
             VoucherCause::Manual => "by hand",
             VoucherCause::Birthday => "for the member's birthday",
             VoucherCause::Tier => "for a tier",
+            VoucherCause::Goal => "for points",
         };
         let name = if voucher.display_name.is_empty() { voucher.kind.to_string() } else { voucher.display_name.clone() };
         self.say(format!("Voucher {} was issued {cause}: {name}.", voucher.code));

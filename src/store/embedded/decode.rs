@@ -9,10 +9,10 @@ use rust_decimal::Decimal;
 use crate::{
     domain::{
         Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, EntryRef, Expired,
-        Fingerprint, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId, LotKey,
-        MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase, PurchaseAccrued,
-        Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierId, TierSince,
-        VoucherSummary,
+        Fingerprint, Goals, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId,
+        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase,
+        PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierId,
+        TierSince, VoucherSummary,
     },
     store::{Publication, StoreError},
 };
@@ -24,6 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
+    goals,
     segment::damaged,
     stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -108,6 +109,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MergedInto(one) => EntryKind::MergedInto(merged_into(one)?),
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
         Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
+        Kind::GoalChanged(one) => EntryKind::GoalChanged(goals::read_changed(&one)?),
         Kind::BirthdayChanged(one) => {
             let plan = sealed(open()?, birthdays::read_sealed_plan)?;
             EntryKind::BirthdayChanged(Box::new(birthdays::read_changed(one, plan)?))
@@ -497,6 +499,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         merged: row.merged.iter().map(merged).collect::<Decoded<_>>()?,
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
         birthday,
+        goals: Goals { waiting: goals::read_waiting(&row.goals_waiting)? },
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

@@ -23,6 +23,15 @@ pub(super) fn portions(stored: &[stored::Portion]) -> Decoded<Vec<Portion>> {
     stored.iter().map(portion).collect()
 }
 
+pub(super) fn put_backs(stored: &[stored::PutBack]) -> Decoded<Vec<PutBack>> {
+    let put_back = |back: &stored::PutBack| {
+        let portion = portion(back.portion.as_ref().ok_or(Malformed("put_back.portion"))?)?;
+        let into = back.into.as_ref().map(accrued_lot).transpose()?;
+        Ok(PutBack { into: into.map_or(portion.lot, |lot| lot.key()), portion })
+    };
+    stored.iter().map(put_back).collect()
+}
+
 pub(super) fn redeemed(redeemed: stored::PointsRedeemed) -> Decoded<Redeemed> {
     let captured = redeemed.captured.map(|captured| {
         Ok(Captured {
@@ -45,18 +54,13 @@ pub(super) fn redeemed(redeemed: stored::PointsRedeemed) -> Decoded<Redeemed> {
 }
 
 pub(super) fn reversed(own: MemberId, reversed: stored::RedemptionReversed) -> Decoded<Reversed> {
-    let put_back = |back: &stored::PutBack| {
-        let portion = portion(back.portion.as_ref().ok_or(Malformed("put_back.portion"))?)?;
-        let into = back.into.as_ref().map(accrued_lot).transpose()?;
-        Ok(PutBack { into: into.map_or(portion.lot, |lot| lot.key()), portion })
-    };
     Ok(Reversed {
         redemption: entry_ref(own, &reversed.redemption_member_id, reversed.redemption)?,
         points: Points(reversed.points),
         value: decimal(&reversed.value)?,
         owed: Points(reversed.owed),
         lot: reversed.lot.as_ref().map(accrued_lot).transpose()?,
-        put_back: reversed.put_back.iter().map(put_back).collect::<Decoded<_>>()?,
+        put_back: put_backs(&reversed.put_back)?,
         so_far: Points(reversed.so_far),
         debt_paid: Points(reversed.debt_paid),
         order: order(&reversed.store_id, &reversed.order_id)?,

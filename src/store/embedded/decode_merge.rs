@@ -5,9 +5,9 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    stored, tiers, vouchers,
+    goals, stored, tiers, vouchers,
 };
-use crate::domain::{Birthdays, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
+use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
 pub(super) fn merged_into(gone: stored::MergedInto) -> Decoded<MergedInto> {
     Ok(MergedInto {
@@ -52,6 +52,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
             known_since: optional_time(got.birth_date_known_since)?,
             ..Birthdays::default()
         },
+        goals: Goals { waiting: goals::read_waiting(&got.goals_waiting)? },
         reason: got.reason,
     })
 }

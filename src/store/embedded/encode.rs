@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    tiers, vouchers,
+    goals, tiers, vouchers,
     wire::Writer,
 };
 
@@ -77,6 +77,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::MergedFrom(one) => w.message(32, |w| merged_from(w, one)),
         EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
         EntryKind::BirthdayChanged(one) => w.message(38, |w| birthdays::changed(w, one)),
+        EntryKind::GoalChanged(one) => w.message(39, |w| goals::changed(w, one)),
     };
 }
 
@@ -487,6 +488,7 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     w.uint(40, u64::from(header.vouchers.live));
     w.optional_time(41, header.vouchers.next_due_time);
     birthdays::header(w, &header.birthday);
+    goals::waiting(w, 48, &header.goals.waiting);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

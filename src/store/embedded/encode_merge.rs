@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    tiers, vouchers,
+    goals, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -82,6 +82,7 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
         w.message(44, |w| birthdays::multiplier(w, one));
     }
     w.optional_time(45, got.birthday.known_since);
+    goals::waiting(w, 50, &got.goals.waiting);
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

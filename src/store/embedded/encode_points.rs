@@ -5,8 +5,8 @@ use super::{
     wire::Writer,
 };
 use crate::domain::{
-    Activated, Hold, MemberId, PendingTaken, Portion, Redeemed, ReleaseCause, Released, ReturnTotals, Returned, Reversed, SaleState,
-    TransferredIn, TransferredOut,
+    Activated, Hold, MemberId, PendingTaken, Portion, PutBack, Redeemed, ReleaseCause, Released, ReturnTotals, Returned, Reversed,
+    SaleState, TransferredIn, TransferredOut,
 };
 
 pub(super) fn portion(w: &mut Writer, portion: &Portion) {
@@ -45,12 +45,7 @@ pub(super) fn reversed(w: &mut Writer, own: MemberId, reversed: &Reversed) {
     w.sint(2, reversed.points.0);
     w.decimal(3, reversed.value);
     for back in &reversed.put_back {
-        w.message(4, |w| {
-            w.message(1, |w| portion(w, &back.portion));
-            if back.into != back.portion.lot {
-                w.message(2, |w| lot_key(w, &back.into));
-            }
-        });
+        w.message(4, |w| put_back(w, back));
     }
     w.sint(5, reversed.so_far.0);
     w.sint(6, reversed.debt_paid.0);
@@ -61,6 +56,13 @@ pub(super) fn reversed(w: &mut Writer, own: MemberId, reversed: &Reversed) {
         w.message(11, |w| accrued_lot(w, lot));
     }
     w.bytes(12, other(&reversed.redemption.member, own));
+}
+
+pub(super) fn put_back(w: &mut Writer, back: &PutBack) {
+    w.message(1, |w| portion(w, &back.portion));
+    if back.into != back.portion.lot {
+        w.message(2, |w| lot_key(w, &back.into));
+    }
 }
 
 pub(super) fn hold(w: &mut Writer, hold: &Hold) {

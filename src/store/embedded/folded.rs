@@ -71,6 +71,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::MergedFrom(one) => Self::MergedFrom(one),
             FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
             FoldedKind::BirthdayChanged(one) => Self::BirthdayChanged(one),
+            FoldedKind::GoalChanged(one) => Self::GoalChanged(one),
         }
     }
 }

@@ -162,6 +162,7 @@ mod encode_merge;
 mod encode_points;
 mod erasure;
 mod folded;
+mod goals;
 mod index;
 mod journal;
 mod keys;

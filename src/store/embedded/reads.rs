@@ -122,7 +122,11 @@ impl Engine {
         // The header knows when the first lot lapses: an accrual reads the header alone.
         let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= demand.now);
         let has_dates = demand.dates > 0 && member.header.next_expiry_time.is_some();
-        if demand.lots != LotDemand::None || has_dates || is_due(member.header.next_expiry_time) {
+        let is_stale = demand.birthdays_since != 0 && member.header.birthday.policy_version != demand.birthdays_since;
+        let reaches = demand.has_goal || is_stale || !member.header.goals.waiting.is_empty() || member.header.is_due(demand.now);
+        let demand = MemberDemand { goals: if reaches { demand.goals } else { LotDemand::None }, ..demand };
+        let wants_lots = [demand.lots, demand.goals].iter().any(|lots| *lots != LotDemand::None);
+        if wants_lots || has_dates || is_due(member.header.next_expiry_time) {
             self.load_lots(&view, number, &mut member, demand)?;
         }
         if is_due(member.header.inactivity.due_time()) {
@@ -135,13 +139,13 @@ impl Engine {
             load_pending(&view, number, &mut member, demand)?;
         }
         let birthday = &member.header.birthday;
-        let is_stale = demand.birthdays_since != 0 && birthday.policy_version != demand.birthdays_since;
         let is_birthday_due = is_due(member.header.birthday_due_time());
         if demand.person || (is_stale && birthday.next.is_some()) || is_birthday_due {
             member.person = Some(self.person(&view, number, key)?);
         }
-        // A birthday may bring a voucher that has lapsed by now, too.
+        // A birthday may bring a voucher that has lapsed by now, and so may a goal that something due reaches.
         let is_given = is_birthday_due || (is_stale && member.person.as_ref().is_some_and(has_birth_date));
+        let is_given = is_given || (demand.goals != LotDemand::None && member.header.is_due(demand.now));
         if demand.vouchers || is_given || is_due(member.header.vouchers.next_due_time) {
             load_vouchers(&view, number, &mut member)?;
         }
@@ -288,12 +292,12 @@ impl Wanted {
         if lot.expiry.time() != self.date {
             (self.date, self.dates) = (lot.expiry.time(), self.dates + 1);
         }
-        let enough = match self.demand.lots {
+        let enough = [self.demand.lots, self.demand.goals].into_iter().all(|lots| match lots {
             LotDemand::None => true,
             LotDemand::Points(wanted) => self.points >= wanted || self.live == MAX_LOTS,
             LotDemand::Count(wanted) => self.live >= wanted,
             LotDemand::All => false,
-        };
+        });
         self.live += 1;
         self.points = self.points.plus(lot.remaining).unwrap_or(Points(i64::MAX));
         // Undated lots have no date to be told of.

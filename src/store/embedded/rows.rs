@@ -550,6 +550,7 @@ fn kind_look_ups(
         EntryKind::VoucherChanged(changed) => changes.extend(vouchers::look_up(index, number, entry, changed)),
         EntryKind::ProfileUpdated { .. }
         | EntryKind::BirthdayChanged(_)
+        | EntryKind::GoalChanged(_)
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
         | EntryKind::MemberErased { .. }
@@ -595,6 +596,5 @@ pub(super) fn publication(
 
 /// The member that has an identifier, if the row is really the identifier's.
 pub(super) fn identifier_member(row: &[u8; 32], hash: &[u8; 32]) -> Option<MemberId> {
-    let (member, rest) = row.split_at(16);
-    (rest == &hash[16..]).then(|| MemberId(member.try_into().expect("it is half of the row")))
+    (row[16..] == hash[16..]).then(|| MemberId(row[..16].try_into().expect("it is half of the row")))
 }

@@ -154,6 +154,7 @@ impl Engine {
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
                 let slot = self.slot(&self.overlay.view(), number, &key.member)?;

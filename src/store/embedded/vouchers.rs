@@ -2,7 +2,7 @@
 
 use super::{
     decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, time},
-    encode,
+    encode, goals,
     index::Index,
     rows::{Change, ProgramNumber, RowKey, owner, value},
     stored,
@@ -92,6 +92,7 @@ pub(super) fn voucher(w: &mut Writer, voucher: &Voucher) {
         VoucherCause::Manual => 0,
         VoucherCause::Birthday => 1,
         VoucherCause::Tier => 2,
+        VoucherCause::Goal => 5,
     };
     w.uint(11, cause);
     w.uint(12, u64::from(voucher.program_version));
@@ -135,9 +136,12 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
     w.bytes(3, &changed.issued.member.0);
     w.optional_time(4, changed.next_due_time);
     match &changed.change {
-        VoucherChange::Issued { voucher: issued, reason } => w.message(5, |w| {
+        VoucherChange::Issued { voucher: issued, reason, goal } => w.message(5, |w| {
             w.message(1, |w| voucher(w, issued));
             w.text(2, reason);
+            if let Some(paid) = goal {
+                w.message(3, |w| goals::paid(w, paid));
+            }
         }),
         VoucherChange::Held(one) => w.message(6, |w| hold(w, one)),
         VoucherChange::Released { cause, reason } => w.message(7, |w| {
@@ -154,7 +158,12 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
                 w.present_decimal(3, *value);
             }
         }),
-        VoucherChange::Cancelled { reason } => w.message(9, |w| w.text(1, reason)),
+        VoucherChange::Cancelled { reason, refund } => w.message(9, |w| {
+            w.text(1, reason);
+            if let Some(refund) = refund {
+                w.message(2, |w| goals::refund(w, refund));
+            }
+        }),
         VoucherChange::Expired => w.message(10, |_| {}),
         VoucherChange::Reinstated { voucher: back, order } => w.message(11, |w| {
             w.message(1, |w| voucher(w, back));
@@ -167,7 +176,11 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
     use stored::voucher_changed::Change as Stored;
     let voucher = |voucher: Option<stored::Voucher>| Ok(Box::new(read_voucher(voucher.ok_or(Malformed("voucher"))?)?));
     let change = match changed.change.ok_or(Malformed("voucher_changed.change"))? {
-        Stored::Issued(one) => VoucherChange::Issued { voucher: voucher(one.voucher)?, reason: one.reason },
+        Stored::Issued(one) => VoucherChange::Issued {
+            voucher: voucher(one.voucher)?,
+            reason: one.reason,
+            goal: one.goal.as_ref().map(goals::read_paid).transpose()?.map(Box::new),
+        },
         Stored::Held(one) => VoucherChange::Held(read_hold(&one)?),
         Stored::Released(one) => VoucherChange::Released {
             cause: match one.cause {
@@ -180,7 +193,9 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
         Stored::Used(one) => {
             VoucherChange::Used { order: order(&one.store_id, &one.order_id)?, value: one.value.as_deref().map(decimal).transpose()? }
         }
-        Stored::Cancelled(one) => VoucherChange::Cancelled { reason: one.reason },
+        Stored::Cancelled(one) => {
+            VoucherChange::Cancelled { reason: one.reason, refund: one.refund.as_ref().map(goals::read_refund).transpose()?.map(Box::new) }
+        }
         Stored::Expired(_) => VoucherChange::Expired,
         Stored::Reinstated(one) => VoucherChange::Reinstated {
             voucher: voucher(one.voucher)?,
@@ -214,6 +229,7 @@ pub(super) fn read_voucher(voucher: stored::Voucher) -> Decoded<Voucher> {
             0 => VoucherCause::Manual,
             1 => VoucherCause::Birthday,
             2 => VoucherCause::Tier,
+            5 => VoucherCause::Goal,
             _ => return Err(Malformed("voucher.cause")),
         },
         program_version: voucher.program_version,

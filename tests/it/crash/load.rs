@@ -417,5 +417,5 @@ pub fn publication(number: u64) -> Call {
         rule.points = (1 + number % 3).to_string();
     }
     let request_id = format!("publish-{number}");
-    Call::Publish(Box::new(v1::PublishProgramRequest { request_id, program: Some(program), validate_only: false }))
+    Call::Publish(Box::new(v1::PublishProgramRequest { request_id, program: Some(program), ..Default::default() }))
 }

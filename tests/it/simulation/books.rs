@@ -126,6 +126,7 @@ impl Frame {
         let kinds: Vec<&str> = VOUCHER_KINDS.into_iter().filter(|kind| *kind == BIRTHDAY_KIND || random.percent(80)).collect();
         text.push_str(&self.voucher_kinds(&kinds, random));
         text.push_str(&self.birthday);
+        text.push_str(&self.goal(random));
         text.push_str(&self.tiers(random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
@@ -219,6 +220,20 @@ impl Frame {
             text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
         }
         if text.is_empty() { text } else { format!("activity_rules:\n{text}") }
+    }
+
+    /// What points turn into, in some versions.
+    fn goal(&self, random: &mut Random) -> String {
+        if random.percent(55) {
+            return String::new();
+        }
+        let points = self.written(random.within(20..=80) * 10u64.pow(self.precision));
+        // Some have points for thousands of vouchers.
+        let (days, most) = (*random.pick(&[0, 0, 1, 6]), *random.pick(&[1, 1, 2, 3]));
+        let id = random.pick(&["card", "card", "cup"]);
+        format!(
+            "goals: [{{ goal_id: {id}, points: \"{points}\", voucher_kind_id: {BIRTHDAY_KIND}, delay_days: {days}, maximum_at_once: {most} }}]\n"
+        )
     }
 
     fn birthday(&self, random: &mut Random) -> String {

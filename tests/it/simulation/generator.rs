@@ -72,6 +72,12 @@ impl Asker<'_> {
         if self.random.percent(3) {
             return Command::UpdateProfile(self.profile());
         }
+        if self.random.percent(4)
+            && let took_points = self.account.codes_that_took_points()
+            && !took_points.is_empty()
+        {
+            return Command::Voucher(VoucherRequest::Cancel { code: *self.random.pick(&took_points), reason: reason() });
+        }
         if self.random.percent(14) {
             return Command::Voucher(self.voucher());
         }

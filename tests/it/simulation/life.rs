@@ -214,7 +214,7 @@ impl Life {
         for name in ["one", "two"] {
             let frame = Frame::new(name, &mut life.random);
             let id = ProgramId::new(name).expect("an id");
-            let books = Books(Vec::new());
+            let books = Books::default();
             life.shops.push(Shop {
                 frame,
                 id,
@@ -257,24 +257,48 @@ impl Life {
     }
 
     async fn publish(&mut self, shop: usize) {
-        let document = self.shops[shop].frame.book(&mut self.random);
+        let mut document = self.shops[shop].frame.book(&mut self.random);
         let (now, request) = (self.writer_now(), self.request());
-        let published = self.ledger().publish(request, document).await.unwrap_or_else(|error| panic!("{error:?}"));
+        let waits = !self.shops[shop].books.0.is_empty() && self.random.percent(50);
+        let since = if waits { now + SignedDuration::from_mins(self.random.within(1..=20_000) as i64) } else { now };
+        if waits {
+            document.effective_time = Some(prost_types::Timestamp { seconds: since.as_second(), nanos: since.subsec_nanosecond() });
+        }
+        let published = self.ledger().publish_next(request, document, true).await.unwrap_or_else(|error| panic!("{error:?}"));
         if published.changed {
             let version = u32::try_from(published.document.version).expect("a version");
             let place = &mut self.shops[shop];
-            let before = place.books.birthdays_since();
-            place.books.0.push(Arc::new(Book::read(&published.document, version, now)));
-            if place.books.birthdays_since() == before {
-                return;
+            let before = place.books.walked_since();
+            place.books.publish(Book::read(&published.document, version, since), waits);
+            if place.books.walked_since() != before {
+                self.rules_are_others(shop).await;
             }
-            // Whoever has a plan is planned anew with whatever is next read or asked, and may wait; nobody looks for those who have none.
-            let has_none = |account: &Account| account.birthdays.date.is_some() && account.birthdays.plan.is_none() && !account.erased;
-            let must = place.accounts.iter().any(has_none);
-            self.unplanned.insert(shop);
-            if must || self.random.percent(30) {
-                self.plan_birthdays().await;
+        }
+    }
+
+    /// Whoever has a plan is planned anew with whatever is next read or asked, and may wait; nobody looks for those who have none.
+    async fn rules_are_others(&mut self, shop: usize) {
+        let has_none = |account: &Account| account.birthdays.date.is_some() && account.birthdays.plan.is_none() && !account.erased;
+        let must = self.shops[shop].accounts.iter().any(has_none);
+        self.unplanned.insert(shop);
+        if must || self.random.percent(30) {
+            self.plan_birthdays().await;
+        }
+    }
+
+    /// Versions whose time has come take effect.
+    async fn turn(&mut self) {
+        let now = loyaltyd::ledger::Clock::now(&*self.clock);
+        let mut others = Vec::new();
+        for (shop, place) in self.shops.iter_mut().enumerate() {
+            let before = place.books.walked_since();
+            place.books.turn(now);
+            if place.books.walked_since() != before {
+                others.push(shop);
             }
+        }
+        for shop in others {
+            self.rules_are_others(shop).await;
         }
     }
 
@@ -336,6 +360,7 @@ impl Life {
                 // Now and then again soon, and nobody has done anything meanwhile.
                 while self.random.percent(50) {
                     self.pass_time();
+                    self.turn().await;
                     self.publish(shop).await;
                 }
             }
@@ -348,7 +373,10 @@ impl Life {
             }
             5 if !self.unplanned.is_empty() => self.plan_birthdays().await,
             5..=12 => self.race().await,
-            13..=60 => self.pass_time(),
+            13..=60 => {
+                self.pass_time();
+                self.turn().await;
+            }
             _ => self.batch().await,
         }
     }
@@ -374,7 +402,12 @@ impl Life {
             minutes if minutes < 1_440 => minutes as i64 * 60 + self.random.below(60) as i64,
             minutes => minutes as i64 * 60 * self.pace + self.random.below(60) as i64,
         };
-        self.clock.set(loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds));
+        let then = loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds);
+        // What has taken effect stays so.
+        let turned = self.shops.iter().filter_map(|shop| shop.books.1.last()).any(|(until, _)| *until >= then);
+        if seconds > 0 || !turned {
+            self.clock.set(then);
+        }
     }
 
     /// The very instant at which something is due, mostly soon; or some time before it, or so long after it that what it brings is over.

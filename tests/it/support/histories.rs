@@ -75,6 +75,16 @@ birthday:
   rewards: [{ points: { points: "7" } }, { tierId: gold, voucherKindId: off }]
 "#;
 
+/// Points turn into a voucher by themselves, at once.
+pub const GOAL: &str = r#"
+goals: [{ goalId: card, points: "9", voucherKindId: mug }]
+"#;
+
+/// After a day.
+pub const SLOW_GOAL: &str = r#"
+goals: [{ goalId: card, points: "9", voucherKindId: mug, delayDays: 1 }]
+"#;
+
 /// Who does what is done by hand.
 fn actor() -> ActorId {
     ActorId::new("staff-7").expect("a valid id")
@@ -488,6 +498,11 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
         threads.push(sale.sequence);
         threads.extend(accrued.redemptions.iter().map(|redemption| redemption.sequence));
         codes.extend(&accrued.purchase.vouchers);
+        if demand.takes_back {
+            let issued = entries.iter().filter_map(Entry::voucher_change);
+            let reached = issued.filter(|issued| issued.goal_paid().is_some_and(|paid| paid.reached_by == sale.sequence));
+            codes.extend(reached.map(|issued| issued.code));
+        }
     }
     let issued = |code: &VoucherCode| {
         let is_it = |entry: &&Entry| entry.voucher_change().is_some_and(|changed| changed.code == *code);
@@ -534,6 +549,7 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => {}
         EntryKind::BirthdayChanged(changed) => changed.plan = Sealed::Erased,
         EntryKind::MergedFrom(got) => std::sync::Arc::make_mut(got).person = Sealed::Erased,

@@ -201,7 +201,8 @@ impl Act<'_> {
     /// though nobody looked.
     pub fn other_birthday_rules(&self) -> Option<(Timestamp, Arc<Book>)> {
         let birthdays = &self.account.birthdays;
-        let looked_at = birthdays.looked_at.filter(|_| birthdays.date.is_some())?;
+        // Rules that are over gave nothing to who came, or told the date, after them.
+        let looked_at = birthdays.looked_at.filter(|looked_at| birthdays.date.is_some() && *looked_at <= self.until)?;
         if self.account.erased || self.account.merged_into.is_some() {
             return None;
         }
@@ -211,7 +212,7 @@ impl Act<'_> {
         // Without a plan there is nothing to take back.
         let book =
             open.find(|book| (book.since >= looked_at || book.version == newest) && (book.birthday.is_some() || birthdays.plan.is_some()))?;
-        Some((book.since.max(looked_at).min(self.now), Arc::clone(book)))
+        Some((book.since.max(looked_at).min(self.until), Arc::clone(book)))
     }
 
     pub fn plan_birthday_anew(&mut self, (time, book): (Timestamp, Arc<Book>)) {

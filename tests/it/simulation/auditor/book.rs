@@ -9,7 +9,10 @@ use loyaltyd::{
 };
 use rust_decimal::Decimal;
 
-use super::birthdays::{Birthday, Gift};
+use super::{
+    birthdays::{Birthday, Gift},
+    goals::Goal,
+};
 
 /// A fraction that is not negative, in lowest terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +197,7 @@ pub struct Book {
     pub max_age_days: u32,
     pub max_ahead_seconds: u32,
     pub birthday: Option<Birthday>,
+    pub goal: Option<Goal>,
 }
 
 /// Of a decimal text, "" being nothing.
@@ -409,6 +413,10 @@ impl Book {
             max_age_days: or(time.max_age_days, 30),
             max_ahead_seconds: or(time.max_ahead_seconds, 300),
             birthday: document.birthday.as_ref().map(|birthday| self::birthday(birthday, document)),
+            goal: document
+                .goals
+                .first()
+                .map(|goal| Goal { points: points(&goal.points, precision).expect("it is required"), document: goal.clone() }),
             document: document.clone(),
         }
     }

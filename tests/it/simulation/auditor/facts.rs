@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use super::{
     birthdays::{Given, Plan},
     book::Lapse,
+    goals::{self, Back, TurnedSaid, Waits},
     vouchers::Terms,
 };
 
@@ -206,6 +207,12 @@ pub enum Fact {
         changes: u32,
         granted: Option<(i16, Option<String>, Given)>,
     },
+    /// So many vouchers more wait, or fewer, and all that do.
+    Goal {
+        goal: Option<String>,
+        vouchers: i64,
+        waits: Waits,
+    },
     /// What becomes of the voucher that an entry issued.
     Voucher {
         issued: EntryRef,
@@ -228,10 +235,20 @@ pub enum Fact {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Issued(Terms),
+    /// For points.
+    Turned(Terms, TurnedSaid),
     Held(OrderKey, Timestamp),
-    Released { by_time: bool },
+    Released {
+        by_time: bool,
+    },
     Used(Option<OrderKey>, Option<Decimal>),
     Cancelled,
+    /// Cancelled, with its points.
+    CameBack {
+        points: i64,
+        debt_paid: i64,
+        back: Back,
+    },
     Expired,
     Reinstated(Terms, OrderKey),
 }
@@ -397,6 +414,7 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::VoucherChanged(changed) => Fact::Voucher { issued: changed.issued, change: change(&changed.change) },
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
         EntryKind::BirthdayChanged(changed) => birthday(changed),
+        EntryKind::GoalChanged(changed) => goals::changed(changed),
     }
 }
 
@@ -434,11 +452,13 @@ fn terms(voucher: &Voucher) -> Terms {
 
 fn change(change: &VoucherChange) -> Change {
     match change {
-        VoucherChange::Issued { voucher, .. } => Change::Issued(terms(voucher)),
+        VoucherChange::Issued { voucher, goal: Some(paid), .. } => Change::Turned(terms(voucher), goals::turned(paid)),
+        VoucherChange::Issued { voucher, goal: None, .. } => Change::Issued(terms(voucher)),
         VoucherChange::Held(hold) => Change::Held(hold.order.clone(), hold.expire_time),
         VoucherChange::Released { cause, .. } => Change::Released { by_time: *cause == VoucherRelease::Expired },
         VoucherChange::Used { order, value } => Change::Used(order.clone(), *value),
-        VoucherChange::Cancelled { .. } => Change::Cancelled,
+        VoucherChange::Cancelled { refund: Some(refund), .. } => goals::came_back(refund),
+        VoucherChange::Cancelled { refund: None, .. } => Change::Cancelled,
         VoucherChange::Expired => Change::Expired,
         VoucherChange::Reinstated { voucher, order } => Change::Reinstated(terms(voucher), order.clone()),
     }

@@ -126,6 +126,7 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     into.by_time = false;
     into.come(&old, from.account.sequence);
     into.promote(now);
+    into.settle_goal(now);
     into.plan_birthday(Why::SameDate, 0);
     Ok([from, into].map(|act| Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }))
 }
@@ -206,6 +207,7 @@ impl Act<'_> {
         self.join_tiers(old);
         self.join_idle_times(old);
         self.join_birthdays(old);
+        self.join_goals(old, before);
         Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
         let money = self.money(old.spend);
         self.enter_now(Fact::MergedFrom {

@@ -8,6 +8,7 @@ mod doing;
 mod earning;
 pub mod facts;
 mod giving;
+mod goals;
 mod merging;
 mod returning;
 pub mod reviewing;
@@ -35,8 +36,10 @@ use returning::SoFar;
 use vouchers::{Elsewhere, Vouchers};
 pub use watching::{Counted, Desk};
 
-/// All published versions of a rule book, the oldest first.
-pub struct Books(pub Vec<Arc<Book>>);
+/// The versions of a rule book that have had their turn, the oldest first; how they stood before each that waited for its time, until when; and
+/// those that wait.
+#[derive(Default)]
+pub struct Books(pub Vec<Arc<Book>>, pub Vec<(Timestamp, Books)>, pub Vec<Arc<Book>>);
 
 impl Books {
     pub fn newest(&self) -> &Arc<Book> {
@@ -44,7 +47,31 @@ impl Books {
     }
 
     pub fn at(&self, instant: Timestamp) -> &Arc<Book> {
-        self.0.iter().rev().find(|book| book.since <= instant).unwrap_or(&self.0[0])
+        let known = self.2.iter().rev().chain(self.0.iter().rev());
+        known.into_iter().find(|book| book.since <= instant).unwrap_or(&self.0[0])
+    }
+
+    /// One more was published, by whoever wants that nothing else waits behind it.
+    pub fn publish(&mut self, book: Book, waits: bool) {
+        self.2.retain(|waiting| waiting.since < book.since);
+        if !waits && self.0.last().is_some_and(|last| last.document.effective_time.is_some()) {
+            self.end(book.since);
+        }
+        if waits { self.2.push(Arc::new(book)) } else { self.0.push(Arc::new(book)) }
+    }
+
+    /// Those whose time has come have their turn.
+    pub fn turn(&mut self, now: Timestamp) {
+        while self.2.first().is_some_and(|next| next.since <= now) {
+            let next = self.2.remove(0);
+            self.end(next.since);
+            self.0.push(next);
+        }
+    }
+
+    /// How they have stood until now.
+    fn end(&mut self, time: Timestamp) {
+        self.1.push((time - SignedDuration::from_micros(1), Self(self.0.clone(), Vec::new(), Vec::new())));
     }
 }
 
@@ -179,6 +206,8 @@ pub struct Account {
     pub vouchers: Arc<Vouchers>,
     pub joined: Option<Timestamp>,
     pub birthdays: Birthdays,
+    pub goals: goals::Waits,
+    pub turned: Arc<goals::AllTurned>,
 }
 
 impl Account {
@@ -229,6 +258,8 @@ pub struct Act<'a> {
     pub now: Timestamp,
     pub said: Vec<Said>,
     by_time: bool,
+    /// What time has brought is entered until then.
+    until: Timestamp,
     /// By the member, or by another one whose command comes to this one.
     asked: bool,
     /// It has: what comes now is looked at from now.
@@ -247,6 +278,16 @@ pub struct Act<'a> {
     idle_until: Option<Timestamp>,
     /// Why the codes cannot be used that the command names and that are none of the member's.
     elsewhere: Elsewhere,
+    /// After the entry before.
+    available_before: i64,
+    /// With what is set aside.
+    covering_before: i64,
+    /// The last entry that brought points which may reach a goal.
+    earned: Option<u64>,
+    /// Points have gone, or another member's waits have come.
+    lost: bool,
+    /// The last sale.
+    sold: Option<(u64, OrderKey)>,
 }
 
 /// On its way to another member.
@@ -273,6 +314,7 @@ impl<'a> Act<'a> {
             now,
             said: Vec::new(),
             by_time: true,
+            until: now,
             asked: false,
             acted: false,
             hold_end: None,
@@ -282,6 +324,11 @@ impl<'a> Act<'a> {
             desk: None,
             idle_until: None,
             elsewhere: Elsewhere::new(),
+            available_before: account.available(),
+            covering_before: account.available() + account.holds.values().map(|hold| hold.points).sum::<i64>(),
+            earned: None,
+            lost: false,
+            sold: None,
         }
     }
 }
@@ -313,6 +360,7 @@ pub fn expect(
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
     let done_before = act.perform(command)?;
+    act.settle_goal(now);
     (act.by_time, act.asked, act.acted) = (true, false, true);
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed, desk: act.desk.flatten() })
@@ -327,6 +375,7 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
         What::Points { points, lots } => act.get(passed, *points, lots)?,
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
     }
+    act.settle_goal(now);
     (act.asked, act.acted) = (false, true);
     act.pass_time();
     Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
@@ -369,6 +418,7 @@ impl Act<'_> {
         let purse = self.account.purse();
         let (sequence, record_time, by_time, idle_until) = (self.account.sequence, self.now, self.by_time, self.idle_until.take());
         let flags = std::mem::take(&mut self.flags);
+        self.notice_earning(&fact);
         self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, idle_until, fact });
     }
 
@@ -494,17 +544,31 @@ impl Act<'_> {
         for hold in self.account.holds.keys().copied().collect::<Vec<_>>() {
             self.end_hold(hold, self.now, version, End::Erased);
         }
+        self.earned = None;
         self.pass_time();
         self.by_time = false;
         (self.account.erased, self.account.suspended) = (true, false);
-        self.account.birthdays = Birthdays::default();
+        (self.account.birthdays, self.account.goals) = (Birthdays::default(), Vec::new());
         self.enter_now(Fact::Erased);
     }
 
-    /// Everything that has become due, in order of time; at one instant points become active first, then the tier is reviewed, then holds
-    /// end, then lots lapse, then vouchers, and
-    /// then a birthday is celebrated. One that other rules have changed is planned before all of that.
+    /// What was due before another version had its turn is as it was under the one before; then by those of now.
     fn pass_time(&mut self) {
+        let (books, now) = (self.books, self.now);
+        if !self.acted {
+            for (until, before) in &books.1 {
+                (self.books, self.until) = (before, *until);
+                self.pass_time_by_these();
+            }
+        }
+        (self.books, self.until) = (books, now);
+        self.pass_time_by_these();
+    }
+
+    /// Everything that has become due, in order of time; at one instant points become active first, then the tier is reviewed, then holds
+    /// end, then lots lapse, then what waits for its goal is delivered, then vouchers, and
+    /// then a birthday is celebrated. One that other rules have changed is planned before all of that.
+    fn pass_time_by_these(&mut self) {
         loop {
             let other_rules = self.other_birthday_rules();
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
@@ -523,20 +587,22 @@ impl Act<'_> {
                 activation_first,
                 self.next_review().map(|time| (time, 1)),
                 hold.map(|(time, _)| (time, 2)),
-                lapses.map(|time| (time, 3)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.now)),
-                self.next_voucher().map(|(time, _)| (time, 4)),
-                self.account.birthdays.plan.map(|plan| (plan.due, 5)),
+                lapses.map(|time| (time, 3)).filter(|_| lapse.is_some_and(|(time, _)| time <= self.until)),
+                self.account.goals.first().map(|(time, _)| (*time, 4)),
+                self.next_voucher().map(|(time, _)| (time, 5)),
+                self.account.birthdays.plan.map(|plan| (plan.due, 6)),
             ];
-            let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.now) else { return };
+            let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.until) else { return };
             match (what, hold, lapse) {
                 (-1, _, _) => self.plan_birthday_anew(other_rules.expect("there are")),
                 (0, _, _) => self.activate(time),
                 (1, _, _) => self.review(time),
-                (4, _, _) => {
+                (4, _, _) => self.end_wait(),
+                (5, _, _) => {
                     let (due, issued) = self.next_voucher().expect("there is one");
                     self.end_voucher(due, issued);
                 }
-                (5, _, _) => self.celebrate(),
+                (6, _, _) => self.celebrate(),
                 (2, Some((_, hold)), _) => {
                     let version = self.books.at(time).version;
                     self.end_hold(hold, time, version, End::TimeUp);
@@ -549,6 +615,7 @@ impl Act<'_> {
                 }
                 (_, _, None) => unreachable!("something lapses"),
             }
+            self.settle_goal(time);
         }
     }
 
@@ -766,6 +833,7 @@ impl Act<'_> {
         let order = purchase.order.clone().expect("a recorded purchase has an order");
         let purchase = Arc::clone(purchase);
         let sale = Sale { sequence, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
+        self.sold = Some((sale.sequence, order.clone()));
         Arc::make_mut(&mut self.account.sales).insert(order, Arc::new(sale));
         self.promote(occurred_time);
         Ok(())

@@ -265,6 +265,7 @@ impl Act<'_> {
         so_far.basis += basis;
         self.reinstate(&sale, &mut so_far, &after);
         let voids = after.is_void && !before.is_void;
+        self.turn_back_for(&sale, points);
         let counts_now = self.collect_back(&sale, points, qualifying, basis, voids)?;
         if voids {
             self.give_vouchers_back(&sale);

@@ -69,6 +69,11 @@ impl Books {
         let pairs = self.0.windows(2).filter(|pair| !pair[1].tiers.is_empty() && policy(&pair[1]).on_change() == OnChange::AtOnce);
         pairs.filter(move |pair| judged(&pair[0]) != judged(&pair[1])).map(|pair| (pair[1].version, pair[1].since))
     }
+
+    /// The version for whose sake the service looks at all members: birthdays are others with it, or all tiers are reviewed.
+    pub fn walked_since(&self) -> u32 {
+        self.tier_changes().last().map_or(0, |(version, _)| version).max(self.birthdays_since())
+    }
 }
 
 impl Account {

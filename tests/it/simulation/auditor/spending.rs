@@ -13,6 +13,7 @@ use super::{
     Act, Hold, Lot, MANY_HOLDS, Spent,
     book::{Book, Lapse, Redemption, days_later},
     facts::{End, Fact, LotSaid},
+    goals::Back,
     merging::Called,
     parts,
 };
@@ -224,7 +225,6 @@ impl Act<'_> {
         spent.gone_back = so_far;
         Arc::make_mut(&mut self.account.spent).insert(id, Arc::new(spent));
         let book = Arc::clone(self.books.newest());
-        let grace_days = book.redemption.as_ref().map_or(0, |policy| policy.grace_days);
         let debt_paid = self.account.debt.min(points);
         let mut lot = None;
         if owed > debt_paid {
@@ -233,7 +233,18 @@ impl Act<'_> {
             self.put(Lot { id, points, lapse, earned: self.now });
             lot = Some(LotSaid { id, points, lapse, debt_paid: 0, waits: None });
         }
-        let (mut debt, mut next_lot, mut back) = ((debt_paid - owed).max(0), self.account.last_lot, Vec::new());
+        let back = self.put_back(giving, (debt_paid - owed).max(0));
+        self.account.debt -= debt_paid;
+        self.account.reinstated += points;
+        self.welcome(lot.iter(), self.now);
+        self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid, owed, lot });
+    }
+
+    /// Back into the lots, but for what pays debt: from which lot, into which, until when, how many.
+    pub fn put_back(&mut self, giving: Vec<Lot>, mut debt: i64) -> Back {
+        let book = Arc::clone(self.books.newest());
+        let grace_days = book.redemption.as_ref().map_or(0, |policy| policy.grace_days);
+        let (mut next_lot, mut back) = (self.account.last_lot, Vec::new());
         for lot in giving {
             let has_lapsed = !lot.is_valid(self.now);
             let into = if has_lapsed && grace_days > 0 {
@@ -250,10 +261,7 @@ impl Act<'_> {
             }
             self.put(Lot { points: lot.points - paid, ..into });
         }
-        self.account.debt -= debt_paid;
-        self.account.reinstated += points;
-        self.welcome(lot.iter(), self.now);
-        self.enter_now(Fact::Reversed { redemption: id, points, value: self.money(worth), back, so_far, debt_paid, owed, lot });
+        back
     }
 
     /// What pays the tenders of points.

@@ -159,18 +159,34 @@ impl Act<'_> {
             }
             VoucherRequest::Cancel { code, .. } => {
                 let (issued, _) = self.live_voucher(*code)?;
-                let entry_sequence = self.account.sequence + 1;
-                self.become_of(issued, |voucher| {
-                    (voucher.hold, voucher.state) = (None, State::Ended(VoucherRejection::Cancelled { entry_sequence }));
-                });
-                self.enter(Fact::Voucher { issued, change: Change::Cancelled }, now, version);
+                self.cancel_voucher(issued);
             }
         }
         Ok(None)
     }
 
+    pub fn cancel_voucher(&mut self, issued: EntryRef) {
+        let entry_sequence = self.account.sequence + 1;
+        self.become_of(issued, |voucher| {
+            (voucher.hold, voucher.state) = (None, State::Ended(VoucherRejection::Cancelled { entry_sequence }));
+        });
+        let change = self.turn_back(issued);
+        self.enter(Fact::Voucher { issued, change }, self.now, self.books.newest().version);
+    }
+
     /// Of a kind that the rule book has.
     pub fn issue_voucher(&mut self, book: &Book, kind: &str, cause: VoucherCause, time: Timestamp) {
+        self.issue_voucher_as(book, kind, cause, time, Change::Issued);
+    }
+
+    pub fn issue_voucher_as(
+        &mut self,
+        book: &Book,
+        kind: &str,
+        cause: VoucherCause,
+        time: Timestamp,
+        change: impl FnOnce(Terms) -> Change,
+    ) {
         let document = book.document.voucher_kinds.iter().find(|known| known.voucher_kind_id == kind).expect("it is known");
         let day = book.date(time);
         let last = match document.valid_days {
@@ -191,7 +207,7 @@ impl Act<'_> {
         let issued = self.account.own(self.account.sequence + 1);
         let voucher = Voucher { code: None, terms: terms.clone(), hold: None, state: State::Live };
         Arc::make_mut(&mut self.account.vouchers).insert(issued, voucher);
-        self.enter(Fact::Voucher { issued, change: Change::Issued(terms) }, time, book.version);
+        self.enter(Fact::Voucher { issued, change: change(terms) }, time, book.version);
     }
 
     fn become_of(&mut self, issued: EntryRef, change: impl FnOnce(&mut Voucher)) {

@@ -1,0 +1,235 @@
+//! Which version of a rule book judges what: all that were published, as they stand at an instant.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan as _};
+
+use super::{
+    super::{TierBounds, VoucherCodeKey},
+    InactivityPolicy, Program,
+};
+
+/// All published versions of a programme, as they stand at an instant: one is in effect, and some may wait for their time. What is judged by
+/// `the newest version` is judged by the one that is in effect; what occurred, by the one that was in effect then.
+///
+/// A version takes the place of all that were published before it from when it takes effect. One that still waited then, and was to take
+/// effect at the same instant or later, never does.
+#[derive(Debug, Clone)]
+pub struct ProgramHistory {
+    known: Arc<Known>,
+    /// The place of the version that is in effect.
+    newest: usize,
+    /// The same as it stood before each of those versions that time alone has brought into effect, and at the end of their time, with the last
+    /// instant of that.
+    earlier: Arc<[(ProgramHistory, Timestamp)]>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// All of them, by version; never empty.
+    published: Vec<Arc<Program>>,
+    /// Without those that never take effect; in the order in which they do, which is that of the versions too.
+    turns: Vec<Arc<Turn>>,
+    /// What codes of vouchers are made with.
+    voucher_codes: VoucherCodeKey,
+}
+
+/// A version, with what it and all before it ask for together.
+#[derive(Debug)]
+struct Turn {
+    program: Arc<Program>,
+    max_age_days: u32,
+    /// Shared with the one before, where it asks for nothing more.
+    tier_bounds: Arc<TierBounds>,
+    birthday_version: u32,
+    has_goals: bool,
+}
+
+impl Turn {
+    fn new(last: Option<&Self>, program: Arc<Program>) -> Self {
+        let (mut tier_bounds, mut birthday_version) =
+            last.map_or_else(Default::default, |last| (Arc::clone(&last.tier_bounds), last.birthday_version));
+        let mut bounds = (*tier_bounds).clone();
+        bounds.add(last.map(|last| &*last.program), &program);
+        if bounds != *tier_bounds {
+            tier_bounds = Arc::new(bounds);
+        }
+        let is_other = last.is_none_or(|last| last.program.birthday != program.birthday);
+        if is_other && (program.birthday.is_some() || birthday_version > 0) {
+            birthday_version = program.version;
+        }
+        let max_age_days = last.map_or(0, |last| last.max_age_days).max(program.purchase_time.max_age_days);
+        let has_goals = program.goal.is_some() || last.is_some_and(|last| last.has_goals);
+        Self { program, max_age_days, tier_bounds, birthday_version, has_goals }
+    }
+
+    /// One that was published to hold at once does so however the clock is set.
+    fn is_in_effect(&self, instant: Timestamp) -> bool {
+        !self.program.is_deferred() || self.program.takes_effect() <= instant
+    }
+
+    /// It waits when another one is published, and does not take effect before that one.
+    fn is_replaced_by(&self, next: &Program) -> bool {
+        let instant = self.program.takes_effect();
+        !self.is_in_effect(next.publish_time) && instant >= next.takes_effect()
+    }
+}
+
+impl ProgramHistory {
+    pub fn new(first: Arc<Program>) -> Self {
+        let turn = Turn::new(None, Arc::clone(&first));
+        Self::view(Arc::new(Known { published: vec![first], turns: vec![Arc::new(turn)], voucher_codes: VoucherCodeKey::default() }), 0)
+    }
+
+    /// With the store's secret for codes of vouchers.
+    pub fn with_voucher_codes(self, voucher_codes: VoucherCodeKey) -> Self {
+        let known = Known { published: self.known.published.clone(), turns: self.known.turns.clone(), voucher_codes };
+        Self::view(Arc::new(known), self.newest)
+    }
+
+    /// With one version more, which is in effect at once or waits.
+    pub fn with(&self, next: Arc<Program>) -> Self {
+        let Known { published, turns, voucher_codes } = &*self.known;
+        let mut turns = turns.clone();
+        while turns.len() > 1 && turns.last().is_some_and(|last| last.is_replaced_by(&next)) {
+            turns.pop();
+        }
+        let newest = if next.is_deferred() { self.newest.min(turns.len() - 1) } else { turns.len() };
+        turns.push(Arc::new(Turn::new(turns.last().map(|last| &**last), Arc::clone(&next))));
+        let published = published.iter().cloned().chain([next]).collect();
+        Self::view(Arc::new(Known { published, turns, voucher_codes: voucher_codes.clone() }), newest)
+    }
+
+    fn view(known: Arc<Known>, newest: usize) -> Self {
+        let before = |place: usize| {
+            let program = &known.turns[place].program;
+            let is_turn = program.is_deferred() || known.turns[place - 1].program.is_deferred();
+            // The ledger counts microseconds.
+            let until = program.takes_effect().checked_sub(1.microsecond()).unwrap_or(Timestamp::MIN);
+            is_turn.then(|| (Self { known: Arc::clone(&known), newest: place - 1, earlier: Arc::default() }, until))
+        };
+        let earlier = (1..=newest).filter_map(before).collect();
+        Self { known, newest, earlier }
+    }
+
+    /// As it stands at an instant, with all that is known now.
+    pub fn in_effect_at(&self, instant: Timestamp) -> Self {
+        Self::view(Arc::clone(&self.known), self.place_at(instant))
+    }
+
+    /// It stands so at an instant.
+    pub fn is_in_effect_at(&self, instant: Timestamp) -> bool {
+        self.newest == self.place_at(instant)
+    }
+
+    fn place_at(&self, instant: Timestamp) -> usize {
+        self.known.turns.iter().rposition(|turn| turn.is_in_effect(instant)).unwrap_or(0)
+    }
+
+    /// As it was known at an instant, and stood then: the versions that were published by then, or the first one.
+    pub fn as_of(&self, instant: Timestamp) -> Self {
+        let (first, later) = self.known.published.split_first().expect("a programme has at least one version");
+        let first = Self::new(Arc::clone(first)).with_voucher_codes(self.known.voucher_codes.clone());
+        let known = later.iter().filter(|version| version.publish_time <= instant);
+        known.fold(first, |history, version| history.with(Arc::clone(version))).in_effect_at(instant)
+    }
+
+    /// As it stands before the version that is in effect; of the first one, as it is.
+    pub fn before_newest(&self) -> Self {
+        Self::view(Arc::clone(&self.known), self.newest.saturating_sub(1))
+    }
+
+    /// As it stood before each of the versions that time alone has brought into effect, and at the end of their time, the earliest first, with
+    /// the last instant of that.
+    pub(in crate::domain) fn earlier(&self) -> &[(Self, Timestamp)] {
+        &self.earlier
+    }
+
+    /// A version has or had a goal: whatever brings points may take some out of lots.
+    pub fn has_goals(&self) -> bool {
+        self.turn().has_goals
+    }
+
+    /// The version since which birthdays are as in the newest; 0: no version ever had any.
+    pub fn birthday_version(&self) -> u32 {
+        self.turn().birthday_version
+    }
+
+    /// The versions with which birthdays became other than before, the oldest first.
+    pub(in crate::domain) fn birthday_changes(&self) -> impl Iterator<Item = &Arc<Program>> {
+        let changes = self.known.turns[..=self.newest].iter().filter(|turn| turn.birthday_version == turn.program.version);
+        changes.map(|turn| &turn.program)
+    }
+
+    /// The version since which members are to be looked at, whether or not something of theirs is due: since birthdays are as they are, or tiers
+    /// are reviewed at once. 0: no version asks for it.
+    pub fn walk_version(&self) -> u32 {
+        let reviewed = self.tier_bounds().at_change.last().map_or(0, |(version, _)| *version);
+        self.birthday_version().max(reviewed)
+    }
+
+    pub(in crate::domain) fn voucher_codes(&self) -> &VoucherCodeKey {
+        &self.known.voucher_codes
+    }
+
+    /// The most that any version so far has let a purchase be late by: the newest may be changed back to it.
+    pub fn max_age_days(&self) -> u32 {
+        self.turn().max_age_days
+    }
+
+    /// What all versions so far together ask of the reviews of tiers.
+    pub(in crate::domain) fn tier_bounds(&self) -> &TierBounds {
+        &self.turn().tier_bounds
+    }
+
+    fn turn(&self) -> &Turn {
+        &self.known.turns[self.newest]
+    }
+
+    /// The version that is in effect.
+    pub fn newest(&self) -> &Arc<Program> {
+        &self.turn().program
+    }
+
+    /// The one that was published last, in effect or not.
+    pub fn last(&self) -> &Arc<Program> {
+        self.known.published.last().expect("a programme has at least one version")
+    }
+
+    /// Those that will take effect, the next one first.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &Arc<Program>> {
+        self.known.turns[self.newest + 1..].iter().map(|turn| &turn.program)
+    }
+
+    /// Any that was published, also one that never took effect.
+    pub fn version(&self, version: u32) -> Option<&Arc<Program>> {
+        self.known.published.iter().find(|program| program.version == version)
+    }
+
+    /// The version in effect at an instant; before the first, the first. Of an instant ahead of now, the one that will be as far as is known.
+    pub fn at(&self, instant: Timestamp) -> &Arc<Program> {
+        &self.known.turns[self.index_at(instant)].program
+    }
+
+    /// The version in effect at an instant; none before the first.
+    pub(in crate::domain) fn in_force(&self, instant: Timestamp) -> Option<&Arc<Program>> {
+        Some(self.at(instant)).filter(|version| version.takes_effect() <= instant)
+    }
+
+    /// The versions in effect at an instant and later, as far as they are by now, each with since when: the first one since ever.
+    pub(in crate::domain) fn since(&self, instant: Timestamp) -> impl Iterator<Item = (&Program, Timestamp)> {
+        let start = |program: &Program, place: usize| if place == 0 { Timestamp::MIN } else { program.takes_effect() };
+        let turns = self.known.turns.iter().enumerate().take(self.newest + 1).skip(self.index_at(instant));
+        turns.map(move |(place, turn)| (&*turn.program, start(&turn.program, place)))
+    }
+
+    /// How points lapse with inactivity: as a version says, or the newest before it that does.
+    pub fn inactivity(&self, version: u32) -> Option<(&Program, InactivityPolicy)> {
+        let known = self.known.turns.iter().rev().filter(|turn| turn.program.version <= version);
+        known.into_iter().find_map(|turn| Some((&*turn.program, turn.program.inactivity()?)))
+    }
+
+    fn index_at(&self, instant: Timestamp) -> usize {
+        self.known.turns.iter().rposition(|turn| turn.program.takes_effect() <= instant).unwrap_or(0)
+    }
+}
