@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use super::{
     ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
-    ReturnedLine, TierId, VoucherCode, VoucherKindId,
+    ReturnedLine, RewardId, TierId, VoucherCode, VoucherKindId,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,12 @@ pub enum VoucherRequest {
         kind: VoucherKindId,
         reason: String,
     },
+    /// So many vouchers for points.
+    Redeem {
+        reward: RewardId,
+        /// At least 1.
+        quantity: u32,
+    },
     Hold {
         code: VoucherCode,
         /// The only one that it can be used for until the hold ends.
@@ -97,7 +103,7 @@ impl VoucherRequest {
     /// `None`: there is none yet.
     pub fn code(&self) -> Option<VoucherCode> {
         match self {
-            Self::Issue { .. } => None,
+            Self::Issue { .. } | Self::Redeem { .. } => None,
             Self::Hold { code, .. } | Self::Release { code, .. } | Self::Use { code, .. } | Self::Cancel { code, .. } => Some(*code),
         }
     }
@@ -324,6 +330,8 @@ impl Command {
             Command::MergeMembers(_) => {
                 Demand { points: Some(Points(i64::MAX)), holds: true, person: true, vouchers: true, ..Demand::default() }
             }
+            // What it costs the rule book says.
+            Command::Voucher(VoucherRequest::Redeem { .. }) => Demand { points: Some(Points(i64::MAX)), ..Demand::default() },
             Command::Voucher(request) => match request.code() {
                 None => Demand::default(),
                 Some(code) => Demand { vouchers: true, codes: vec![code], ..Demand::default() },

@@ -9,6 +9,7 @@ mod goals;
 mod history;
 mod holding;
 mod reviewing;
+mod rewards;
 mod vouchers;
 
 pub use history::{History, Thread};
@@ -332,6 +333,9 @@ impl<'a> Draft<'a> {
     fn reverse_redemption(&mut self, request: &ReversalRequest) -> Result<(), Rejection> {
         let not_found = Rejection::RedemptionNotFound { redemption: request.redemption };
         let thread = self.context.history.named(Numbered::Redemption(request.redemption)).ok_or_else(|| not_found.clone())?;
+        if thread.origin.voucher_change().is_some_and(|changed| changed.reward_paid().is_some()) {
+            return Err(Rejection::RedemptionOfReward { redemption: request.redemption });
+        }
         let EntryKind::PointsRedeemed(redeemed) = &thread.origin.kind else { return Err(not_found) };
         let so_far = gone_back(thread);
         let programs = self.context.programs;

@@ -80,6 +80,7 @@ impl Voucher {
     fn stored_size_estimate(&self) -> usize {
         let benefit = match &self.benefit {
             VoucherBenefit::FreeItem { sku } => sku.len(),
+            VoucherBenefit::FreeItemOf { category, .. } => category.len(),
             VoucherBenefit::Custom { key, text } => key.len() + text.len(),
             VoucherBenefit::AmountOff { .. } | VoucherBenefit::PercentOff { .. } | VoucherBenefit::FreeShipping => 0,
         };
@@ -91,13 +92,13 @@ impl VoucherChanged {
     fn stored_size_estimate(&self) -> usize {
         const ORDER: usize = 640;
         match &self.change {
-            VoucherChange::Issued { voucher, reason, goal } => {
-                let paid = goal.as_ref().map_or(0, |paid| LINE + PORTION * paid.portions.len());
+            VoucherChange::Issued { voucher, reason, .. } => {
+                let paid = self.paid().map_or(0, |(_, portions, _)| 2 * LINE + PORTION * portions.len());
                 voucher.stored_size_estimate() + reason.len() + paid
             }
             VoucherChange::Reinstated { voucher, .. } => voucher.stored_size_estimate() + ORDER,
-            VoucherChange::Cancelled { reason, refund } => {
-                reason.len() + refund.as_ref().map_or(0, |refund| 2 * PORTION * refund.put_back.len())
+            VoucherChange::Cancelled { reason, refund, freed: _ } => {
+                2 * LINE + reason.len() + refund.as_ref().map_or(0, |refund| 2 * PORTION * refund.put_back.len())
             }
             VoucherChange::Released { reason, .. } => reason.len(),
             VoucherChange::Held(_) | VoucherChange::Used { .. } => ORDER,
@@ -109,8 +110,12 @@ impl VoucherChanged {
 impl MergedFrom {
     fn stored_size_estimate(&self) -> usize {
         let identifiers = self.person.open().map_or(0, |person| person.identifiers.len());
-        let rules =
-            self.carries.len() + self.goals.waiting.len() + self.counters.len() + self.dropped_counters.len() + self.tier.history.len();
+        let rules = self.carries.len()
+            + self.goals.waiting.len()
+            + self.counters.len()
+            + self.dropped_counters.len()
+            + self.tier.history.len()
+            + self.rewards.len();
         let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();

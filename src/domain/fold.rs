@@ -157,15 +157,15 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
 /// With the points that turned into it, or that come back.
 fn fold_voucher(member: &mut Member, entry: &Entry, changed: &VoucherChanged) -> Result<(), Fault> {
     voucher::fold(member, changed).ok_or(Fault::Voucher)?;
-    if let Some(paid) = changed.goal_paid() {
-        let taken = take_from_lots(member, &allocations(&paid.portions))?;
+    if let Some((_, portions, next_expiry_time)) = changed.paid() {
+        let taken = take_from_lots(member, &allocations(portions))?;
         member.header.balance.redeem(taken)?;
-        member.header.next_expiry_time = paid.next_expiry_time;
-        if paid.waited {
-            member.header.goals.deliver().ok_or(Fault::Voucher)?;
-        }
+        member.header.next_expiry_time = next_expiry_time;
     }
-    let Some(refund) = changed.goal_refund() else { return Ok(()) };
+    if changed.goal_paid().is_some_and(|paid| paid.waited) {
+        member.header.goals.deliver().ok_or(Fault::Voucher)?;
+    }
+    let Some(refund) = changed.refund() else { return Ok(()) };
     member.header.balance.reinstate(refund.points, refund.debt_paid)?;
     fold_put_back(member, entry, &refund.put_back, refund.debt_paid)
 }
@@ -565,6 +565,7 @@ fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Res
     header.next_activation_time = got.next_activation_time;
     header.inactivity = got.inactivity;
     header.goals = got.goals.clone();
+    header.rewards.extend(got.rewards.iter().cloned());
     header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())
 }

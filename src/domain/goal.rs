@@ -161,12 +161,6 @@ impl Goal {
     }
 }
 
-impl GoalPaid {
-    pub(super) fn lots(&self) -> impl Iterator<Item = LotKey> {
-        self.portions.iter().map(|portion| portion.lot)
-    }
-}
-
 impl Member {
     /// What goals may look at of the vouchers: so many more may be issued.
     pub(super) fn voucher_room(&self) -> i64 {
@@ -204,12 +198,17 @@ impl VoucherChanged {
 
     /// The change of the available points.
     pub(super) fn points(&self) -> Points {
-        let paid = self.goal_paid().map_or(0, |paid| paid.points.0);
+        let paid = self.paid().map_or(0, |(points, ..)| points.0);
         Points(self.goal_refund().map_or(0, |refund| refund.points.0 - refund.debt_paid.0) - paid)
     }
 
+    /// The lots that points were taken from for it.
+    pub(super) fn paid_lots(&self) -> impl Iterator<Item = LotKey> {
+        self.paid().into_iter().flat_map(|(_, portions, _)| portions).map(|portion| portion.lot)
+    }
+
     pub(super) fn touched_lots(&self) -> Vec<LotKey> {
-        let paid = self.goal_paid().into_iter().flat_map(GoalPaid::lots);
+        let paid = self.paid_lots();
         paid.chain(self.goal_refund().into_iter().flat_map(|refund| &refund.put_back).map(|back| back.into)).collect()
     }
 

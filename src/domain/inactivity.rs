@@ -80,6 +80,8 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
     match kind {
         EntryKind::PurchaseAccrued(_) => activities.purchase,
         EntryKind::PointsRedeemed(_) => activities.redemption,
+        // What a goal takes nobody has asked for.
+        EntryKind::VoucherChanged(changed) => activities.redemption && changed.reward_paid().is_some(),
         EntryKind::PointsAdjusted(_) => activities.adjustment,
         EntryKind::PointsTransferredOut(_) => activities.transfer,
         EntryKind::ActivityAccrued(accrued) => activities.activity && matches!(accrued.side, ActivitySide::Member { .. }),
@@ -102,7 +104,6 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
-        | EntryKind::VoucherChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::BirthdayChanged(_) => false,
     }

@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey,
-    PendingLot, Points, Portion, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    PendingLot, Points, Portion, RewardId, RewardTally, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary,
+    fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -99,6 +100,8 @@ pub struct Header {
     pub vouchers: VoucherSummary,
     pub birthday: Birthdays,
     pub goals: Goals,
+    /// What the member has had of rewards: of each that the programme ever had at most one.
+    pub rewards: BTreeMap<RewardId, RewardTally>,
 }
 
 impl Header {
@@ -126,6 +129,7 @@ impl Header {
             vouchers: VoucherSummary::default(),
             birthday: Birthdays::default(),
             goals: Goals::default(),
+            rewards: BTreeMap::new(),
         }
     }
 

@@ -12,9 +12,9 @@ use rust_decimal::Decimal;
 use super::{
     Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId,
     LotKey, MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RuleId, SaleState, Sealed, TierCounts,
-    TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, decision::Draft, fold::sooner, fraud, lot::split,
-    taking, tier,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RewardId, RewardTally, RuleId, SaleState,
+    Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, decision::Draft, fold::sooner,
+    fraud, lot::split, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -98,6 +98,8 @@ pub struct MergedFrom {
     pub birthday: Birthdays,
     /// What waits of both.
     pub goals: Goals,
+    /// What was had of rewards, as it is after it, those that the other one had.
+    pub rewards: Vec<(RewardId, RewardTally)>,
     pub reason: String,
 }
 
@@ -244,6 +246,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         vouchers: gone.vouchers.values().cloned().collect(),
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
         goals: own.goals.joined(&gone.header.goals),
+        rewards: reward::join(own, &gone.header)?,
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
@@ -400,6 +403,9 @@ impl Merged {
             EntryKind::PurchaseReturned(returned) => self.sale(&mut Arc::make_mut(returned).sale),
             EntryKind::VoucherChanged(changed) => {
                 if let VoucherChange::Issued { goal: Some(paid), .. } = &mut changed.change {
+                    self.taken(&mut paid.portions, &mut entry.occurred_time);
+                }
+                if let VoucherChange::Issued { reward: Some(paid), .. } = &mut changed.change {
                     self.taken(&mut paid.portions, &mut entry.occurred_time);
                 }
             }

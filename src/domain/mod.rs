@@ -32,6 +32,7 @@ mod redemption;
 mod rejection;
 mod returned;
 mod returns;
+mod reward;
 mod spent;
 mod taking;
 mod tier;
@@ -62,8 +63,9 @@ pub use points::{Overflow, Points};
 pub use program::*;
 pub use purchase::*;
 pub use redemption::usable;
-pub use rejection::{ActivityRejection, Rejection, VoucherRejection};
+pub use rejection::{ActivityRejection, Rejection, RewardRejection, VoucherRejection};
 pub use returned::*;
+pub use reward::{MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardPaid, RewardStanding, RewardStock, RewardTally, TALLIED};
 pub use spent::*;
 pub use tier::*;
 pub use voucher::{

@@ -4,14 +4,17 @@ mod versions;
 
 pub use versions::ProgramHistory;
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, RuleId, TenderKind, Tier, TierId, TierPolicy,
-    VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, Reward, RewardId, RuleId, TenderKind, Tier,
+    TierId, TierPolicy, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -58,6 +61,8 @@ pub struct Program {
     pub birthday: Option<BirthdayPolicy>,
     /// `None`: points do not turn into vouchers by themselves.
     pub goal: Option<Goal>,
+    /// What members can have for points, if they ask for it.
+    pub rewards: BTreeMap<RewardId, Reward>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.

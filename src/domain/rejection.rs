@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, TierId, VoucherKindId};
+use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, RewardId, TierId, VoucherKindId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -59,6 +59,8 @@ pub enum Rejection {
     )]
     PurchaseInFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
     #[error(transparent)]
+    Reward(#[from] RewardRejection),
+    #[error(transparent)]
     Voucher(#[from] VoucherRejection),
     #[error("the programme's rule book has no tier {tier}")]
     TierNotFound { tier: TierId },
@@ -86,6 +88,10 @@ pub enum Rejection {
     ReturnShortfall { shortfall: Points, requested: Points },
     #[error("the member has no redemption with the entry sequence {redemption}")]
     RedemptionNotFound { redemption: u64 },
+    #[error(
+        "the points of entry {redemption} went for the voucher of a reward, which it issued: cancel the voucher with CancelVoucher, and they come back"
+    )]
+    RedemptionOfReward { redemption: u64 },
     #[error("the member has no hold {hold}")]
     HoldNotFound { hold: HoldId },
     #[error("the hold {hold} has ended, with entry {entry_sequence}: its points were {}", if *.captured { "captured" } else { "given back" })]
@@ -174,6 +180,33 @@ pub enum ActivityRejection {
     ReferrerRequired { activity: ActivityId },
 }
 
+/// Why a reward is not to be had, in order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RewardRejection {
+    #[error("the programme's rule book has no reward {reward}")]
+    NotFound { reward: RewardId },
+    #[error(
+        "reward {reward} {}",
+        match (start_time, end_time) {
+            (Some(start), _) => format!("can be had from {start} on"),
+            (None, Some(end)) => format!("could be had until {end}"),
+            (None, None) => "was withdrawn: earlier versions of the rule book had it".to_owned(),
+        }
+    )]
+    NotOffered { reward: RewardId, start_time: Option<Timestamp>, end_time: Option<Timestamp> },
+    #[error("reward {reward} is not for members of {}", tier.as_ref().map_or_else(|| "no tier".to_owned(), |tier| format!("tier {tier}")))]
+    Tier { reward: RewardId, tier: Option<TierId> },
+    #[error("of reward {reward} at most {maximum} can be had at once, {requested} were asked for; ask several times")]
+    Quantity { reward: RewardId, maximum: u32, requested: u32 },
+    #[error(
+        "a member may have {limit} of reward {reward} in a period; {left} of them are left, {requested} were asked for{}",
+        next_time.map_or_else(String::new, |time| format!(", and the next period begins at {time}"))
+    )]
+    Limit { reward: RewardId, limit: u32, left: u32, requested: u32, next_time: Option<Timestamp> },
+    #[error("of reward {reward} {left} are left in stock, {requested} were asked for")]
+    OutOfStock { reward: RewardId, left: u64, requested: u32 },
+}
+
 /// Why a voucher is not issued, held, used or cancelled, in order of precedence. No code is repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VoucherRejection {
@@ -206,6 +239,8 @@ pub enum VoucherRejection {
     BelowMinimumOrder { minimum: Decimal, goods: Decimal },
     #[error("the voucher gives one unit of {sku}, which is not among the goods")]
     ItemMissing { sku: String },
+    #[error("the voucher gives one unit of category {category}, of which nothing is among the goods")]
+    CategoryMissing { category: String },
 }
 
 impl From<super::Overflow> for Rejection {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{
-    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, Rejection,
-    VoucherKindId, VoucherRejection, calendar, fold::sooner,
+    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, Line, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, Rejection,
+    RewardFreed, RewardPaid, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
 };
 
 /// Live vouchers that a member can be issued at most. What a return gives back, or a birthday brings, may come on top.
@@ -52,6 +52,12 @@ pub enum VoucherBenefit {
     FreeItem {
         sku: String,
     },
+    /// One unit of a category, of several the dearest one.
+    FreeItemOf {
+        category: String,
+        /// The most that it is worth.
+        maximum: Option<Decimal>,
+    },
     FreeShipping,
     /// What the retailer makes of it.
     Custom {
@@ -85,6 +91,7 @@ pub enum VoucherCause {
     Birthday,
     Tier,
     Goal,
+    Reward,
 }
 
 /// A voucher is set aside for an order.
@@ -115,6 +122,8 @@ pub enum VoucherChange {
         reason: String,
         /// Points turned into it.
         goal: Option<Box<GoalPaid>>,
+        /// It was issued for a reward.
+        reward: Option<Box<RewardPaid>>,
     },
     Held(VoucherHold),
     Released {
@@ -128,8 +137,10 @@ pub enum VoucherChange {
     },
     Cancelled {
         reason: String,
-        /// Of one that points had turned into.
+        /// Of one that a goal or a reward took points for.
         refund: Option<Box<GoalRefund>>,
+        /// Of one that was issued for a reward.
+        freed: Option<Box<RewardFreed>>,
     },
     Expired,
     /// All goods of the purchase that it was used for came back, and with them the voucher.
@@ -191,10 +202,12 @@ impl VoucherBenefit {
             Self::FreeItem { sku } => {
                 let line = purchase.lines.iter().find(|line| line.kind == LineKind::Goods && line.sku == *sku);
                 let line = line.ok_or_else(|| VoucherRejection::ItemMissing { sku: sku.clone() })?;
-                let net = line.net()?;
-                // Of a part of a unit all of it is free.
-                let unit = if line.quantity > Decimal::ONE { net.checked_div(line.quantity).ok_or(Overflow)? } else { net };
-                Ok(rounded(unit).min(left))
+                Ok(rounded(unit_price(line)?).min(left))
+            }
+            Self::FreeItemOf { category, maximum } => {
+                let dearest =
+                    dearest_unit(purchase, category)?.ok_or_else(|| VoucherRejection::CategoryMissing { category: category.clone() })?;
+                Ok(maximum.map_or(rounded(dearest), |maximum| rounded(dearest).min(maximum)).min(left))
             }
             Self::FreeShipping => Ok(purchase.shipping),
             Self::Custom { .. } => Ok(Decimal::ZERO),
@@ -204,10 +217,23 @@ impl VoucherBenefit {
     /// It takes something off the goods.
     pub(super) fn is_off_goods(&self) -> bool {
         match self {
-            Self::AmountOff { .. } | Self::PercentOff { .. } | Self::FreeItem { .. } => true,
+            Self::AmountOff { .. } | Self::PercentOff { .. } | Self::FreeItem { .. } | Self::FreeItemOf { .. } => true,
             Self::FreeShipping | Self::Custom { .. } => false,
         }
     }
+}
+
+/// What a unit costs. Of a part of a unit all of it counts.
+fn unit_price(line: &Line) -> Result<Decimal, Overflow> {
+    let net = line.net()?;
+    if line.quantity > Decimal::ONE { net.checked_div(line.quantity).ok_or(Overflow) } else { Ok(net) }
+}
+
+/// What the dearest unit of a category costs.
+fn dearest_unit(purchase: &Purchase, category: &str) -> Result<Option<Decimal>, Overflow> {
+    let lines = purchase.lines.iter().filter(|line| line.kind == LineKind::Goods && line.category == category);
+    let prices = lines.map(unit_price).collect::<Result<Vec<_>, _>>()?;
+    Ok(prices.into_iter().max())
 }
 
 /// What the goods of a purchase come to: lines less their own discounts, without gift cards, which are money.
@@ -295,6 +321,7 @@ pub(super) fn fold(member: &mut Member, changed: &VoucherChanged) -> Option<()> 
         }
     }
     member.header.vouchers.next_due_time = *next_due_time;
+    reward::fold(&mut member.header, changed);
     Some(())
 }
 

@@ -4,6 +4,7 @@ mod activity;
 mod birthday;
 mod goal;
 mod merge;
+mod reward;
 mod tier;
 mod voucher;
 

@@ -2,6 +2,7 @@
 //! that knows the codes of gRPC.
 
 mod admin;
+mod catalogue;
 mod convert;
 mod entries;
 mod explain;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::convert::{Mistakes, Path};
-use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, VoucherCode};
+use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, RewardId, VoucherCode};
 
 const DEFAULT_SIZE: usize = 50;
 const MAX_SIZE: usize = 500;
@@ -134,6 +134,16 @@ impl Position for ProgramId {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         ProgramId::new(std::str::from_utf8(bytes).ok()?).ok()
+    }
+}
+
+impl Position for RewardId {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        RewardId::new(std::str::from_utf8(bytes).ok()?).ok()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal,
+    Gate, Named, Refusal, catalogue,
     convert::{self, Mistakes, Path},
     named,
     observe::observe,
@@ -22,6 +22,18 @@ pub struct Rewards(pub Arc<Gate>);
 
 #[tonic::async_trait]
 impl RewardService for Rewards {
+    async fn list_rewards(&self, request: Request<v1::ListRewardsRequest>) -> Result<Response<v1::ListRewardsResponse>, Status> {
+        let request = request.into_inner();
+        observe("RewardService/ListRewards", &request.program_id).run(async { catalogue::list(self.0.ledger()?, &request) }).await
+    }
+
+    async fn redeem_reward(&self, request: Request<v1::RedeemRewardRequest>) -> Result<Response<v1::RedeemRewardResponse>, Status> {
+        let request = request.into_inner();
+        observe("RewardService/RedeemReward", &request.program_id.clone())
+            .run(async { catalogue::redeem(self.0.ledger()?, request).await })
+            .await
+    }
+
     async fn issue_voucher(&self, request: Request<v1::IssueVoucherRequest>) -> Result<Response<v1::IssueVoucherResponse>, Status> {
         let request = request.into_inner();
         observe("RewardService/IssueVoucher", &request.program_id.clone()).run(async { issue(self.0.ledger()?, request).await }).await

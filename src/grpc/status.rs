@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+mod rewards;
 mod vouchers;
 
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Rejection},
+    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, Rejection},
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -223,13 +224,12 @@ struct Row {
 /// The table of rejections.
 fn row(rejection: &Rejection) -> Row {
     let row = |code, reason, metadata| Row { code, reason, field: None, metadata };
-    let refused = |reason, metadata| Row { code: Code::FailedPrecondition, reason, field: None, metadata };
-    let blamed = |code, reason, field, metadata| Row { code, reason, field: Some(field), metadata };
     match rejection {
         Rejection::RequestIdReused => row(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
         Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::Activity(rejection) => activity_row(rejection),
+        Rejection::Reward(rejection) => rewards::row(rejection),
         Rejection::Voucher(rejection) => vouchers::row(rejection),
         Rejection::IdentifierTaken { kind, member } => identifier_taken(*kind, member),
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
@@ -254,6 +254,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
         Rejection::RedemptionNotFound { redemption } => of_redemption(Code::NotFound, "REDEMPTION_NOT_FOUND", *redemption),
+        Rejection::RedemptionOfReward { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_OF_REWARD", *redemption),
         Rejection::HoldNotFound { hold } => row(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
@@ -269,7 +270,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
         Rejection::PaymentMismatch { tendered, paid } => numbers("PAYMENT_MISMATCH", ("tendered", tendered), ("paid", paid)),
         Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
-        Rejection::InsufficientPoints { available: there, requested } => missing(there, requested),
+        Rejection::InsufficientPoints { available, requested } => missing(*available, *requested),
         Rejection::TooManyLots { limit, most, requested } => too_many_lots(*limit, most, requested),
         Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
         Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
@@ -290,6 +291,14 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::FraudLimit(flag) => fraud_limit(flag),
         Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
+}
+
+fn refused(reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
+    Row { code: Code::FailedPrecondition, reason, field: None, metadata }
+}
+
+fn blamed(code: Code, reason: &'static str, field: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
+    Row { code, reason, field: Some(field), metadata }
 }
 
 /// What is refused for two numbers that do not go together.
@@ -389,8 +398,11 @@ fn too_complex(award_lines: usize, limit: usize) -> Row {
     numbers("PURCHASE_TOO_COMPLEX", ("award_lines", &award_lines), ("limit", &limit))
 }
 
-fn missing(available: &dyn ToString, requested: &dyn ToString) -> Row {
-    refused_points("INSUFFICIENT_POINTS", ("available", available), requested)
+fn missing(available: Points, requested: Points) -> Row {
+    let mut row = refused_points("INSUFFICIENT_POINTS", ("available", &available), &requested);
+    // Out of the range of numbers is far away.
+    row.metadata.extend(requested.minus(available).ok().map(|missing| ("missing", missing.to_string())));
+    row
 }
 
 fn too_many_lots(limit: usize, most: &dyn ToString, requested: &dyn ToString) -> Row {
@@ -433,6 +445,7 @@ fn subject(reason: &str) -> &'static str {
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
         "PURCHASE_RETURNED" | "NOTHING_RETURNED" | "RETURN_TOO_LARGE" | "RETURN_SHORTFALL" | "NOTHING_PENDING" => "purchase",
+        _ if reason.starts_with("REWARD_") => "reward",
         _ if reason.starts_with("VOUCHER_") => "voucher",
         _ => "member",
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, MAX_GOAL_VOUCHERS, Member, MemberId, MemberKey,
-        MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Thread, VoucherCause,
-        VoucherCode,
+        MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Reward, Thread, VoucherCause,
+        VoucherCode, VoucherRequest,
     },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
@@ -50,6 +50,11 @@ pub(super) fn load(
 ) -> Result<Option<Loaded>, LedgerError> {
     let demand = command.demand();
     let (mut key, mut history, mut points) = (named.key.clone(), History::default(), demand.points);
+    if let Command::Voucher(VoucherRequest::Redeem { reward, quantity }) = command {
+        // Of one that there is not, nothing is taken.
+        let cost = program.rewards.get(reward).map_or(Points::ZERO, Reward::highest_cost);
+        points = Some(Points(cost.0.saturating_mul(i64::from(*quantity))));
+    }
     // What is asked for most often has no history: then the member that is loaded says whether it was merged.
     if demand.sale.is_some() || !demand.threads.is_empty() || !demand.codes.is_empty() {
         let Some((current, header)) = current(store, &named.key)? else { return Ok(None) };

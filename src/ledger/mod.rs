@@ -13,6 +13,7 @@ mod query;
 mod sandbox;
 mod schedule;
 mod staging;
+mod stock;
 mod writer;
 
 use std::{
@@ -31,8 +32,8 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 use crate::{
     contract::{Violation, v1},
     domain::{
-        ActorId, Command, Decision, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, Points, ProgramHistory, ProgramId, Rejection,
-        Request, Voucher, VoucherCode,
+        ActorId, Command, Decision, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, Points, Program, ProgramHistory, ProgramId,
+        Rejection, Request, RewardStanding, Voucher, VoucherCode,
     },
     store::{Store, StoreError},
 };
@@ -189,6 +190,15 @@ pub struct FoundVoucher {
     /// The newest entry of its story.
     pub latest: Listed,
     pub now: Timestamp,
+}
+
+/// The rewards of a programme, and how each stands.
+#[derive(Debug, Clone)]
+pub struct Rewards {
+    /// The version in effect.
+    pub program: Arc<Program>,
+    /// Of each of its rewards, in their order.
+    pub standings: Vec<RewardStanding>,
 }
 
 /// An entry of a list.

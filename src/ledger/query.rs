@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection, Voucher, VoucherChange, VoucherCode, VoucherRejection,
+        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection, Reward, Voucher, VoucherChange, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Quote, idempotency,
+    FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Quote, Rewards, idempotency,
     loading::{self, Loaded, Named},
 };
 
@@ -179,6 +179,23 @@ impl Ledger {
             member,
             now: self.now(),
         })
+    }
+
+    /// The rewards of the version in effect, in the order of their ids, as they stand now; for a member, if one is named.
+    pub fn rewards(&self, program: &ProgramId, key: Option<&MemberKey>) -> Result<Rewards, LedgerError> {
+        let now = self.now();
+        let programs = self.program_at(program, now)?;
+        let member = key.map(|key| self.advanced(key)).transpose()?.map(|advanced| advanced.member);
+        let program = Arc::clone(programs.newest());
+        let standing = |reward: &Reward| {
+            let stock = self.0.store.reward_stock(&program.id, &reward.id)?.unwrap_or_default();
+            Ok::<_, LedgerError>(match &member {
+                Some(member) => reward.standing(&program, &member.header, (stock, 1), now).map_err(Rejection::from)?,
+                None => reward.standing_of_all(stock, now),
+            })
+        };
+        let standings = program.rewards.values().map(standing).collect::<Result<_, _>>()?;
+        Ok(Rewards { program, standings })
     }
 
     fn advanced_with_vouchers(&self, key: &MemberKey) -> Result<Decision, LedgerError> {

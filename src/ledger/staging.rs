@@ -20,6 +20,7 @@ use crate::{
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
     loading::{self, Loaded, Named},
+    stock::Stocks,
     writer::Answer,
 };
 
@@ -37,6 +38,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     activities: HashMap<(MemberKey, ActivityId, Option<String>), u64, RandomState>,
     identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
     operators: HashMap<(ProgramId, ActorId), StagedOperator, RandomState>,
+    stocks: Stocks,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
     /// Nothing may come after what it has.
@@ -106,6 +108,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             activities: HashMap::default(),
             identifiers: HashMap::default(),
             operators: HashMap::default(),
+            stocks: Stocks::default(),
             bytes: 0,
             closed: false,
         }
@@ -174,7 +177,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         if self.moves_identifier(&named.key, &submission.command) || operator.of.is_some_and(|of| of != member) {
             return Ok(None);
         }
-        let Some(Loaded { member, history }) = self.load(programs, &named, &submission.command)? else { return Ok(None) };
+        let Some(Loaded { member, mut history }) = self.load(programs, &named, &submission.command)? else { return Ok(None) };
+        history.stocks = self.stocks.of_command(self.store, program, &submission.command, &history)?;
         let key = member.key.clone();
         self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
@@ -507,6 +511,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
                 let found_by = accrued.keys().map(|reference| (entry.key.clone(), accrued.activity.clone(), reference.map(str::to_owned)));
                 self.activities.extend(found_by.map(|key| (key, entry.sequence)));
             }
+            // Whoever calls one by its code waits for the next group.
+            EntryKind::VoucherChanged(_) => self.stocks.keep(entry),
             EntryKind::MemberEnrolled { person: Sealed::Erased }
             | EntryKind::IdentifierAdded { identifier: Sealed::Erased }
             | EntryKind::IdentifierRemoved { identifier: Sealed::Erased }
@@ -527,8 +533,6 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PurchaseReturned(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            // Whoever calls one by its code waits for the next group.
-            | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
             | EntryKind::GoalChanged(_)
             // Nothing comes after it in the group.

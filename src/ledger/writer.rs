@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{Command, Entry, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request},
+    domain::{Command, Entry, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request, VoucherRequest},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
@@ -420,6 +420,9 @@ fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
         }));
         if let (Command::AdjustPoints(_), Some(actor)) = (&submission.command, &submission.actor) {
             names.push(Name::Operator(program, actor));
+        }
+        if let Command::Voucher(VoucherRequest::Redeem { reward, .. }) = &submission.command {
+            names.push(Name::Reward(program, reward));
         }
         if let Some(purchase) = submission.command.purchase() {
             names.extend(purchase.vouchers.iter().map(|code| Name::Voucher(program, *code)));

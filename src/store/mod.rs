@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use crate::domain::{
     ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId,
-    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, VoucherCode, VoucherCodeKey,
+    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, RewardId, RewardStock, VoucherCode,
+    VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -63,6 +64,9 @@ pub trait Read {
     /// What an operator had adjusted on the last day on which that was counted, with the newest entry that says so. Entries of one commit
     /// say so in the order of its members.
     fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError>;
+    /// How many of a reward are taken, over all members; `None`: none ever was. Of several entries of one commit the one whose stock has the
+    /// highest number of changes says so.
+    fn reward_stock(&self, program: &ProgramId, reward: &RewardId) -> Result<Option<RewardStock>, StoreError>;
     /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
     /// One live lot.
@@ -111,6 +115,8 @@ pub enum Name<'a> {
     Request(&'a ProgramId, &'a RequestId),
     Order(&'a ProgramId, &'a OrderKey),
     Operator(&'a ProgramId, &'a ActorId),
+    /// How many of it are taken. Of a voucher that is cancelled the reward is known only when it is loaded.
+    Reward(&'a ProgramId, &'a RewardId),
     Voucher(&'a ProgramId, VoucherCode),
 }
 

@@ -93,7 +93,7 @@ impl Shop {
     }
 }
 
-fn open(folder: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Ledger {
+pub fn open(folder: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Ledger {
     let store = EmbeddedStore::open(folder.path(), crate::support::options()).expect("the store opens");
     Ledger::open(Arc::new(store), Arc::clone(clock) as _).expect("the ledger opens")
 }

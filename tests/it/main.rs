@@ -42,6 +42,8 @@ mod redemption;
 mod refused_input;
 mod return_properties;
 mod returns;
+mod rewards;
+mod rewards_served;
 mod rule_book;
 mod sandbox;
 mod schedule;

@@ -21,8 +21,9 @@ const LIST: &str = include_str!("../../src/domain/rejection.rs");
 fn reasons() -> Vec<String> {
     let reason = |name: String| match name.as_str() {
         "Overflow" => vec!["NUMBER_TOO_LARGE".to_owned()],
-        // Those of activities and of vouchers have lists of their own.
+        // Those of activities, of rewards and of vouchers have lists of their own.
         "Activity" => variants("ActivityRejection").iter().map(|name| of_activity(name)).collect(),
+        "Reward" => variants("RewardRejection").iter().map(|name| format!("REWARD_{}", in_capitals(name))).collect(),
         "Voucher" => variants("VoucherRejection").iter().map(|name| format!("VOUCHER_{}", in_capitals(name))).collect(),
         name => vec![in_capitals(name)],
     };
@@ -94,6 +95,7 @@ fn book() -> v1::Program {
         adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into(), into_debt: true }),
         activity_rules: text::read(ACTIVITIES).expect("well-formed rules").activity_rules,
         voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
+        rewards: text::read(REWARDS).expect("well-formed rewards").rewards,
         birthday: text::read(BIRTHDAY).expect("well-formed rules").birthday,
         ..rule_book()
     }
@@ -108,7 +110,16 @@ const ACTIVITIES: &str = "activity_rules:
 const VOUCHERS: &str = "voucher_kinds:
   - { voucher_kind_id: mug, benefit: { custom: { key: mug } }, valid_days: 30 }
   - { voucher_kind_id: tea, benefit: { free_item: { sku: tea } }, minimum_order: 50000, valid_days: 1 }
+  - { voucher_kind_id: snack, benefit: { free_item: { category: snacks } }, valid_days: 30 }
   - { voucher_kind_id: soon, benefit: { free_shipping: {} }, minimum_order: 50000, after_days: 1, valid_days: 30 }
+";
+
+const REWARDS: &str = "rewards:
+  - { reward_id: mug, display_name: A mug, voucher_kind_id: mug, points: 8, maximum_quantity: 5, member_limit: { redemptions: 3, period: PERIOD_LIFETIME } }
+  - { reward_id: rare, display_name: A rare one, voucher_kind_id: mug, points: 8, stock: 0 }
+  - { reward_id: few, display_name: A few, voucher_kind_id: mug, points: 8, stock: 1, maximum_quantity: 3, member_limit: { redemptions: 1, period: PERIOD_DAY } }
+  - { reward_id: golden, display_name: A golden one, voucher_kind_id: mug, points: 8, tier_ids: [gold] }
+  - { reward_id: past, display_name: A past one, voucher_kind_id: mug, points: 8, tier_ids: [gold], end_time: \"2020-01-01T00:00:00Z\" }
 ";
 
 const BIRTHDAY: &str = "birthday: { window: WINDOW_DAY, rewards: [{ points: { points: 1 } }], maximum_changes: 0 }";
@@ -296,6 +307,7 @@ async fn every_reason_is_given_and_of_several_the_first_of_the_list() {
     activities(&server, &mut seen).await;
     watched(&server, &mut seen).await;
     small_change(&server, &mut seen).await;
+    rewards(&server, &mut seen).await;
     vouchers(&server, &mut seen).await;
     // A return of nothing is a mistake of the request's fields: the domain's own guard is never reached through the contract.
     seen.refuses(Code::InvalidArgument, "INVALID_FIELD", server.purchases().return_purchase(nothing()).await);
@@ -778,6 +790,35 @@ fn with_vouchers(mut sale: v1::RecordPurchaseRequest, codes: &[&str]) -> v1::Rec
 /// A code that is well-formed, and that no voucher has.
 const NO_CODE: &str = "0000-0000-0000-00000";
 
+fn ask(member: &str, request: &str, reward: &str, quantity: i32) -> v1::RedeemRewardRequest {
+    let (request_id, program_id, reward_id) = (request.into(), PROGRAM.into(), reward.into());
+    v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id, quantity }
+}
+
+async fn rewards(server: &TestServer, seen: &mut Seen) {
+    let (an, binh) = (member_with(server, "w-1", 30).await, member_with(server, "w-2", 5).await);
+    let mut desk = server.rewards();
+    let got = desk.redeem_reward(ask(&an, "w-1", "mug", 2)).await.expect("two").into_inner();
+    let back = reversal(&an, got.entries[0].sequence, None);
+    seen.refuses(BY, "REDEMPTION_OF_REWARD", server.points().reverse_redemption(back).await);
+    seen.refuses(Code::NotFound, "REWARD_NOT_FOUND", desk.redeem_reward(ask(&an, "w-x", "cup", 1)).await);
+    seen.refuses(BY, "REWARD_NOT_OFFERED", desk.redeem_reward(ask(&an, "w-x", "past", 9)).await);
+    seen.prefers("REWARD_NOT_OFFERED", "REWARD_TIER", desk.redeem_reward(ask(&an, "w-x", "past", 1)).await);
+    seen.refuses(BY, "REWARD_TIER", desk.redeem_reward(ask(&an, "w-x", "golden", 1)).await);
+    seen.prefers("REWARD_TIER", "REWARD_QUANTITY", desk.redeem_reward(ask(&an, "w-x", "golden", 2)).await);
+    seen.refuses(Code::InvalidArgument, "REWARD_QUANTITY", desk.redeem_reward(ask(&an, "w-x", "mug", 6)).await);
+    seen.prefers("REWARD_QUANTITY", "REWARD_LIMIT", desk.redeem_reward(ask(&an, "w-x", "few", 4)).await);
+    seen.refuses(BY, "REWARD_LIMIT", desk.redeem_reward(ask(&an, "w-x", "mug", 2)).await);
+    seen.prefers("REWARD_LIMIT", "REWARD_OUT_OF_STOCK", desk.redeem_reward(ask(&an, "w-x", "few", 2)).await);
+    seen.refuses(BY, "REWARD_OUT_OF_STOCK", desk.redeem_reward(ask(&an, "w-x", "rare", 1)).await);
+    seen.refuses(BY, "INSUFFICIENT_POINTS", desk.redeem_reward(ask(&binh, "w-x", "mug", 1)).await);
+    server.points().adjust_points(adjustment(&an, "w-owes", -50)).await.expect("points are taken");
+    seen.prefers("REWARD_OUT_OF_STOCK", "IN_DEBT", desk.redeem_reward(ask(&an, "w-x", "rare", 1)).await);
+    seen.prefers("IN_DEBT", "INSUFFICIENT_POINTS", desk.redeem_reward(ask(&an, "w-x", "mug", 1)).await);
+    server.members().suspend_member(suspend(&an, "suspend-w")).await.unwrap();
+    seen.prefers("MEMBER_SUSPENDED", "REWARD_NOT_FOUND", desk.redeem_reward(ask(&an, "w-x", "cup", 1)).await);
+}
+
 async fn vouchers(server: &TestServer, seen: &mut Seen) {
     let (an, binh) = (member_with(server, "v-1", 10).await, server.enroll("v-2").await);
     let (mut desk, mut tills) = (server.rewards(), server.purchases());
@@ -822,6 +863,9 @@ async fn vouchers(server: &TestServer, seen: &mut Seen) {
     let cart = |amount: &str| with_vouchers(sale(&an, "cart", amount), &[tea]);
     seen.prefers("VOUCHER_BELOW_MINIMUM_ORDER", "VOUCHER_ITEM_MISSING", tills.record_purchase(cart("49999")).await);
     seen.refuses(BY, "VOUCHER_ITEM_MISSING", tills.record_purchase(cart("50000")).await);
+    let snack = desk.issue_voucher(issue(&an, "v-6", "snack")).await.expect("it is issued").into_inner().voucher.expect("a voucher").code;
+    let without = with_vouchers(sale(&an, "v-6", "50000"), &[&snack]);
+    seen.refuses(BY, "VOUCHER_CATEGORY_MISSING", tills.record_purchase(without).await);
     let poor = paid_sale(&an, "v-3", 10_000, 5_000, vec![Pays::RedeemPoints(50)]);
     seen.prefers("VOUCHER_CANCELLED", "INSUFFICIENT_POINTS", tills.record_purchase(with_vouchers(poor, &[cancelled])).await);
     desk.use_voucher(use_voucher(mug, "x", "")).await.unwrap();
@@ -829,6 +873,8 @@ async fn vouchers(server: &TestServer, seen: &mut Seen) {
     seen.refuses(BY, "VOUCHER_USED", desk.use_voucher(again).await);
     crate::vouchers::issue_many(server, &binh, "mug", 1_000).await;
     seen.refuses(BY, "VOUCHER_TOO_MANY", desk.issue_voucher(issue(&binh, "v-y", "mug")).await);
+    seen.prefers("REWARD_OUT_OF_STOCK", "VOUCHER_TOO_MANY", desk.redeem_reward(ask(&binh, "v-y", "rare", 1)).await);
+    seen.prefers("VOUCHER_TOO_MANY", "INSUFFICIENT_POINTS", desk.redeem_reward(ask(&binh, "v-y", "mug", 1)).await);
     seen.prefers("VOUCHER_KIND_NOT_FOUND", "VOUCHER_TOO_MANY", desk.issue_voucher(issue(&binh, "v-y", "cup")).await);
     server.members().suspend_member(suspend(&an, "suspend-v")).await.unwrap();
     let unknown = with_vouchers(sale(&an, "v-4", "1000"), &[NO_CODE]);

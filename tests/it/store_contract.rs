@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loyaltyd::{
     domain::{
         ActivityId, BirthDate, Command, Entry, EntryKind, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId,
-        RequestId, TierId, VoucherCode, VoucherRequest,
+        RequestId, RewardId, TierId, VoucherCode, VoucherRequest,
     },
     store::{
         Commit, LotDemand, MemberDemand, Store,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::histories::{
     BIRTHDAYS, GOAL, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order,
-    person, phone, program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, voucher,
+    person, phone, program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, reward, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -265,6 +265,47 @@ fn what_goals_take_and_give_is_kept(factory: &dyn Factory) {
     world.check(&*factory.open());
 }
 
+fn rewards_are_counted_over_all_members(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    (1..=3).for_each(|number| world.enroll(&*store, number));
+    (1..=3).for_each(|number| world.decide(number, &adjustment(500)).expect("an adjustment"));
+    world.commit(&*store);
+    let stock = |reward: &str| {
+        let reward = RewardId::new(reward).expect("a valid id");
+        store.reward_stock(&program_id(), &reward).expect("a stock is read").map(|stock| (stock.change, stock.taken))
+    };
+    assert_eq!((stock("cup"), stock("tasting")), (None, None));
+    // The members of a commit are named in the order of their ids: the last word on what is taken is not the last one's.
+    world.decide(3, &reward("cup", 2)).expect("two");
+    world.decide(1, &reward("tasting", 1)).expect("one");
+    world.decide(2, &reward("cup", 1)).expect("another");
+    world.decide(1, &reward("cup", 1)).expect("another");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!((stock("cup"), stock("tasting")), (Some((4, 4)), Some((1, 1))));
+    store.flush().expect("rows are written out");
+    world.check(&*store);
+    let of_cup = |world: &World, number| {
+        let vouchers = &world.members[&member_id(number)].vouchers;
+        vouchers.values().find(|voucher| voucher.kind.as_str() == "mug").expect("it is live").code
+    };
+    for number in [3, 1] {
+        let code = of_cup(&world, number);
+        world.decide(number, &Command::Voucher(VoucherRequest::Cancel { code, reason: "why".to_owned() })).expect("it is cancelled");
+    }
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!(stock("cup"), Some((6, 2)));
+    // Who is erased frees nothing.
+    world.decide(2, &erasure()).expect("anyone may go");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!(stock("cup"), Some((6, 2)));
+    drop(store);
+    world.check(&*factory.open());
+}
+
 fn birthdays_are_planned_and_forgotten(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::with(BIRTHDAYS);
@@ -437,6 +478,8 @@ enum Step {
     Reverse(u8, u64, i64),
     /// Something is asked of one of the live vouchers, or a new one is issued.
     Voucher(u8, usize, u8),
+    /// So many of one or the other.
+    Reward(u8, u32),
     Wait(i64),
     Commit,
     Flush,
@@ -461,6 +504,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Capture(member, hold)),
         4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Release(member, hold)),
         4 => (member.clone(), 0..9usize, 0..10u8).prop_map(|(member, voucher, what)| Step::Voucher(member, voucher, what)),
+        4 => (member.clone(), 1..5u32).prop_map(|(member, quantity)| Step::Reward(member, quantity)),
         4 => (member, 1..12u64, 1..50i64).prop_map(|(member, redemption, points)| Step::Reverse(member, redemption, points)),
         3 => (1..40i64).prop_map(Step::Wait),
         6 => Just(Step::Commit),
@@ -523,6 +567,10 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 };
                 drop(world.decide(member, &command));
             }
+            Step::Reward(member, quantity) if enrolled(&world, member) => {
+                let (reward, quantity) = if quantity == 1 { ("tasting", 1) } else { ("cup", quantity) };
+                drop(world.decide(member, &self::reward(reward, quantity)));
+            }
             Step::Return(member, sale, cents) => {
                 if let Some(order) = bought(&world, member, sale) {
                     drop(world.decide(member, &return_of(order, cents)));
@@ -565,7 +613,8 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
             | Step::AddPhone(..)
             | Step::RemovePhone(..)
             | Step::Rename(..) => {}
-            Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) | Step::Voucher(..) => {}
+            Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) => {}
+            Step::Voucher(..) | Step::Reward(..) => {}
         }
     }
     world.commit(&*store);
@@ -648,6 +697,7 @@ embedded!(
     vouchers_are_found_by_their_codes,
     birthdays_are_planned_and_forgotten,
     what_goals_take_and_give_is_kept,
+    rewards_are_counted_over_all_members,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     a_dropped_unit_changes_nothing,

@@ -7,6 +7,7 @@ mod goal;
 mod mistakes;
 mod policy;
 mod redemption;
+mod reward;
 mod rule;
 mod tier;
 mod tier_policy;
@@ -103,7 +104,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let time_zone = time_zone(&document.time_zone, mistakes);
     let precision = mistakes.number("points_precision", document.points_precision, 0..=2);
     let rounding = rounding(document.rounding.as_ref(), mistakes);
-    let effective_time = effective_time(document.effective_time.as_ref(), mistakes);
+    let effective_time = instant("effective_time", document.effective_time.as_ref(), mistakes);
     let tier_policy = tier_policy::tier_policy(document.tier_policy.as_ref(), mistakes);
     let scope = Scope {
         // Where the currency is not known, nothing is said of the decimal places of amounts.
@@ -132,6 +133,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let goal = goal::goal(&document.goals, voucher_kinds.as_deref(), &scope, mistakes);
+    let rewards = reward::rewards(&document.rewards, &known, &scope, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -162,6 +164,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         voucher_kinds: voucher_kinds?,
         birthday: birthday?,
         goal: goal?,
+        rewards: rewards?,
     })
 }
 
@@ -184,13 +187,13 @@ fn transfers(policy: Option<&v1::TransferPolicy>, scope: &Scope, mistakes: &mut 
 }
 
 /// The ledger counts microseconds; what is finer is cut off.
-fn effective_time(time: Option<&prost_types::Timestamp>, mistakes: &mut Mistakes) -> Option<Option<Timestamp>> {
+fn instant(path: &str, time: Option<&prost_types::Timestamp>, mistakes: &mut Mistakes) -> Option<Option<Timestamp>> {
     let Some(time) = time else { return Some(None) };
     let micros = (0..1_000_000_000).contains(&time.nanos).then(|| i64::from(time.nanos) / 1_000);
     let micros = micros.and_then(|micros| time.seconds.checked_mul(1_000_000)?.checked_add(micros));
     let instant = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
     if instant.is_none() {
-        mistakes.note("effective_time", "is not an instant such as \"2026-12-01T00:00:00+07:00\"");
+        mistakes.note(path, "is not an instant such as \"2026-12-01T00:00:00+07:00\"");
     }
     instant.map(Some)
 }

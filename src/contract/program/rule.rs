@@ -120,7 +120,12 @@ pub(super) fn points_cap(path: &str, document: &v1::PointsCap, scope: &Scope, mi
         mistakes.note(&points_path, "is required");
     }
     let points = mistakes.points_above_zero(points_path, &document.points, scope.precision);
-    let period = match mistakes.choice(format!("{path}.period"), document.period) {
+    let period = period(&format!("{path}.period"), document.period, mistakes);
+    Some(PointsCap { points: points?, period: period? })
+}
+
+pub(super) fn period(path: &str, number: i32, mistakes: &mut Mistakes) -> Option<Period> {
+    match mistakes.choice(path, number) {
         Some(v1::Period::Day) => Some(Period::Day),
         Some(v1::Period::Week) => Some(Period::Week),
         Some(v1::Period::Month) => Some(Period::Month),
@@ -128,8 +133,7 @@ pub(super) fn points_cap(path: &str, document: &v1::PointsCap, scope: &Scope, mi
         Some(v1::Period::Year) => Some(Period::Year),
         Some(v1::Period::Lifetime) => Some(Period::Lifetime),
         Some(v1::Period::Unspecified) | None => None,
-    };
-    Some(PointsCap { points: points?, period: period? })
+    }
 }
 
 fn filter(path: &str, document: Option<&v1::Filter>, scope: &Scope, mistakes: &mut Mistakes) -> Option<Filter> {

@@ -39,23 +39,8 @@ fn kind(path: &str, document: &v1::VoucherKind, scope: &Scope, mistakes: &mut Mi
         text => amount(&format!("{path}.minimum_order"), text, scope, mistakes).ok(),
     };
     let after_days = mistakes.number(format!("{path}.after_days"), document.after_days, 0..=MAX_DAYS);
-    let validity = match (document.valid_days, document.valid_months) {
-        (None, 0) => {
-            mistakes.note(path, "needs valid_days or valid_months");
-            None
-        }
-        (Some(days), 0) => mistakes.number(format!("{path}.valid_days"), days, 0..=MAX_DAYS).map(VoucherValidity::Days),
-        (None, months) => mistakes.number(format!("{path}.valid_months"), months, 1..=MAX_MONTHS).map(VoucherValidity::Months),
-        (Some(_), _) => {
-            mistakes.note(path, "has both valid_days and valid_months; only one is possible");
-            None
-        }
-    };
-    // The shortest month has 28 days.
-    let last = validity.map(|validity| match validity {
-        VoucherValidity::Days(days) => days,
-        VoucherValidity::Months(months) => months * 28,
-    });
+    let validity = validity(path, (document.valid_days, document.valid_months), mistakes);
+    let last = validity.map(fewest_days);
     if let (Some(after), Some(last)) = (after_days, last)
         && after > last
     {
@@ -72,6 +57,30 @@ fn kind(path: &str, document: &v1::VoucherKind, scope: &Scope, mistakes: &mut Mi
     })
 }
 
+/// Through which day it is valid: days or months, one of both.
+pub(super) fn validity(path: &str, (days, months): (Option<i32>, i32), mistakes: &mut Mistakes) -> Option<VoucherValidity> {
+    match (days, months) {
+        (None, 0) => {
+            mistakes.note(path, "needs valid_days or valid_months");
+            None
+        }
+        (Some(days), 0) => mistakes.number(format!("{path}.valid_days"), days, 0..=MAX_DAYS).map(VoucherValidity::Days),
+        (None, months) => mistakes.number(format!("{path}.valid_months"), months, 1..=MAX_MONTHS).map(VoucherValidity::Months),
+        (Some(_), _) => {
+            mistakes.note(path, "has both valid_days and valid_months; only one is possible");
+            None
+        }
+    }
+}
+
+/// The shortest month has 28 days.
+pub(super) fn fewest_days(validity: VoucherValidity) -> u32 {
+    match validity {
+        VoucherValidity::Days(days) => days,
+        VoucherValidity::Months(months) => months * 28,
+    }
+}
+
 fn benefit(path: &str, document: Option<&v1::VoucherBenefit>, scope: &Scope, mistakes: &mut Mistakes) -> Option<VoucherBenefit> {
     use v1::voucher_benefit::Benefit;
     match document.and_then(|document| document.benefit.as_ref()) {
@@ -81,10 +90,7 @@ fn benefit(path: &str, document: Option<&v1::VoucherBenefit>, scope: &Scope, mis
             Some(VoucherBenefit::AmountOff { amount: mistakes.more_than_zero(place, amount)? })
         }
         Some(Benefit::PercentOff(off)) => percent_off(&format!("{path}.percent_off"), off, scope, mistakes),
-        Some(Benefit::FreeItem(item)) => {
-            let sku = mistakes.text(format!("{path}.free_item.sku"), &item.sku, 1, MAX_KEY)?;
-            Some(VoucherBenefit::FreeItem { sku })
-        }
+        Some(Benefit::FreeItem(item)) => free_item(&format!("{path}.free_item"), item, scope, mistakes),
         Some(Benefit::FreeShipping(_)) => Some(VoucherBenefit::FreeShipping),
         Some(Benefit::Custom(custom)) => {
             let key = mistakes.text(format!("{path}.custom.key"), &custom.key, 1, MAX_KEY);
@@ -106,10 +112,31 @@ fn percent_off(path: &str, off: &v1::voucher_benefit::PercentOff, scope: &Scope,
         mistakes.note(place, "is more than 100");
         return None;
     }
-    let place = format!("{path}.maximum_amount");
-    let maximum = match off.maximum_amount.as_str() {
-        "" => Some(None),
-        text => amount(&place, text, scope, mistakes).ok().and_then(|amount| mistakes.more_than_zero(&place, amount)).map(Some),
-    };
+    let maximum = maximum_amount(format!("{path}.maximum_amount"), &off.maximum_amount, scope, mistakes);
     Some(VoucherBenefit::PercentOff { percent: percent?, maximum: maximum? })
+}
+
+/// The outer `None`: a mistake was noted.
+fn maximum_amount(place: String, text: &str, scope: &Scope, mistakes: &mut Mistakes) -> Option<Option<Decimal>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let amount = amount(&place, text, scope, mistakes).ok()?;
+    mistakes.more_than_zero(place, amount).map(Some)
+}
+
+fn free_item(path: &str, item: &v1::voucher_benefit::FreeItem, scope: &Scope, mistakes: &mut Mistakes) -> Option<VoucherBenefit> {
+    if item.category.is_empty() {
+        if !item.maximum_amount.is_empty() {
+            mistakes.note(format!("{path}.maximum_amount"), "is for a category alone");
+        }
+        let sku = mistakes.text(format!("{path}.sku"), &item.sku, 1, MAX_KEY)?;
+        return Some(VoucherBenefit::FreeItem { sku });
+    }
+    if !item.sku.is_empty() {
+        mistakes.note(path, "has both sku and category; only one is possible");
+    }
+    let category = mistakes.text(format!("{path}.category"), &item.category, 1, MAX_KEY);
+    let maximum = maximum_amount(format!("{path}.maximum_amount"), &item.maximum_amount, scope, mistakes);
+    Some(VoucherBenefit::FreeItemOf { category: category?, maximum: maximum? })
 }

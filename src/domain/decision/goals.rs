@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use super::{
     super::{
         Balance, Entry, EntryKind, Goal, GoalChanged, GoalPaid, GoalRefund, GoalWaiting, LotExpiry, LotId, LotKey, MAX_LOTS, Member,
-        MemberState, Points, Program, ProgramHistory, Rejection, Voucher, VoucherCause, VoucherChange, VoucherCode, goal, redemption,
+        MemberState, Points, Program, ProgramHistory, Rejection, Voucher, VoucherCause, VoucherChanged, VoucherCode, goal, redemption,
         returns::{self, Sale},
         taking::Taking,
     },
     Draft,
+    vouchers::Paid,
 };
 
 /// What a goal may take a voucher's points for.
@@ -191,7 +192,7 @@ impl Draft<'_> {
                 waited: reached.waited,
                 reached_by: reached.by,
             };
-            self.issue_voucher_for((program, kind), (VoucherCause::Goal, "", Some(paid)), instant)?;
+            self.issue_voucher_for((program, kind), (VoucherCause::Goal, "", Paid::ForGoal(paid)), instant)?;
         }
         Ok(delivered)
     }
@@ -226,20 +227,16 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// The points of a voucher that a goal issued, which come back with it: into the lots that they came from, with their expiry.
+    /// The points that a goal or a reward took for a voucher, which come back with it: into the lots that they came from, with their expiry.
     pub(super) fn goal_refund(&mut self, code: VoucherCode) -> Result<Option<GoalRefund>, Rejection> {
         let now = self.context.now;
-        let is_origin = |entry: &&Entry| entry.voucher_change().is_some_and(|changed| changed.code == code);
-        let origin = self.context.history.voucher(code).map(|thread| &thread.origin).or_else(|| self.entries.iter().find(is_origin));
-        let Some(origin) = origin else { return Ok(None) };
-        let Some(VoucherChange::Issued { goal: Some(paid), .. }) = origin.voucher_change().map(|changed| &changed.change) else {
-            return Ok(None);
-        };
+        let Some(origin) = self.origin_of(code) else { return Ok(None) };
+        let Some((points, portions, _)) = origin.voucher_change().and_then(VoucherChanged::paid) else { return Ok(None) };
         let header = &self.member.header;
-        let mut portions = header.inactivity.coming_back(&paid.portions, origin.occurred_time, now);
+        let mut portions = header.inactivity.coming_back(portions, origin.occurred_time, now);
         portions.reverse();
         let mut last_lot = header.last_lot;
         let put_back = redemption::put_back(self.context.programs.newest(), portions, &mut last_lot, now)?;
-        Ok(Some(GoalRefund { points: paid.points, debt_paid: header.balance.debt.min(paid.points), put_back }))
+        Ok(Some(GoalRefund { points, debt_paid: header.balance.debt.min(points), put_back }))
     }
 }

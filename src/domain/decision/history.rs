@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, VoucherCode, returns::Sale};
+use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, RewardId, RewardStock, VoucherCode, returns::Sale};
 
 /// Earlier entries that a command refers to. The lots of members that were merged into this one have the numbers that they have now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +13,8 @@ pub struct History {
     pub numbers: BTreeMap<Numbered, EntryRef>,
     /// The entries that issued the vouchers that it calls by their codes.
     pub vouchers: BTreeMap<VoucherCode, EntryRef>,
+    /// What has been taken of the rewards that it takes or frees; of one that is not among them, nothing.
+    pub stocks: BTreeMap<RewardId, RewardStock>,
 }
 
 /// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
@@ -23,7 +25,8 @@ pub struct Thread {
 }
 
 impl History {
-    pub const NONE: &'static Self = &Self { threads: BTreeMap::new(), numbers: BTreeMap::new(), vouchers: BTreeMap::new() };
+    pub const NONE: &'static Self =
+        &Self { threads: BTreeMap::new(), numbers: BTreeMap::new(), vouchers: BTreeMap::new(), stocks: BTreeMap::new() };
 
     pub(super) fn named(&self, number: Numbered) -> Option<&Thread> {
         self.threads.get(self.numbers.get(&number)?)
@@ -37,7 +40,7 @@ impl History {
     pub fn lots(&self) -> Vec<LotKey> {
         let of = |thread: &Thread| match &thread.origin.kind {
             EntryKind::PointsRedeemed(redeemed) => redeemed.portions.iter().map(|portion| portion.lot).collect(),
-            EntryKind::VoucherChanged(changed) => changed.goal_paid().into_iter().flat_map(|paid| paid.lots()).collect(),
+            EntryKind::VoucherChanged(changed) => changed.paid_lots().collect(),
             EntryKind::PurchaseAccrued(_) => Sale::of(thread).map_or_else(Vec::new, |sale| sale.lots().collect()),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }

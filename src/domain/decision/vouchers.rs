@@ -5,11 +5,19 @@ use rust_decimal::Decimal;
 
 use super::{
     super::{
-        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, Voucher, VoucherCause, VoucherChange,
-        VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease, VoucherRequest, returns::Sale, voucher,
+        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, RewardPaid, Voucher, VoucherCause,
+        VoucherChange, VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease, VoucherRequest,
+        returns::Sale, voucher,
     },
     Draft,
 };
+
+/// What is taken for a voucher that is issued.
+pub(super) enum Paid {
+    Nothing,
+    ForGoal(GoalPaid),
+    ForReward(RewardPaid),
+}
 
 impl Draft<'_> {
     pub(super) fn voucher(&mut self, request: &VoucherRequest) -> Result<(), Rejection> {
@@ -24,6 +32,7 @@ impl Draft<'_> {
                 }
                 self.issue_voucher((program, kind), VoucherCause::Manual, reason, self.context.now)
             }
+            VoucherRequest::Redeem { reward, quantity } => self.redeem_reward(reward, *quantity),
             VoucherRequest::Hold { code, order, seconds } => self.hold_voucher(*code, order, *seconds),
             VoucherRequest::Release { code, reason } => self.release_voucher(*code, reason),
             VoucherRequest::Use { code, order, order_total, value } => {
@@ -44,12 +53,12 @@ impl Draft<'_> {
 
     pub(super) fn cancel_voucher(&mut self, code: VoucherCode, reason: &str) -> Result<(), Rejection> {
         let issued = self.live_voucher(code)?.issued;
-        let refund = self.goal_refund(code)?;
+        let (refund, freed) = (self.goal_refund(code)?, self.reward_freed(code)?);
         if refund.is_some() {
             // What has lapsed meanwhile lapses now.
             self.hold_end = self.hold_end.max(self.context.now);
         }
-        let change = VoucherChange::Cancelled { reason: reason.to_owned(), refund: refund.map(Box::new) };
+        let change = VoucherChange::Cancelled { reason: reason.to_owned(), refund: refund.map(Box::new), freed: freed.map(Box::new) };
         self.change_voucher((code, issued), change, self.context.now)
     }
 
@@ -61,21 +70,26 @@ impl Draft<'_> {
         reason: &str,
         instant: Timestamp,
     ) -> Result<(), Rejection> {
-        self.issue_voucher_for(named, (cause, reason, None), instant)
+        self.issue_voucher_for(named, (cause, reason, Paid::Nothing), instant)
     }
 
-    /// `goal`: the points that it takes.
+    /// With the points that it takes.
     pub(super) fn issue_voucher_for(
         &mut self,
         (program, kind): (&Program, &VoucherKind),
-        (cause, reason, goal): (VoucherCause, &str, Option<GoalPaid>),
+        (cause, reason, paid): (VoucherCause, &str, Paid),
         instant: Timestamp,
     ) -> Result<(), Rejection> {
         let sequence = self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?;
         let issued = EntryRef { member: self.member.key.member, sequence };
         let code = self.context.programs.voucher_codes().code(&self.member.key, sequence, instant);
         let voucher = voucher::issue(program, kind, (code, issued), cause, instant)?;
-        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal: goal.map(Box::new) };
+        let (goal, reward) = match paid {
+            Paid::Nothing => (None, None),
+            Paid::ForGoal(paid) => (Some(Box::new(paid)), None),
+            Paid::ForReward(paid) => (None, Some(Box::new(paid))),
+        };
+        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal, reward };
         let next_due_time = voucher::next_due_after(&self.member, code, &change);
         self.enter(EntryKind::VoucherChanged(VoucherChanged { code, issued, change, next_due_time }), instant, program)
     }

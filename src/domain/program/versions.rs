@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::{
-    super::{TierBounds, VoucherCodeKey},
+    super::{RewardId, TierBounds, VoucherCodeKey},
     InactivityPolicy, Program,
 };
 
@@ -148,6 +148,11 @@ impl ProgramHistory {
     /// A version has or had a goal: whatever brings points may take some out of lots.
     pub fn has_goals(&self) -> bool {
         self.turn().has_goals
+    }
+
+    /// A version had the reward, be it the one in effect.
+    pub(in crate::domain) fn had_reward(&self, reward: &RewardId) -> bool {
+        self.known.turns[..=self.newest].iter().any(|turn| turn.program.rewards.contains_key(reward))
     }
 
     /// The version since which birthdays are as in the newest; 0: no version ever had any.

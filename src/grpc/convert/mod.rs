@@ -13,6 +13,7 @@ mod purchase;
 mod redemption;
 mod request;
 mod returned;
+mod reward;
 mod tier;
 mod time;
 mod voucher;
@@ -34,6 +35,7 @@ pub use member::{
 pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
 pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use request::{Mutation, request};
+pub use reward::{listed_reward, next_reward};
 pub use time::{parse_date, parse_timestamp, past, timestamp};
 pub use voucher::{ended_voucher, voucher, voucher_code, voucher_issued};
 

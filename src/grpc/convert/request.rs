@@ -50,6 +50,7 @@ mutation! {
     HoldPointsRequest: "PointsService/HoldPoints",
     CaptureHoldRequest: "PointsService/CaptureHold",
     ReleaseHoldRequest: "PointsService/ReleaseHold",
+    RedeemRewardRequest: "RewardService/RedeemReward",
     IssueVoucherRequest: "RewardService/IssueVoucher",
     HoldVoucherRequest: "RewardService/HoldVoucher",
     ReleaseVoucherRequest: "RewardService/ReleaseVoucher",

@@ -10,6 +10,7 @@ use super::{
     goal::{with_goal_paid, with_goal_refund},
     member::count,
     redemption::order_out,
+    reward::{with_reward_freed, with_reward_paid},
     time::timestamp,
 };
 use crate::{
@@ -73,6 +74,7 @@ fn terms(voucher: &Voucher, member_id: String, currency: &Currency) -> v1::Vouch
         VoucherCause::Manual => Cause::Manual,
         VoucherCause::Birthday => Cause::Birthday,
         VoucherCause::Tier => Cause::Tier,
+        VoucherCause::Reward => Cause::Reward,
         VoucherCause::Goal => Cause::Goal,
     };
     v1::Voucher {
@@ -99,7 +101,11 @@ fn benefit(benefit: &VoucherBenefit) -> v1::VoucherBenefit {
         VoucherBenefit::PercentOff { percent, maximum } => {
             Benefit::PercentOff(PercentOff { percent: decimal(*percent), maximum_amount: maximum.map_or_else(String::new, decimal) })
         }
-        VoucherBenefit::FreeItem { sku } => Benefit::FreeItem(FreeItem { sku: sku.clone() }),
+        VoucherBenefit::FreeItem { sku } => Benefit::FreeItem(FreeItem { sku: sku.clone(), ..Default::default() }),
+        VoucherBenefit::FreeItemOf { category, maximum } => {
+            let maximum_amount = maximum.map_or_else(String::new, decimal);
+            Benefit::FreeItem(FreeItem { sku: String::new(), category: category.clone(), maximum_amount })
+        }
         VoucherBenefit::FreeShipping => Benefit::FreeShipping(FreeShipping {}),
         VoucherBenefit::Custom { key, text } => Benefit::Custom(Custom { key: key.clone(), text: text.clone() }),
     };
@@ -147,10 +153,10 @@ pub fn voucher_changed(changed: &VoucherChanged, entry: &Entry, currency: &Curre
     use v1::{entry::Kind, voucher_released::Cause};
     let code = changed.code.to_string();
     match &changed.change {
-        VoucherChange::Issued { voucher, reason, goal } => {
+        VoucherChange::Issued { voucher, reason, goal, reward } => {
             let voucher = Some(voucher_issued(voucher, entry, currency));
             let issued = v1::VoucherIssued { voucher, reason: reason.clone(), ..Default::default() };
-            Kind::VoucherIssued(with_goal_paid(issued, goal.as_deref()))
+            Kind::VoucherIssued(with_reward_paid(with_goal_paid(issued, goal.as_deref()), reward.as_deref()))
         }
         VoucherChange::Held(held) => Kind::VoucherHeld(v1::VoucherHeld { code, hold: Some(hold(held)) }),
         VoucherChange::Released { cause, reason } => {
@@ -165,9 +171,9 @@ pub fn voucher_changed(changed: &VoucherChanged, entry: &Entry, currency: &Curre
             let value = value.map(|value: Decimal| money(value, currency));
             Kind::VoucherUsed(v1::VoucherUsed { code, store_id, order_id, value })
         }
-        VoucherChange::Cancelled { reason, refund } => {
+        VoucherChange::Cancelled { reason, refund, freed } => {
             let cancelled = v1::VoucherCancelled { code, reason: reason.clone(), ..Default::default() };
-            Kind::VoucherCancelled(with_goal_refund(cancelled, refund.as_deref()))
+            Kind::VoucherCancelled(with_reward_freed(with_goal_refund(cancelled, refund.as_deref()), freed.as_deref()))
         }
         VoucherChange::Expired => Kind::VoucherExpired(v1::VoucherExpired { code }),
         VoucherChange::Reinstated { order, .. } => {

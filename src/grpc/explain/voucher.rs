@@ -7,8 +7,11 @@ impl Story<'_> {
     pub(super) fn voucher(mut self, changed: &VoucherChanged) -> Vec<String> {
         let code = changed.code;
         match &changed.change {
-            VoucherChange::Issued { voucher, reason, goal } => {
+            VoucherChange::Issued { voucher, reason, goal, reward } => {
                 self.voucher_issued(voucher, reason);
+                if let Some(paid) = reward {
+                    self.reward_paid(paid);
+                }
                 if let Some(paid) = goal {
                     self.goal_paid(paid);
                 }
@@ -29,10 +32,12 @@ impl Story<'_> {
                 let worth = value.map_or_else(String::new, |value| format!(", and was worth {}", self.money(value)));
                 self.say(format!("Voucher {code} was used{order}{worth}."));
             }
-            VoucherChange::Cancelled { reason, refund } => {
+            VoucherChange::Cancelled { reason, refund, freed } => {
                 self.say(format!("Voucher {code} was cancelled. Reason: {reason}"));
-                if let Some(refund) = refund {
-                    self.goal_refund(refund);
+                match (refund, freed) {
+                    (Some(refund), Some(freed)) => self.reward_refund(freed, refund),
+                    (Some(refund), None) => self.goal_refund(refund),
+                    (None, _) => {}
                 }
             }
             VoucherChange::Expired => self.say(format!("Voucher {code} lapsed.")),
@@ -50,6 +55,7 @@ impl Story<'_> {
             VoucherCause::Manual => "by hand",
             VoucherCause::Birthday => "for the member's birthday",
             VoucherCause::Tier => "for a tier",
+            VoucherCause::Reward => "for a reward",
             VoucherCause::Goal => "for points",
         };
         let name = if voucher.display_name.is_empty() { voucher.kind.to_string() } else { voucher.display_name.clone() };
@@ -61,6 +67,10 @@ impl Story<'_> {
                 format!("{percent} % off, {} at most", self.money(*maximum))
             }
             VoucherBenefit::FreeItem { sku } => format!("one unit of {sku} for nothing"),
+            VoucherBenefit::FreeItemOf { category, maximum: None } => format!("one unit of category {category} for nothing"),
+            VoucherBenefit::FreeItemOf { category, maximum: Some(maximum) } => {
+                format!("one unit of category {category} for nothing, worth {} at most", self.money(*maximum))
+            }
             VoucherBenefit::FreeShipping => "free shipping".to_owned(),
             VoucherBenefit::Custom { key, text } => format!("{key} {text}").trim_end().to_owned(),
         };

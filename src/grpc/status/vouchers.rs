@@ -36,5 +36,6 @@ pub(super) fn row(rejection: &VoucherRejection) -> Row {
             numbers("VOUCHER_BELOW_MINIMUM_ORDER", ("minimum", minimum), ("goods", goods))
         }
         VoucherRejection::ItemMissing { sku } => refused("VOUCHER_ITEM_MISSING", vec![("sku", sku.clone())]),
+        VoucherRejection::CategoryMissing { category } => refused("VOUCHER_CATEGORY_MISSING", vec![("category", category.clone())]),
     }
 }

@@ -24,7 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    goals,
+    goals, rewards,
     segment::damaged,
     stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -500,6 +500,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
         birthday,
         goals: Goals { waiting: goals::read_waiting(&row.goals_waiting)? },
+        rewards: rewards::read_tallies(&row.rewards)?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, stored, tiers, vouchers,
+    goals, rewards, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -53,6 +53,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
             ..Birthdays::default()
         },
         goals: Goals { waiting: goals::read_waiting(&got.goals_waiting)? },
+        rewards: rewards::read_tallies(&got.rewards)?,
         reason: got.reason,
     })
 }

@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, tiers, vouchers,
+    goals, rewards, tiers, vouchers,
     wire::Writer,
 };
 
@@ -489,6 +489,9 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     w.optional_time(41, header.vouchers.next_due_time);
     birthdays::header(w, &header.birthday);
     goals::waiting(w, 48, &header.goals.waiting);
+    for (reward, tally) in &header.rewards {
+        w.message(49, |w| rewards::tally(w, reward, Some(tally)));
+    }
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

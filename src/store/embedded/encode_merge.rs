@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, tiers, vouchers,
+    goals, rewards, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -83,6 +83,9 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     }
     w.optional_time(45, got.birthday.known_since);
     goals::waiting(w, 50, &got.goals.waiting);
+    for (reward, tally) in &got.rewards {
+        w.message(51, |w| rewards::tally(w, reward, Some(tally)));
+    }
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

@@ -1,7 +1,7 @@
 //! What rows are found by: hashes under a key of the store's.
 
 use super::{encode, keys::Key};
-use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, VoucherCode, VoucherCodeKey};
+use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, RewardId, VoucherCode, VoucherCodeKey};
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
 pub(super) struct Index(pub(super) Key);
@@ -28,6 +28,10 @@ impl Index {
 
     pub(super) fn operator(&self, actor: &ActorId) -> [u8; 32] {
         self.hash(&[b"y", actor.as_str().as_bytes()])
+    }
+
+    pub(super) fn reward(&self, reward: &RewardId) -> [u8; 32] {
+        self.hash(&[b"s", reward.as_str().as_bytes()])
     }
 
     pub(super) fn voucher(&self, code: &VoucherCode) -> [u8; 32] {

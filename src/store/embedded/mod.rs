@@ -130,6 +130,7 @@
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
 //! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased, or merged into another member |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
+//! | `s` P hash of `s`, reward id | `RewardStockRow`, of rewards of which one was ever taken |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //! | `w` slot of the key file (4 bytes) | nothing: an erasure has wiped it |
@@ -176,6 +177,7 @@ mod programs;
 mod reads;
 mod redo;
 mod replay;
+mod rewards;
 mod row_values;
 mod rows;
 mod sealing;

@@ -10,6 +10,7 @@ use super::{
     decode::{Malformed, Unreadable, Unseal as _},
     decode_fraud, decode_holds, decode_person, decode_returns,
     journal::Position,
+    rewards,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored, stories,
     view::View,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, Sealed, VoucherCode,
+        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, RewardId, RewardStock, Sealed, VoucherCode,
     },
     store::{Due, LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -220,6 +221,12 @@ impl Engine {
         Ok(row.map(|row| decode_fraud::operator_row(actor, &row)).transpose()?.flatten())
     }
 
+    fn reward_stock(&self, program: &ProgramId, reward: &RewardId) -> Result<Option<RewardStock>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let row = self.overlay.view().get(&rewards::stock_row(&self.index, number, reward))?;
+        Ok(row.map(|row| rewards::read_stock_row(reward, &row)).transpose()?.flatten())
+    }
+
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
         let behind = match last.checked_add(1) {
@@ -392,6 +399,9 @@ macro_rules! read_through_engine {
             }
             fn operator(&self, program: &ProgramId, actor: &ActorId) -> Result<Option<OperatorDay>, StoreError> {
                 self.engine.watched(self.engine.operator(program, actor))
+            }
+            fn reward_stock(&self, program: &ProgramId, reward: &RewardId) -> Result<Option<RewardStock>, StoreError> {
+                self.engine.watched(self.engine.reward_stock(program, reward))
             }
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
                 self.engine.watched(self.engine.entries(key, first, last))

@@ -225,6 +225,7 @@ impl Engine {
             let number = self.programs.number_or_new(&publication.program, &mut changes);
             rows::publication(&self.index, generation, number, (seq, place), publication, position, &mut changes);
         }
+        self.stock_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
         let mut count = 0;
         for (read, positions) in members {
             count += read.entries.len() as u64;

@@ -4,6 +4,7 @@ use super::{
     decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, time},
     encode, goals,
     index::Index,
+    rewards,
     rows::{Change, ProgramNumber, RowKey, owner, value},
     stored,
     wire::Writer,
@@ -42,6 +43,7 @@ pub(super) fn code_of(key: &RowKey) -> Option<VoucherCode> {
 pub(super) fn describe(kind: u8, own: Option<&u8>) -> Option<&'static str> {
     match (kind, own) {
         (CODE, _) => Some("code of a voucher"),
+        (rewards::STOCK, _) => Some("stock of a reward"),
         (b'm', Some(&VOUCHER)) => Some("voucher"),
         _ => None,
     }
@@ -92,6 +94,7 @@ pub(super) fn voucher(w: &mut Writer, voucher: &Voucher) {
         VoucherCause::Manual => 0,
         VoucherCause::Birthday => 1,
         VoucherCause::Tier => 2,
+        VoucherCause::Reward => 4,
         VoucherCause::Goal => 5,
     };
     w.uint(11, cause);
@@ -115,6 +118,13 @@ fn benefit(w: &mut Writer, benefit: &VoucherBenefit) {
             w.uint(1, 2);
             w.text(4, sku);
         }
+        VoucherBenefit::FreeItemOf { category, maximum } => {
+            w.uint(1, 5);
+            if let Some(maximum) = maximum {
+                w.present_decimal(3, *maximum);
+            }
+            w.text(4, category);
+        }
         VoucherBenefit::FreeShipping => w.uint(1, 3),
         VoucherBenefit::Custom { key, text } => {
             w.uint(1, 4);
@@ -136,11 +146,14 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
     w.bytes(3, &changed.issued.member.0);
     w.optional_time(4, changed.next_due_time);
     match &changed.change {
-        VoucherChange::Issued { voucher: issued, reason, goal } => w.message(5, |w| {
+        VoucherChange::Issued { voucher: issued, reason, goal, reward } => w.message(5, |w| {
             w.message(1, |w| voucher(w, issued));
             w.text(2, reason);
             if let Some(paid) = goal {
                 w.message(3, |w| goals::paid(w, paid));
+            }
+            if let Some(paid) = reward {
+                w.message(4, |w| rewards::paid(w, paid));
             }
         }),
         VoucherChange::Held(one) => w.message(6, |w| hold(w, one)),
@@ -158,10 +171,13 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
                 w.present_decimal(3, *value);
             }
         }),
-        VoucherChange::Cancelled { reason, refund } => w.message(9, |w| {
+        VoucherChange::Cancelled { reason, refund, freed } => w.message(9, |w| {
             w.text(1, reason);
             if let Some(refund) = refund {
                 w.message(2, |w| goals::refund(w, refund));
+            }
+            if let Some(freed) = freed {
+                w.message(3, |w| rewards::freed(w, freed));
             }
         }),
         VoucherChange::Expired => w.message(10, |_| {}),
@@ -180,6 +196,7 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
             voucher: voucher(one.voucher)?,
             reason: one.reason,
             goal: one.goal.as_ref().map(goals::read_paid).transpose()?.map(Box::new),
+            reward: one.reward.as_ref().map(rewards::read_paid).transpose()?.map(Box::new),
         },
         Stored::Held(one) => VoucherChange::Held(read_hold(&one)?),
         Stored::Released(one) => VoucherChange::Released {
@@ -193,9 +210,11 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
         Stored::Used(one) => {
             VoucherChange::Used { order: order(&one.store_id, &one.order_id)?, value: one.value.as_deref().map(decimal).transpose()? }
         }
-        Stored::Cancelled(one) => {
-            VoucherChange::Cancelled { reason: one.reason, refund: one.refund.as_ref().map(goals::read_refund).transpose()?.map(Box::new) }
-        }
+        Stored::Cancelled(one) => VoucherChange::Cancelled {
+            reason: one.reason,
+            refund: one.refund.as_ref().map(goals::read_refund).transpose()?.map(Box::new),
+            freed: one.freed.as_ref().map(rewards::read_freed).transpose()?.map(Box::new),
+        },
         Stored::Expired(_) => VoucherChange::Expired,
         Stored::Reinstated(one) => VoucherChange::Reinstated {
             voucher: voucher(one.voucher)?,
@@ -229,6 +248,7 @@ pub(super) fn read_voucher(voucher: stored::Voucher) -> Decoded<Voucher> {
             0 => VoucherCause::Manual,
             1 => VoucherCause::Birthday,
             2 => VoucherCause::Tier,
+            4 => VoucherCause::Reward,
             5 => VoucherCause::Goal,
             _ => return Err(Malformed("voucher.cause")),
         },
@@ -245,6 +265,7 @@ fn read_benefit(benefit: stored::VoucherBenefit) -> Decoded<VoucherBenefit> {
         2 => VoucherBenefit::FreeItem { sku: key },
         3 => VoucherBenefit::FreeShipping,
         4 => VoucherBenefit::Custom { key, text },
+        5 => VoucherBenefit::FreeItemOf { category: key, maximum: maximum.as_deref().map(decimal).transpose()? },
         _ => return Err(Malformed("voucher_benefit.kind")),
     })
 }

@@ -24,6 +24,7 @@ pub const CHANNELS: [&str; 3] = ["", "pos", "web"];
 
 /// All rule books have it.
 const BIRTHDAY_KIND: &str = "v0";
+pub const REWARDS: [&str; 4] = ["cup", "tee", "trip", "mug"];
 pub const VOUCHER_KINDS: [&str; 5] = ["v0", "v1", "v2", "v3", "v4"];
 
 pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
@@ -127,6 +128,7 @@ impl Frame {
         text.push_str(&self.voucher_kinds(&kinds, random));
         text.push_str(&self.birthday);
         text.push_str(&self.goal(random));
+        text.push_str(&self.rewards(random));
         text.push_str(&self.tiers(random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
@@ -236,6 +238,49 @@ impl Frame {
         )
     }
 
+    /// Some of them, for some time, for some tiers, and not for all who ask.
+    fn rewards(&self, random: &mut Random) -> String {
+        let mut text = String::new();
+        for reward in REWARDS.into_iter().filter(|_| random.percent(75)).collect::<Vec<_>>() {
+            let points = self.written(random.within(1..=40) * 10u64.pow(self.precision));
+            let mut fields =
+                vec![format!("reward_id: {reward}, display_name: \"A {reward}\", voucher_kind_id: {BIRTHDAY_KIND}, points: \"{points}\"")];
+            let tiers: Vec<String> = (0..self.tiers).filter(|_| random.percent(50)).map(|tier| format!("t{tier}")).collect();
+            if !tiers.is_empty() && random.percent(40) {
+                let costs = tiers.iter().map(|tier| format!("{{ tier_id: {tier}, points: \"{}\" }}", self.written(random.within(0..=30))));
+                let costs: Vec<String> = costs.collect();
+                fields.push(format!("tier_costs: [{}]", costs.join(", ")));
+            }
+            if !tiers.is_empty() && random.percent(20) {
+                fields.push(format!("tier_ids: [{}]", tiers.join(", ")));
+            }
+            if random.percent(55) {
+                fields.push(format!("stock: {}", random.within(0..=25)));
+            }
+            if random.percent(55) {
+                let period = random.pick(&["DAY", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIFETIME"]);
+                fields.push(format!("member_limit: {{ redemptions: {}, period: PERIOD_{period} }}", random.within(1..=4)));
+            }
+            match random.below(4) {
+                // Longer than the days after which its kind begins to be.
+                0 => fields.push(format!("valid_days: {}", random.within(3..=20))),
+                1 => fields.push(format!("valid_months: {}", random.within(1..=2))),
+                _ => {}
+            }
+            if random.percent(40) {
+                fields.push(format!("maximum_quantity: {}", random.within(2..=3)));
+            }
+            let (year, month) = (2025 + random.below(3), random.within(1..=12));
+            match random.below(12) {
+                0 => fields.push(format!("start_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                1 => fields.push(format!("end_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                _ => {}
+            }
+            text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        if text.is_empty() { text } else { format!("rewards:\n{text}") }
+    }
+
     fn birthday(&self, random: &mut Random) -> String {
         if random.percent(20) {
             return String::new();
@@ -288,6 +333,11 @@ impl Frame {
                     let maximum =
                         if random.percent(50) { format!(", maximum_amount: \"{}\"", self.money(random, 20)) } else { String::new() };
                     format!("percent_off: {{ percent: \"{}\"{maximum} }}", random.pick(&["50", "33.3", "100", "7.2525"]))
+                }
+                3 if random.percent(50) => {
+                    let maximum =
+                        if random.percent(50) { format!(", maximum_amount: \"{}\"", self.money(random, 20)) } else { String::new() };
+                    format!("free_item: {{ category: {}{maximum} }}", random.pick(&CATEGORIES[1..]))
                 }
                 3 => format!("free_item: {{ sku: {} }}", random.pick(&SKUS[1..])),
                 4 => "free_shipping: {}".to_owned(),

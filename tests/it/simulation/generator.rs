@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use loyaltyd::domain::{
     ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
     HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, ProfileUpdate,
-    Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, StoreId, Tender, TenderKind, TierId, TransferRequest,
-    VoucherCode, VoucherKindId, VoucherRequest,
+    Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, RewardId, StoreId, Tender, TenderKind, TierId,
+    TransferRequest, VoucherCode, VoucherKindId, VoucherRequest,
 };
 use rust_decimal::Decimal;
 
@@ -20,7 +20,7 @@ use super::{
         reviewing::counts_for_life_anew,
         units,
     },
-    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, SKUS, STORES, VOUCHER_KINDS},
+    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, REWARDS, SKUS, STORES, VOUCHER_KINDS},
 };
 
 /// Asks for one member of a programme.
@@ -77,6 +77,9 @@ impl Asker<'_> {
             && !took_points.is_empty()
         {
             return Command::Voucher(VoucherRequest::Cancel { code: *self.random.pick(&took_points), reason: reason() });
+        }
+        if self.random.percent(6) {
+            return Command::Voucher(self.reward());
         }
         if self.random.percent(14) {
             return Command::Voucher(self.voucher());
@@ -419,6 +422,17 @@ impl Asker<'_> {
         }
     }
 
+    /// Mostly one that there is.
+    fn reward(&mut self) -> VoucherRequest {
+        let there: Vec<String> = self.newest().document.rewards.iter().map(|reward| reward.reward_id.clone()).collect();
+        let reward = match there.is_empty() || self.random.percent(5) {
+            true => (*self.random.pick(&REWARDS)).to_owned(),
+            false => self.random.pick(&there).clone(),
+        };
+        let quantity = if self.random.percent(70) { 1 } else { self.random.within(1..=3) as u32 };
+        VoucherRequest::Redeem { reward: RewardId::new(&reward).expect("an id"), quantity }
+    }
+
     fn voucher(&mut self) -> VoucherRequest {
         let code = self.any_code().filter(|_| self.random.percent(70));
         let Some(code) = code else {
@@ -479,6 +493,11 @@ impl Asker<'_> {
         let redemption = match entries.len() {
             0 => self.random.within(1..=9),
             _ if self.random.percent(3) => self.random.within(1..=self.account.sequence + 2),
+            // What a reward took goes back with its voucher alone.
+            _ if !self.account.had.is_empty() && self.random.percent(2) => {
+                let had: Vec<EntryRef> = self.account.had.keys().copied().collect();
+                self.recent(&had).sequence
+            }
             _ => self.recent(&entries).sequence,
         };
         let left = entries.iter().find(|entry| entry.sequence == redemption).map(|entry| &self.account.spent[entry]);

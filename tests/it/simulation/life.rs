@@ -62,6 +62,14 @@ impl Shop {
         codes(command).into_iter().filter_map(|code| Some((code, of(code)?))).collect()
     }
 
+    /// What all members have had of rewards, where that is asked for.
+    pub fn shelf(&self, command: &Command) -> auditor::rewards::Shelf {
+        match command {
+            Command::Voucher(_) => auditor::rewards::shelf(self.accounts.iter()),
+            _ => auditor::rewards::Shelf::new(),
+        }
+    }
+
     /// A code is new when its voucher is issued, and stays with it.
     pub fn learn(&mut self, changed: &VoucherChanged) -> Result<(), String> {
         match self.codes.iter().find(|(code, issued)| *code == changed.code || *issued == changed.issued) {

@@ -78,8 +78,8 @@ impl Life {
         }
         let actor = submission.actor.as_ref().map(ToString::to_string);
         let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
-        let elsewhere = place.elsewhere(&command);
-        match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk, elsewhere) {
+        let beside = (place.elsewhere(&command), place.shelf(&command));
+        match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk, beside) {
             Ok(expected) => {
                 if let (Some(actor), Some(desk)) = (actor, expected.desk) {
                     place.desks.insert(actor, desk);

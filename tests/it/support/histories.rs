@@ -9,8 +9,8 @@ use loyaltyd::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
         Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
         MemberKey, MemberState, Numbered, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase,
-        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, Sealed, StoreId, Thread, VoucherCode,
-        VoucherKindId, VoucherRequest, decide, receive,
+        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId, RewardStock, Sealed, StoreId,
+        Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
@@ -61,6 +61,9 @@ voucherKinds:
   - { voucherKindId: sku, benefit: { freeItem: { sku: sku-1 } }, validDays: 30 }
   - { voucherKindId: mug, benefit: { custom: { key: mug, text: A mug } }, validDays: 30 }
   - { voucherKindId: ship, benefit: { freeShipping: {} }, validDays: 30 }
+rewards:
+  - { rewardId: cup, displayName: A cup, voucherKindId: mug, points: "3", maximumQuantity: 5 }
+  - { rewardId: tasting, displayName: A tasting, voucherKindId: ship, points: "1.5", validMonths: 2, tierCosts: [{ tierId: gold, points: "0" }] }
 fraudLimits:
   purchasesPerHour: { maximum: 1, action: ACTION_FLAG }
   pointsPerDay: { maximum: "20", action: ACTION_FLAG }
@@ -226,6 +229,11 @@ pub fn voucher(kind: &str) -> Command {
     Command::Voucher(VoucherRequest::Issue { kind, reason: "sorry".to_owned() })
 }
 
+/// So many of a reward.
+pub fn reward(reward: &str, quantity: u32) -> Command {
+    Command::Voucher(VoucherRequest::Redeem { reward: RewardId::new(reward).expect("a valid id"), quantity })
+}
+
 /// With vouchers of the member's.
 pub fn purchase_with(vouchers: &[VoucherCode], number: u64, cents: i64) -> Command {
     let Command::RecordPurchase(purchase) = purchase(number, cents, None) else { unreachable!("it is a purchase") };
@@ -328,7 +336,10 @@ impl World {
     pub fn decide(&mut self, number: u8, command: &Command) -> Result<(), Rejection> {
         let id = member_id(number);
         let request = self.next_request();
-        let history = history(self.entries.get(&id).map_or(&[], Vec::as_slice), command);
+        let history = History {
+            stocks: stocks(self.entries.values().flatten()),
+            ..history(self.entries.get(&id).map_or(&[], Vec::as_slice), command)
+        };
         let actor = actor();
         let context = Context {
             programs: &self.programs,
@@ -471,11 +482,28 @@ impl World {
         for (identifier, holder) in &self.identifiers {
             assert_eq!(store.member_by_identifier(&program, identifier).expect("an identifier is read"), *holder);
         }
+        let stocks = stocks(self.entries.values().flatten());
+        for reward in ["cup", "tasting", "none"].map(|reward| RewardId::new(reward).expect("a valid id")) {
+            let found = store.reward_stock(&program, &reward).expect("a stock is read");
+            assert_eq!(found, stocks.get(&reward).copied(), "{reward}");
+        }
         assert_eq!(store.operator(&program, &actor()).expect("an operator is read"), self.operator);
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
         assert_eq!(store.publications().expect("publications are read"), self.publications);
     }
+}
+
+/// What was taken of rewards, by entries of one member or of several.
+pub fn stocks<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<RewardId, RewardStock> {
+    let mut stocks: BTreeMap<RewardId, RewardStock> = BTreeMap::new();
+    for (reward, stock) in entries.filter_map(|entry| entry.voucher_change()?.reward_stock()) {
+        let kept = stocks.entry(reward.clone()).or_default();
+        if stock.change > kept.change {
+            *kept = stock;
+        }
+    }
+    stocks
 }
 
 /// What a command refers to, out of all entries of the member.
@@ -513,7 +541,7 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
     let threads: BTreeMap<EntryRef, Thread> = threads.into_iter().filter_map(thread).collect();
     let named = |number: &Numbered| threads.keys().find(|origin| origin.sequence == number.sequence()).map(|origin| (*number, *origin));
     let numbers = demand.threads.iter().filter_map(named).collect();
-    History { threads, numbers, vouchers }
+    History { threads, numbers, vouchers, stocks: stocks(entries.iter()) }
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {

@@ -14,6 +14,7 @@ use super::{
     birthdays::{Given, Plan},
     book::Lapse,
     goals::{self, Back, TurnedSaid, Waits},
+    rewards::{self, RewardedSaid, Tally},
     vouchers::Terms,
 };
 
@@ -243,6 +244,10 @@ pub enum Change {
     },
     Used(Option<OrderKey>, Option<Decimal>),
     Cancelled,
+    /// For a reward.
+    Rewarded(Terms, RewardedSaid),
+    /// One that was, is cancelled: with its points, and what is counted then.
+    Undone(Box<Change>, Tally),
     /// Cancelled, with its points.
     CameBack {
         points: i64,
@@ -453,10 +458,12 @@ fn terms(voucher: &Voucher) -> Terms {
 fn change(change: &VoucherChange) -> Change {
     match change {
         VoucherChange::Issued { voucher, goal: Some(paid), .. } => Change::Turned(terms(voucher), goals::turned(paid)),
+        VoucherChange::Issued { voucher, reward: Some(paid), .. } => Change::Rewarded(terms(voucher), rewards::rewarded(paid)),
         VoucherChange::Issued { voucher, goal: None, .. } => Change::Issued(terms(voucher)),
         VoucherChange::Held(hold) => Change::Held(hold.order.clone(), hold.expire_time),
         VoucherChange::Released { cause, .. } => Change::Released { by_time: *cause == VoucherRelease::Expired },
         VoucherChange::Used { order, value } => Change::Used(order.clone(), *value),
+        VoucherChange::Cancelled { refund: Some(refund), freed: Some(freed), .. } => rewards::undone(freed, refund),
         VoucherChange::Cancelled { refund: Some(refund), .. } => goals::came_back(refund),
         VoucherChange::Cancelled { refund: None, .. } => Change::Cancelled,
         VoucherChange::Expired => Change::Expired,

@@ -31,10 +31,10 @@ pub type Waits = Vec<(Timestamp, i64)>;
 /// What a voucher took out of the lots.
 #[derive(Debug, Clone)]
 pub struct Turned {
-    parts: Vec<Lot>,
-    since: Timestamp,
+    pub parts: Vec<Lot>,
+    pub since: Timestamp,
     /// The sale that reached it.
-    order: Option<OrderKey>,
+    pub order: Option<OrderKey>,
 }
 
 /// By the entry that issued the voucher.
@@ -227,7 +227,9 @@ impl Act<'_> {
             if waiting + there.map(|lot| lot.points).sum::<i64>() >= points {
                 return;
             }
-            let is_of_it = |issued: &EntryRef| account.turned.get(issued).is_some_and(|turned| turned.order == sale.purchase.order);
+            let is_of_it = |issued: &EntryRef| {
+                account.turned.get(issued).is_some_and(|turned| turned.order.is_some() && turned.order == sale.purchase.order)
+            };
             let live = account.live_vouchers().filter(|(issued, voucher)| voucher.hold.is_none() && is_of_it(issued));
             let Some(issued) = live.map(|(issued, _)| *issued).max_by_key(|issued| issued.sequence) else { return };
             self.cancel_voucher(issued);

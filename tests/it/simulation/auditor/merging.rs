@@ -208,6 +208,7 @@ impl Act<'_> {
         self.join_idle_times(old);
         self.join_birthdays(old);
         self.join_goals(old, before);
+        self.join_rewards(old);
         Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
         let money = self.money(old.spend);
         self.enter_now(Fact::MergedFrom {

@@ -12,6 +12,7 @@ mod goals;
 mod merging;
 mod returning;
 pub mod reviewing;
+pub mod rewards;
 mod spending;
 pub mod vouchers;
 mod watching;
@@ -208,6 +209,8 @@ pub struct Account {
     pub birthdays: Birthdays,
     pub goals: goals::Waits,
     pub turned: Arc<goals::AllTurned>,
+    pub had: rewards::Had,
+    pub latest_had: rewards::Latest,
 }
 
 impl Account {
@@ -278,6 +281,8 @@ pub struct Act<'a> {
     idle_until: Option<Timestamp>,
     /// Why the codes cannot be used that the command names and that are none of the member's.
     elsewhere: Elsewhere,
+    /// What all members together have had of rewards.
+    shelf: rewards::Shelf,
     /// After the entry before.
     available_before: i64,
     /// With what is set aside.
@@ -324,6 +329,7 @@ impl<'a> Act<'a> {
             desk: None,
             idle_until: None,
             elsewhere: Elsewhere::new(),
+            shelf: rewards::Shelf::new(),
             available_before: account.available(),
             covering_before: account.available() + account.holds.values().map(|hold| hold.points).sum::<i64>(),
             earned: None,
@@ -345,7 +351,8 @@ pub struct Expected {
     pub desk: Option<Desk>,
 }
 
-/// `desk`: what the operator has adjusted so far, if there is one. `elsewhere`: what is known of vouchers that are not the member's.
+/// `desk`: what the operator has adjusted so far, if there is one. `elsewhere`: what is known of vouchers that are not the member's. `shelf`:
+/// what all members together have had of rewards.
 pub fn expect(
     account: &Account,
     books: &Books,
@@ -353,9 +360,9 @@ pub fn expect(
     command: &Command,
     named: Named,
     desk: Option<Option<Desk>>,
-    elsewhere: Elsewhere,
+    (elsewhere, shelf): (Elsewhere, rewards::Shelf),
 ) -> Result<Expected, Rejection> {
-    let mut act = Act { desk, elsewhere, ..Act::new(account, books, now) };
+    let mut act = Act { desk, elsewhere, shelf, ..Act::new(account, books, now) };
     act.meant = merging::meant(account, named, command)?;
     act.pass_time();
     (act.by_time, act.asked) = (false, true);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::expiry_policy::CountedActivity,
-    domain::{CaptureRequest, EntryRef, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind},
+    domain::{CaptureRequest, EntryRef, HoldRequest, Payment, Points, Purchase, RedeemRequest, Rejection, TenderKind, VoucherCause},
 };
 use rust_decimal::Decimal;
 
@@ -201,6 +201,9 @@ impl Act<'_> {
 
     pub fn reverse(&mut self, redemption: u64, points: Option<i64>) -> Result<(), Rejection> {
         let id = self.meant(redemption, Called::Redemption);
+        if self.account.vouchers.get(&id).is_some_and(|voucher| voucher.terms.cause == VoucherCause::Reward) {
+            return Err(Rejection::RedemptionOfReward { redemption });
+        }
         let Some(spent) = self.account.spent.get(&id).cloned() else {
             return Err(Rejection::RedemptionNotFound { redemption });
         };

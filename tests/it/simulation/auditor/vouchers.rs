@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::{self, voucher_benefit::Benefit},
     domain::{
-        EntryRef, LineKind, OrderKey, Purchase, Rejection, VoucherBenefit, VoucherCause, VoucherCode, VoucherRejection, VoucherRequest,
+        EntryRef, Line, LineKind, OrderKey, Purchase, Rejection, VoucherBenefit, VoucherCause, VoucherCode, VoucherRejection,
+        VoucherRequest,
     },
 };
 use rust_decimal::Decimal;
@@ -100,7 +101,11 @@ fn gives(document: &v1::VoucherKind) -> VoucherBenefit {
             let maximum = (!off.maximum_amount.is_empty()).then(|| decimal(&off.maximum_amount));
             VoucherBenefit::PercentOff { percent: decimal(&off.percent), maximum }
         }
-        Benefit::FreeItem(item) => VoucherBenefit::FreeItem { sku: item.sku },
+        Benefit::FreeItem(item) if item.category.is_empty() => VoucherBenefit::FreeItem { sku: item.sku },
+        Benefit::FreeItem(item) => {
+            let maximum = (!item.maximum_amount.is_empty()).then(|| decimal(&item.maximum_amount));
+            VoucherBenefit::FreeItemOf { category: item.category, maximum }
+        }
         Benefit::FreeShipping(_) => VoucherBenefit::FreeShipping,
         Benefit::Custom(custom) => VoucherBenefit::Custom { key: custom.key, text: custom.text },
     }
@@ -123,6 +128,7 @@ impl Act<'_> {
                 }
                 self.issue_voucher(&book, kind.as_str(), VoucherCause::Manual, now);
             }
+            VoucherRequest::Redeem { reward, quantity } => self.ask_for_reward(reward, *quantity)?,
             VoucherRequest::Hold { code, order, seconds } => {
                 self.require_active()?;
                 let policy = self.books.newest().redemption.as_ref();
@@ -170,7 +176,8 @@ impl Act<'_> {
         self.become_of(issued, |voucher| {
             (voucher.hold, voucher.state) = (None, State::Ended(VoucherRejection::Cancelled { entry_sequence }));
         });
-        let change = self.turn_back(issued);
+        let points = self.turn_back(issued);
+        let change = self.undo_reward(issued, points);
         self.enter(Fact::Voucher { issued, change }, self.now, self.books.newest().version);
     }
 
@@ -187,14 +194,25 @@ impl Act<'_> {
         time: Timestamp,
         change: impl FnOnce(Terms) -> Change,
     ) {
-        let document = book.document.voucher_kinds.iter().find(|known| known.voucher_kind_id == kind).expect("it is known");
+        let document = book.document.voucher_kinds.iter().find(|known| known.voucher_kind_id == kind).expect("it is known").clone();
+        self.issue_voucher_of(book, &document, cause, time, change);
+    }
+
+    pub fn issue_voucher_of(
+        &mut self,
+        book: &Book,
+        document: &v1::VoucherKind,
+        cause: VoucherCause,
+        time: Timestamp,
+        change: impl FnOnce(Terms) -> Change,
+    ) {
         let day = book.date(time);
         let last = match document.valid_days {
             None => months_later(day, document.valid_months),
             Some(days) => days_later(day, days.into()),
         };
         let terms = Terms {
-            kind: kind.to_owned(),
+            kind: document.voucher_kind_id.clone(),
             name: document.display_name.clone(),
             gives: gives(document),
             minimum: decimal(&document.minimum_order),
@@ -257,6 +275,10 @@ impl Act<'_> {
                     maximum.map_or(part, |maximum| part.min(self.units(maximum))).min(left)
                 }
                 VoucherBenefit::FreeItem { sku } => self.one_of(purchase, sku)?.min(left),
+                VoucherBenefit::FreeItemOf { category, maximum } => {
+                    let dearest = self.dearest_of(purchase, category)?;
+                    maximum.map_or(dearest, |maximum| dearest.min(self.units(maximum))).min(left)
+                }
                 VoucherBenefit::FreeShipping => self.units(purchase.shipping),
                 VoucherBenefit::Custom { .. } => 0,
             };
@@ -273,7 +295,23 @@ impl Act<'_> {
     fn one_of(&self, purchase: &Purchase, sku: &str) -> Result<i128, VoucherRejection> {
         let line = purchase.lines.iter().find(|line| line.kind == LineKind::Goods && line.sku == sku);
         let line = line.ok_or_else(|| VoucherRejection::ItemMissing { sku: sku.to_owned() })?;
-        Ok(nearest(Fraction::new(self.units(line.amount - line.discount) * 1_000, units(line.quantity, 3).max(1_000))))
+        Ok(nearest(self.each(line)))
+    }
+
+    fn each(&self, line: &Line) -> Fraction {
+        Fraction::new(self.units(line.amount - line.discount) * 1_000, units(line.quantity, 3).max(1_000))
+    }
+
+    /// Of a category the one unit that costs the most.
+    fn dearest_of(&self, purchase: &Purchase, category: &str) -> Result<i128, VoucherRejection> {
+        let mut dearest: Option<Fraction> = None;
+        for line in purchase.lines.iter().filter(|line| line.kind == LineKind::Goods && line.category == category) {
+            let each = self.each(line);
+            if dearest.is_none_or(|other| each.is_more_than(other)) {
+                dearest = Some(each);
+            }
+        }
+        dearest.map(nearest).ok_or_else(|| VoucherRejection::CategoryMissing { category: category.to_owned() })
     }
 
     /// Nothing is left of the goods: what was used with them is there again, and lapses at once if its time is over.

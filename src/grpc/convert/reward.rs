@@ -1,0 +1,109 @@
+//! Rewards, as they are shown.
+
+use super::{amount::points_text, entry::allocations, member::count, time::timestamp};
+use crate::{
+    contract::v1::{self, listed_reward::Reason},
+    domain::{
+        Allocation, Period, Points, Program, Rejection, Reward, RewardFreed, RewardPaid, RewardRejection, RewardStanding, VoucherRejection,
+        VoucherValidity,
+    },
+};
+
+/// As the rule book has it.
+fn reward(reward: &Reward, program: &Program) -> v1::Reward {
+    let tier_costs = reward.tier_points.iter();
+    let tier_costs =
+        tier_costs.map(|(tier, points)| v1::RewardTierCost { tier_id: tier.to_string(), points: points_text(*points, program) });
+    let (valid_days, valid_months) = match reward.validity {
+        None => (None, 0),
+        Some(VoucherValidity::Days(days)) => (Some(small(days)), 0),
+        Some(VoucherValidity::Months(months)) => (None, small(months)),
+    };
+    v1::Reward {
+        reward_id: reward.id.to_string(),
+        display_name: reward.display_name.clone(),
+        description: reward.description.clone(),
+        voucher_kind_id: reward.voucher.to_string(),
+        points: points_text(reward.points, program),
+        tier_costs: tier_costs.collect(),
+        tier_ids: reward.tiers.iter().map(ToString::to_string).collect(),
+        start_time: reward.start_time.map(timestamp),
+        end_time: reward.end_time.map(timestamp),
+        stock: reward.stock.map(count),
+        member_limit: reward
+            .limit
+            .map(|limit| v1::RewardLimit { redemptions: small(limit.redemptions), period: period(limit.period).into() }),
+        valid_days,
+        valid_months,
+        maximum_quantity: small(reward.maximum_quantity),
+    }
+}
+
+/// What is bounded in a rule book fits into the wire's type.
+fn small(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn period(period: Period) -> v1::Period {
+    match period {
+        Period::Day => v1::Period::Day,
+        Period::Week => v1::Period::Week,
+        Period::Month => v1::Period::Month,
+        Period::Quarter => v1::Period::Quarter,
+        Period::Year => v1::Period::Year,
+        Period::Lifetime => v1::Period::Lifetime,
+    }
+}
+
+pub fn listed_reward(one: &Reward, standing: &RewardStanding, program: &Program) -> v1::ListedReward {
+    let next = standing.why_not.iter().find_map(|why| match why {
+        Rejection::Reward(RewardRejection::Limit { next_time, .. }) => *next_time,
+        _ => None,
+    });
+    v1::ListedReward {
+        reward: Some(reward(one, program)),
+        points: standing.points.0,
+        in_reach: standing.why_not.is_empty(),
+        reasons: standing.why_not.iter().map(|why| reason(why).into()).collect(),
+        missing_points: standing.missing.0,
+        stock_left: standing.stock_left.map(count),
+        member_left: standing.member_left.map(small),
+        next_time: next.map(timestamp),
+        redeemed: small(standing.redeemed),
+    }
+}
+
+/// A reward says no for these reasons alone.
+fn reason(why: &Rejection) -> Reason {
+    match why {
+        Rejection::MemberSuspended => Reason::MemberSuspended,
+        Rejection::MemberErased => Reason::MemberErased,
+        Rejection::Reward(RewardRejection::NotOffered { end_time: Some(_), .. }) => Reason::NoLongerOffered,
+        Rejection::Reward(RewardRejection::NotOffered { end_time: None, .. }) => Reason::NotYetOffered,
+        Rejection::Reward(RewardRejection::Tier { .. }) => Reason::Tier,
+        Rejection::Reward(RewardRejection::Limit { .. }) => Reason::MemberLimit,
+        Rejection::Reward(RewardRejection::OutOfStock { .. }) => Reason::OutOfStock,
+        Rejection::Voucher(VoucherRejection::TooMany { .. }) => Reason::TooManyVouchers,
+        Rejection::InDebt { .. } => Reason::InDebt,
+        Rejection::InsufficientPoints { .. } => Reason::InsufficientPoints,
+        _ => Reason::Unspecified,
+    }
+}
+
+/// The reward for which points alone are missing, and the fewest.
+pub fn next_reward<'a>(listed: impl Iterator<Item = (&'a Reward, &'a RewardStanding)>) -> Option<(&'a Reward, Points)> {
+    let short = listed.filter(|(_, standing)| matches!(standing.why_not.as_slice(), [Rejection::InsufficientPoints { .. }]));
+    short.map(|(reward, standing)| (reward, standing.missing)).min_by_key(|(_, missing)| *missing)
+}
+
+/// The points that a reward cost.
+pub fn with_reward_paid(issued: v1::VoucherIssued, paid: Option<&RewardPaid>) -> v1::VoucherIssued {
+    let Some(paid) = paid else { return issued };
+    let taken: Vec<Allocation> = paid.portions.iter().map(Allocation::from).collect();
+    v1::VoucherIssued { reward_id: paid.reward.to_string(), points: paid.points.0, allocations: allocations(&taken), ..issued }
+}
+
+pub fn with_reward_freed(cancelled: v1::VoucherCancelled, freed: Option<&RewardFreed>) -> v1::VoucherCancelled {
+    let Some(freed) = freed else { return cancelled };
+    v1::VoucherCancelled { reward_id: freed.reward.to_string(), ..cancelled }
+}
