@@ -627,5 +627,15 @@ async fn the_vietnamese_example_redeems_as_the_readme_says() {
     let recorded = server.purchases().record_purchase(paid_sale(&member, "o-2", 300_000, 100_000, vec![Pays::CaptureHold(capture)])).await;
     let recorded = recorded.unwrap().into_inner();
     assert_eq!((recorded.accrual.unwrap().points, recorded.balance.unwrap().available), (20, 245));
+    let coffee = v1::RedeemRewardRequest {
+        request_id: "reward-0001".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        reward_id: "coffee".into(),
+        quantity: 0,
+    };
+    let coffee = server.rewards().redeem_reward(coffee).await.unwrap().into_inner();
+    // Silver pays what is not said otherwise.
+    assert_eq!((coffee.vouchers[0].voucher_kind_id.as_str(), coffee.balance.unwrap().available), ("coffee", 145));
     server.stop().await;
 }

@@ -90,7 +90,7 @@ fn lots(shop: &Shop) -> Vec<(i64, Option<Timestamp>)> {
 
 fn taken(shop: &Shop) -> u64 {
     let stocks = shop.entries.iter().filter_map(|entry| entry.voucher_change()?.reward_stock());
-    stocks.last().map_or(0, |(_, stock)| stock.taken)
+    stocks.max_by_key(|(_, stock)| stock.change).map_or(0, |(_, stock)| stock.taken)
 }
 
 fn standing(shop: &Shop) -> RewardStanding {

@@ -125,6 +125,17 @@ impl Club {
         self.server.points().redeem_points(request).await.map(tonic::Response::into_inner)
     }
 
+    async fn redeems_reward(&self, member: &str, reward: &str) -> Result<v1::RedeemRewardResponse, Status> {
+        let (request_id, program_id) = (self.request(), PROGRAM.into());
+        let request = v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id: reward.into(), quantity: 1 };
+        self.server.rewards().redeem_reward(request).await.map(tonic::Response::into_inner)
+    }
+
+    async fn catalogue(&self, member: &str) -> v1::ListRewardsResponse {
+        let request = v1::ListRewardsRequest { program_id: PROGRAM.into(), member: by_id(member), ..Default::default() };
+        self.server.rewards().list_rewards(request).await.expect("the catalogue is listed").into_inner()
+    }
+
     /// The reason for which it is refused.
     async fn cannot_redeem(&self, member: &str, points: i64, order_total: &str) -> String {
         refused(&self.redeems(member, points, order_total).await.expect_err("it is refused")).reason
@@ -262,6 +273,36 @@ async fn starbucks_gives_gold_seven_days_for_the_birthday_reward_and_reserve_thi
     assert_eq!((club.gifts(&members[1].0).await.len(), club.gifts(&members[2].0).await.len()), (0, 1));
     club.on("2026-07-01");
     assert_eq!(club.gifts(&members[2].0).await, [""; 0]);
+    club.close().await;
+}
+
+#[tokio::test]
+async fn starbucks_stars_are_redeemed_along_the_ladder_and_keep_those_of_green_alive() {
+    let club = Club::open(STARBUCKS, "2026-03-10").await;
+    let gia = club.enroll("gia").await;
+    assert_eq!(club.buys(&gia, "240").await, 240);
+    let ladder = club.catalogue(&gia).await;
+    let steps: Vec<(i64, i64)> = ladder.rewards.iter().map(|listed| (listed.points, listed.missing_points)).collect();
+    assert_eq!(steps, [(100, 0), (200, 0), (25, 0), (300, 60), (400, 160), (60, 0)], "in the order of their ids");
+    assert_eq!((ladder.next_reward_id.as_str(), ladder.next_missing_points), ("stars-300", 60));
+    // In September she has a drink for 200 Stars, which counts as activity: the 40 that are left live on until March.
+    club.on("2026-09-01");
+    let code = club.redeems_reward(&gia, "stars-200").await.expect("it is in reach").vouchers[0].code.clone();
+    assert_eq!(club.gifts(&gia).await, ["handcrafted through 2026-09-02"]);
+    let drinks = vec![club.line("handcrafted", "5.75"), club.line("handcrafted", "6.95"), club.line("brewed", "3")];
+    let order = v1::Purchase { voucher_codes: vec![code], lines: drinks, ..club.purchase(club.line("", "1"), "15.70") };
+    let quote = club.quote(&gia, order).await;
+    assert_eq!(quote.vouchers[0].value.as_ref().map(|value| value.amount.as_str()), Some("6.95"), "the dearer one");
+    club.on("2026-09-11");
+    assert_eq!(club.balance(&gia).await, 40);
+    let refusal = club.redeems_reward(&gia, "stars-60").await.expect_err("20 Stars are missing");
+    assert_eq!(refused(&refusal).reason, "INSUFFICIENT_POINTS");
+    // She has not come for the drink: the voucher has lapsed, and its Stars stay spent.
+    assert_eq!(club.gifts(&gia).await, [""; 0]);
+    club.on("2027-03-01");
+    assert_eq!(club.balance(&gia).await, 40);
+    club.on("2027-03-02");
+    assert_eq!(club.balance(&gia).await, 0);
     club.close().await;
 }
 
