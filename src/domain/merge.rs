@@ -405,8 +405,8 @@ impl Merged {
                 if let VoucherChange::Issued { goal: Some(paid), .. } = &mut changed.change {
                     self.taken(&mut paid.portions, &mut entry.occurred_time);
                 }
-                if let VoucherChange::Issued { reward: Some(paid), .. } = &mut changed.change {
-                    self.taken(&mut paid.portions, &mut entry.occurred_time);
+                if let VoucherChange::Issued { reward: Some(cost), .. } = &mut changed.change {
+                    self.taken(&mut cost.portions, &mut entry.occurred_time);
                 }
             }
             // Nothing that comes later goes on with their lots.

@@ -423,7 +423,7 @@ impl Asker<'_> {
     }
 
     /// Mostly one that there is.
-    fn reward(&mut self) -> VoucherRequest {
+    pub fn reward(&mut self) -> VoucherRequest {
         let there: Vec<String> = self.newest().document.rewards.iter().map(|reward| reward.reward_id.clone()).collect();
         let reward = match there.is_empty() || self.random.percent(5) {
             true => (*self.random.pick(&REWARDS)).to_owned(),

@@ -144,6 +144,8 @@ pub struct Life {
     pace: i64,
     /// What is asked now is asked by staff as a rule.
     at_desk: bool,
+    /// Everybody asks for rewards.
+    in_rush: bool,
     pub answered: BTreeMap<RequestId, Answered>,
     /// All that the ledger must have said, and how much of it was compared.
     pub told: BTreeMap<Who, Vec<facts::Said>>,
@@ -212,6 +214,7 @@ impl Life {
             pace: *random.pick(&[1, 1, 3]),
             random,
             at_desk: false,
+            in_rush: false,
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
             compared: BTreeMap::new(),
@@ -451,6 +454,7 @@ impl Life {
         let now = self.writer_now();
         let mut asked: Vec<Asked> = Vec::new();
         self.at_desk = self.random.percent(8);
+        self.in_rush = self.random.percent(8);
         for place in 0..self.random.within(1..=BATCH) as usize {
             let who = self.anyone();
             let submission = self.ask(now, who);
@@ -469,7 +473,7 @@ impl Life {
                 break;
             }
         }
-        self.at_desk = false;
+        (self.at_desk, self.in_rush) = (false, false);
         let submissions = asked.iter().map(|asked| asked.submission.clone()).collect();
         let outcomes = self.ledger().submit_all(submissions).await;
         self.settle(&asked, &outcomes);
@@ -505,7 +509,13 @@ impl Life {
             now,
             next_order: &mut place.next_order,
         };
-        let command = if self.at_desk && asker.random.percent(60) { asker.adjustment() } else { asker.command() };
+        let command = if self.at_desk && asker.random.percent(60) {
+            asker.adjustment()
+        } else if self.in_rush && asker.random.percent(60) {
+            Command::Voucher(asker.reward())
+        } else {
+            asker.command()
+        };
         let by_order = match &command {
             Command::ReturnPurchase(request) => account.sales.contains_key(&request.order).then(|| request.order.clone()),
             Command::ConfirmPurchase { order } => account.sales.contains_key(order).then(|| order.clone()),
