@@ -65,7 +65,9 @@ pub use purchase::*;
 pub use redemption::usable;
 pub use rejection::{ActivityRejection, Rejection, RewardRejection, VoucherRejection};
 pub use returned::*;
-pub use reward::{MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardPaid, RewardStanding, RewardStock, RewardTally, TALLIED};
+pub use reward::{
+    MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock, RewardTally, TALLIED,
+};
 pub use spent::*;
 pub use tier::*;
 pub use voucher::{

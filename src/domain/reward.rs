@@ -113,7 +113,34 @@ pub struct RewardStanding {
     /// How many the member has had and not given back.
     pub redeemed: u32,
     /// All that stands against it, in order of precedence.
-    pub why_not: Vec<Rejection>,
+    pub why_not: Vec<RewardObstacle>,
+}
+
+/// What stands against a reward, in order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RewardObstacle {
+    MemberMerged,
+    MemberErased,
+    MemberSuspended,
+    Refused(RewardRejection),
+    TooManyVouchers,
+    InDebt { debt: Points },
+    InsufficientPoints { available: Points, requested: Points },
+}
+
+impl From<RewardObstacle> for Rejection {
+    fn from(obstacle: RewardObstacle) -> Self {
+        match obstacle {
+            // Whoever names one that was merged means the one that stays.
+            RewardObstacle::MemberMerged => Self::MemberNotFound,
+            RewardObstacle::MemberErased => Self::MemberErased,
+            RewardObstacle::MemberSuspended => Self::MemberSuspended,
+            RewardObstacle::Refused(rejection) => Self::Reward(rejection),
+            RewardObstacle::TooManyVouchers => VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into(),
+            RewardObstacle::InDebt { debt } => Self::InDebt { debt },
+            RewardObstacle::InsufficientPoints { available, requested } => Self::InsufficientPoints { available, requested },
+        }
+    }
 }
 
 impl RewardTally {
@@ -231,33 +258,34 @@ impl Reward {
         let mut why_not = Vec::new();
         match header.state {
             MemberState::Active => {}
-            MemberState::Suspended => why_not.push(Rejection::MemberSuspended),
-            MemberState::Merged { .. } => why_not.push(Rejection::MemberNotFound),
-            MemberState::Erased => why_not.push(Rejection::MemberErased),
+            MemberState::Suspended => why_not.push(RewardObstacle::MemberSuspended),
+            MemberState::Merged { .. } => why_not.push(RewardObstacle::MemberMerged),
+            MemberState::Erased => why_not.push(RewardObstacle::MemberErased),
         }
-        why_not.extend(self.check_time(now).map(Rejection::from));
+        why_not.extend(self.check_time(now).map(RewardObstacle::Refused));
         if !self.tiers.is_empty() && tier.is_none_or(|tier| !self.tiers.contains(tier)) {
             let (reward, tier) = (self.id.clone(), tier.cloned());
-            why_not.push(RewardRejection::Tier { reward, tier }.into());
+            why_not.push(RewardObstacle::Refused(RewardRejection::Tier { reward, tier }));
         }
         if quantity > self.maximum_quantity {
-            why_not.push(RewardRejection::Quantity { reward: self.id.clone(), maximum: self.maximum_quantity, requested: quantity }.into());
+            let (reward, maximum) = (self.id.clone(), self.maximum_quantity);
+            why_not.push(RewardObstacle::Refused(RewardRejection::Quantity { reward, maximum, requested: quantity }));
         }
         if let (Some(limit), Some(left)) = (self.limit, member_left)
             && quantity > left
         {
-            why_not.push(self.over_limit(program, limit, (left, quantity), today)?.into());
+            why_not.push(RewardObstacle::Refused(self.over_limit(program, limit, (left, quantity), today)?));
         }
-        why_not.extend(self.check_stock(stock_left, quantity).map(Rejection::from));
+        why_not.extend(self.check_stock(stock_left, quantity).map(RewardObstacle::Refused));
         let live = usize::try_from(header.vouchers.live).unwrap_or(usize::MAX);
         if live.saturating_add(usize::try_from(quantity).unwrap_or(usize::MAX)) > MAX_VOUCHERS {
-            why_not.push(VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into());
+            why_not.push(RewardObstacle::TooManyVouchers);
         }
         if balance.debt > Points::ZERO {
-            why_not.push(Rejection::InDebt { debt: balance.debt });
+            why_not.push(RewardObstacle::InDebt { debt: balance.debt });
         }
         if requested > balance.available {
-            why_not.push(Rejection::InsufficientPoints { available: balance.available, requested });
+            why_not.push(RewardObstacle::InsufficientPoints { available: balance.available, requested });
         }
         let missing = requested.minus(balance.available)?.max(Points::ZERO);
         Ok(RewardStanding { points, missing, stock_left, member_left, redeemed: counted(Period::Lifetime), why_not })
@@ -267,8 +295,8 @@ impl Reward {
     pub fn standing_of_all(&self, stock: RewardStock, now: Timestamp) -> RewardStanding {
         let stock_left = self.stock.map(|all| all.saturating_sub(stock.taken));
         let mut why_not = Vec::new();
-        why_not.extend(self.check_time(now).map(Rejection::from));
-        why_not.extend(self.check_stock(stock_left, 1).map(Rejection::from));
+        why_not.extend(self.check_time(now).map(RewardObstacle::Refused));
+        why_not.extend(self.check_stock(stock_left, 1).map(RewardObstacle::Refused));
         let member_left = self.limit.map(|limit| limit.redemptions);
         RewardStanding { points: self.points, missing: Points::ZERO, stock_left, member_left, redeemed: 0, why_not }
     }

@@ -1,6 +1,6 @@
 //! Rewards as storefronts and support staff see them, over the real store; and many who ask for the last one at once.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use jiff::ToSpan;
 use loyaltyd::{
@@ -9,8 +9,8 @@ use loyaltyd::{
         v1::{self, entry::Kind as Said, listed_reward::Reason, voucher::Cause},
     },
     domain::{Command, MemberId, Rejection, RewardId, RewardRejection, VoucherCode, VoucherRequest},
-    ledger::{Clock as _, LedgerError, MemberTarget},
-    store::embedded::check,
+    ledger::{Clock as _, Ledger, LedgerError, MemberTarget},
+    store::embedded::{Backup, BackupPlace, EmbeddedStore, Until, check, restore},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -333,9 +333,14 @@ async fn race(shop: &Shop, members: &[MemberId], reward: &'static str, round: &s
     codes
 }
 
-fn taken(shop: &Shop, reward: &str) -> Option<u64> {
+/// What is left of it.
+fn left(shop: &Shop, reward: &str) -> Option<u64> {
+    left_of(&shop.ledger, reward)
+}
+
+fn left_of(ledger: &Ledger, reward: &str) -> Option<u64> {
     let program = ledger::key(MemberId([0; 16])).program;
-    let found = shop.ledger.rewards(&program, None).expect("rewards are listed");
+    let found = ledger.rewards(&program, None).expect("rewards are listed");
     let mut all = found.program.rewards.keys().zip(&found.standings);
     all.find(|(id, _)| id.as_str() == reward).and_then(|(_, standing)| standing.stock_left)
 }
@@ -350,22 +355,22 @@ async fn a_thousand_who_ask_at_once_get_what_there_is_and_not_one_more() {
         members.push(member);
     }
     let got = race(&shop, &members, "last", "1").await;
-    assert_eq!((got.len(), taken(&shop, "last")), (1, Some(0)));
+    assert_eq!((got.len(), left(&shop, "last")), (1, Some(0)));
     // It is given back while others ask for it: somebody else gets it, and nobody twice.
     let cancel = Command::Voucher(VoucherRequest::Cancel { code: got[0], reason: "back".into() });
     let cancelling = shop.submission(MemberTarget::Voucher(got[0]), "cancel-1", cancel);
     let (cancelled, again) = tokio::join!(shop.ledger.submit(cancelling), race(&shop, &members, "last", "2"));
     cancelled.expect("it is given back");
     assert!(again.len() <= 1, "{}", again.len());
-    assert_eq!(taken(&shop, "last"), Some(1 - again.len() as u64));
+    assert_eq!(left(&shop, "last"), Some(1 - again.len() as u64));
     let got = race(&shop, &members, "many", "1").await;
-    assert_eq!((got.iter().map(|code| *code.as_bytes()).collect::<BTreeSet<_>>().len(), taken(&shop, "many")), (300, Some(0)));
+    assert_eq!((got.iter().map(|code| *code.as_bytes()).collect::<BTreeSet<_>>().len(), left(&shop, "many")), (300, Some(0)));
     // What one member after the other has is what is counted, also by tables that are made again.
     for _ in 0..2 {
         let lives: usize = members.iter().map(|member| shop.ledger.vouchers(&ledger::key(*member)).expect("vouchers").vouchers.len()).sum();
         assert_eq!(lives, 300 + again.len());
         shop = rebuilt_shop(shop);
-        assert_eq!((taken(&shop, "many"), taken(&shop, "last")), (Some(0), Some(1 - again.len() as u64)));
+        assert_eq!((left(&shop, "many"), left(&shop, "last")), (Some(0), Some(1 - again.len() as u64)));
     }
 }
 
@@ -378,6 +383,60 @@ fn rebuilt_shop(shop: Shop) -> Shop {
     assert!(report.is_sound(), "{report:#?}");
     fs::remove_dir_all(folder.path().join("tables")).expect("the tables are removed");
     Shop { ledger: ledger::open(&folder, &clock), clock, folder }
+}
+
+/// The ledger in another folder than the shop's.
+fn ledger_in(folder: &Path, shop: &Shop) -> Ledger {
+    let store = EmbeddedStore::open(folder, options()).expect("the store opens");
+    Ledger::open(Arc::new(store), Arc::clone(&shop.clock) as _).expect("the ledger opens")
+}
+
+#[tokio::test]
+async fn what_is_taken_is_the_same_after_a_kill_and_in_a_restored_backup() {
+    let shop = Shop::open_with(LEDGER_BOOK).await;
+    let member = shop.enroll("m-1").await;
+    shop.ledger.submit(shop.adjust(member, "gift", 10_000)).await.expect("points");
+    let mut codes = Vec::new();
+    for number in 0..7 {
+        let submission = shop.submission(MemberTarget::Id(member), &format!("many-{number}"), redeem("many"));
+        codes.push(shop.ledger.submit(submission).await.expect("one").entries[0].voucher_change().expect("a voucher").code);
+    }
+    let cancel = Command::Voucher(VoucherRequest::Cancel { code: codes[3], reason: "back".into() });
+    shop.ledger.submit(shop.submission(MemberTarget::Voucher(codes[3]), "cancel-1", cancel)).await.expect("it is given back");
+    let others = tempfile::tempdir().expect("a temporary folder");
+    let (killed, backup, restored) = (others.path().join("killed"), others.path().join("backup"), others.path().join("restored"));
+    // As a kill leaves it: nothing was written out in order.
+    copy_folder(shop.folder.path(), &killed);
+    let mut writer = Backup::open(&backup, None, true).expect("a backup is begun");
+    let mut source = shop.ledger.backup(writer.held().clone()).expect("a backup is read");
+    while let Some(part) = source.next().expect("a part") {
+        writer.store(part).expect("it is stored");
+    }
+    let place = BackupPlace { folder: &backup, keys: None, operator_key: None };
+    restore(&place, &restored, Until::End).expect("it is restored");
+    for folder in [killed, restored] {
+        let ledger = ledger_in(&folder, &shop);
+        assert_eq!(left_of(&ledger, "many"), Some(294), "{}", folder.display());
+        // And goes on from there.
+        let submission = shop.submission(MemberTarget::Id(member), "one-more", redeem("many"));
+        ledger.submit(submission).await.expect("one more");
+        assert_eq!(left_of(&ledger, "many"), Some(293));
+        ledger.close().expect("it closes");
+        drop(ledger);
+        assert!(check(&folder, &options()).expect("the store can be checked").is_sound());
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for item in fs::read_dir(from).expect("a folder is listed") {
+        let path = item.expect("an item").path();
+        let target = to.join(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => copy_folder(&path, &target),
+            false => _ = fs::copy(&path, &target).expect("a copy"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ impl Draft<'_> {
         let mut stock = self.stock(id);
         let standing = reward.standing(program, &self.member.header, (stock, quantity), now)?;
         if let Some(first) = standing.why_not.into_iter().next() {
-            return Err(first);
+            return Err(first.into());
         }
         // A rule book names only kinds that it has.
         let kind = program.voucher_kind(&reward.voucher).ok_or_else(|| RewardRejection::NotFound { reward: id.clone() })?;
@@ -32,9 +32,8 @@ impl Draft<'_> {
         let lots = Taking::of(program, &self.member, self.lots_left, now);
         let taken = lots.take_each(standing.points, quantity)?;
         if taken.len() < usize::try_from(quantity).unwrap_or(usize::MAX) {
-            let of = |count: i64| standing.points.0.checked_mul(count).map(Points).ok_or(Rejection::Overflow);
-            let count = i64::try_from(taken.len()).map_err(|_| Rejection::Overflow)?;
-            return Err(taking::too_many(of(count)?, of(i64::from(quantity))?));
+            let requested = standing.points.0.checked_mul(i64::from(quantity)).map(Points).ok_or(Rejection::Overflow)?;
+            return Err(taking::too_many(lots.within_reach()?, requested));
         }
         let today = calendar::local_date(&program.time_zone, now);
         for (portions, next_expiry_time) in taken {

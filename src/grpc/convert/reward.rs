@@ -4,7 +4,7 @@ use super::{amount::points_text, entry::allocations, member::count, time::timest
 use crate::{
     contract::v1::{self, listed_reward::Reason},
     domain::{
-        Allocation, Period, Points, Program, Rejection, Reward, RewardFreed, RewardPaid, RewardRejection, RewardStanding, VoucherRejection,
+        Allocation, Period, Points, Program, Reward, RewardFreed, RewardObstacle, RewardPaid, RewardRejection, RewardStanding,
         VoucherValidity,
     },
 };
@@ -56,10 +56,10 @@ fn period(period: Period) -> v1::Period {
 }
 
 pub fn listed_reward(one: &Reward, standing: &RewardStanding, program: &Program) -> v1::ListedReward {
-    let next = standing.why_not.iter().find_map(|why| match why {
-        Rejection::Reward(RewardRejection::Limit { next_time, .. }) => *next_time,
-        _ => None,
-    });
+    let next = standing
+        .why_not
+        .iter()
+        .find_map(|why| if let RewardObstacle::Refused(RewardRejection::Limit { next_time, .. }) = why { *next_time } else { None });
     v1::ListedReward {
         reward: Some(reward(one, program)),
         points: standing.points.0,
@@ -73,26 +73,28 @@ pub fn listed_reward(one: &Reward, standing: &RewardStanding, program: &Program)
     }
 }
 
-/// A reward says no for these reasons alone.
-fn reason(why: &Rejection) -> Reason {
+fn reason(why: &RewardObstacle) -> Reason {
     match why {
-        Rejection::MemberSuspended => Reason::MemberSuspended,
-        Rejection::MemberErased => Reason::MemberErased,
-        Rejection::Reward(RewardRejection::NotOffered { end_time: Some(_), .. }) => Reason::NoLongerOffered,
-        Rejection::Reward(RewardRejection::NotOffered { end_time: None, .. }) => Reason::NotYetOffered,
-        Rejection::Reward(RewardRejection::Tier { .. }) => Reason::Tier,
-        Rejection::Reward(RewardRejection::Limit { .. }) => Reason::MemberLimit,
-        Rejection::Reward(RewardRejection::OutOfStock { .. }) => Reason::OutOfStock,
-        Rejection::Voucher(VoucherRejection::TooMany { .. }) => Reason::TooManyVouchers,
-        Rejection::InDebt { .. } => Reason::InDebt,
-        Rejection::InsufficientPoints { .. } => Reason::InsufficientPoints,
-        _ => Reason::Unspecified,
+        RewardObstacle::MemberSuspended => Reason::MemberSuspended,
+        RewardObstacle::MemberErased => Reason::MemberErased,
+        RewardObstacle::Refused(RewardRejection::NotOffered { end_time: Some(_), .. }) => Reason::NoLongerOffered,
+        RewardObstacle::Refused(RewardRejection::NotOffered { end_time: None, .. }) => Reason::NotYetOffered,
+        RewardObstacle::Refused(RewardRejection::Tier { .. }) => Reason::Tier,
+        RewardObstacle::Refused(RewardRejection::Limit { .. }) => Reason::MemberLimit,
+        RewardObstacle::Refused(RewardRejection::OutOfStock { .. }) => Reason::OutOfStock,
+        RewardObstacle::TooManyVouchers => Reason::TooManyVouchers,
+        RewardObstacle::InDebt { .. } => Reason::InDebt,
+        RewardObstacle::InsufficientPoints { .. } => Reason::InsufficientPoints,
+        // One of a reward that there is, is asked for, for the member that stays.
+        RewardObstacle::MemberMerged | RewardObstacle::Refused(RewardRejection::NotFound { .. } | RewardRejection::Quantity { .. }) => {
+            Reason::Unspecified
+        }
     }
 }
 
 /// The reward for which points alone are missing, and the fewest.
 pub fn next_reward<'a>(listed: impl Iterator<Item = (&'a Reward, &'a RewardStanding)>) -> Option<(&'a Reward, Points)> {
-    let short = listed.filter(|(_, standing)| matches!(standing.why_not.as_slice(), [Rejection::InsufficientPoints { .. }]));
+    let short = listed.filter(|(_, standing)| matches!(standing.why_not.as_slice(), [RewardObstacle::InsufficientPoints { .. }]));
     short.map(|(reward, standing)| (reward, standing.missing)).min_by_key(|(_, missing)| *missing)
 }
 

@@ -12,7 +12,7 @@ use loyaltyd::{
 };
 
 use super::{
-    Account, Act,
+    Account, Act, Books,
     book::Book,
     facts::{Change, Parts},
     goals::{Turned, came_back},
@@ -73,6 +73,24 @@ pub fn shelf<'a>(accounts: impl Iterator<Item = &'a Account>) -> Shelf {
         account.had.values().for_each(|(reward, _)| *shelf.entry(reward.clone()).or_default() += 1);
     }
     shelf
+}
+
+/// How each reward stands for a member: how many it has had, how many are left on the shelf, and why it cannot have another one.
+pub type Standing = (String, i64, Option<i64>, Option<Rejection>);
+
+pub fn listed(account: &Account, books: &Books, now: Timestamp, shelf: Shelf) -> Vec<Standing> {
+    let act = Act { shelf, ..Act::new(account, books, now) };
+    let book = books.newest();
+    let standing = |reward: &v1::Reward| {
+        let id = RewardId::new(&reward.reward_id).expect("an id");
+        let had = account.had.values().filter(|(other, _)| *other == reward.reward_id).count() as i64;
+        let left = reward.stock.map(|stock| (stock - act.shelf.get(&reward.reward_id).copied().unwrap_or(0)).max(0));
+        let judged = act.require_active().and_then(|()| act.judge_reward(book, reward, (&id, 1)).map(|_| ()));
+        (reward.reward_id.clone(), had, left, judged.err())
+    };
+    let mut standings: Vec<Standing> = book.document.rewards.iter().map(standing).collect();
+    standings.sort_by(|one, other| one.0.cmp(&other.0));
+    standings
 }
 
 /// In the smallest unit.
