@@ -155,6 +155,11 @@ impl RewardTally {
         }
     }
 
+    /// How many in all.
+    pub fn redeemed(&self) -> u32 {
+        self.counts[Self::place(Period::Lifetime)]
+    }
+
     /// The day on which something counts that happens today. A clock that was set back counts for the day that it showed before.
     fn today(kept: Option<&Self>, today: Date) -> Date {
         kept.map_or(today, |kept| kept.day.max(today))
@@ -288,7 +293,7 @@ impl Reward {
             why_not.push(RewardObstacle::InsufficientPoints { available: balance.available, requested });
         }
         let missing = requested.minus(balance.available)?.max(Points::ZERO);
-        Ok(RewardStanding { points, missing, stock_left, member_left, redeemed: counted(Period::Lifetime), why_not })
+        Ok(RewardStanding { points, missing, stock_left, member_left, redeemed: kept.map_or(0, RewardTally::redeemed), why_not })
     }
 
     /// How it stands for nobody in particular.

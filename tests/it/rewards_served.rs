@@ -143,6 +143,8 @@ async fn a_catalogue_says_what_is_in_reach_what_is_missing_and_why_not() {
         assert_eq!(refused(&status).fields, ["page_token"]);
     }
     assert_eq!(ids, ["biscuit", "evening", "summer", "tea"]);
+    let missing = [("available", "30"), ("requested", "40"), ("missing", "10")];
+    is_refused(redeems(&server, &member, "r-0", "biscuit").await, Code::FailedPrecondition, "INSUFFICIENT_POINTS", &missing);
     // Two in this month, and when the next one begins.
     let answer = server.rewards().redeem_reward(ask(by_card("c-1"), "r-1", "tea", 1)).await.expect("one").into_inner();
     assert_eq!((answer.vouchers.len(), answer.balance.map(|balance| balance.available)), (1, Some(5)));
@@ -252,6 +254,9 @@ async fn a_member_who_is_merged_brings_along_what_it_had() {
         actor: actor(),
     };
     server.members().merge_members(request).await.expect("one");
+    let full = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(&new), view: v1::MemberView::Full.into(), as_of: None };
+    let member = server.members().get_member(full).await.expect("the member is there").into_inner().member.expect("a member");
+    assert_eq!(member.redeemed_rewards, [v1::RedeemedReward { reward_id: "tea".into(), redeemed: 2 }]);
     let tea = listed(&server, &old, "tea").await;
     assert_eq!((tea.member_left, tea.redeemed, tea.stock_left), (Some(0), 2, Some(1)));
     let limit = [("limit", "2"), ("left", "0"), ("next_time", "2026-03-31T17:00:00Z")];

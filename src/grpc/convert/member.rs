@@ -9,6 +9,7 @@ use super::{
     goal::goal_progress,
     redemption::hold,
     returned::pending_lot,
+    reward::redeemed_rewards,
     text,
     tier::tier_standing,
     time,
@@ -201,6 +202,7 @@ fn member_at(member: &domain::Member, program: &Program, now: Timestamp) -> v1::
         lots: Vec::new(),
         pending_lots: Vec::new(),
         holds: Vec::new(),
+        redeemed_rewards: Vec::new(),
         goal: goal_progress(program, header),
         live_vouchers: i32::try_from(header.vouchers.live).unwrap_or(i32::MAX),
         merged_into_member_id: header.state.merged_into().map_or_else(String::new, |into| into.to_string()),
@@ -228,6 +230,7 @@ pub fn whole_member(whole: &domain::Member, program: &Program, now: Timestamp) -
         lots: live.take(MAX_SHOWN).map(|live| lot(live, &whole.header.inactivity)).collect(),
         pending_lots: whole.pending.values().take(MAX_SHOWN).map(pending_lot).collect(),
         holds: whole.holds.values().take(MAX_SHOWN).map(|held| hold(held, &program.currency)).collect(),
+        redeemed_rewards: redeemed_rewards(&whole.header),
         ..member_read(whole, program, now)
     }
 }

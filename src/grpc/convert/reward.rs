@@ -1,10 +1,15 @@
 //! Rewards, as they are shown.
 
-use super::{amount::points_text, entry::allocations, member::count, time::timestamp};
+use super::{
+    amount::points_text,
+    entry::allocations,
+    member::{MAX_SHOWN, count},
+    time::timestamp,
+};
 use crate::{
     contract::v1::{self, listed_reward::Reason},
     domain::{
-        Allocation, Period, Points, Program, Reward, RewardFreed, RewardObstacle, RewardPaid, RewardRejection, RewardStanding,
+        Allocation, Header, Period, Points, Program, Reward, RewardFreed, RewardObstacle, RewardPaid, RewardRejection, RewardStanding,
         VoucherValidity,
     },
 };
@@ -96,6 +101,12 @@ fn reason(why: &RewardObstacle) -> Reason {
 pub fn next_reward<'a>(listed: impl Iterator<Item = (&'a Reward, &'a RewardStanding)>) -> Option<(&'a Reward, Points)> {
     let short = listed.filter(|(_, standing)| matches!(standing.why_not.as_slice(), [RewardObstacle::InsufficientPoints { .. }]));
     short.map(|(reward, standing)| (reward, standing.missing)).min_by_key(|(_, missing)| *missing)
+}
+
+/// What a member has had of each.
+pub fn redeemed_rewards(header: &Header) -> Vec<v1::RedeemedReward> {
+    let shown = header.rewards.iter().take(MAX_SHOWN);
+    shown.map(|(reward, tally)| v1::RedeemedReward { reward_id: reward.to_string(), redeemed: small(tally.redeemed()) }).collect()
 }
 
 /// The points that a reward cost.
