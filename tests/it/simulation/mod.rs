@@ -6,6 +6,7 @@
 
 mod auditor;
 mod books;
+mod catalogue;
 mod generator;
 mod life;
 mod settling;

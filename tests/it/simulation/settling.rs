@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use loyaltyd::{
     domain::{
         ActivityRejection, BirthdayChanged, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points,
-        Recipient, Rejection, RewardId, RewardStanding, Sealed,
+        Recipient, Rejection, Sealed,
     },
     ledger::{Clock, LedgerError, MemberTarget, Outcome, Submission},
 };
@@ -14,7 +14,7 @@ use rust_decimal::Decimal;
 
 use super::{
     auditor::{self, Account, Named, book::Lapse, facts},
-    life::{Answered, Asked, Foretold, Life, Shop, Who},
+    life::{Answered, Asked, Foretold, Life, Who},
 };
 
 type Answer = Result<Outcome, LedgerError>;
@@ -232,21 +232,6 @@ impl Life {
         all.iter().filter_map(Entry::voucher_change).try_for_each(|changed| place.learn(changed))
     }
 
-    fn rewards_are_listed_as_told(&self, shop: &Shop, key: &MemberKey, account: &Account) -> Result<(), String> {
-        if account.merged_into.is_some() {
-            return Ok(());
-        }
-        let listed = self.ledger().rewards(&key.program, Some(key)).map_err(|error| error.to_string())?;
-        let standing = |(reward, standing): (&RewardId, &RewardStanding)| {
-            let left = standing.stock_left.map(|left| left as i64);
-            (reward.to_string(), i64::from(standing.redeemed), left, standing.why_not.first().cloned().map(Rejection::from))
-        };
-        let found: Vec<_> = listed.program.rewards.keys().zip(&listed.standings).map(standing).collect();
-        let shelf = auditor::rewards::shelf(shop.accounts.iter());
-        let expected = auditor::rewards::listed(account, &shop.books, self.clock.now(), shelf);
-        ensure(found == expected, || format!("of the rewards: {}", differ(&expected, &found)))
-    }
-
     fn is_shown_as_told(&self, who: Who) -> Result<(), String> {
         let (shop, key) = (&self.shops[who.0], self.key(who));
         let now = self.clock.now();
@@ -283,7 +268,7 @@ impl Life {
         let expected = account.live_vouchers().map(|(issued, one)| (*issued, one.terms.until, one.hold.as_ref().map(|(_, until)| *until)));
         let expected: BTreeSet<_> = expected.collect();
         ensure(vouchers == expected, || format!("of the vouchers: {}", differ(&expected, &vouchers)))?;
-        self.rewards_are_listed_as_told(shop, &key, &account)?;
+        self.catalogue_is_as_told(shop, &key, &account)?;
         let live = usize::try_from(shown.header.vouchers.live).expect("it fits");
         ensure(live == expected.len(), || format!("{live} vouchers and not {}", expected.len()))
     }

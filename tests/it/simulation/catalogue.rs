@@ -1,0 +1,27 @@
+//! Comparing the catalogue that a member is shown with how its rewards must stand.
+
+use loyaltyd::{
+    domain::{MemberKey, Rejection, RewardId, RewardStanding},
+    ledger::Clock,
+};
+
+use super::{
+    auditor::{Account, rewards},
+    life::{Life, Shop},
+};
+
+impl Life {
+    pub fn catalogue_is_as_told(&self, shop: &Shop, key: &MemberKey, account: &Account) -> Result<(), String> {
+        if account.merged_into.is_some() {
+            return Ok(());
+        }
+        let listed = self.ledger().rewards(&key.program, Some(key)).map_err(|error| error.to_string())?;
+        let standing = |(reward, standing): (&RewardId, &RewardStanding)| {
+            let left = standing.stock_left.map(|left| left as i64);
+            (reward.to_string(), i64::from(standing.redeemed), left, standing.why_not.first().cloned().map(Rejection::from))
+        };
+        let found: Vec<rewards::Standing> = listed.program.rewards.keys().zip(&listed.standings).map(standing).collect();
+        let expected = rewards::listed(account, &shop.books, self.clock.now(), rewards::shelf(shop.accounts.iter()));
+        if found == expected { Ok(()) } else { Err(format!("of the rewards:\n{expected:#?}\nwas expected, and found was\n{found:#?}")) }
+    }
+}
