@@ -305,6 +305,30 @@ fn what_was_held_without_end_goes_on_when_what_was_set_by_hand_ends() {
 }
 
 #[test]
+fn what_was_held_before_and_has_ended_is_reviewed_when_what_was_set_by_hand_ends() {
+    let run = |policy: &str| {
+        let mut shop = Shop::open(club(&format!("{YEAR}{policy}"), ""));
+        sells(&mut shop, "2026-03-11T15:00:00Z", "250");
+        shop.now = at("2027-02-01T15:00:00Z");
+        sets(&mut shop, "platinum", Some("2028-06-30")).expect("the tier is another");
+        passes(&mut shop, "2031-12-02T15:00:00Z");
+        told(&shop).split_off(2)
+    };
+    assert_eq!(run(""), ["2028-07-01 reviewed to base"]);
+    let down = ["2028-07-01 reviewed to silver until 2029-01-01", "2029-01-01 reviewed to base"];
+    assert_eq!(run(", review_outcome: REVIEW_OUTCOME_ONE_DOWN"), down);
+}
+
+#[test]
+fn a_rule_book_of_the_instant_at_which_a_tier_by_hand_ends_asks_for_no_second_review() {
+    let mut shop = Shop::open(club("", ""));
+    sets(&mut shop, "gold", Some("2026-06-30")).expect("the tier is another");
+    publishes(&mut shop, 2, "2026-07-01T04:00:00Z", "on_change: ON_CHANGE_AT_ONCE", ", multiplier: 1.5, retention: { visits: 3 }");
+    passes(&mut shop, "2026-07-02T04:00:00Z");
+    assert_eq!(told(&shop), ["2026-03-10 is set to gold", "2026-07-01 reviewed to base"]);
+}
+
+#[test]
 fn an_end_that_support_corrects_leaves_what_was_held_before() {
     let policy = "window: WINDOW_ROLLING_MONTHS, rolling_months: 1, validity: VALIDITY_MONTHS, validity_months: 12";
     for mistaken in [None, Some("2026-06-30")] {
@@ -347,6 +371,30 @@ fn what_was_sold_before_the_first_review_counts_together_in_whatever_order_it_is
         "2026-03-22 rises to silver until 2026-04-22",
         "2026-04-22 keeps silver until 2026-05-22",
         "2026-04-01 rises to gold until 2026-05-01",
+    ];
+    assert_eq!(told(&shop), expected);
+}
+
+#[test]
+fn what_is_told_of_before_all_else_counts_with_it_at_a_review_that_would_have_been_between_them() {
+    let mut shop = Shop::open(club("validity: VALIDITY_MONTHS, validity_months: 1, reset_at_review: true", ""));
+    sells(&mut shop, "2026-04-20T15:00:00Z", "60");
+    tells(&mut shop, "2026-05-05T15:00:00Z", "2026-03-11T15:00:00Z", "50");
+    assert_eq!(told(&shop), ["2026-04-20 rises to silver until 2026-05-11"]);
+}
+
+#[test]
+fn what_is_told_shortly_before_a_review_and_occurs_on_its_day_counts_for_the_next_one() {
+    let mut shop = Shop::open(club("validity: VALIDITY_MONTHS, validity_months: 1, reset_at_review: true", ""));
+    sells(&mut shop, "2026-03-11T15:00:00Z", "100");
+    tells(&mut shop, "2026-04-11T03:59:00Z", "2026-04-11T04:01:00Z", "99");
+    sells(&mut shop, "2026-04-20T15:00:00Z", "1");
+    passes(&mut shop, "2026-06-12T15:00:00Z");
+    let expected = [
+        "2026-03-11 rises to silver until 2026-04-11",
+        "2026-04-11 keeps silver until 2026-05-11",
+        "2026-05-11 keeps silver until 2026-06-11",
+        "2026-06-11 reviewed to base",
     ];
     assert_eq!(told(&shop), expected);
 }

@@ -111,9 +111,17 @@ impl<'a> Judge<'a> {
             // All between two reviews is one.
             TierWindow::Lifetime => {
                 let counts = &self.header.tier_counts;
+                // The review of a day does not look at what comes on that day, though that is entered before it.
+                let next_review = self.header.tier.end.map(|end| self.day(end.review_time)).filter(|review| *review <= day);
                 // Of before the first review all is counted where the first of it was, though it is told in another order.
                 let first = || counts.first_day().filter(|first| self.header.tier.reset_after(day).is_none_or(|reset| *first < reset));
-                Some(self.header.tier.reset_until(day).or_else(|| counts.last_day_until(day)).or_else(first).unwrap_or(day))
+                Some(
+                    next_review
+                        .or_else(|| self.header.tier.reset_until(day))
+                        .or_else(|| counts.last_day_until(day))
+                        .or_else(first)
+                        .unwrap_or(day),
+                )
             }
             _ if by_month => calendar::period_start(day, Period::Month),
             TierWindow::CalendarYear | TierWindow::CalendarQuarter | TierWindow::MembershipYear | TierWindow::RollingMonths(_) => Some(day),
@@ -180,15 +188,24 @@ impl<'a> Judge<'a> {
         let (day, to) = (self.day(end.end_time), self.day(end.review_time));
         let last = day.yesterday().map_err(|_| Overflow)?;
         let window = self.window(last)?;
-        let mut windows = vec![window.clone().map(|window| window.start..to.max(day))];
+        // All between two reviews is counted as one, whichever day of it a review would have come that did not.
+        let counts_as_one = self.program.tier_policy.window == TierWindow::Lifetime && self.header.tier.end != Some(end);
+        let until = |window: &Range<Date>| if counts_as_one { window.end } else { to.max(day) };
+        let mut windows = vec![window.clone().map(|window| window.start..until(&window))];
         if let Some(running) = window.filter(|window| self.program.tier_policy.window.has_periods() && window.end > day) {
             windows.push(self.window(running.start.yesterday().map_err(|_| Overflow)?)?);
         }
         Ok(windows)
     }
 
-    /// The review of a status that has come to its end.
+    /// The review of a status that has come to its end: not below what was set by hand and lasts.
     pub(in crate::domain) fn review(&self, rank: usize, end: StatusEnd) -> Result<Reviewed, Overflow> {
+        let Reviewed { to, review } = self.review_of_earned(rank, end)?;
+        Ok(Reviewed { to: self.not_below_floor(to, end.review_time), review })
+    }
+
+    /// What the review makes of what was earned.
+    fn review_of_earned(&self, rank: usize, end: StatusEnd) -> Result<Reviewed, Overflow> {
         let mut best: Option<(usize, Option<Range<Date>>, LifetimeTotals)> = None;
         for window in self.review_windows(end)? {
             let totals = self.totals(window.as_ref())?;
@@ -199,11 +216,11 @@ impl<'a> Judge<'a> {
         }
         let (outcome, window, totals) = best.expect("there is a window to look at");
         let next = self.next_end(outcome, self.day(end.end_time))?;
-        let to_rank = self.not_below_floor(Rank { rank: outcome, end: next }, end.review_time);
         let from = window.as_ref().map(|window| window.start).filter(|from| *from != Date::MIN);
-        let to = window.map_or(self.day(end.review_time), |window| window.end);
+        let last = self.day(end.review_time).max(self.day(end.end_time));
+        let to = window.map_or(last, |window| window.end.min(last));
         let review = TierReview { from, to, totals, resets: self.program.tier_policy.reset_at_review };
-        Ok(Reviewed { to: to_rank, review })
+        Ok(Reviewed { to: Rank { rank: outcome, end: next }, review })
     }
 
     fn outcome(&self, rank: usize, earned: usize, totals: &LifetimeTotals) -> usize {
@@ -217,7 +234,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What was set by hand has come to its end: what was earned by then, or what was held before if that goes on.
+    /// What was set by hand has come to its end: what was earned by then, or what was held before if that goes on. Where that has ended
+    /// meanwhile it is reviewed now.
     pub(in crate::domain) fn floor_ended(&self, end: Timestamp) -> Result<Reviewed, Overflow> {
         let to = self.day(end);
         let last = to.yesterday().map_err(|_| Overflow)?;
@@ -225,7 +243,12 @@ impl<'a> Judge<'a> {
         let earned = self.by(self.earned(last)?, end)?;
         let before = self.header.tier.reached.as_ref().and_then(|reached| reached.before.as_ref());
         let before = before.map(|before| Rank { rank: self.rank_of(Some(&before.tier)), end: before.end });
-        let before = before.map(|before| self.by(before, end)).transpose()?;
+        let now = StatusEnd { end_time: end, review_time: end };
+        let has_ended = |before: &Rank| before.end.is_some_and(|until| until.review_time <= end);
+        let before = match before {
+            Some(before) if has_ended(&before) => Some(self.review_of_earned(before.rank, now)?.to),
+            Some(_) | None => before,
+        };
         let best = before.filter(|before| before.rank > earned.rank).unwrap_or(earned);
         let totals = self.totals(window.as_ref())?;
         let from = window.map(|window| window.start).filter(|from| *from != Date::MIN);
@@ -271,10 +294,10 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What has become of a status by an instant, with all reviews that it would have had.
+    /// What has become of a status by an instant, with all reviews that it would have had; what was set by hand meanwhile is not part of it.
     pub(in crate::domain) fn by(&self, mut status: Rank, now: Timestamp) -> Result<Rank, Overflow> {
         while let Some(end) = status.end.filter(|end| end.review_time <= now) {
-            status = self.review(status.rank, end)?.to;
+            status = self.review_of_earned(status.rank, end)?.to;
         }
         Ok(status)
     }

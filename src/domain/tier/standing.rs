@@ -222,8 +222,10 @@ impl TierStanding {
             }
             TierCause::Review => {
                 self.reached = None;
-                if let (Some(review), Some(before)) = (&change.review, before) {
+                if let Some(review) = &change.review {
                     self.reviewed(review, version);
+                }
+                if let Some(before) = before.filter(|_| change.review.is_some()) {
                     self.lose(before);
                 }
             }

@@ -282,17 +282,17 @@ impl Life {
             let before = place.books.walked_since();
             place.books.publish(Book::read(&published.document, version, since), waits);
             if place.books.walked_since() != before {
-                self.rules_are_others(shop).await;
+                self.rules_are_others(&[shop]).await;
             }
         }
     }
 
     /// Whoever has a plan is planned anew with whatever is next read or asked, and may wait; nobody looks for those who have none.
-    async fn rules_are_others(&mut self, shop: usize) {
+    async fn rules_are_others(&mut self, shops: &[usize]) {
         let has_none = |account: &Account| account.birthdays.date.is_some() && account.birthdays.plan.is_none() && !account.erased;
-        let must = self.shops[shop].accounts.iter().any(has_none);
-        self.unplanned.insert(shop);
-        if must || self.random.percent(30) {
+        let must = shops.iter().any(|shop| self.shops[*shop].accounts.iter().any(has_none));
+        self.unplanned.extend(shops);
+        if must || (!shops.is_empty() && self.random.percent(30)) {
             self.plan_birthdays().await;
         }
     }
@@ -308,9 +308,7 @@ impl Life {
                 others.push(shop);
             }
         }
-        for shop in others {
-            self.rules_are_others(shop).await;
-        }
+        self.rules_are_others(&others).await;
     }
 
     /// As the service does by itself where rules are others than before. It enters all that is due.

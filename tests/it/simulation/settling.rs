@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use loyaltyd::{
     domain::{
         ActivityRejection, BirthdayChanged, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points,
-        Recipient, Rejection, Sealed,
+        Recipient, Rejection, Sealed, VoucherChange, VoucherChanged,
     },
     ledger::{Clock, LedgerError, MemberTarget, Outcome, Submission},
 };
@@ -20,7 +20,9 @@ use super::{
 type Answer = Result<Outcome, LedgerError>;
 
 /// Steps that are told of a member when something goes wrong.
-const TOLD_STEPS: usize = 10;
+const TOLD_STEPS: usize = 30;
+/// The newest entries of the ledger that are told beside them.
+const FOUND_ENTRIES: usize = 30;
 
 impl Life {
     /// What the ledger must answer; the account becomes what it is afterwards.
@@ -195,10 +197,21 @@ impl Life {
 
     /// What the ledger shows of the members that were asked something.
     pub fn compare(&mut self) {
-        for who in std::mem::take(&mut self.touched) {
-            if let Err(fault) = self.entries_are_as_told(who).and_then(|()| self.is_shown_as_told(who)) {
-                self.fail(who, &fault);
+        let touched = std::mem::take(&mut self.touched);
+        let mut changes = Vec::new();
+        for who in &touched {
+            match self.entries_are_as_told(*who) {
+                Ok(found) => changes.extend(found.into_iter().map(|changed| (*who, changed))),
+                Err(fault) => self.fail(*who, &fault),
             }
+        }
+        // What a merged card got may go from the card that stayed, before anybody has looked at either.
+        changes.sort_by_key(|(_, changed)| !matches!(changed.change, VoucherChange::Issued { .. }));
+        for (who, changed) in &changes {
+            self.shops[who.0].learn(changed).unwrap_or_else(|fault| self.fail(*who, &fault));
+        }
+        for who in touched {
+            self.is_shown_as_told(who).unwrap_or_else(|fault| self.fail(who, &fault));
         }
     }
 
@@ -206,7 +219,7 @@ impl Life {
         MemberKey { program: self.shops[shop].id.clone(), member: self.shops[shop].ids[member] }
     }
 
-    fn entries_are_as_told(&mut self, who: Who) -> Result<(), String> {
+    fn entries_are_as_told(&mut self, who: Who) -> Result<Vec<VoucherChanged>, String> {
         let told = self.told.get(&who).map_or(&[][..], Vec::as_slice);
         let from = self.compared.get(&who).copied().unwrap_or(0);
         let (mut next, mut all) = (told.len(), Vec::new());
@@ -228,8 +241,7 @@ impl Life {
         }
         let told = told.len();
         self.compared.insert(who, told);
-        let place = &mut self.shops[who.0];
-        all.iter().filter_map(Entry::voucher_change).try_for_each(|changed| place.learn(changed))
+        Ok(all.iter().filter_map(Entry::voucher_change).cloned().collect())
     }
 
     fn is_shown_as_told(&self, who: Who) -> Result<(), String> {
@@ -320,6 +332,10 @@ impl Life {
         }
         for said in self.told.get(&who).map_or(&[][..], Vec::as_slice).iter().rev().take(TOLD_STEPS).rev() {
             println!("{said:?}");
+        }
+        let found = self.ledger().entries(&self.key(who), None, FOUND_ENTRIES).unwrap_or_default();
+        for listed in found.iter().rev() {
+            println!("found {:?}", facts::said(&listed.entry));
         }
         panic!("{fault}");
     }

@@ -1,6 +1,6 @@
 //! Tiers that end and are reviewed. All that counts is kept with its day, and summed up anew each time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
 use loyaltyd::contract::v1::{
@@ -189,10 +189,17 @@ impl Act<'_> {
 
     /// What a tier becomes at its end.
     fn reviewed(&self, book: &Book, place: usize, end: Date) -> Status {
-        let to = review_day(book, end);
+        self.looked_at(book, place, (end, review_day(book, end)))
+    }
+
+    /// `to`: the day on which it is looked at.
+    fn looked_at(&self, book: &Book, place: usize, (end, to): (Date, Date)) -> Status {
         let window = |day| self.account.window(book, day);
         let last = days_later(end, -1);
-        let mut windows = vec![window(last).map(|(from, _)| (from, to))];
+        // A review that never came would have looked at all between those that did.
+        let counts_as_one = counts_for_life_anew(book) && self.account.held_until != Some(end);
+        let span = |(from, until)| if counts_as_one { (from, until) } else { (from, to) };
+        let mut windows = vec![window(last).map(span)];
         if let Some((from, until)) = window(last).filter(|(_, until)| has_periods(book) && *until > end) {
             assert!(from < until);
             windows.push(window(days_later(from, -1)));
@@ -207,15 +214,18 @@ impl Act<'_> {
             Validity::EndOfPeriod | Validity::EndOfNextPeriod => window(end).map(|(_, end)| end),
             Validity::Months => Some(months_later(end, policy(book).validity_months)),
         };
-        let floor = self.account.floor_at(book, book.dawn(to));
-        if floor > place { (floor, None) } else { (place, next.filter(|_| place > 0)) }
+        (place, next.filter(|_| place > 0))
     }
 
     /// What was set by hand has come to its end: what was earned, or what was held before if that goes on.
     fn after_floor(&self, book: &Book, time: Timestamp) -> Status {
         let earned = self.by(book, self.earned_by(book, days_later(book.date(time), -1)), time);
         let beneath = self.account.beneath.as_ref().map(|(tier, end)| (book.place_of_tier(tier.as_ref()), *end));
-        let beneath = beneath.map(|status| self.by(book, status, time));
+        // What ended meanwhile is looked at now, and but once.
+        let beneath = beneath.map(|(place, end)| match end.filter(|end| book.dawn(review_day(book, *end)) <= time) {
+            Some(_) => self.looked_at(book, place, (book.date(time), book.date(time))),
+            None => (place, end),
+        });
         beneath.filter(|beneath| beneath.0 > earned.0).unwrap_or(earned)
     }
 
@@ -258,7 +268,11 @@ impl Act<'_> {
         let (place, end) = self.account.held(&book);
         let is_end = self.account.next_end(&book) == Some(time);
         let ((to, next), how) = match end.filter(|_| is_end) {
-            Some(end) => (self.reviewed(&book, place, end), How::Reviewed),
+            Some(end) => {
+                let (to, next) = self.reviewed(&book, place, end);
+                let floor = self.account.floor_at(&book, time);
+                (if floor > to { (floor, None) } else { (to, next) }, How::Reviewed)
+            }
             None if is_end => (self.after_floor(&book, time), How::Reviewed),
             None => (self.judged_anew(&book, time), How::ByRuleBook),
         };
@@ -320,10 +334,13 @@ impl Act<'_> {
         let mut days = vec![day];
         if policy(&book).window() == Window::RollingMonths {
             let until = months_later(day, policy(&book).rolling_months).min(today);
-            let mut later: Vec<Date> = self.account.counts.iter().map(|(other, ..)| *other).collect();
-            later.retain(|other| *other > day && *other <= until);
-            later.sort();
-            days.extend(later);
+            let mut later: BTreeMap<Date, (i64, i128, i64)> = BTreeMap::new();
+            for (other, points, spend, visits) in self.account.counts.iter().filter(|(other, ..)| *other > day && *other <= until) {
+                let sum = later.entry(*other).or_default();
+                *sum = (sum.0 + points, sum.1 + spend, sum.2 + visits);
+            }
+            // Days of which nothing is left are as if nothing had come.
+            days.extend(later.into_iter().filter(|(_, sum)| *sum != (0, 0, 0)).map(|(other, _)| other));
         }
         for day in days {
             let status = self.reached_on(&book, day);
