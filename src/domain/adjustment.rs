@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{AccruedLot, Adjusted, Adjustment, Allocation, LotId, MAX_LOTS, Member, Points, Program, Rejection, expiry, taking::Taking};
+use super::{
+    AccruedLot, Adjusted, Adjustment, Allocation, LotId, MAX_LOTS, Member, Points, Program, Rejection, expiry,
+    taking::{Taken, Taking},
+};
 
 /// Added points make a lot that lapses as the adjustment says, or else the programme; taken points come from lots in the programme's order. What counts for tiers is
 /// not taken below zero.
@@ -32,7 +35,7 @@ pub(super) fn adjust(program: &Program, member: &Member, adjustment: &Adjustment
     } else {
         let taken = if program.adjust_into_debt { size.min(member.header.balance.available.max(Points::ZERO)) } else { size };
         adjusted.debt = size.minus(taken)?;
-        let (portions, next_expiry_time) = Taking::of(program, member, MAX_LOTS, now).take(taken)?;
+        let Taken { portions, next_expiry_time } = Taking::of(program, member, MAX_LOTS, now).take(taken)?;
         adjusted.allocations = portions.iter().map(Allocation::from).collect();
         adjusted.next_expiry_time = next_expiry_time;
     }

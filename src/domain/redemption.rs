@@ -5,7 +5,8 @@ use rust_decimal::Decimal;
 
 use super::{
     AccruedLot, Entry, Header, Hold, LotExpiry, LotId, Member, Overflow, Points, Portion, Program, Purchase, PutBack, RedeemRequest,
-    Redeemed, RedemptionPolicy, Rejection, Reversed, calendar, expiry, money, taking::Taking,
+    Redeemed, RedemptionPolicy, Rejection, Reversed, calendar, expiry, money,
+    taking::{Taken, Taking},
 };
 
 /// What a redemption takes out of the lots.
@@ -66,7 +67,7 @@ pub(super) fn draw(program: &Program, lots: &Taking<'_>, request: &RedeemRequest
     require_worth(value, points)?;
     check_limit(limit, value)?;
     let taken = if may_owe { points.min(available.max(Points::ZERO)) } else { points };
-    let (portions, next_expiry_time) = lots.take(taken)?;
+    let Taken { portions, next_expiry_time } = lots.take(taken)?;
     Ok(Drawn { points, value, owed: points.minus(taken)?, portions, next_expiry_time })
 }
 

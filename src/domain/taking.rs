@@ -14,6 +14,13 @@ pub(super) struct Taking<'a> {
     now: Timestamp,
 }
 
+/// What is taken.
+pub(super) struct Taken {
+    pub portions: Vec<Portion>,
+    /// When the first lot with a date that is left lapses.
+    pub next_expiry_time: Option<Timestamp>,
+}
+
 /// The loaded lots that have not lapsed, in the order in which points are taken from them.
 pub(super) fn in_order<'a>(program: &Program, lots: &'a BTreeMap<LotKey, Lot>, now: Timestamp) -> Vec<&'a Lot> {
     let mut lots: Vec<&Lot> = lots.values().filter(|lot| !lot.has_lapsed(now)).collect();
@@ -49,7 +56,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Takes points several times, each as [`Self::take`] does after the ones before; as often as what is within reach is enough.
-    pub fn take_each(&self, wanted: Points, times: u32) -> Result<Vec<(Vec<Portion>, Option<Timestamp>)>, Overflow> {
+    pub fn take_each(&self, wanted: Points, times: u32) -> Result<Vec<Taken>, Overflow> {
         let mut within_reach = self.within_reach()?.min(self.spendable()?);
         let mut lots = self.lots.iter().take(self.room).map(|lot| (*lot, lot.remaining));
         let mut behind = self.member.lots.iter().filter(|(_, lot)| !lot.has_lapsed(self.now)).map(|(key, _)| *key).peekable();
@@ -73,13 +80,13 @@ impl<'a> Taking<'a> {
             }
             assert!(left.is_zero(), "what is within reach is in the lots");
             while behind.next_if(|key| emptied.contains(key)).is_some() {}
-            taken.push((portions, behind.peek().and_then(LotKey::expire_time)));
+            taken.push(Taken { portions, next_expiry_time: behind.peek().and_then(LotKey::expire_time) });
         }
         Ok(taken)
     }
 
-    /// Takes points, never below zero, and says when the first lot with a date that is left lapses.
-    pub fn take(&self, wanted: Points) -> Result<(Vec<Portion>, Option<Timestamp>), Rejection> {
+    /// Takes points, never below zero.
+    pub fn take(&self, wanted: Points) -> Result<Taken, Rejection> {
         let available = self.spendable()?;
         if wanted > available {
             return Err(Rejection::InsufficientPoints { available, requested: wanted });
@@ -101,7 +108,7 @@ impl<'a> Taking<'a> {
         }
         assert!(left.is_zero(), "the live lots sum to the available points");
         let next = self.member.lots.iter().find(|(key, lot)| !lot.has_lapsed(self.now) && !emptied.contains(key));
-        Ok((portions, next.and_then(|(key, _)| key.expire_time())))
+        Ok(Taken { portions, next_expiry_time: next.and_then(|(key, _)| key.expire_time()) })
     }
 }
 

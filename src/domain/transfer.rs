@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::{
     AccruedLot, LotId, MAX_LOTS, Member, MemberId, MemberState, Points, Portion, Program, Recipient, Rejection, TransferRequest,
-    TransferredIn, TransferredOut, taking::Taking,
+    TransferredIn, TransferredOut,
+    taking::{Taken, Taking},
 };
 
 /// What the giver loses.
@@ -24,7 +25,7 @@ pub(super) fn send(program: &Program, member: &Member, request: &TransferRequest
     if request.points < policy.minimum {
         return Err(Rejection::BelowMinimum { minimum: policy.minimum, requested: request.points });
     }
-    let (portions, next_expiry_time) = Taking::of(program, member, MAX_LOTS, now).take(request.points)?;
+    let Taken { portions, next_expiry_time } = Taking::of(program, member, MAX_LOTS, now).take(request.points)?;
     Ok(TransferredOut {
         to,
         points: request.points,

@@ -7,7 +7,7 @@ use super::{
         Balance, Entry, EntryKind, Goal, GoalChanged, GoalPaid, GoalRefund, GoalWaiting, LotExpiry, LotId, LotKey, MAX_LOTS, Member,
         MemberState, Points, Program, ProgramHistory, Rejection, Voucher, VoucherCause, VoucherChanged, VoucherCode, goal, redemption,
         returns::{self, Sale},
-        taking::Taking,
+        taking::{Taken, Taking},
     },
     Draft,
     vouchers::Paid,
@@ -182,7 +182,7 @@ impl Draft<'_> {
         let Some(kind) = program.voucher_kind(&goal.voucher) else { return Ok(0) };
         let taken = self.goal_lots(instant).take_each(goal.points, vouchers)?;
         let delivered = u32::try_from(taken.len()).unwrap_or(vouchers);
-        for (portions, next_expiry_time) in taken {
+        for Taken { portions, next_expiry_time } in taken {
             self.took_for_goal(portions.len());
             let paid = GoalPaid {
                 goal: goal.id.clone(),

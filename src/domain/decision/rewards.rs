@@ -4,7 +4,7 @@ use super::{
     super::{
         Entry, Points, Rejection, RewardFreed, RewardId, RewardPaid, RewardRejection, RewardStock, RewardTally, VoucherCause, VoucherCode,
         VoucherKind, calendar,
-        taking::{self, Taking},
+        taking::{self, Taken, Taking},
     },
     Draft,
     vouchers::Paid,
@@ -36,7 +36,7 @@ impl Draft<'_> {
             return Err(taking::too_many(lots.within_reach()?, requested));
         }
         let today = calendar::local_date(&program.time_zone, now);
-        for (portions, next_expiry_time) in taken {
+        for Taken { portions, next_expiry_time } in taken {
             self.lots_left = self.lots_left.saturating_sub(portions.len());
             stock = stock.with_one()?;
             let tally = RewardTally::with_one(self.member.header.rewards.get(id), today)?;
