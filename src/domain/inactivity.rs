@@ -80,8 +80,8 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
     match kind {
         EntryKind::PurchaseAccrued(_) => activities.purchase,
         EntryKind::PointsRedeemed(_) => activities.redemption,
-        // What a goal takes nobody has asked for.
-        EntryKind::VoucherChanged(changed) => activities.redemption && changed.reward_paid().is_some(),
+        // What a goal takes nobody has asked for, and a reward that costs nothing redeems nothing.
+        EntryKind::VoucherChanged(changed) => activities.redemption && changed.reward_paid().is_some_and(|paid| paid.points > Points::ZERO),
         EntryKind::PointsAdjusted(_) => activities.adjustment,
         EntryKind::PointsTransferredOut(_) => activities.transfer,
         EntryKind::ActivityAccrued(accrued) => activities.activity && matches!(accrued.side, ActivitySide::Member { .. }),

@@ -253,7 +253,8 @@ impl Reward {
     ) -> Result<RewardStanding, Overflow> {
         let tier = program.tier(header.tier.current().map(|held| &held.tier)).map(|tier| &tier.id);
         let points = self.cost(tier);
-        let requested = Points(points.0.checked_mul(i64::from(quantity)).ok_or(Overflow)?);
+        // What is more than one may ask for is refused, whatever it would cost.
+        let requested = Points(points.0.checked_mul(i64::from(quantity.min(self.maximum_quantity))).ok_or(Overflow)?);
         let balance = &header.balance;
         let kept = header.rewards.get(&self.id);
         let today = RewardTally::today(kept, calendar::local_date(&program.time_zone, now));

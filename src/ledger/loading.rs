@@ -52,8 +52,8 @@ pub(super) fn load(
     let (mut key, mut history, mut points) = (named.key.clone(), History::default(), demand.points);
     if let Command::Voucher(VoucherRequest::Redeem { reward, quantity }) = command {
         // Of one that there is not, nothing is taken.
-        let cost = program.rewards.get(reward).map_or(Points::ZERO, Reward::highest_cost);
-        points = Some(Points(cost.0.saturating_mul(i64::from(*quantity))));
+        let cost = |reward: &Reward| Points(reward.highest_cost().0.saturating_mul(i64::from((*quantity).min(reward.maximum_quantity))));
+        points = Some(program.rewards.get(reward).map_or(Points::ZERO, cost));
     }
     // What is asked for most often has no history: then the member that is loaded says whether it was merged.
     if demand.sale.is_some() || !demand.threads.is_empty() || !demand.codes.is_empty() {

@@ -508,6 +508,23 @@ async fn a_version_that_was_in_effect_is_not_replaced_when_the_clock_is_set_back
     let answer = server.publishes("p-4", tiered("9000", None), true).await.expect("it is published");
     assert!(answer.replaced_versions.is_empty(), "it was in effect");
     assert_eq!(server.stands().await, (3, vec![]));
+    // Nor is anything due ahead of its time, though the version before is over only in April.
+    let policy = v1::expiry_policy::Policy::After(v1::expiry_policy::After { days: 5, ..Default::default() });
+    let gift = v1::AdjustPointsRequest {
+        request_id: "a-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        points: 50,
+        reason: "until the 25th of March".into(),
+        actor: Some(v1::Actor { actor_id: "anna".into() }),
+        expiry: Some(v1::ExpiryPolicy { policy: Some(policy) }),
+        ..Default::default()
+    };
+    server.points().adjust_points(gift).await.expect("it is recorded");
+    let bought = server.sells(&member, "o-2", None).await;
+    let get = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
+    let found = server.members().get_member(get).await.expect("the member is there").into_inner().member.expect("a member");
+    assert_eq!(found.balance.expect("a balance").available, 10 + 50 + bought.0);
     server.stop().await;
 }
 

@@ -43,7 +43,8 @@ impl Draft<'_> {
     /// that held until then, and before anything that the other version asks for.
     fn enter_what_was_due_earlier(&mut self) -> Result<(), Rejection> {
         let context = self.context;
-        for (programs, until) in context.programs.earlier() {
+        // A version can come into effect later than now by a clock that was set back: nothing is due ahead of time.
+        for (programs, until) in context.programs.earlier().iter().filter(|(_, until)| *until < context.now) {
             let (header, person) = (&self.member.header, self.member.person.as_ref().and_then(Sealed::open));
             // What has just been entered can have brought something that the header does not know of.
             let is_due = !self.entries.is_empty() || header.next_due_time().is_some_and(|due| due <= *until);

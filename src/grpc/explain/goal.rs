@@ -17,7 +17,8 @@ impl Story<'_> {
             (Some(goal), false) => {
                 let name = self.goal_name(goal);
                 self.say(format!(
-                    "{vouchers} of {name} that waited will not be issued: the points are not there any more, or the member was suspended."
+                    "{vouchers} of {name} that waited will not be issued: the points are not there any more or lie in too many lots, the member was \
+                     suspended, or has as many vouchers as one may have."
                 ));
             }
             (None, _) => self.say(format!("{vouchers} that waited will not be issued: the rule book has no goal any more.")),

@@ -141,7 +141,8 @@ impl Engine {
         }
         let birthday = &member.header.birthday;
         let is_birthday_due = is_due(member.header.birthday_due_time());
-        if demand.person || (is_stale && birthday.next.is_some()) || is_birthday_due {
+        let is_planned_anew = is_stale && (birthday.next.is_some() || birthday.known_since.is_some());
+        if demand.person || is_planned_anew || is_birthday_due {
             member.person = Some(self.person(&view, number, key)?);
         }
         // A birthday may bring a voucher that has lapsed by now, and so may a goal that something due reaches.

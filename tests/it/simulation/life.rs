@@ -287,12 +287,10 @@ impl Life {
         }
     }
 
-    /// Whoever has a plan is planned anew with whatever is next read or asked, and may wait; nobody looks for those who have none.
+    /// Whoever has a date or a plan is planned anew with whatever is next read or asked, and may wait.
     async fn rules_are_others(&mut self, shops: &[usize]) {
-        let has_none = |account: &Account| account.birthdays.date.is_some() && account.birthdays.plan.is_none() && !account.erased;
-        let must = shops.iter().any(|shop| self.shops[*shop].accounts.iter().any(has_none));
         self.unplanned.extend(shops);
-        if must || (!shops.is_empty() && self.random.percent(30)) {
+        if !shops.is_empty() && self.random.percent(30) {
             self.plan_birthdays().await;
         }
     }

@@ -133,7 +133,9 @@ impl Act<'_> {
             *self.shelf.entry(id.to_string()).or_default() += 1;
             let said = RewardedSaid { points: cost, taken: parts(&lots), tally: self.tally(&book, id.as_str()) };
             Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: self.now, order: None });
-            self.stir(CountedActivity::Redemption, false, self.now);
+            if cost > 0 {
+                self.stir(CountedActivity::Redemption, false, self.now);
+            }
             let kind = document(&book, reward);
             self.issue_voucher_of(&book, &kind, VoucherCause::Reward, self.now, |terms| Change::Rewarded(terms, said));
         }
