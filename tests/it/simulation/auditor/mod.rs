@@ -663,7 +663,8 @@ impl Act<'_> {
         if lot.points == 0 {
             return;
         }
-        match self.account.lots.iter_mut().find(|there| there.id == lot.id) {
+        // Of one lot a part can have lapsed while it was set aside.
+        match self.account.lots.iter_mut().find(|there| (there.id, there.lapse) == (lot.id, lot.lapse)) {
             Some(there) => there.points += lot.points,
             None => self.account.lots.push(lot),
         }
