@@ -1,15 +1,20 @@
 //! Vouchers: something that a member may ask for once, under a code that nobody can guess. What a voucher gives is resolved when it is
 //! issued, so that it stays what it was promised to be, whatever becomes of the rule book.
 
+mod benefit;
+
 use std::fmt;
 
 use jiff::Timestamp;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 use super::{
-    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, Line, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, Rejection,
-    RewardFreed, RewardPaid, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
+    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, RewardFreed,
+    RewardPaid, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
 };
+
+pub(super) use benefit::FreeUnits;
+pub use benefit::VoucherBenefit;
 
 /// Live vouchers that a member can be issued at most. What a return gives back, or a birthday brings, may come on top.
 pub const MAX_VOUCHERS: usize = 1_000;
@@ -35,35 +40,6 @@ pub struct VoucherKind {
 pub enum VoucherValidity {
     Days(u32),
     Months(u32),
-}
-
-/// What a voucher gives. Amounts are in the programme's currency.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VoucherBenefit {
-    AmountOff {
-        amount: Decimal,
-    },
-    PercentOff {
-        percent: Decimal,
-        /// The most that it is worth.
-        maximum: Option<Decimal>,
-    },
-    /// One unit.
-    FreeItem {
-        sku: String,
-    },
-    /// One unit of a category, of several the dearest one.
-    FreeItemOf {
-        category: String,
-        /// The most that it is worth.
-        maximum: Option<Decimal>,
-    },
-    FreeShipping,
-    /// What the retailer makes of it.
-    Custom {
-        key: String,
-        text: String,
-    },
 }
 
 /// A live voucher: it has not been used, cancelled, or lapsed.
@@ -187,53 +163,6 @@ impl Voucher {
         }
         Ok(())
     }
-}
-
-impl VoucherBenefit {
-    /// What it takes off an order. `goods`: what the goods come to; `left`: what other vouchers have left of that.
-    pub(super) fn worth(&self, purchase: &Purchase, (goods, left): (Decimal, Decimal), digits: u32) -> Result<Decimal, Rejection> {
-        let rounded = |amount: Decimal| amount.round_dp_with_strategy(digits, RoundingStrategy::MidpointAwayFromZero);
-        match self {
-            Self::AmountOff { amount } => Ok((*amount).min(left)),
-            Self::PercentOff { percent, maximum } => {
-                let share = goods.checked_mul(*percent).ok_or(Overflow)?.checked_div(Decimal::ONE_HUNDRED).ok_or(Overflow)?;
-                Ok(maximum.map_or(rounded(share), |maximum| rounded(share).min(maximum)).min(left))
-            }
-            Self::FreeItem { sku } => {
-                let line = purchase.lines.iter().find(|line| line.kind == LineKind::Goods && line.sku == *sku);
-                let line = line.ok_or_else(|| VoucherRejection::ItemMissing { sku: sku.clone() })?;
-                Ok(rounded(unit_price(line)?).min(left))
-            }
-            Self::FreeItemOf { category, maximum } => {
-                let dearest =
-                    dearest_unit(purchase, category)?.ok_or_else(|| VoucherRejection::CategoryMissing { category: category.clone() })?;
-                Ok(maximum.map_or(rounded(dearest), |maximum| rounded(dearest).min(maximum)).min(left))
-            }
-            Self::FreeShipping => Ok(purchase.shipping),
-            Self::Custom { .. } => Ok(Decimal::ZERO),
-        }
-    }
-
-    /// It takes something off the goods.
-    pub(super) fn is_off_goods(&self) -> bool {
-        match self {
-            Self::AmountOff { .. } | Self::PercentOff { .. } | Self::FreeItem { .. } | Self::FreeItemOf { .. } => true,
-            Self::FreeShipping | Self::Custom { .. } => false,
-        }
-    }
-}
-
-/// What a unit costs. Of a part of a unit all of it counts.
-fn unit_price(line: &Line) -> Result<Decimal, Overflow> {
-    let net = line.net()?;
-    if line.quantity > Decimal::ONE { net.checked_div(line.quantity).ok_or(Overflow) } else { Ok(net) }
-}
-
-/// What the dearest unit of a category costs.
-fn dearest_unit(purchase: &Purchase, category: &str) -> Result<Option<Decimal>, Overflow> {
-    let lines = purchase.lines.iter().filter(|line| line.kind == LineKind::Goods && line.category == category);
-    let prices = lines.map(unit_price).collect::<Result<Vec<_>, _>>()?;
-    Ok(prices.into_iter().max())
 }
 
 /// What the goods of a purchase come to: lines less their own discounts, without gift cards, which are money.

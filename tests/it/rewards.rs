@@ -6,9 +6,9 @@ use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     contract::{Violation, program, rule_book},
     domain::{
-        Command, Entry, MAX_VOUCHERS, Points, Program, Purchase, Rejection, ReversalRequest, RewardFreed, RewardId, RewardPaid,
-        RewardRejection, RewardStanding, RewardStock, VoucherBenefit, VoucherCause, VoucherChange, VoucherCode, VoucherRejection,
-        VoucherRequest,
+        Command, Entry, HoldRequest, MAX_VOUCHERS, Points, Program, Purchase, RedeemRequest, Rejection, ReversalRequest, RewardFreed,
+        RewardId, RewardPaid, RewardRejection, RewardStanding, RewardStock, VoucherBenefit, VoucherCause, VoucherChange, VoucherCode,
+        VoucherRejection, VoucherRequest,
     },
 };
 
@@ -410,6 +410,30 @@ fn points_that_are_set_aside_and_points_spent_otherwise_are_not_there() {
     buys(&mut shop, "o-1", dollars(60));
     shop.does(&redeem(40)).expect("points are spent");
     assert_eq!(refused(&mut shop, 1), Rejection::InsufficientPoints { available: Points(20), requested: Points(25) });
+    buys(&mut shop, "o-2", dollars(20));
+    let redeem = RedeemRequest { points: Some(Points(20)), up_to: false, order_total: None, order: None, reference: String::new() };
+    shop.does(&Command::HoldPoints(HoldRequest { redeem, seconds: None })).expect("points are set aside");
+    assert_eq!(refused(&mut shop, 1), Rejection::InsufficientPoints { available: Points(20), requested: Points(25) });
+}
+
+#[test]
+fn vouchers_for_a_free_item_give_as_many_as_there_are_and_none_twice() {
+    let kind = "benefit: { free_item: { category: drinks } }";
+    let mut shop = Shop::open(rule_book_with(&book("", "").replace("benefit: { free_item: { sku: coffee } }", kind)));
+    buys(&mut shop, "o-1", dollars(60));
+    let vouchers = [1, 1].map(|one| codes(&cups(&mut shop, one).expect("one"))).concat();
+    let with = |drinks: &str, amount: &str| {
+        let lines = vec![goods("cake", "food", "1", "50"), goods("latte", "drinks", drinks, amount)];
+        Command::RecordPurchase(Arc::new(Purchase { order: Some(order("o-2")), vouchers: vouchers.clone(), ..purchase(lines) }))
+    };
+    assert_eq!(shop.does(&with("1", "6")), Err(VoucherRejection::CategoryMissing { category: "drinks".into() }.into()));
+    assert_eq!(shop.does(&with("1.5", "9")), Err(VoucherRejection::CategoryMissing { category: "drinks".into() }.into()));
+    let entries = shop.does(&with("2", "12")).expect("a sale");
+    let value = |entry: &Entry| match &entry.voucher_change()?.change {
+        VoucherChange::Used { value, .. } => *value,
+        _ => None,
+    };
+    assert_eq!(entries.iter().filter_map(value).collect::<Vec<_>>(), [dec("6"), dec("6")]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use super::{
     super::{
         Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, RewardPaid, Voucher, VoucherCause,
         VoucherChange, VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease, VoucherRequest,
-        returns::Sale, voucher,
+        returns::Sale,
+        voucher::{self, FreeUnits},
     },
     Draft,
 };
@@ -133,11 +134,11 @@ impl Draft<'_> {
         }
         let digits = self.context.programs.newest().currency.digits();
         let goods = voucher::goods(purchase)?;
-        let mut left = goods;
+        let (mut left, mut free) = (goods, FreeUnits::default());
         for code in &purchase.vouchers {
             let voucher = self.usable_voucher(*code, purchase.order.as_ref(), occurred_time)?;
             check_minimum(voucher.minimum_order, goods)?;
-            let value = voucher.benefit.worth(purchase, (goods, left), digits)?;
+            let value = voucher.benefit.worth(purchase, (goods, left), &mut free, digits)?;
             if voucher.benefit.is_off_goods() {
                 left = left.checked_sub(value).ok_or(Rejection::Overflow)?;
             }

@@ -264,6 +264,8 @@ impl Act<'_> {
         let goods = purchase.lines.iter().filter(|line| line.kind == LineKind::Goods);
         let all = self.units(goods.map(|line| line.amount - line.discount).sum());
         let mut left = all;
+        // Each unit by itself, so that none is for nothing twice.
+        let mut there: Vec<&Line> = purchase.lines.iter().filter(|line| line.kind == LineKind::Goods).flat_map(one_by_one).collect();
         for code in &purchase.vouchers {
             let issued = self.usable(*code, purchase.order.as_ref(), time)?;
             let terms = self.account.vouchers[&issued].terms.clone();
@@ -274,9 +276,13 @@ impl Act<'_> {
                     let part = nearest(Fraction::new(all * units(*percent, 4), 1_000_000));
                     maximum.map_or(part, |maximum| part.min(self.units(maximum))).min(left)
                 }
-                VoucherBenefit::FreeItem { sku } => self.one_of(purchase, sku)?.min(left),
+                VoucherBenefit::FreeItem { sku } => {
+                    let one = self.dearest_of(&mut there, |line| line.sku == *sku);
+                    one.ok_or_else(|| VoucherRejection::ItemMissing { sku: sku.clone() })?.min(left)
+                }
                 VoucherBenefit::FreeItemOf { category, maximum } => {
-                    let dearest = self.dearest_of(purchase, category)?;
+                    let dearest = self.dearest_of(&mut there, |line| line.category == *category);
+                    let dearest = dearest.ok_or_else(|| VoucherRejection::CategoryMissing { category: category.clone() })?;
                     maximum.map_or(dearest, |maximum| dearest.min(self.units(maximum))).min(left)
                 }
                 VoucherBenefit::FreeShipping => self.units(purchase.shipping),
@@ -292,26 +298,19 @@ impl Act<'_> {
     }
 
     /// What one unit of the goods comes to; of less than a unit, all of it.
-    fn one_of(&self, purchase: &Purchase, sku: &str) -> Result<i128, VoucherRejection> {
-        let line = purchase.lines.iter().find(|line| line.kind == LineKind::Goods && line.sku == sku);
-        let line = line.ok_or_else(|| VoucherRejection::ItemMissing { sku: sku.to_owned() })?;
-        Ok(nearest(self.each(line)))
-    }
-
     fn each(&self, line: &Line) -> Fraction {
         Fraction::new(self.units(line.amount - line.discount) * 1_000, units(line.quantity, 3).max(1_000))
     }
 
-    /// Of a category the one unit that costs the most.
-    fn dearest_of(&self, purchase: &Purchase, category: &str) -> Result<i128, VoucherRejection> {
-        let mut dearest: Option<Fraction> = None;
-        for line in purchase.lines.iter().filter(|line| line.kind == LineKind::Goods && line.category == category) {
-            let each = self.each(line);
-            if dearest.is_none_or(|other| each.is_more_than(other)) {
-                dearest = Some(each);
+    /// The one unit that costs the most is not there any more.
+    fn dearest_of(&self, units: &mut Vec<&Line>, is_wanted: impl Fn(&Line) -> bool) -> Option<i128> {
+        let mut dearest: Option<usize> = None;
+        for (place, unit) in units.iter().enumerate().filter(|(_, unit)| is_wanted(unit)) {
+            if dearest.is_none_or(|other| self.each(unit).is_more_than(self.each(units[other]))) {
+                dearest = Some(place);
             }
         }
-        dearest.map(nearest).ok_or_else(|| VoucherRejection::CategoryMissing { category: category.to_owned() })
+        dearest.map(|place| nearest(self.each(units.remove(place))))
     }
 
     /// Nothing is left of the goods: what was used with them is there again, and lapses at once if its time is over.
@@ -351,6 +350,10 @@ impl Act<'_> {
         self.become_of(issued, |voucher| voucher.state = State::Ended(VoucherRejection::Expired { expire_time: time }));
         self.enter(Fact::Voucher { issued, change: Change::Expired }, time, self.books.at(time).version);
     }
+}
+
+fn one_by_one(line: &Line) -> impl Iterator<Item = &Line> {
+    std::iter::repeat_n(line, usize::try_from(units(line.quantity, 3) / 1_000).expect("it fits").max(1))
 }
 
 fn keep_to_minimum(minimum: Decimal, goods: Decimal) -> Result<(), VoucherRejection> {
