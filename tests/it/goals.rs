@@ -655,9 +655,9 @@ fn check_card(steps: Vec<Step>, delay: i64, most: i64) -> Result<(), TestCaseErr
             }
             Step::Return(place) if !bought.is_empty() => {
                 let (key, count) = bought.remove(place % bought.len());
-                let (vouchers, there) = (live(&shop), available(&shop));
+                let (vouchers, there) = (live(&shop), available(&shop) - shop.member.header.balance.debt.0);
                 gives(&mut shop, whole(key.order.as_str()));
-                // The sale's own vouchers come back, if the return lacks points.
+                // The sale's own vouchers come back, if the return lacks points; debt takes of them first.
                 let back = (vouchers - live(&shop)) as i64;
                 prop_assert!(back == 0 || there + 10 * (back - 1) < count);
                 paper.stamps += 10 * back;
