@@ -141,8 +141,9 @@ pub struct MemberDemand {
     pub person: bool,
     /// Also if a birthday is planned by rules that are others than those since this version of the rule book; 0: whatever it is planned by.
     pub birthdays_since: u32,
-    /// The lots that a goal may take points from. Where anything is due by now, vouchers are loaded too: one that a goal issues may have
-    /// lapsed by now.
+    /// The newest version that reviews all tiers at once, and since when.
+    pub reviewed_since: Option<(u32, Timestamp)>,
+    /// The lots that a goal may take points from.
     pub goals: LotDemand,
     /// The version in effect has a goal. Otherwise lots for goals are loaded only where something waits, or may be due by earlier versions.
     pub has_goal: bool,
@@ -172,6 +173,7 @@ impl MemberDemand {
             vouchers: false,
             person: false,
             birthdays_since: 0,
+            reviewed_since: None,
             goals: LotDemand::None,
             has_goal: false,
         }
@@ -184,7 +186,8 @@ impl MemberDemand {
             (true, ConsumptionOrder::SoonestExpiry) => LotDemand::Points(Points(i64::MAX)),
             (true, ConsumptionOrder::OldestFirst) => LotDemand::All,
         };
-        Self { birthdays_since: programs.birthday_version(), goals, has_goal: programs.newest().goal.is_some(), ..self }
+        let (birthdays_since, reviewed_since) = (programs.birthday_version(), programs.review_at_once());
+        Self { birthdays_since, reviewed_since, goals, has_goal: programs.newest().goal.is_some(), ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

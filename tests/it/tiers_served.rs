@@ -186,3 +186,78 @@ async fn a_dry_run_tells_how_many_members_a_new_rule_book_would_move() {
     assert_eq!(moves("600", true).await, moved("silver", "member", 1));
     server.stop().await;
 }
+
+/// Silver gives a voucher for three days; another kind lasts.
+fn welcoming(silver: &str, more: v1::Program) -> v1::Program {
+    let kind = |id: &str, valid_days| v1::VoucherKind {
+        voucher_kind_id: id.into(),
+        benefit: Some(v1::VoucherBenefit {
+            benefit: Some(v1::voucher_benefit::Benefit::AmountOff(v1::voucher_benefit::AmountOff { amount: "50000".into() })),
+        }),
+        valid_days: Some(valid_days),
+        ..Default::default()
+    };
+    let mut program = v1::Program { voucher_kinds: vec![kind("welcome", 2), kind("lasting", 900)], ..more };
+    program.tiers[1].threshold = Some(v1::TierThreshold { qualifying_points: silver.into(), ..Default::default() });
+    program.tiers[1].entry_reward = Some(v1::EntryReward { voucher_kind_id: "welcome".into(), ..Default::default() });
+    program
+}
+
+/// A voucher that came by time alone while nobody asked, and has lapsed since then, has done so before whatever comes next; also of a member
+/// who has others.
+async fn check_that_the_welcome_is_over(server: TestServer, member: &str) {
+    server.purchases().record_purchase(sale(member, "o-9", "10000")).await.unwrap();
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(member), page_size: 4, ..Default::default() };
+    let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    assert!(matches!(&entries[0].kind, Some(Kind::PurchaseAccrued(_))), "{entries:?}");
+    let Some(Kind::VoucherExpired(lapsed)) = &entries[1].kind else { panic!("{entries:?}") };
+    let Some(Kind::VoucherIssued(issued)) = &entries[2].kind else { panic!("{entries:?}") };
+    assert_eq!(issued.voucher.as_ref().unwrap().code, lapsed.code);
+    let list = v1::ListVouchersRequest { program_id: PROGRAM.into(), member: by_id(member), ..Default::default() };
+    let vouchers = server.rewards().list_vouchers(list).await.unwrap().into_inner().vouchers;
+    let told: Vec<_> = vouchers.iter().map(|voucher| (voucher.voucher_kind_id.as_str(), voucher.state())).collect();
+    assert!(told.contains(&("lasting", v1::voucher::State::Usable)), "{told:?}");
+    assert!(!told.contains(&("welcome", v1::voucher::State::Usable)), "{told:?}");
+    server.stop().await;
+}
+
+async fn issue_lasting(server: &TestServer, member: &str) {
+    let request = v1::IssueVoucherRequest {
+        request_id: "v-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        voucher_kind_id: "lasting".into(),
+        reason: "sorry".into(),
+        actor: actor(),
+    };
+    server.rewards().issue_voucher(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_voucher_of_a_tier_that_was_reached_and_has_lapsed_while_nobody_asked_is_over() {
+    let pending = v1::ActivationPolicy { policy: Some(v1::activation_policy::Policy::AfterDays(5)) };
+    let program = welcoming("500", v1::Program { activation: Some(pending), ..rule_book() });
+    let server = TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![program]).await;
+    let member = server.enroll("c-1").await;
+    issue_lasting(&server, &member).await;
+    server.purchases().record_purchase(sale(&member, "o-1", "6000000")).await.unwrap();
+    server.days_later(30);
+    check_that_the_welcome_is_over(server, &member).await;
+}
+
+#[tokio::test]
+async fn a_voucher_of_a_tier_that_a_new_rule_book_brought_and_has_lapsed_while_nobody_asked_is_over() {
+    let server =
+        TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![welcoming("500", rule_book())]).await;
+    let member = server.enroll("c-1").await;
+    issue_lasting(&server, &member).await;
+    server.purchases().record_purchase(sale(&member, "o-1", "3000000")).await.unwrap();
+    let at_once = v1::TierPolicy { on_change: tier_policy::OnChange::AtOnce.into(), ..Default::default() };
+    let effective = noon() + jiff::SignedDuration::from_hours(48);
+    let effective_time = Some(prost_types::Timestamp { seconds: effective.as_second(), nanos: 0 });
+    let next = welcoming("200", v1::Program { tier_policy: Some(at_once), effective_time, ..rule_book() });
+    let request = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(next), ..Default::default() };
+    server.programs().publish_program(request).await.unwrap();
+    server.days_later(30);
+    check_that_the_welcome_is_over(server, &member).await;
+}

@@ -169,8 +169,12 @@ impl ProgramHistory {
     /// The version since which members are to be looked at, whether or not something of theirs is due: since birthdays are as they are, or tiers
     /// are reviewed at once. 0: no version asks for it.
     pub fn walk_version(&self) -> u32 {
-        let reviewed = self.tier_bounds().at_change.last().map_or(0, |(version, _)| *version);
-        self.birthday_version().max(reviewed)
+        self.birthday_version().max(self.review_at_once().map_or(0, |(version, _)| version))
+    }
+
+    /// The newest version that reviews all tiers at once, and since when.
+    pub fn review_at_once(&self) -> Option<(u32, Timestamp)> {
+        self.tier_bounds().at_change.last().copied()
     }
 
     pub(in crate::domain) fn voucher_codes(&self) -> &VoucherCodeKey {

@@ -124,7 +124,11 @@ impl Engine {
         let is_due = |time: Option<Timestamp>| time.is_some_and(|time| time <= demand.now);
         let has_dates = demand.dates > 0 && member.header.next_expiry_time.is_some();
         let is_stale = demand.birthdays_since != 0 && member.header.birthday.policy_version != demand.birthdays_since;
-        let reaches = demand.has_goal || is_stale || !member.header.goals.waiting.is_empty() || member.header.is_due(demand.now);
+        // Who enrols begins under the rule book of then.
+        let is_open = |(version, time)| version > member.header.tier.reviewed_version && time > member.header.create_time;
+        let is_reviewed = demand.reviewed_since.is_some_and(is_open);
+        let reaches =
+            demand.has_goal || is_stale || is_reviewed || !member.header.goals.waiting.is_empty() || member.header.is_due(demand.now);
         let demand = MemberDemand { goals: if reaches { demand.goals } else { LotDemand::None }, ..demand };
         let wants_lots = [demand.lots, demand.goals].iter().any(|lots| *lots != LotDemand::None);
         if wants_lots || has_dates || is_due(member.header.next_expiry_time) {
@@ -145,10 +149,9 @@ impl Engine {
         if demand.person || is_planned_anew || is_birthday_due {
             member.person = Some(self.person(&view, number, key)?);
         }
-        // A birthday may bring a voucher that has lapsed by now, and so may a goal that something due reaches.
-        let is_given = is_birthday_due || (is_stale && member.person.as_ref().is_some_and(has_birth_date));
-        let is_given = is_given || (demand.goals != LotDemand::None && member.header.is_due(demand.now));
-        if demand.vouchers || is_given || is_due(member.header.vouchers.next_due_time) {
+        // Whatever is due may bring a voucher that has lapsed by now: a birthday, a tier, a goal that points reach.
+        let is_given = is_reviewed || (is_stale && member.person.as_ref().is_some_and(has_birth_date));
+        if member.header.vouchers.live > 0 && (demand.vouchers || is_given || member.header.is_due(demand.now)) {
             load_vouchers(&view, number, &mut member)?;
         }
         Ok(Some(member))

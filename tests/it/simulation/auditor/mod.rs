@@ -678,20 +678,20 @@ impl Act<'_> {
     }
 
     /// The lots in the order in which they are used up.
-    fn order(&self) -> Vec<u64> {
+    fn order(&self) -> Vec<(u64, Lapse)> {
         let mut lots: Vec<&Lot> = self.account.lots.iter().collect();
         if self.books.newest().oldest_first {
             lots.sort_by_key(|lot| (lot.earned, lot.id));
         }
-        lots.into_iter().map(|lot| lot.id).collect()
+        lots.into_iter().map(|lot| (lot.id, lot.lapse)).collect()
     }
 
     /// Takes so many points, which are there, from the front.
     fn take(&mut self, mut points: i64) -> Vec<Lot> {
         let mut taken = Vec::new();
         let now = self.now;
-        for id in self.order() {
-            let lot = self.account.lots.iter_mut().find(|lot| lot.id == id).expect("it is there");
+        for key in self.order() {
+            let lot = self.account.lots.iter_mut().find(|lot| (lot.id, lot.lapse) == key).expect("it is there");
             if !lot.is_valid(now) {
                 continue;
             }

@@ -345,7 +345,7 @@ impl Act<'_> {
             self.take_from(*id, &mut left, &mut from_sale);
         }
         if !policy.own_lots_only {
-            for id in self.order() {
+            for (id, _) in self.order() {
                 self.take_from(id, &mut left, &mut from_others);
             }
         }
