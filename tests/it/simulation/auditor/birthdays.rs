@@ -275,7 +275,8 @@ impl Act<'_> {
     pub fn join_birthdays(&mut self, old: &Account) {
         let (own, other) = (&mut self.account.birthdays, &old.birthdays);
         (own.date, own.known) = if own.date.is_some() { (own.date, own.known) } else { (other.date, other.known) };
-        own.looked_at = own.date.map(|_| self.now);
+        // A clock that was set back can have told the date later than now.
+        own.looked_at = own.known.map(|known| known.max(self.now));
         own.last_year = own.last_year.max(other.last_year);
         own.changes = own.changes.max(other.changes);
         let end = |birthdays: &Birthdays| birthdays.multiplier.map(|(_, _, end)| end);

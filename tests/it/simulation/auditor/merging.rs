@@ -126,6 +126,7 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     into.by_time = false;
     into.come(&old, from.account.sequence);
     into.promote(now);
+    into.acted = true;
     into.settle_goal(now);
     into.plan_birthday(Why::SameDate, 0);
     Ok([from, into].map(|act| Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }))
