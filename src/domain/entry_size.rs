@@ -94,7 +94,8 @@ impl VoucherChanged {
         match &self.change {
             VoucherChange::Issued { voucher, reason, .. } => {
                 let paid = self.paid().map_or(0, |(_, portions, _)| 2 * LINE + PORTION * portions.len());
-                voucher.stored_size_estimate() + reason.len() + paid
+                let dropped = self.reward_paid().map_or(0, |paid| LINE * paid.dropped.len());
+                voucher.stored_size_estimate() + reason.len() + paid + dropped
             }
             VoucherChange::Reinstated { voucher, .. } => voucher.stored_size_estimate() + ORDER,
             VoucherChange::Cancelled { reason, refund, freed: _ } => {

@@ -100,7 +100,7 @@ pub struct Header {
     pub vouchers: VoucherSummary,
     pub birthday: Birthdays,
     pub goals: Goals,
-    /// What the member has had of rewards: of each that the programme ever had at most one.
+    /// What the member has had of rewards: of those that the programme has, and of others as far as that is kept.
     pub rewards: BTreeMap<RewardId, RewardTally>,
 }
 

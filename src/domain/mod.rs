@@ -66,7 +66,8 @@ pub use redemption::usable;
 pub use rejection::{ActivityRejection, Rejection, RewardRejection, VoucherRejection};
 pub use returned::*;
 pub use reward::{
-    MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock, RewardTally, TALLIED,
+    MAX_PAST_REWARDS, MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock,
+    RewardTally, TALLIED,
 };
 pub use spent::*;
 pub use tier::*;

@@ -17,6 +17,10 @@ use super::{
 /// Of one reward that are asked for at once, at most: each is a voucher of its own.
 pub const MAX_REWARD_QUANTITY: u32 = 100;
 
+/// Rewards that the version in effect does not have, of which it is kept how many a member had: those that it redeemed last. What it had of
+/// others counts no more, should one of them be offered again.
+pub const MAX_PAST_REWARDS: usize = 100;
+
 /// What a rule book offers for points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reward {
@@ -87,6 +91,8 @@ pub struct RewardPaid {
     pub tally: RewardTally,
     /// The programme's, with it.
     pub stock: RewardStock,
+    /// What the member had of these is not kept any more: see [`MAX_PAST_REWARDS`].
+    pub dropped: Vec<RewardId>,
 }
 
 /// What a voucher frees that is cancelled.
@@ -187,10 +193,10 @@ impl RewardTally {
         before.moved(day, |_, count| count.checked_add(1))
     }
 
-    /// Without one that counted on a day; `None`: nothing is left.
+    /// Without one that counted on a day; `None`: nothing is left. One that is not counted any more is not there to go.
     pub(super) fn without_one(&self, counted: Date) -> Result<Option<Self>, Overflow> {
         let counts_in = |period| calendar::period_start(counted, period) == calendar::period_start(self.day, period);
-        let left = self.moved(self.day, |period, count| if counts_in(period) { count.checked_sub(1) } else { Some(count) })?;
+        let left = self.moved(self.day, |period, count| Some(if counts_in(period) { count.saturating_sub(1) } else { count }))?;
         Ok((left.counts != [0; TALLIED.len()]).then_some(left))
     }
 
@@ -199,6 +205,16 @@ impl RewardTally {
         let day = self.day.max(other.day);
         self.moved(day, |period, count| count.checked_add(other.on(day, period)))
     }
+}
+
+/// Those of which it is not kept any more how many the member had, when it redeems one.
+pub(super) fn dropped(program: &Program, header: &Header, redeemed: &RewardId) -> Vec<RewardId> {
+    let is_past = |reward: &RewardId| reward != redeemed && !program.rewards.contains_key(reward);
+    let mut past: Vec<(Date, &RewardId)> =
+        header.rewards.iter().filter(|(reward, _)| is_past(reward)).map(|(reward, tally)| (tally.day, reward)).collect();
+    past.sort_unstable();
+    past.truncate(past.len().saturating_sub(MAX_PAST_REWARDS));
+    past.into_iter().map(|(_, reward)| reward.clone()).collect()
 }
 
 /// What the other one's rewards come to in the member that stays, those that it had.
@@ -373,6 +389,9 @@ impl VoucherChanged {
 /// What the member has had of rewards after it.
 pub(super) fn fold(header: &mut Header, changed: &VoucherChanged) {
     if let Some(paid) = changed.reward_paid() {
+        for reward in &paid.dropped {
+            header.rewards.remove(reward);
+        }
         header.rewards.insert(paid.reward.clone(), paid.tally);
     }
     match changed.reward_freed() {

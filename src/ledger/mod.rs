@@ -38,6 +38,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
+use clock::SteadyClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use moves::TierMove;
 use programs::Programs;
@@ -76,7 +77,7 @@ pub struct Ledger(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SteadyClock>,
     programs: Arc<Programs>,
     /// Unbounded by itself: `room` and `bulk` bound it, counted in commands.
     queue: mpsc::UnboundedSender<Job>,
@@ -263,7 +264,9 @@ impl Ledger {
 
     /// With another bound than [`QUEUE_BOUND`]; below [`MIN_QUEUE`] it is that.
     pub fn open_bounded(store: Arc<dyn Store>, clock: Arc<dyn Clock>, queue_bound: u32) -> Result<Self, LedgerError> {
-        let programs = Arc::new(Programs::load(store.publications()?, store.voucher_code_key())?);
+        let latest = store.latest_time();
+        let clock = Arc::new(SteadyClock::new(clock, latest));
+        let programs = Arc::new(Programs::load(store.publications()?, store.voucher_code_key(), latest)?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let relief = Arc::new(Notify::new());
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting, Arc::clone(&relief));
@@ -291,6 +294,7 @@ impl Ledger {
         self.0.queue_bound as usize - self.0.room.available_permits() + BULK_BOUND - self.0.bulk.available_permits()
     }
 
+    /// What all that is asked goes by: see [`SteadyClock`].
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }

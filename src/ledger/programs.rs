@@ -17,16 +17,14 @@ use crate::{
     store::{Publication, StoreError},
 };
 
-use super::{Ledger, LedgerError, Published, writer::SMALL_STEP};
+use super::{Ledger, LedgerError, Published};
 
 /// All programmes. Read by everyone; versions are added by the writer alone.
 pub(super) struct Programs {
     published: RwLock<BTreeMap<ProgramId, Arc<PublishedProgram>>>,
     /// The store's.
     voucher_codes: VoucherCodeKey,
-    /// The instant, in microseconds, that versions are in effect by: of reads and commits alike.
-    now: AtomicI64,
-    /// The latest that it ever was: what was in effect then may have been used.
+    /// The latest time of a commit, in microseconds: what was in effect then may have been used. What was read alone was not.
     latest: AtomicI64,
 }
 
@@ -46,9 +44,10 @@ struct Document {
 }
 
 impl Programs {
-    pub fn load(publications: Vec<Publication>, voucher_codes: VoucherCodeKey) -> Result<Self, LedgerError> {
-        let (now, latest) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
-        let programs = Self { published: RwLock::new(BTreeMap::new()), voucher_codes, now, latest };
+    /// `latest`: of all commits, if there are any.
+    pub fn load(publications: Vec<Publication>, voucher_codes: VoucherCodeKey, latest: Option<Timestamp>) -> Result<Self, LedgerError> {
+        let latest = AtomicI64::new(latest.map_or(i64::MIN, Timestamp::as_microsecond));
+        let programs = Self { published: RwLock::new(BTreeMap::new()), voucher_codes, latest };
         // A request that said what the newest version says has no document.
         for publication in publications.into_iter().filter(|publication| !publication.document.is_empty()) {
             let damaged = |what: String| {
@@ -63,22 +62,13 @@ impl Programs {
         Ok(programs)
     }
 
-    /// A clock that is set back a little stands still for as long, as that of the writer: what has taken effect stays so. One that is set back
-    /// far is followed.
-    fn steady(&self, now: Timestamp) -> Timestamp {
-        let now = now.as_microsecond();
-        let last = self.now.fetch_max(now, Ordering::SeqCst);
-        self.latest.fetch_max(now, Ordering::SeqCst);
-        let small = i64::try_from(SMALL_STEP.as_micros()).unwrap_or(i64::MAX);
-        if last.saturating_sub(now) > small {
-            self.now.store(now, Ordering::SeqCst);
-        }
-        let steady = if last.saturating_sub(now) > small { now } else { last.max(now) };
-        Timestamp::from_microsecond(steady).expect("it was an instant")
+    /// Something was committed.
+    pub fn was_used(&self, now: Timestamp) {
+        self.latest.fetch_max(now.as_microsecond(), Ordering::SeqCst);
     }
 
-    /// When a version is published that is published now: not before what has ever been in effect was to be, which it comes after though the
-    /// clock was set back.
+    /// When a version is published that is published now: not before what has been in effect for a commit was to be, which it comes
+    /// after though the clock was set back.
     fn publish_time(&self, history: &ProgramHistory, now: Timestamp) -> Timestamp {
         let latest = Timestamp::from_microsecond(self.latest.load(Ordering::SeqCst)).unwrap_or(now).max(now);
         let reached = history.in_effect_at(latest);
@@ -87,7 +77,6 @@ impl Programs {
 
     /// As it stands at an instant.
     pub fn history(&self, program: &ProgramId, now: Timestamp) -> Option<Arc<ProgramHistory>> {
-        let now = self.steady(now);
         let history = Arc::clone(&self.get(program)?.history);
         if history.is_in_effect_at(now) {
             return Some(history);
@@ -128,7 +117,7 @@ impl Programs {
     /// With the versions that wait, the next one first.
     fn document(&self, program: &ProgramId, version: Option<u32>, now: Timestamp) -> Result<Shown, LedgerError> {
         let published = self.get(program).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })?;
-        let history = published.history.in_effect_at(self.steady(now));
+        let history = published.history.in_effect_at(now);
         let parsed = match version {
             None => history.newest(),
             Some(version) => history.version(version).ok_or(LedgerError::VersionNotFound { version })?,
@@ -151,7 +140,6 @@ impl Programs {
     pub fn draft(&self, document: &v1::Program, now: Timestamp, replace: bool) -> Result<Draft, LedgerError> {
         let said = bare(document);
         let published = ProgramId::new(&said.program_id).ok().and_then(|id| self.get(&id));
-        let now = self.steady(now);
         let publish_time = published.as_ref().map_or(now, |published| self.publish_time(&published.history, now));
         let history = published.as_ref().map(|published| published.history.in_effect_at(publish_time));
         let (published, history) = (published.as_deref(), history.as_ref());

@@ -7,7 +7,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
@@ -21,7 +21,8 @@ use crate::{
 };
 
 use super::{
-    Advanced, Clock, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
+    Advanced, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
+    clock::SteadyClock,
     idempotency::Repeat,
     programs::{Draft, Programs},
     staging::{Staging, Turn, Verdict},
@@ -32,9 +33,6 @@ pub(super) const MAX_GROUP: usize = 512;
 
 /// Callers who are woken before others have their turn, so that a probe does not wait for a whole group to be answered.
 const REPLIES_AT_ONCE: usize = 32;
-
-/// By as much the machine's clock may go back, as clocks that are adjusted do, without record times going back.
-pub(super) const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
 
 type Results = Vec<Result<Answer, LedgerError>>;
 
@@ -73,13 +71,11 @@ pub(super) enum Job {
 
 pub(super) struct Writer {
     store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<SteadyClock>,
     programs: Arc<Programs>,
     queue: mpsc::UnboundedReceiver<Job>,
     /// Taken from the queue, not yet answered.
     taken: VecDeque<Taken>,
-    /// Of the last group.
-    last_now: Timestamp,
     ids: uuid::ContextV7,
     /// The last commit was refused for want of space.
     is_full: bool,
@@ -102,7 +98,7 @@ impl Writer {
     /// Starts the writer's thread. A panic in it ends the process: no half-state serves (invariant 8).
     pub fn start(
         store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
+        clock: Arc<SteadyClock>,
         programs: Arc<Programs>,
         queue: mpsc::UnboundedReceiver<Job>,
         relief: Arc<Notify>,
@@ -113,7 +109,6 @@ impl Writer {
             programs,
             queue,
             taken: VecDeque::new(),
-            last_now: Timestamp::MIN,
             ids: uuid::ContextV7::new(),
             is_full: false,
             replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime, Arc::clone(&relief))),
@@ -188,21 +183,9 @@ impl Writer {
         }
     }
 
-    /// The time of the next group. A clock that is set back a little stands still for as long; one that is set back far had been wrong
-    /// before, and is followed.
-    fn now(&mut self) -> Timestamp {
-        let now = self.clock.now();
-        if now < self.last_now && self.last_now.duration_since(now) > SMALL_STEP {
-            tracing::warn!(from = %self.last_now, to = %now, "the clock was set back; times of entries follow it");
-            self.last_now = now;
-        }
-        self.last_now = self.last_now.max(now);
-        self.last_now
-    }
-
     /// Decides what was taken, commits it, and answers every job that is decided to its end.
     fn commit_group(&mut self) {
-        let now = self.now();
+        let now = self.clock.now();
         let store = Arc::clone(&self.store);
         let unit = {
             let names = names(&self.taken);
@@ -213,7 +196,7 @@ impl Writer {
         self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
         let commit = self.decide_group(&*unit, now);
-        if !commit.is_empty() && self.commit(unit, commit).is_err() {
+        if !commit.is_empty() && self.commit(unit, commit, now).is_err() {
             self.take_back(&before);
         }
         self.reply();
@@ -221,11 +204,12 @@ impl Writer {
 
     /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
     /// One that there is no space for leaves it as it was, and the service goes on answering.
-    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit) -> Result<(), LedgerError> {
+    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit, now: Timestamp) -> Result<(), LedgerError> {
         let entries = commit.members.iter().flat_map(|change| &change.entries);
         let flagged: Vec<Entry> = entries.filter(|entry| !entry.flags().is_empty()).cloned().collect();
         match unit.commit(commit) {
             Ok(_) => {
+                self.programs.was_used(now);
                 flagged.iter().for_each(warn_of_fraud);
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("there is space on the disk again; changes are taken");
@@ -300,7 +284,7 @@ impl Writer {
     }
 
     fn advance(&mut self, members: &[MemberKey], persons: bool) -> Result<Advanced, LedgerError> {
-        let now = self.now();
+        let now = self.clock.now();
         let store = Arc::clone(&self.store);
         let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
         let unit = store.begin(&names)?;
@@ -329,13 +313,13 @@ impl Writer {
         let entries = commit.members.iter().map(|change| change.entries.len()).sum();
         let advanced = Advanced { members: members.len() - waiting, entries, left };
         if !commit.is_empty() {
-            self.commit(unit, commit)?;
+            self.commit(unit, commit, now)?;
         }
         Ok(advanced)
     }
 
     fn publish(&mut self, request: Request, document: &v1::Program, replace: bool) -> Result<Published, LedgerError> {
-        let now = self.now();
+        let now = self.clock.now();
         let store = Arc::clone(&self.store);
         let program = ProgramId::new(&document.program_id).ok();
         let names: Vec<_> = program.iter().map(|program| Name::Request(program, &request.id)).collect();
@@ -353,7 +337,7 @@ impl Writer {
         let draft = self.programs.draft(document, now, replace)?;
         let published = draft.published();
         let publication = draft.publication(request);
-        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() })?;
+        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() }, now)?;
         tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
         if let Draft::Next { parsed, document, .. } = draft {
             self.programs.add(*parsed, document, publication.request.id);

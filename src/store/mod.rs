@@ -93,6 +93,9 @@ pub trait Store: Read + Send + Sync + 'static {
     fn keyed(&self, fingerprint: Fingerprint) -> Fingerprint;
     /// A secret that codes of vouchers are made with, the same as long as the store lives.
     fn voucher_code_key(&self) -> VoucherCodeKey;
+    /// The latest time of all commits that there ever were: of their entries, and of the versions of rule books that they publish. `None`: there
+    /// is none yet.
+    fn latest_time(&self) -> Option<Timestamp>;
     /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
     fn flush(&self) -> Result<(), StoreError>;
     /// What a backup lacks of all that is durable now. Commits go on meanwhile.

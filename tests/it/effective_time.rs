@@ -528,6 +528,88 @@ async fn a_version_that_was_in_effect_is_not_replaced_when_the_clock_is_set_back
     server.stop().await;
 }
 
+/// Members were judged by it, and may hold its tiers, whatever a start with a clock of before takes the time for.
+#[tokio::test]
+async fn a_version_that_was_in_effect_is_not_replaced_after_a_start_with_a_clock_of_before() {
+    for without_tables in [false, true] {
+        let server = TestServer::start().await;
+        let member = server.enroll("c-1").await;
+        let mut tiered = dearer(APRIL);
+        tiered.tiers.push(v1::Tier {
+            tier_id: "top".into(),
+            threshold: Some(v1::TierThreshold { qualifying_points: "8000".into(), ..Default::default() }),
+            ..Default::default()
+        });
+        server.publishes("p-2", tiered.clone(), false).await.expect("it is published");
+        server.at("2026-04-02T00:00:00+07:00");
+        assert_eq!(server.sells(&member, "o-1", None).await, (5, 2));
+        // The clock is set back while it runs, and something is sold then: the latest commit is not the one with the latest time.
+        server.at("2026-03-20T00:00:00+07:00");
+        assert_eq!(server.sells(&member, "o-2", None).await, (10, 1));
+        let (data, (folder, clock)) = (server.data(), server.end().await);
+        if without_tables {
+            std::fs::remove_dir_all(data.join("tables")).expect("the tables can be removed");
+        }
+        let server = TestServer::start_in(folder, clock, vec![tiered.clone()]).await;
+        assert_eq!(server.stands().await, (1, vec![2]));
+        let refused = server.publishes("p-3", rule_book(), true).await.expect_err("it lacks a tier");
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let next = v1::Program { display_name: "The next one".into(), effective_time: None, ..tiered };
+        let answer = server.publishes("p-4", next, true).await.expect("it is published");
+        assert!(answer.replaced_versions.is_empty(), "it was in effect");
+        assert_eq!(answer.program.expect("a rule book").publish_time, time(APRIL));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_sold_by_a_version_stays_before_what_is_sold_after_a_start_with_a_clock_that_is_a_little_behind() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    server.publishes("p-2", dearer(APRIL), false).await.expect("it is published");
+    server.at(APRIL);
+    assert_eq!(server.sells(&member, "o-1", None).await, (5, 2));
+    server.at("2026-03-31T23:59:20+07:00");
+    let server = server.restart_with(dearer(APRIL)).await;
+    assert_eq!(server.stands().await, (2, vec![]));
+    assert_eq!((server.quotes(&member).await, server.sells(&member, "o-2", None).await), ((5, 2), (5, 2)));
+    server.stop().await;
+}
+
+/// Nobody has been judged by it then: what one look at a wrong clock says is not kept.
+#[tokio::test]
+async fn a_look_by_a_clock_that_was_far_ahead_puts_nothing_off() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    server.publishes("p-2", dearer(APRIL), false).await.expect("it is published");
+    server.at("2031-01-01T00:00:00+07:00");
+    assert_eq!((server.stands().await, server.quotes(&member).await), ((2, vec![]), (5, 2)));
+    server.at("2026-03-11T00:00:00+07:00");
+    assert_eq!(server.stands().await, (1, vec![2]));
+    let answer =
+        server.publishes("p-3", v1::Program { display_name: "From now on".into(), ..dearer("") }, true).await.expect("it is published");
+    assert_eq!(answer.replaced_versions, [2]);
+    assert_eq!(answer.program.expect("a rule book").publish_time, Some(server.clock_now()));
+    assert_eq!((server.quotes(&member).await, server.sells(&member, "o-1", None).await), ((5, 3), (5, 3)));
+    server.stop().await;
+}
+
+/// What is read and what is recorded goes by one clock.
+#[tokio::test]
+async fn a_till_is_quoted_what_it_is_then_given_though_the_clock_is_set_back_a_little() {
+    for sells_first in [true, false] {
+        let server = TestServer::start().await;
+        let member = server.enroll("c-1").await;
+        server.publishes("p-2", dearer(APRIL), false).await.expect("it is published");
+        server.at(APRIL);
+        let seen = if sells_first { server.sells(&member, "o-1", None).await } else { server.quotes(&member).await };
+        assert_eq!(seen, (5, 2));
+        server.at("2026-03-31T23:59:30+07:00");
+        assert_eq!((server.quotes(&member).await, server.sells(&member, "o-2", None).await), ((5, 2), (5, 2)));
+        server.stop().await;
+    }
+}
+
 /// What `program validate` accepts, a start takes.
 #[tokio::test]
 async fn a_start_publishes_a_first_version_at_once_whatever_it_says() {

@@ -6,9 +6,9 @@ use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     contract::{Violation, program, rule_book},
     domain::{
-        Command, Entry, HoldRequest, MAX_VOUCHERS, Points, Program, Purchase, RedeemRequest, Rejection, ReversalRequest, RewardFreed,
-        RewardId, RewardPaid, RewardRejection, RewardStanding, RewardStock, VoucherBenefit, VoucherCause, VoucherChange, VoucherCode,
-        VoucherRejection, VoucherRequest,
+        Command, Entry, HoldRequest, MAX_PAST_REWARDS, MAX_VOUCHERS, Points, Program, Purchase, RedeemRequest, Rejection, ReversalRequest,
+        RewardFreed, RewardId, RewardPaid, RewardRejection, RewardStanding, RewardStock, VoucherBenefit, VoucherCause, VoucherChange,
+        VoucherCode, VoucherRejection, VoucherRequest,
     },
 };
 
@@ -266,6 +266,45 @@ fn a_version_with_another_limit_or_another_stock_counts_what_was_had_before() {
     assert_eq!(refused(&mut shop, 2), RewardRejection::OutOfStock { reward: cup(), left: 1, requested: 2 }.into());
     cups(&mut shop, 1).expect("the last one");
     assert_eq!((taken(&shop), standing(&shop).stock_left), (4, Some(0)));
+}
+
+#[test]
+fn of_rewards_that_are_gone_it_is_remembered_what_a_member_had_of_the_last_hundred() {
+    let of = |places: std::ops::Range<usize>| {
+        let limit = "member_limit: { redemptions: 1, period: PERIOD_LIFETIME }";
+        let rewards =
+            places.map(|place| format!("{{ reward_id: r{place}, voucher_kind_id: coffee, display_name: R, points: 1, {limit} }}"));
+        format!("{BOOK}rewards: [{}]\n", rewards.collect::<Vec<_>>().join(", "))
+    };
+    let last = MAX_PAST_REWARDS + 2;
+    let mut shop = Shop::open(rule_book_with(&of(0..60)));
+    buys(&mut shop, "o-1", dollars(500));
+    let mut vouchers = Vec::new();
+    for (version, places) in [(1, 0..60), (2, 60..last), (3, last..last + 1)] {
+        if version > 1 {
+            publish(&mut shop, version, &of(places.clone()));
+        }
+        for place in places {
+            // One in an hour, so that the days go on.
+            shop.now += 1.hours();
+            vouchers.extend(codes(&shop.does(&ask(&format!("r{place}"), 1)).expect("it is had")));
+        }
+    }
+    check_state(&shop).expect("the state holds together");
+    let kept = shop.member.header.rewards.keys().map(|reward| reward.to_string()).collect::<Vec<_>>();
+    assert_eq!(kept.len(), MAX_PAST_REWARDS + 1, "the one that there is, and a hundred that there were");
+    assert!(!kept.contains(&"r0".to_owned()) && kept.contains(&format!("r{}", last - 1)));
+    // Those that are remembered keep to their limits when they come back; the others can be had again.
+    publish(&mut shop, 4, &of(0..60));
+    assert!(matches!(shop.does(&ask("r59", 1)), Err(Rejection::Reward(RewardRejection::Limit { .. }))));
+    shop.does(&ask("r0", 1)).expect("it counts anew");
+    // Whoever gives the first one back gives it back once, and the second one too.
+    let second = shop.entries.last().and_then(|entry| entry.voucher_change()).expect("a voucher").code;
+    for code in [vouchers[0], second] {
+        cancel(&mut shop, code).expect("it is undone");
+    }
+    assert!(!shop.member.header.rewards.contains_key(&RewardId::new("r0").expect("an id")));
+    assert_eq!(available(&shop), 500 - vouchers.len() as i64 + 1);
 }
 
 #[test]

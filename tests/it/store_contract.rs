@@ -365,6 +365,25 @@ fn a_fingerprint_is_kept_under_a_key_that_stays(factory: &dyn Factory) {
     assert_eq!(plain.map(|plain| factory.open().keyed(plain)), kept);
 }
 
+/// Though the clock of what came later was set back.
+fn the_latest_time_of_all_commits_stays_known(factory: &dyn Factory) {
+    let store = factory.open();
+    assert_eq!(store.latest_time(), None);
+    let mut world = World::new();
+    world.publish(&*store, 1);
+    assert!(store.latest_time().is_some(), "a rule book was published then");
+    world.now += hours(48);
+    let latest = world.now;
+    world.enroll(&*store, 1);
+    assert_eq!(store.latest_time(), Some(latest));
+    world.now -= hours(24);
+    world.enroll(&*store, 2);
+    assert_eq!(store.latest_time(), Some(latest));
+    store.flush().expect("rows are written out");
+    drop(store);
+    assert_eq!(factory.open().latest_time(), Some(latest));
+}
+
 fn a_dropped_unit_changes_nothing(factory: &dyn Factory) {
     let store = factory.open();
     let mut world = World::new();
@@ -700,6 +719,7 @@ embedded!(
     rewards_are_counted_over_all_members,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
+    the_latest_time_of_all_commits_stays_known,
     a_dropped_unit_changes_nothing,
     pages_go_on_where_they_ended,
     a_member_is_loaded_as_far_as_asked,

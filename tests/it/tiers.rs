@@ -285,6 +285,16 @@ fn a_tier_by_hand_is_a_floor_until_its_end() {
 }
 
 #[test]
+fn a_tier_by_hand_that_ended_while_a_higher_one_was_held_holds_nobody_up() {
+    let mut shop = Shop::open(club(YEAR, ""));
+    sets(&mut shop, "silver", Some("2027-06-30")).expect("the tier is another");
+    sells(&mut shop, "2026-05-11T15:00:00Z", "250");
+    passes(&mut shop, "2030-12-02T15:00:00Z");
+    let expected = ["2026-03-10 is set to silver", "2026-05-11 rises to gold until 2028-01-01", "2028-01-01 reviewed to base"];
+    assert_eq!(told(&shop), expected);
+}
+
+#[test]
 fn what_was_held_before_goes_on_when_what_was_set_by_hand_ends() {
     let mut shop = Shop::open(club(YEAR, ""));
     sells(&mut shop, "2026-03-11T15:00:00Z", "150");
@@ -704,6 +714,30 @@ fn other_thresholds_hold_at_the_review_or_at_once() {
     publishes(&mut shop, 3, "2026-09-01T12:00:00Z", &format!("{YEAR}, on_change: ON_CHANGE_AT_ONCE"), ", retention: { visits: 1 }");
     passes(&mut shop, "2026-10-01T12:00:00Z");
     assert_eq!(told(&shop).len(), 2);
+}
+
+#[test]
+fn who_rises_by_the_thresholds_of_another_rule_book_gets_the_reward_of_the_tier_once() {
+    let mut shop = Shop::open(club(YEAR, ""));
+    sells(&mut shop, "2026-03-11T15:00:00Z", "80");
+    let mut lowers = |version: u32, from: &str, threshold: i64| {
+        let mut next = club(&format!("{YEAR}, on_change: ON_CHANGE_AT_ONCE"), ", entry_reward: { points: 50 }");
+        next.tiers[1].threshold.as_mut().expect("a threshold").qualifying_points = Some(Points(threshold));
+        shop.programs = shop.programs.with(Arc::new(Program { version, publish_time: at(from), ..next }));
+        passes(&mut shop, from);
+    };
+    lowers(2, "2026-06-01T12:00:00Z", 60);
+    // Out of it, and into it again.
+    lowers(3, "2026-07-01T12:00:00Z", 90);
+    lowers(4, "2026-08-01T12:00:00Z", 70);
+    let expected = [
+        "2026-06-01 changed to silver until 2028-01-01",
+        "2026-06-01 gets 50",
+        "2026-07-01 changed to base",
+        "2026-08-01 changed to silver until 2028-01-01",
+    ];
+    assert_eq!(told(&shop), expected);
+    assert_eq!(shop.member.header.balance.available, Points(130));
 }
 
 #[test]

@@ -159,6 +159,37 @@ async fn a_tier_is_set_by_hand_to_a_last_date() {
 }
 
 #[tokio::test]
+async fn what_is_told_late_counts_between_its_own_two_reviews_though_the_tables_were_made_again() {
+    let mut program = rule_book();
+    program.tier_policy = Some(v1::TierPolicy {
+        validity: tier_policy::Validity::Months.into(),
+        validity_months: 1,
+        reset_at_review: true,
+        ..Default::default()
+    });
+    program.purchase_time = Some(v1::PurchaseTimePolicy { max_age_days: 60, ..Default::default() });
+    let clock = Arc::new(ManualClock::new(noon()));
+    let server = TestServer::start_in(TempDir::new().unwrap(), clock, vec![program.clone()]).await;
+    let member = server.enroll("c-1").await;
+    server.purchases().record_purchase(sale(&member, "o-1", "5250000")).await.unwrap();
+    // It is kept in April by that, and lost in May; with the next sale all of that is written.
+    server.days_later(63);
+    server.purchases().record_purchase(sale(&member, "o-2", "10000")).await.unwrap();
+    assert_eq!(server.member(&member).await.tier.unwrap().tier_id, "member");
+    let (data, (folder, clock)) = (server.data(), server.end().await);
+    std::fs::remove_dir_all(data.join("tables")).unwrap();
+    let server = TestServer::start_in(folder, clock, vec![program]).await;
+    // Of the 1st of May: with what was sold before the review of April it would be enough again.
+    let mut late = sale(&member, "o-3", "2500000");
+    late.purchase.as_mut().unwrap().occurred_time =
+        Some(prost_types::Timestamp { seconds: seconds("2026-05-01T05:00:00Z").unwrap(), nanos: 0 });
+    let told = server.purchases().record_purchase(late).await.unwrap().into_inner();
+    assert_eq!((told.accrual.unwrap().points, told.tier_change), (300, None));
+    assert_eq!(server.member(&member).await.tier.unwrap().tier_id, "member");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_dry_run_tells_how_many_members_a_new_rule_book_would_move() {
     let server = start().await;
     for (card, amount) in [("c-1", "5250000"), ("c-2", "4500000"), ("c-3", "4500000"), ("c-4", "100000")] {

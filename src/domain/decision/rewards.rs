@@ -3,7 +3,7 @@
 use super::{
     super::{
         Entry, Points, Rejection, RewardFreed, RewardId, RewardPaid, RewardRejection, RewardStock, RewardTally, VoucherCause, VoucherCode,
-        VoucherKind, calendar,
+        VoucherKind, calendar, reward,
         taking::{self, Taken, Taking},
     },
     Draft,
@@ -40,7 +40,8 @@ impl Draft<'_> {
             self.lots_left = self.lots_left.saturating_sub(portions.len());
             stock = stock.with_one()?;
             let tally = RewardTally::with_one(self.member.header.rewards.get(id), today)?;
-            let paid = RewardPaid { reward: id.clone(), points: standing.points, portions, next_expiry_time, tally, stock };
+            let dropped = reward::dropped(program, &self.member.header, id);
+            let paid = RewardPaid { reward: id.clone(), points: standing.points, portions, next_expiry_time, tally, stock, dropped };
             self.issue_voucher_for((program, &kind), (VoucherCause::Reward, "", Paid::ForReward(paid)), now)?;
         }
         Ok(())
@@ -62,9 +63,10 @@ impl Draft<'_> {
     /// What a voucher of a reward frees that is cancelled.
     pub(super) fn reward_freed(&self, code: VoucherCode) -> Result<Option<RewardFreed>, Rejection> {
         let Some(paid) = self.origin_of(code).and_then(|origin| origin.voucher_change()?.reward_paid()) else { return Ok(None) };
-        // Who has been merged was counted with the one that stays.
-        let tally = self.member.header.rewards.get(&paid.reward).ok_or(Rejection::Overflow)?;
-        let (tally, stock) = (tally.without_one(paid.tally.day)?, self.stock(&paid.reward).without_one()?);
+        // Who has been merged was counted with the one that stays. Of what was had long ago it may not be kept.
+        let kept = self.member.header.rewards.get(&paid.reward);
+        let tally = kept.map(|kept| kept.without_one(paid.tally.day)).transpose()?.flatten();
+        let stock = self.stock(&paid.reward).without_one()?;
         Ok(Some(RewardFreed { reward: paid.reward.clone(), tally, stock }))
     }
 }

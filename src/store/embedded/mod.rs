@@ -137,7 +137,7 @@
 //! | `y` P hash of `y`, actor id | `OperatorRow`, of operators whose adjustments a fraud limit has counted |
 //!
 //! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
-//! `AppliedRow`, the last commit whose rows are all there.
+//! `AppliedRow`, the last commit whose rows are all there, with the latest time of all up to it.
 //!
 //! Rows are written in groups, first to `REDO` and then to sled, which has handed the group before to the kernel by then; a start writes
 //! the group in `REDO` again before anything is read. `REDO` is there as long as the tables are, with no rows after a stop in order: when
@@ -208,9 +208,14 @@ use std::{
     fmt,
     fs::{self, File, TryLockError},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     thread::JoinHandle,
 };
+
+use jiff::Timestamp;
 
 pub use self::{
     backup::Backup,
@@ -295,6 +300,8 @@ struct Engine {
     parts: Parts,
     programs: Programs,
     overlay: Arc<Overlay>,
+    /// Of all commits, in microseconds; the lowest number: there is none, or it is not known.
+    latest_time: AtomicI64,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -482,6 +489,11 @@ impl Store for EmbeddedStore {
 
     fn voucher_code_key(&self) -> VoucherCodeKey {
         self.engine.index.voucher_code_key()
+    }
+
+    fn latest_time(&self) -> Option<Timestamp> {
+        let micros = self.engine.latest_time.load(Ordering::SeqCst);
+        Some(micros).filter(|micros| *micros != i64::MIN).and_then(|micros| Timestamp::from_microsecond(micros).ok())
     }
 
     fn flush(&self) -> Result<(), StoreError> {

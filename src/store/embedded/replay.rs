@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicI64, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -147,6 +147,8 @@ fn set_aside(folder: &Path, why: &str) -> Result<(), StoreError> {
 impl Engine {
     /// `newest`: generation of the index that rows of the journal's last commits are in.
     pub(super) fn start(folder: &Path, options: &Options, parts: &Parts, tables: Tables, newest: Generation) -> Result<Self, StoreError> {
+        let row = tables.applied()?.map(|row| stored::AppliedRow::decode(&*row)).transpose().map_err(|_| Malformed("AppliedRow"))?;
+        let latest_time = AtomicI64::new(row.and_then(|row| row.latest_time).unwrap_or(i64::MIN));
         let overlay = Arc::new(Overlay::new(tables, newest, options.overlay_bytes, options.member_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
         let start = |name: &str, work: fn(&Overlay)| {
@@ -155,7 +157,7 @@ impl Engine {
             thread.map_err(|source| io_error("starting a thread for", folder, source))
         };
         let threads = vec![start("row-writer", Overlay::write_out)?, start("warm-up", Overlay::warm_up)?];
-        Ok(Self { parts: parts.clone(), programs, overlay, threads })
+        Ok(Self { parts: parts.clone(), programs, overlay, latest_time, threads })
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
@@ -226,12 +228,14 @@ impl Engine {
             rows::publication(&self.index, generation, number, (seq, place), publication, position, &mut changes);
         }
         self.stock_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
+        let recorded = members.iter().flat_map(|(read, _)| &read.entries).map(|entry| entry.record_time);
+        let applied = self.applied((seq, &hash), publications.iter().map(|(one, _)| one.publish_time).chain(recorded));
         let mut count = 0;
         for (read, positions) in members {
             count += read.entries.len() as u64;
             self.replay_member(generation, read, &positions, holders, &mut changes)?;
         }
-        self.overlay.publish(generation, changes, self.applied(seq, &hash));
+        self.overlay.publish(generation, changes, applied);
         Ok(count)
     }
 

@@ -103,6 +103,7 @@ pub(super) fn paid(w: &mut Writer, paid: &RewardPaid) {
     }
     w.optional_time(4, paid.next_expiry_time);
     w.message(5, |w| stock(w, paid.stock));
+    paid.dropped.iter().for_each(|reward| w.item_text(6, reward.as_str()));
 }
 
 pub(super) fn read_paid(paid: &stored::RewardPaid) -> Decoded<RewardPaid> {
@@ -114,6 +115,7 @@ pub(super) fn read_paid(paid: &stored::RewardPaid) -> Decoded<RewardPaid> {
         next_expiry_time: optional_time(paid.next_expiry_time)?,
         tally: tally.ok_or(Malformed("reward_tally.counts"))?,
         stock: read_stock(paid.stock),
+        dropped: paid.dropped_reward_ids.iter().map(|reward| reward_id(reward)).collect::<Decoded<_>>()?,
     })
 }
 

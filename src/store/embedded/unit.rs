@@ -1,7 +1,11 @@
 //! The unit of work: one commit becomes one record of the journal, and rows.
 
-use std::{collections::HashMap, sync::MutexGuard};
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, atomic::Ordering},
+};
 
+use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
@@ -62,7 +66,10 @@ impl Unit for EmbeddedUnit<'_> {
         let changes = engine.watched(engine.rows(&commit, &spans, &writer.record, &appended))?;
         // No commit follows before that: what a start may have to make up for is at the journal's end.
         engine.keys.wipe(&spans.wiped)?;
-        engine.overlay.publish(rows::generation(appended.segment_index), changes, engine.applied(appended.seq, &appended.hash));
+        let publications = commit.publications.iter().map(|publication| publication.publish_time);
+        let recorded = commit.members.iter().flat_map(|change| &change.entries).map(|entry| entry.record_time);
+        let applied = engine.applied((appended.seq, &appended.hash), publications.chain(recorded));
+        engine.overlay.publish(rows::generation(appended.segment_index), changes, applied);
         writer.failed = false;
         Ok(CommitSeq(appended.seq))
     }
@@ -218,10 +225,18 @@ impl Engine {
         Ok(())
     }
 
-    /// The tables' own row, once they have all rows up to a commit.
-    pub(super) fn applied(&self, seq: u64, hash: &Hash) -> Box<[u8]> {
-        let store_id = self.keys.store_id().to_vec();
-        let row = stored::AppliedRow { seq, hash: hash.to_vec(), store_id, format: rows::FORMAT, next_slot: self.keys.next_slot() };
+    /// The tables' own row, once they have all rows up to a commit, of which all times are given.
+    pub(super) fn applied(&self, (seq, hash): (u64, &Hash), times: impl Iterator<Item = Timestamp>) -> Box<[u8]> {
+        let latest = times.map(Timestamp::as_microsecond).max().unwrap_or(i64::MIN);
+        let latest = self.latest_time.fetch_max(latest, Ordering::SeqCst).max(latest);
+        let row = stored::AppliedRow {
+            seq,
+            hash: hash.to_vec(),
+            store_id: self.keys.store_id().to_vec(),
+            format: rows::FORMAT,
+            next_slot: self.keys.next_slot(),
+            latest_time: Some(latest).filter(|latest| *latest != i64::MIN),
+        };
         row.encode_to_vec().into()
     }
 }

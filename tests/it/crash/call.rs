@@ -5,6 +5,7 @@ use std::time::Duration;
 use loyaltyd::contract::v1::{
     self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
     program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
+    reward_service_client::RewardServiceClient,
 };
 use tonic::{
     Code, Request, Status,
@@ -21,6 +22,13 @@ pub enum Call {
     AddIdentifier(v1::AddIdentifierRequest),
     RemoveIdentifier(v1::RemoveIdentifierRequest),
     Publish(Box<v1::PublishProgramRequest>),
+    Issue(v1::IssueVoucherRequest),
+    Hold(v1::HoldVoucherRequest),
+    Use(v1::UseVoucherRequest),
+    Redeem(v1::RedeemRewardRequest),
+    Cancel(v1::CancelVoucherRequest),
+    SetTier(Box<v1::SetMemberTierRequest>),
+    Merge(Box<v1::MergeMembersRequest>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +40,13 @@ pub enum Answer {
     IdentifierAdded(Box<v1::AddIdentifierResponse>),
     IdentifierRemoved(Box<v1::RemoveIdentifierResponse>),
     Published(Box<v1::PublishProgramResponse>),
+    Issued(Box<v1::IssueVoucherResponse>),
+    Held(Box<v1::HoldVoucherResponse>),
+    Used(Box<v1::UseVoucherResponse>),
+    Redeemed(Box<v1::RedeemRewardResponse>),
+    Cancelled(Box<v1::CancelVoucherResponse>),
+    TierSet(Box<v1::SetMemberTierResponse>),
+    Merged(Box<v1::MergeMembersResponse>),
 }
 
 /// What the caller knows after a call.
@@ -56,7 +71,18 @@ impl Call {
             Self::AddIdentifier(request) => &request.request_id,
             Self::RemoveIdentifier(request) => &request.request_id,
             Self::Publish(request) => &request.request_id,
+            Self::Issue(request) => &request.request_id,
+            Self::Hold(request) => &request.request_id,
+            Self::Use(request) => &request.request_id,
+            Self::Redeem(request) => &request.request_id,
+            Self::Cancel(request) => &request.request_id,
+            Self::SetTier(request) => &request.request_id,
+            Self::Merge(request) => &request.request_id,
         }
+    }
+
+    pub fn is_of_voucher(&self) -> bool {
+        matches!(self, Self::Issue(_) | Self::Hold(_) | Self::Use(_) | Self::Redeem(_) | Self::Cancel(_))
     }
 
     /// The store and the order of a purchase.
@@ -103,6 +129,10 @@ impl Caller {
         PointsServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
+    fn rewards(&self) -> RewardServiceClient<Channel> {
+        RewardServiceClient::new(self.channel.clone())
+    }
+
     pub fn programs(&self) -> ProgramServiceClient<Channel> {
         ProgramServiceClient::new(self.channel.clone())
     }
@@ -132,6 +162,13 @@ impl Caller {
             Call::Publish(request) => {
                 Answer::Published(Box::new(self.programs().publish_program(self.request(*request)).await?.into_inner()))
             }
+            Call::Issue(request) => Answer::Issued(Box::new(self.rewards().issue_voucher(self.request(request)).await?.into_inner())),
+            Call::Hold(request) => Answer::Held(Box::new(self.rewards().hold_voucher(self.request(request)).await?.into_inner())),
+            Call::Use(request) => Answer::Used(Box::new(self.rewards().use_voucher(self.request(request)).await?.into_inner())),
+            Call::Redeem(request) => Answer::Redeemed(Box::new(self.rewards().redeem_reward(self.request(request)).await?.into_inner())),
+            Call::Cancel(request) => Answer::Cancelled(Box::new(self.rewards().cancel_voucher(self.request(request)).await?.into_inner())),
+            Call::SetTier(request) => Answer::TierSet(Box::new(self.members().set_member_tier(self.request(*request)).await?.into_inner())),
+            Call::Merge(request) => Answer::Merged(Box::new(self.members().merge_members(self.request(*request)).await?.into_inner())),
         })
     }
 }

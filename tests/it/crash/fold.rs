@@ -11,6 +11,7 @@ use prost::Message;
 
 use super::{
     call::{Answer, Call},
+    lives::{GOAL_POINTS, REWARD_POINTS},
     model::{Fate, MemberNo, Model, OpId},
 };
 
@@ -25,6 +26,10 @@ pub struct Verified {
     pub available: i64,
     pub issued: i64,
     pub clawed_back: i64,
+    pub redeemed: i64,
+    pub reinstated: i64,
+    pub transferred_in: i64,
+    pub transferred_out: i64,
     pub qualifying: i64,
     pub spend: i64,
     pub visits: i64,
@@ -33,6 +38,10 @@ pub struct Verified {
     pub identifiers: BTreeSet<(i32, String)>,
     /// The entry before raised the member into another tier: the next one must say so.
     promised: Option<OpId>,
+    /// Entries that must come next, the last one first: vouchers of the same request, and what each takes.
+    owed: Vec<(OpId, i64)>,
+    /// Who the member is now.
+    pub merged_into: Option<String>,
     /// When the latest of the requests so far was sent.
     sent: u64,
     /// Of all entries.
@@ -51,13 +60,20 @@ impl Verified {
         let mut hasher = DefaultHasher::new();
         (self.digest, entry.encode_to_vec()).hash(&mut hasher);
         self.digest = hasher.finish();
-        let op = *model.by_request.get(&entry.request_id).ok_or_else(|| "an entry of a request that nobody sent".to_owned())?;
+        ensure(self.merged_into.is_none(), || "something has happened to a member that had become another".to_owned())?;
+        let op = match &entry.kind {
+            Some(Kind::MergedInto(_)) => model.merges.get(&member),
+            _ => model.by_request.get(&entry.request_id),
+        };
+        let op = *op.ok_or_else(|| "an entry of a request that nobody sent".to_owned())?;
         ensure(entry.record_time.is_some(), || "the entry is not recorded".to_owned())?;
-        match self.promised.take() {
-            Some(promised) => self.raise(model, promised, op, entry)?,
-            None => self.first_of(model, member, op, entry)?,
+        match (self.promised.take(), &entry.kind) {
+            (Some(promised), _) => self.raise(model, promised, op, entry)?,
+            (None, _) if !self.owed.is_empty() => self.voucher(model, op, entry)?,
+            (None, Some(Kind::MergedInto(merged))) => self.leave(model, op, entry, merged)?,
+            (None, _) => self.first_of(model, member, op, entry)?,
         }
-        let balance = v1::Balance { available: self.available, issued: self.issued, clawed_back: self.clawed_back, ..Default::default() };
+        let balance = self.balance();
         ensure(entry.balance == Some(balance), || format!("the balance must be {balance:?}"))?;
         if TIERS[(self.tier + 1).min(TIERS.len() - 1)].1 <= self.qualifying && self.tier + 1 < TIERS.len() {
             self.promised = Some(op);
@@ -67,7 +83,77 @@ impl Verified {
 
     /// After the last entry: nothing is half there.
     pub fn ends(&self) -> Result<(), String> {
-        ensure(self.promised.is_none(), || "the last entry raised the tier, and the entry that says so is missing".to_owned())
+        ensure(self.promised.is_none(), || "the last entry raised the tier, and the entry that says so is missing".to_owned())?;
+        ensure(self.owed.is_empty(), || "vouchers are missing that the last request brought".to_owned())
+    }
+
+    fn balance(&self) -> v1::Balance {
+        v1::Balance {
+            available: self.available,
+            issued: self.issued,
+            redeemed: self.redeemed,
+            clawed_back: self.clawed_back,
+            reinstated: self.reinstated,
+            transferred_in: self.transferred_in,
+            transferred_out: self.transferred_out,
+            ..Default::default()
+        }
+    }
+
+    /// One more of the request's.
+    fn voucher(&mut self, model: &Model, op: OpId, entry: &v1::Entry) -> Result<(), String> {
+        let (promised, points) = self.owed.pop().ok_or("no voucher is owed")?;
+        let Some(Kind::VoucherIssued(issued)) = &entry.kind else { return Err("a voucher is missing before it".to_owned()) };
+        ensure(promised == op && issued.points == points && entry.points == -points, || "it is another voucher".to_owned())?;
+        if let Fate::Answered(Answer::Redeemed(answer)) = &model.ops[op].fate {
+            ensure(answer.entries.contains(entry), || format!("the answer was {answer:?}"))?;
+        }
+        (self.available, self.redeemed) = (self.available - points, self.redeemed + points);
+        Ok(())
+    }
+
+    /// All of it is the other one's, in the same commit.
+    fn leave(&mut self, model: &Model, op: OpId, entry: &v1::Entry, merged: &v1::MergedInto) -> Result<(), String> {
+        let Fate::Answered(Answer::Merged(answer)) = &model.ops[op].fate else { return Err("nobody has merged it".to_owned()) };
+        let (Some(member), Some(Kind::MergedFrom(got))) = (&answer.member, answer.merged_from.as_ref().and_then(|it| it.kind.as_ref()))
+        else {
+            return Err(format!("the answer was {answer:?}"));
+        };
+        let lifetime = got.lifetime.clone().unwrap_or_default();
+        let spend = lifetime.spend.as_ref().map_or("0", |spend| &spend.amount);
+        let totals = (lifetime.qualifying_points, lifetime.visits, spend);
+        ensure(answer.merged_into.as_ref() == Some(entry) && merged.into_member_id == member.member_id, || {
+            format!("the answer was {answer:?}")
+        })?;
+        ensure(entry.points == -self.available && totals == (self.qualifying, self.visits, &self.spend.to_string()), || {
+            format!("what it had was not {totals:?}")
+        })?;
+        self.merged_into = Some(member.member_id.clone());
+        (self.available, self.transferred_out) = (0, self.transferred_out + self.available);
+        self.identifiers.clear();
+        // Nothing is reached here any more.
+        self.qualifying = 0;
+        Ok(())
+    }
+
+    /// What the other one had, as that one's ledger says.
+    fn join(&mut self, entry: &v1::Entry, got: &v1::MergedFrom, answer: &v1::MergeMembersResponse) -> Result<(), String> {
+        let is_told = answer.merged_from.as_ref() == Some(entry);
+        let points = answer.merged_into.as_ref().map_or(0, |gone| -gone.points);
+        ensure(is_told && entry.points == points, || format!("the answer was {answer:?}"))?;
+        let lifetime = got.lifetime.clone().unwrap_or_default();
+        let spend = lifetime.spend.as_ref().map_or("0", |spend| &spend.amount);
+        (self.available, self.transferred_in) = (self.available + points, self.transferred_in + points);
+        self.qualifying += lifetime.qualifying_points;
+        self.visits += lifetime.visits;
+        self.spend += spend.parse::<i64>().map_err(|_| "the test spends whole amounts")?;
+        let tier = TIERS.iter().position(|tier| tier.0 == got.tier_id).unwrap_or(0);
+        ensure(tier >= self.tier, || "the tier is lower than before".to_owned())?;
+        self.tier = tier;
+        let identifiers: BTreeSet<_> = got.identifiers.iter().map(|it| (it.kind, it.value.clone())).collect();
+        ensure(identifiers.is_superset(&self.identifiers), || "the cards are not all there".to_owned())?;
+        self.identifiers = identifiers;
+        Ok(())
     }
 
     fn raise(&mut self, model: &Model, promised: OpId, op: OpId, entry: &v1::Entry) -> Result<(), String> {
@@ -80,6 +166,7 @@ impl Verified {
         let told = match &model.ops[op].fate {
             Fate::Answered(Answer::Recorded(answer)) => answer.tier_change.as_ref(),
             Fate::Answered(Answer::Adjusted(answer)) => answer.tier_change.as_ref(),
+            Fate::Answered(Answer::Merged(answer)) => answer.tier_change.as_ref(),
             Fate::Answered(_) | Fate::Unknown | Fate::Absent(_) => None,
         };
         ensure(told == Some(change), || "the answer told of another change of the tier".to_owned())
@@ -89,7 +176,7 @@ impl Verified {
     fn first_of(&mut self, model: &mut Model, member: MemberNo, op: OpId, entry: &v1::Entry) -> Result<(), String> {
         let seen = model.op_sequences.insert(op, entry.sequence);
         ensure(seen.is_none_or(|seen| seen == entry.sequence), || format!("the request is in entry {seen:?} already"))?;
-        let (rates, op) = (&model.rates, &model.ops[op]);
+        let (rates, number, op) = (&model.rates, op, &model.ops[op]);
         ensure(op.member == Some(member), || "the request was for another member".to_owned())?;
         ensure(op.answered > self.sent, || "it was answered before an earlier entry was asked for".to_owned())?;
         self.sent = self.sent.max(op.sent);
@@ -115,6 +202,9 @@ impl Verified {
             }
             (Call::Adjust(request), Answer::Adjusted(answer), Kind::PointsAdjusted(adjusted)) => {
                 self.adjustment(entry, request, adjusted)?;
+                if self.available >= GOAL_POINTS {
+                    self.owed.push((number, GOAL_POINTS));
+                }
                 ensure(answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
             }
             (Call::Update(request), Answer::Updated(answer), Kind::ProfileUpdated(updated)) => {
@@ -133,6 +223,42 @@ impl Verified {
                 ensure(held, || "the member did not have the identifier".to_owned())?;
                 self.is_shown(entry, answer.member.as_ref())
             }
+            (Call::Issue(request), Answer::Issued(answer), Kind::VoucherIssued(issued)) => {
+                let voucher = issued.voucher.as_ref().ok_or("there is no voucher")?;
+                let code = answer.voucher.as_ref().map(|voucher| &voucher.code);
+                let is_right = code == Some(&voucher.code) && voucher.voucher_kind_id == request.voucher_kind_id && issued.points == 0;
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
+            }
+            (Call::Hold(request), Answer::Held(answer), Kind::VoucherHeld(held)) => {
+                let order = held.hold.as_ref().map(|hold| &hold.order_id);
+                let is_right = held.code == request.code && order == Some(&request.order_id);
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
+            }
+            (Call::Use(request), Answer::Used(answer), Kind::VoucherUsed(used)) => {
+                let is_right = (&used.code, &used.order_id) == (&request.code, &request.order_id);
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
+            }
+            (Call::Redeem(request), Answer::Redeemed(answer), Kind::VoucherIssued(_)) => {
+                let count = usize::try_from(request.quantity).map_err(|_| "the test asks for some")?;
+                let codes = (answer.vouchers.len(), answer.entries.len());
+                ensure(codes == (count, count), || format!("the answer was {answer:?}"))?;
+                self.owed.extend((0..count).map(|_| (number, REWARD_POINTS)));
+                self.voucher(model, number, entry)
+            }
+            (Call::Cancel(request), Answer::Cancelled(answer), Kind::VoucherCancelled(cancelled)) => {
+                let points = REWARD_POINTS;
+                let is_right = cancelled.code == request.code && (cancelled.points, entry.points) == (points, points);
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))?;
+                (self.available, self.reinstated) = (self.available + points, self.reinstated + points);
+                Ok(())
+            }
+            (Call::SetTier(request), Answer::TierSet(answer), Kind::TierChanged(change)) => {
+                let is_right = change.from_tier_id == self.tier_id() && change.to_tier_id == request.tier_id && change.end_time.is_some();
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))?;
+                self.tier = TIERS.iter().position(|tier| tier.0 == change.to_tier_id).ok_or("there is no such tier")?;
+                self.is_shown(entry, answer.member.as_ref())
+            }
+            (Call::Merge(_), Answer::Merged(answer), Kind::MergedFrom(got)) => self.join(entry, got, answer),
             (call, answer, _) => Err(format!("an entry of another kind than the request {call:?} and its answer {answer:?}")),
         }
     }
@@ -184,7 +310,7 @@ impl Verified {
 
     /// A member as the service shows it, when all entries are added.
     pub fn is_member(&self, member: &v1::Member) -> Result<(), String> {
-        let balance = v1::Balance { available: self.available, issued: self.issued, clawed_back: self.clawed_back, ..Default::default() };
+        let balance = self.balance();
         let lifetime = member.lifetime.clone().unwrap_or_default();
         let spend = lifetime.spend.as_ref().map_or("0", |spend| &spend.amount);
         let identifiers: BTreeSet<_> = member.identifiers.iter().map(|it| (it.kind, it.value.clone())).collect();

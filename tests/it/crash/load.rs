@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     call::{Call, Caller, Outcome, concluded, concluded_item},
+    lives,
     model::{Fate, MemberNo, Model, NOTHING, OpId},
     random::Random,
 };
@@ -21,6 +22,8 @@ use crate::support::{self, PROGRAM, by_card, by_id};
 /// Clients that send one request after the other.
 const TILLS: usize = 12;
 const STREAMS: usize = 2;
+/// Those that have members of their own.
+const LIVES: usize = 4;
 /// Members that most requests are for: the newest.
 const RECENT: usize = 40;
 
@@ -55,6 +58,9 @@ impl Load {
         for _ in 0..STREAMS {
             clients.spawn(client(random).streams());
         }
+        for _ in 0..LIVES {
+            clients.spawn(client(random).lives());
+        }
         clients.spawn(client(random).batches());
         clients.spawn(client(random).manager());
         Self { stop, clients }
@@ -69,20 +75,20 @@ impl Load {
     }
 }
 
-struct Client {
-    shared: Shared,
-    caller: Caller,
-    random: Random,
+pub struct Client {
+    pub shared: Shared,
+    pub caller: Caller,
+    pub random: Random,
     stop: Arc<AtomicBool>,
 }
 
 /// Nobody is there any more.
-struct Gone;
+pub struct Gone;
 
-type Step = Result<(), Gone>;
+pub type Step = Result<(), Gone>;
 
 impl Client {
-    fn goes_on(&self) -> bool {
+    pub fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
 
@@ -114,9 +120,10 @@ impl Client {
     }
 
     fn member(&mut self) -> Option<MemberNo> {
-        let count = self.shared.model().members.len();
+        let model = self.shared.model();
+        let count = model.known.len();
         let from = if self.random.percent(80) { count.saturating_sub(RECENT) } else { 0 };
-        (count > 0).then(|| from + self.random.below(count - from))
+        (count > 0).then(|| *self.random.pick(&model.known[from..]))
     }
 
     async fn send(&mut self, call: Call, member: Option<MemberNo>, refusals: &'static [&'static str]) -> Step {
@@ -157,7 +164,7 @@ impl Client {
         request
     }
 
-    async fn purchase(&mut self, member: MemberNo) -> Step {
+    pub async fn purchase(&mut self, member: MemberNo) -> Step {
         let sale = self.sale(member);
         self.send(Call::Record(Box::new(sale)), Some(member), NOTHING).await
     }
@@ -247,7 +254,7 @@ impl Client {
         self.send(Call::Adjust(Box::new(request)), Some(member), refusals).await
     }
 
-    fn numbered(&self, member: MemberNo) -> (u64, String) {
+    pub fn numbered(&self, member: MemberNo) -> (u64, String) {
         let mut model = self.shared.model();
         (model.fresh(), model.members[member].id.clone())
     }
@@ -413,6 +420,7 @@ impl Client {
 pub fn publication(number: u64) -> Call {
     let mut program = support::rule_book();
     program.display_name = format!("Vietnam {number}");
+    lives::offers(&mut program);
     if let Some(v1::accrual_rule::Award::PerAmount(rule)) = &mut program.accrual_rules[0].award {
         rule.points = (1 + number % 3).to_string();
     }

@@ -14,6 +14,7 @@
 
 mod call;
 mod fold;
+mod lives;
 mod load;
 mod model;
 mod process;
@@ -121,8 +122,9 @@ impl Table {
             "  stopped in order, without a kill: {}; checks that found nothing: {}; backups that were restored and served from: {}",
             self.stops, self.checks, self.restored
         );
-        let Counts { repeated, carried_out, absent, members, entries, purchases } = self.counts;
+        let Counts { repeated, carried_out, absent, members, entries, purchases, vouchers, tiers, merges } = self.counts;
         println!("  answers asked for again and found the same: {repeated}; purchases found by their order: {purchases}");
+        println!("  among them: of vouchers and rewards {vouchers}, tiers by hand {tiers}, merges {merges}");
         println!("  ledgers added up: {members}, with {entries} entries");
         println!("  without an answer, and looked for: {carried_out} carried out wholly, {absent} not at all");
     }
@@ -215,6 +217,12 @@ impl Torture {
                 if !self.table.kills.contains_key(&phase) {
                     self.round(aim).await;
                 }
+            }
+        }
+        // A slow machine fills few segments in so few rounds.
+        for _ in 0..TRIES {
+            if !never_seen().is_empty() {
+                self.round(Aim::SegmentMade).await;
             }
         }
         self.verify_whole().await;

@@ -52,6 +52,10 @@ pub struct Model {
     pub members: Vec<Member>,
     pub by_request: HashMap<String, OpId>,
     pub by_id: HashMap<String, MemberNo>,
+    /// Those that anybody may ask for.
+    pub known: Vec<MemberNo>,
+    /// With which requests members are to become a part of others.
+    pub merges: HashMap<MemberNo, OpId>,
     /// All purchases that were sent for an order: one of them at most is recorded.
     pub orders: HashMap<(String, String), Vec<OpId>>,
     /// Points that a whole block of money earns, by version of the rule book.
@@ -72,6 +76,8 @@ impl Op {
 }
 
 pub const NOTHING: &[&str] = &[];
+/// Cards of members who are one client's begin with it.
+pub const ALONE: &str = "alone-";
 
 impl Model {
     /// A number that was never used in this data folder.
@@ -88,6 +94,11 @@ impl Model {
         assert!(twice.is_none(), "the test uses a request id for one thing only");
         if let Some(order) = call.order() {
             self.orders.entry(order).or_default().push(id);
+        }
+        if let Call::Merge(request) = &call {
+            let gone = self.by_id[id_of(request.member.as_ref())];
+            self.members[gone].is_dirty = true;
+            self.merges.insert(gone, id);
         }
         if let Some(member) = member {
             self.members[member].ops.push(id);
@@ -155,6 +166,12 @@ impl Model {
             let other = self.rates.insert(program.version, rate);
             assert!(other.is_none() && published.changed, "each rule book is a version of its own: {published:?}");
         }
+        if let (Answer::Merged(merged), Call::Merge(request)) = (answer, &self.ops[id].call) {
+            let gone = self.by_id[id_of(request.member.as_ref())];
+            let sequence = merged.merged_into.as_ref().expect("a merge answers with both entries").sequence;
+            let gone = &mut self.members[gone];
+            gone.seen_sequence = gone.seen_sequence.max(sequence);
+        }
         if let Some(member) = self.ops[id].member {
             let member = &mut self.members[member];
             let (named, sequence) = named(answer);
@@ -172,6 +189,9 @@ impl Model {
         assert!(other.is_none(), "two enrolments made the same member {}", member.member_id);
         let id_of = member.member_id.clone();
         self.ops[id].member = Some(number);
+        if !card.starts_with(ALONE) {
+            self.known.push(number);
+        }
         self.members.push(Member { id: id_of, card, ops: vec![id], seen_sequence: 1, is_dirty: true, verified: Verified::default() });
     }
 
@@ -193,8 +213,18 @@ pub fn rate(program: &loyaltyd::contract::v1::Program) -> i64 {
     }
 }
 
+/// Of a member that is named by its id.
+fn id_of(member: Option<&loyaltyd::contract::v1::MemberRef>) -> &str {
+    use loyaltyd::contract::v1::member_ref::Ref;
+    match member.and_then(|member| member.r#ref.as_ref()) {
+        Some(Ref::MemberId(id)) => id,
+        other => panic!("the torture names members that are merged by their ids, not {other:?}"),
+    }
+}
+
 /// The member and the highest entry that an answer names.
 fn named(answer: &Answer) -> (Option<&str>, i64) {
+    let sequence = |entry: &Option<loyaltyd::contract::v1::Entry>| entry.as_ref().map_or(0, |entry| entry.sequence);
     let of = |member: &Option<loyaltyd::contract::v1::Member>| member.as_ref().map_or(0, |member| member.last_sequence);
     match answer {
         Answer::Recorded(answer) => (Some(&answer.member_id), answer.entry_sequence + i64::from(answer.tier_change.is_some())),
@@ -207,5 +237,12 @@ fn named(answer: &Answer) -> (Option<&str>, i64) {
         Answer::IdentifierAdded(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
         Answer::IdentifierRemoved(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
         Answer::Published(_) => (None, 0),
+        Answer::Issued(answer) => (None, sequence(&answer.entry)),
+        Answer::Held(answer) => (None, sequence(&answer.entry)),
+        Answer::Used(answer) => (Some(&answer.member_id), sequence(&answer.entry)),
+        Answer::Redeemed(answer) => (None, answer.entries.last().map_or(0, |entry| entry.sequence)),
+        Answer::Cancelled(answer) => (None, sequence(&answer.entry)),
+        Answer::TierSet(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
+        Answer::Merged(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
     }
 }

@@ -33,6 +33,10 @@ pub struct Counts {
     pub members: usize,
     pub entries: usize,
     pub purchases: usize,
+    /// Answers about vouchers and rewards, tiers that were set by hand, and members that became others'.
+    pub vouchers: usize,
+    pub tiers: usize,
+    pub merges: usize,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -43,6 +47,9 @@ impl std::ops::AddAssign for Counts {
         self.members += other.members;
         self.entries += other.entries;
         self.purchases += other.purchases;
+        self.vouchers += other.vouchers;
+        self.tiers += other.tiers;
+        self.merges += other.merges;
     }
 }
 
@@ -59,6 +66,9 @@ pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole
         calls.collect()
     };
     counts.repeated = calls.len();
+    let of = |is_it: fn(&Call) -> bool| calls.iter().filter(|(_, call)| is_it(call)).count();
+    counts.vouchers = of(Call::is_of_voucher);
+    (counts.tiers, counts.merges) = (of(|call| matches!(call, Call::SetTier(_))), of(|call| matches!(call, Call::Merge(_))));
     counts.purchases = in_parallel(ops, |op| verify_trace(shared.clone(), caller.clone(), op)).await;
     in_parallel(calls, |(op, call)| repeat(shared.clone(), caller.clone(), op, call)).await;
     verify_rule_books(shared, caller, whole).await;
@@ -219,6 +229,8 @@ async fn verify_member(shared: Shared, caller: Caller, member: MemberNo, whole: 
             assert!(sum.sequence != before.sequence || sum == before, "member {id}: entries that were verified have changed since");
         }
         sum.ends().unwrap_or_else(|fault| panic!("member {id}: {fault}"));
+        let is_merged = model.merges.get(&member).is_some_and(|merge| matches!(model.ops[*merge].fate, Fate::Answered(_)));
+        assert!(is_merged == sum.merged_into.is_some(), "member {id}: it was merged, or was not, and its ledger says otherwise");
         let seen = model.members[member].seen_sequence;
         assert!(sum.sequence >= seen.max(before.sequence), "member {id}: entry {seen} was told of, and the last one is {}", sum.sequence);
         for op in &model.members[member].ops {
@@ -241,6 +253,10 @@ async fn verify_member(shared: Shared, caller: Caller, member: MemberNo, whole: 
 async fn verify_state(caller: &Caller, id: &str, sum: &Verified) {
     let request = v1::GetMemberRequest { program_id: PROGRAM.into(), member: by_id(id), ..Default::default() };
     let shown = caller.members().get_member(caller.request(request)).await.expect("a member is shown").into_inner();
+    if let Some(into) = &sum.merged_into {
+        assert_eq!(shown.member.map(|member| member.member_id).as_ref(), Some(into), "who member {id} is now");
+        return;
+    }
     sum.is_member(&shown.member.expect("a member is shown")).unwrap_or_else(|fault| panic!("member {id}: {fault}"));
     let mut lots = Vec::new();
     let mut token = String::new();

@@ -113,12 +113,13 @@ impl Frame {
             random.percent(30),
         );
         let inactivity = random.percent(35).then(|| inactivity(random));
-        text.push_str(&format!("expiry: {}\n", inactivity.clone().unwrap_or_else(|| expiry(random))));
+        let activation = activation(random);
+        text.push_str(&format!("expiry: {}\n", inactivity.clone().unwrap_or_else(|| expiry_after(&activation, random))));
         text.push_str(&format!(
             "consumption_order: CONSUMPTION_ORDER_{}\n",
             random.pick(&["UNSPECIFIED", "SOONEST_EXPIRY", "OLDEST_FIRST"])
         ));
-        text.push_str(&format!("activation: {}\n", activation(random)));
+        text.push_str(&format!("activation: {activation}\n"));
         text.push_str("accrual_rules:\n");
         for place in 0..random.within(2..=5) {
             text.push_str(&self.rule(place, stage, unmultiplied, carries, inactivity.as_deref(), random));
@@ -176,12 +177,14 @@ impl Frame {
         if random.percent(20) {
             text.push_str("  without_qualifying: true\n");
         }
+        let activation = random.percent(25).then(|| activation(random));
         if random.percent(30) {
-            let own = inactivity.filter(|_| random.percent(20)).map_or_else(|| expiry(random), str::to_owned);
+            let own = inactivity.filter(|_| random.percent(20));
+            let own = own.map_or_else(|| expiry_after(activation.as_deref().unwrap_or_default(), random), str::to_owned);
             text.push_str(&format!("  expiry: {own}\n"));
         }
-        if random.percent(25) {
-            text.push_str(&format!("  activation: {}\n", activation(random)));
+        if let Some(activation) = activation {
+            text.push_str(&format!("  activation: {activation}\n"));
         }
         if (stage != "ORDER" || own.is_some()) && random.percent(45) {
             text.push_str(&self.limits(random));
@@ -535,6 +538,14 @@ fn expiry(random: &mut Random) -> String {
     }
 }
 
+/// Of what waits for a confirmation, most often for some time after it.
+fn expiry_after(activation: &str, random: &mut Random) -> String {
+    if activation.contains("on_confirmation") && random.percent(50) {
+        return format!("{{ after: {{ days: {}, from_activation: true }} }}", random.within(10..=60));
+    }
+    expiry(random)
+}
+
 fn inactivity(random: &mut Random) -> String {
     let all = ["PURCHASE", "REDEMPTION", "ACTIVITY", "ADJUSTMENT", "TRANSFER"];
     let mut counted: Vec<String> = all.iter().filter(|_| random.percent(50)).map(|it| format!("COUNTED_ACTIVITY_{it}")).collect();
@@ -552,9 +563,9 @@ fn activation(random: &mut Random) -> String {
     }
 }
 
-/// A quarter of the programmes have tiers without end.
+/// Some of the programmes have tiers without end.
 fn standing(random: &mut Random) -> String {
-    let (window, validity) = match random.below(16) {
+    let (window, validity) = match random.below(17) {
         0 => ("CALENDAR_YEAR", "END_OF_PERIOD"),
         1 => ("CALENDAR_QUARTER", "END_OF_PERIOD"),
         2 => ("CALENDAR_QUARTER", "END_OF_NEXT_PERIOD"),
@@ -567,6 +578,7 @@ fn standing(random: &mut Random) -> String {
         9 | 10 => ("LIFETIME, reset_at_review: true", "MONTHS, validity_months: 2"),
         11 => ("ROLLING_MONTHS, rolling_months: 4, reset_at_review: true", "MONTHS, validity_months: 1"),
         12 => ("LIFETIME", "MONTHS, validity_months: 3"),
+        13 => ("ROLLING_MONTHS, rolling_months: 6, reset_at_review: true", "MONTHS, validity_months: 1"),
         _ => return String::new(),
     };
     let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "ONE_DOWN", "NEVER_DOWN"]);

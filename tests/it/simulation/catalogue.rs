@@ -1,9 +1,6 @@
 //! Comparing the catalogue that a member is shown with how its rewards must stand.
 
-use loyaltyd::{
-    domain::{MemberKey, Rejection, RewardId, RewardStanding},
-    ledger::Clock,
-};
+use loyaltyd::domain::{MemberKey, Rejection, RewardId, RewardStanding};
 
 use super::{
     auditor::{Account, rewards},
@@ -21,7 +18,8 @@ impl Life {
             (reward.to_string(), i64::from(standing.redeemed), left, standing.why_not.first().cloned().map(Rejection::from))
         };
         let found: Vec<rewards::Standing> = listed.program.rewards.keys().zip(&listed.standings).map(standing).collect();
-        let expected = rewards::listed(account, &shop.books, self.clock.now(), rewards::shelf(shop.accounts.iter()));
+        let expected =
+            rewards::listed(account, &shop.books, self.last_now.expect("something was read"), rewards::shelf(shop.accounts.iter()));
         if found == expected { Ok(()) } else { Err(format!("of the rewards:\n{expected:#?}\nwas expected, and found was\n{found:#?}")) }
     }
 }

@@ -14,9 +14,8 @@ use rust_decimal::Decimal;
 use super::{
     Random,
     auditor::{
-        Account, Books, Lot, Sale,
-        book::{Book, Lapse, days_later, months_later},
-        facts::LotSaid,
+        Account, Books, Sale,
+        book::{Book, days_later, months_later},
         reviewing::counts_for_life_anew,
         units,
     },
@@ -53,8 +52,13 @@ pub fn birth_date(random: &mut Random, now: Timestamp) -> BirthDate {
     BirthDate { year, month, day }
 }
 
-fn reason() -> String {
+pub fn reason() -> String {
     "because".to_owned()
+}
+
+/// What lines come to, without their own discounts.
+fn goods(lines: &[Line]) -> Decimal {
+    lines.iter().map(|line| line.amount - line.discount).sum()
 }
 
 impl Asker<'_> {
@@ -98,8 +102,11 @@ impl Asker<'_> {
             }
             62..=66 => self.capture(),
             67..=69 => Command::ReleaseHold { hold: self.any_hold(), reason: reason() },
-            70..=73 => Command::ConfirmPurchase { order: self.any_sale() },
-            74..=88 => self.take_back(),
+            70..=73 => Command::ConfirmPurchase { order: self.sale_to_confirm() },
+            74..=88 => {
+                let order = self.any_sale();
+                self.take_back(order)
+            }
             89..=91 => self.adjustment(),
             93..=95 => self.transfer(),
             96 => Command::Suspend { reason: reason() },
@@ -111,70 +118,6 @@ impl Asker<'_> {
             }
             _ => self.tier_by_hand(),
         }
-    }
-
-    /// What meets something else that is soon due, or that was before: by chance alone it seldom would.
-    fn meeting(&mut self) -> Option<Command> {
-        let (account, now) = (self.account, self.now);
-        let is_soon = |time: Timestamp, days: i64| time > now && time.duration_since(now) < SignedDuration::from_hours(24 * days);
-        // What is held may lapse before the hold ends.
-        let lapses = account.idle_until.is_some_and(|end| is_soon(end, 6)) && account.lots.iter().any(|lot| lot.lapse == Lapse::Inactive);
-        if lapses && self.random.percent(12) {
-            return Some(Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds: Some(500_000) }));
-        }
-        let ends = account.live_vouchers().find(|(_, voucher)| voucher.hold.is_none() && is_soon(voucher.terms.until, 6));
-        if let Some(code) = ends.and_then(|(_, voucher)| voucher.code)
-            && self.random.percent(8)
-        {
-            let seconds = Some(*self.random.pick(&[80_000, 500_000]));
-            return Some(Command::Voucher(VoucherRequest::Hold { code, order: self.order(), seconds }));
-        }
-        let has_birthday = !account.suspended && account.birthdays.plan.is_some_and(|plan| is_soon(plan.due, 3));
-        if has_birthday && self.random.percent(8) {
-            return Some(Command::Suspend { reason: reason() });
-        }
-        if self.random.below(40) == 0
-            && let Some(into) = self.twin()
-        {
-            return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
-        }
-        None
-    }
-
-    /// Somebody with whom the member has something in common that a merge must get right.
-    fn twin(&mut self) -> Option<MemberId> {
-        let (gone, newest) = (self.account, self.newest());
-        if !gone.holds.is_empty() || newest.document.tier_policy.is_some_and(|policy| policy.reset_at_review) {
-            return None;
-        }
-        let last_end = gone.idle_ends.iter().copied().chain(gone.idle_until.filter(|end| *end <= self.now)).max();
-        let has_lapsed = |lot: &Lot, since: Timestamp| lot.lapse == Lapse::Inactive && last_end.is_some_and(|end| end > since);
-        let has_lapsed = gone.spent.values().any(|spent| spent.parts.iter().any(|lot| has_lapsed(lot, spent.since)));
-        let next = |account: &Account| account.waiting.iter().filter_map(|lot| lot.until).min();
-        let owes = gone.debt > 0 && newest.oldest_first;
-        let confirmed = gone.sales.values().any(|sale| self.is_confirmed(sale));
-        let fits = |other: &Account| {
-            let is_there = other.id.is_some() && other.id != gone.id && !other.erased && other.merged_into.is_none() && !other.suspended;
-            let pends = next(gone).zip(next(other)).is_some_and(|(gone, stays)| gone < stays);
-            let pays = owes && other.lots.len() > 1;
-            let capped = gone.given.iter().any(|(cap, points)| *points > 0 && other.given.get(cap).is_some_and(|own| *own > 0));
-            let bought = gone.latest > other.latest && newest.birthday.as_ref().is_some_and(|it| it.document.active_within_months > 0);
-            let is_rare = has_lapsed || confirmed || pends || pays;
-            (is_there && (is_rare || gone.suspended || capped || bought)).then_some((other.id?, is_rare))
-        };
-        let fitting: Vec<(MemberId, bool)> = self.others.iter().filter_map(fits).collect();
-        let rare: Vec<MemberId> = fitting.iter().filter(|(_, is_rare)| *is_rare).map(|(other, _)| *other).collect();
-        match (rare.is_empty(), fitting.is_empty()) {
-            (false, _) => Some(*self.random.pick(&rare)),
-            (true, false) if self.random.percent(30) => Some(self.random.pick(&fitting).0),
-            (true, _) => None,
-        }
-    }
-
-    /// Points of it waited for a confirmation, and came, and lapse when only that could say.
-    fn is_confirmed(&self, sale: &Sale) -> bool {
-        let live = |said: &LotSaid| self.account.lots.iter().any(|lot| lot.id == said.id && lot.lapse != said.lapse);
-        sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && live(&lot.said))
     }
 
     /// With an end as a rule; now and then that of what is set by hand already is another one.
@@ -198,7 +141,7 @@ impl Asker<'_> {
         ProfileUpdate { birth_date, ..ProfileUpdate::default() }
     }
 
-    fn newest(&self) -> &Arc<Book> {
+    pub fn newest(&self) -> &Arc<Book> {
         self.books.newest()
     }
 
@@ -207,18 +150,18 @@ impl Asker<'_> {
     }
 
     /// An amount of money, up to so many of the currency's units (of 10,000 in one without cents).
-    fn amount(&mut self, most: u64) -> Decimal {
+    pub fn amount(&mut self, most: u64) -> Decimal {
         let has_cents = self.newest().digits > 0;
         let units = if has_cents { self.random.within(0..=most * 100) } else { self.random.within(0..=most * 10) * 1_000 };
         self.units(units.into())
     }
 
-    fn percent_of(&mut self, amount: Decimal) -> Decimal {
+    pub fn percent_of(&mut self, amount: Decimal) -> Decimal {
         let part = amount * Decimal::from(self.random.within(0..=100)) / Decimal::ONE_HUNDRED;
         part.round_dp(self.newest().digits).min(amount)
     }
 
-    fn order(&mut self) -> OrderKey {
+    pub fn order(&mut self) -> OrderKey {
         // One that was paid before, or one that exists.
         let paid = self.account.spent.values().filter_map(|spent| spent.order.clone());
         let kept = self.account.live_vouchers().filter_map(|(_, voucher)| voucher.hold.as_ref().map(|(order, _)| order.clone()));
@@ -234,7 +177,7 @@ impl Asker<'_> {
         OrderKey { store, order: OrderId::new(&format!("o-{}", self.next_order)).expect("an id") }
     }
 
-    fn line(&mut self, prices_include_tax: bool) -> Line {
+    pub fn line(&mut self, prices_include_tax: bool) -> Line {
         let amount = if self.random.percent(4) { Decimal::ZERO } else { self.amount(80) };
         let discount = if self.random.percent(30) { self.percent_of(amount) } else { Decimal::ZERO };
         let net = amount - discount;
@@ -252,37 +195,43 @@ impl Asker<'_> {
         }
     }
 
-    fn purchase(&mut self, order: OrderKey) -> Purchase {
+    pub fn purchase(&mut self, order: OrderKey) -> Purchase {
         let prices_include_tax = self.random.percent(50);
         let lines: Vec<Line> = (0..self.random.within(1..=4)).map(|_| self.line(prices_include_tax)).collect();
-        let nets: Decimal = lines.iter().map(|line| line.amount - line.discount).sum();
-        let taxes: Decimal = lines.iter().map(|line| line.tax).sum();
-        let order_discount = if self.random.percent(30) { self.percent_of(nets) } else { Decimal::ZERO };
+        let order_discount = if self.random.percent(30) { self.percent_of(goods(&lines)) } else { Decimal::ZERO };
         let shipping = if self.random.percent(25) { self.amount(10) } else { Decimal::ZERO };
         let tip = if self.random.percent(20) { self.amount(5) } else { Decimal::ZERO };
-        let taxes = if prices_include_tax { Decimal::ZERO } else { taxes };
-        let label = self.random.percent(20).then(|| (*self.random.pick(&LABELS)).to_owned());
-        let mut purchase = Purchase {
-            order: Some(order),
-            occurred_time: self.occurred_time(),
-            channel: (*self.random.pick(&CHANNELS)).to_owned(),
-            lines,
-            order_discount,
-            prices_include_tax,
-            shipping,
-            tip,
-            total: nets - order_discount + taxes + shipping + tip,
-            tenders: Vec::new(),
-            labels: label.into_iter().collect(),
-            payments: Vec::new(),
-            offline: false,
-            vouchers: Vec::new(),
-        };
+        let occurred_time = self.occurred_time();
+        let mut purchase = self.basket(order, lines, prices_include_tax);
+        (purchase.order_discount, purchase.shipping, purchase.tip, purchase.occurred_time) = (order_discount, shipping, tip, occurred_time);
+        purchase.total += shipping + tip - order_discount;
         purchase.offline = purchase.occurred_time.is_some() && self.random.percent(40);
         self.pay(&mut purchase);
         purchase.vouchers = self.vouchers(purchase.order.as_ref());
         purchase.check().expect("the sums agree");
         purchase
+    }
+
+    /// So much, and nothing else.
+    pub fn basket(&mut self, order: OrderKey, lines: Vec<Line>, prices_include_tax: bool) -> Purchase {
+        let taxes: Decimal = if prices_include_tax { Decimal::ZERO } else { lines.iter().map(|line| line.tax).sum() };
+        let label = self.random.percent(20).then(|| (*self.random.pick(&LABELS)).to_owned());
+        Purchase {
+            order: Some(order),
+            occurred_time: None,
+            channel: (*self.random.pick(&CHANNELS)).to_owned(),
+            total: goods(&lines) + taxes,
+            lines,
+            order_discount: Decimal::ZERO,
+            prices_include_tax,
+            shipping: Decimal::ZERO,
+            tip: Decimal::ZERO,
+            tenders: Vec::new(),
+            labels: label.into_iter().collect(),
+            payments: Vec::new(),
+            offline: false,
+            vouchers: Vec::new(),
+        }
     }
 
     /// Often just before what a review has looked at, or a period, was over.
@@ -456,7 +405,7 @@ impl Asker<'_> {
         }
     }
 
-    fn redemption(&mut self) -> RedeemRequest {
+    pub fn redemption(&mut self) -> RedeemRequest {
         let available = self.account.available().max(0);
         let step = self.newest().redemption.as_ref().map_or(1, |policy| policy.step);
         let some = (self.random.within(0..=available as u64) as i64).max(1);
@@ -555,8 +504,7 @@ impl Asker<'_> {
             .map(|(_, order)| (*order).clone())
             .collect();
         if !self.account.merged.is_empty() && self.random.percent(20) {
-            let confirmed = self.account.sales.iter().filter(|(_, sale)| self.is_confirmed(sale)).map(|(order, _)| order.clone());
-            let confirmed: Vec<OrderKey> = confirmed.collect();
+            let confirmed = self.confirmed();
             if !confirmed.is_empty() {
                 return self.random.pick(&confirmed).clone();
             }
@@ -568,8 +516,7 @@ impl Asker<'_> {
         self.recent(&orders)
     }
 
-    fn take_back(&mut self) -> Command {
-        let order = self.any_sale();
+    pub fn take_back(&mut self, order: OrderKey) -> Command {
         let sale = self.account.sales.get(&order).cloned();
         let mut request = ReturnRequest {
             order,
@@ -604,6 +551,16 @@ impl Asker<'_> {
             request.exchange = Some(Arc::new(purchase));
         }
         Command::ReturnPurchase(Arc::new(request))
+    }
+
+    /// Mostly one of which points wait for that.
+    fn sale_to_confirm(&mut self) -> OrderKey {
+        let waits = |sale: &Sale| {
+            let mut lots = sale.earned.lots.iter().filter(|lot| matches!(lot.said.waits, Some((None, _))));
+            lots.any(|lot| self.account.waiting.iter().any(|waiting| waiting.id == lot.said.id))
+        };
+        let waiting: Vec<OrderKey> = self.account.sales.iter().filter(|(_, sale)| waits(sale)).map(|(order, _)| order.clone()).collect();
+        if waiting.is_empty() || self.random.percent(30) { self.any_sale() } else { self.random.pick(&waiting).clone() }
     }
 
     fn line_back(&mut self, line: usize, sold: &Line) -> ReturnedLine {
@@ -658,7 +615,7 @@ impl Asker<'_> {
     }
 
     /// Mostly one that there is.
-    fn other(&mut self) -> MemberId {
+    pub fn other(&mut self) -> MemberId {
         let suspended: Vec<MemberId> = self.others.iter().filter(|other| other.suspended).filter_map(|other| other.id).collect();
         if !suspended.is_empty() && self.random.percent(20) {
             return *self.random.pick(&suspended);

@@ -28,7 +28,7 @@ use super::{
 const MEMBERS: usize = 12;
 const STAFF: [&str; 2] = ["ann", "bob"];
 const BATCH: u64 = 40;
-/// A clock that goes back by less stands still.
+/// A clock that goes back by no more stands still.
 const SMALL_STEP: SignedDuration = SignedDuration::from_secs(60);
 
 fn options() -> Options {
@@ -131,8 +131,10 @@ pub struct Life {
     pub seed: u64,
     random: Random,
     pub clock: Arc<ManualClock>,
-    /// Of the writer, since it was started.
-    last_now: Option<Timestamp>,
+    /// What the ledger went by last.
+    pub last_now: Option<Timestamp>,
+    /// Of all that is written.
+    latest: Option<Timestamp>,
     ledger: Option<Ledger>,
     folder: TempDir,
     pub shops: Vec<Shop>,
@@ -205,6 +207,7 @@ impl Life {
             seed,
             clock,
             last_now: None,
+            latest: None,
             ledger,
             folder,
             shops: Vec::new(),
@@ -251,8 +254,8 @@ impl Life {
         self.ledger.as_ref().expect("it is open")
     }
 
-    /// The time that the writer will go by.
-    fn writer_now(&mut self) -> Timestamp {
+    /// The time that the ledger will go by.
+    pub fn ledger_now(&mut self) -> Timestamp {
         let now = loyaltyd::ledger::Clock::now(&*self.clock);
         let last = self.last_now.filter(|last| last.duration_since(now) <= SMALL_STEP).unwrap_or(now);
         let now = last.max(now);
@@ -269,7 +272,7 @@ impl Life {
 
     async fn publish(&mut self, shop: usize) {
         let mut document = self.shops[shop].frame.book(&mut self.random);
-        let (now, request) = (self.writer_now(), self.request());
+        let (now, request) = (self.ledger_now(), self.request());
         let waits = !self.shops[shop].books.0.is_empty() && self.random.percent(50);
         let since = if waits { now + SignedDuration::from_mins(self.random.within(1..=20_000) as i64) } else { now };
         if waits {
@@ -278,6 +281,7 @@ impl Life {
         let published = self.ledger().publish_next(request, document, true).await.unwrap_or_else(|error| panic!("{error:?}"));
         if published.changed {
             let version = u32::try_from(published.document.version).expect("a version");
+            self.is_written(now);
             let place = &mut self.shops[shop];
             let before = place.books.walked_since();
             place.books.publish(Book::read(&published.document, version, since), waits);
@@ -311,7 +315,7 @@ impl Life {
 
     /// As the service does by itself where rules are others than before. It enters all that is due.
     async fn plan_birthdays(&mut self) {
-        let now = self.writer_now();
+        let now = self.ledger_now();
         for shop in std::mem::take(&mut self.unplanned) {
             for member in 0..self.shops[shop].accounts.len() {
                 let place = &mut self.shops[shop];
@@ -327,7 +331,7 @@ impl Life {
     }
 
     async fn enrol(&mut self, shop: usize) {
-        let (now, request) = (self.writer_now(), self.request());
+        let (now, request) = (self.ledger_now(), self.request());
         let card = self.free_card(shop);
         let birth_date = if self.random.percent(60) { Some(birth_date(&mut self.random, now)) } else { None };
         let profile = Profile { birth_date, ..Profile::default() };
@@ -443,11 +447,16 @@ impl Life {
             fs::remove_dir_all(self.folder.path().join("tables")).expect("the tables can be removed");
         }
         self.ledger = Some(open(self.folder.path(), &self.clock));
-        self.last_now = None;
+        self.last_now = self.latest;
+    }
+
+    /// An entry of then is there, or a rule book.
+    pub fn is_written(&mut self, time: Timestamp) {
+        self.latest = self.latest.max(Some(time));
     }
 
     async fn batch(&mut self) {
-        let now = self.writer_now();
+        let now = self.ledger_now();
         let mut asked: Vec<Asked> = Vec::new();
         self.at_desk = self.random.percent(8);
         self.in_rush = self.random.percent(8);
@@ -530,7 +539,7 @@ impl Life {
 
     /// The same request twice at once, or two requests for the same member, whichever comes first.
     async fn race(&mut self) {
-        let now = self.writer_now();
+        let now = self.ledger_now();
         let who = self.anyone();
         let one = self.ask(now, who);
         let other = if self.random.percent(50) { one.clone() } else { self.ask(now, who) };

@@ -9,6 +9,7 @@ mod books;
 mod catalogue;
 mod generator;
 mod life;
+mod meetings;
 mod settling;
 
 use std::{

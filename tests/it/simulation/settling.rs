@@ -8,7 +8,7 @@ use loyaltyd::{
         ActivityRejection, BirthdayChanged, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points,
         Recipient, Rejection, Sealed, VoucherChange, VoucherChanged,
     },
-    ledger::{Clock, LedgerError, MemberTarget, Outcome, Submission},
+    ledger::{LedgerError, MemberTarget, Outcome, Submission},
 };
 use rust_decimal::Decimal;
 
@@ -198,6 +198,7 @@ impl Life {
     /// What the ledger shows of the members that were asked something.
     pub fn compare(&mut self) {
         let touched = std::mem::take(&mut self.touched);
+        self.ledger_now();
         let mut changes = Vec::new();
         for who in &touched {
             match self.entries_are_as_told(*who) {
@@ -240,13 +241,14 @@ impl Life {
             ensure(found == expected, || differ(expected, found))?;
         }
         let told = told.len();
+        all.iter().for_each(|entry| self.is_written(entry.record_time));
         self.compared.insert(who, told);
         Ok(all.iter().filter_map(Entry::voucher_change).cloned().collect())
     }
 
     fn is_shown_as_told(&self, who: Who) -> Result<(), String> {
         let (shop, key) = (&self.shops[who.0], self.key(who));
-        let now = self.clock.now();
+        let now = self.last_now.expect("something was read");
         let account = auditor::shown(&shop.accounts[who.1], &shop.books, now);
         let member = self.ledger().member(&key).map_err(|error| error.to_string())?;
         let header = &member.header;

@@ -400,7 +400,8 @@ pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
     advance(account, books, now).account
 }
 
-/// When something becomes due, or is not counted any more, as far as it is known. For who is suspended birthdays weigh more.
+/// When something becomes due, or is not counted any more, as far as it is known. Birthdays of who is suspended weigh more, and the ends of
+/// vouchers that are held for longer.
 pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timestamp> {
     let act = Act::new(account, books, now);
     let dated = account.lots.iter().filter_map(|lot| if let Lapse::On(time) = lot.lapse { Some(time) } else { None });
@@ -415,8 +416,10 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     } else {
         1
     });
+    let kept = account.live_vouchers().filter(|(_, voucher)| voucher.hold.as_ref().is_some_and(|(_, until)| *until > voucher.terms.until));
+    let kept = kept.flat_map(|(_, voucher)| [voucher.terms.until; 4]);
     let turns = reviewing::turning_days(account, books.newest()).into_iter().map(|day| books.newest().dawn(day));
-    dated.chain(waiting).chain(holds).chain(single.into_iter().flatten()).chain(birthdays).chain(turns).collect()
+    dated.chain(waiting).chain(holds).chain(single.into_iter().flatten()).chain(birthdays).chain(turns).chain(kept).collect()
 }
 
 impl Act<'_> {

@@ -1,0 +1,199 @@
+//! What meets something else that is soon due, or that was before: by chance alone it seldom would.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use loyaltyd::domain::{
+    Adjustment, Command, Expiry, HoldRequest, Line, LineKind, MemberId, MergeRequest, OrderKey, Points, Recipient, RedeemRequest,
+    TransferRequest, VoucherBenefit, VoucherCode, VoucherRequest,
+};
+use rust_decimal::Decimal;
+
+use super::{
+    auditor::{
+        Account, Lot, Sale,
+        book::{Lapse, months_later},
+        facts::LotSaid,
+    },
+    generator::{Asker, reason},
+};
+
+/// Of vouchers, where points are not redeemed.
+const LONGEST_HOLD: u32 = 86_400;
+/// Lots that never lapse, behind those that lapse with inactivity.
+const LASTING_LOTS: usize = 5;
+
+impl Asker<'_> {
+    pub fn meeting(&mut self) -> Option<Command> {
+        if let Some(command) = self.idle_points().or_else(|| self.kept_vouchers()).or_else(|| self.shared_goods()) {
+            return Some(command);
+        }
+        let has_birthday = !self.account.suspended && self.account.birthdays.plan.is_some_and(|plan| self.is_soon(plan.due, 3));
+        if has_birthday && self.random.percent(8) {
+            return Some(Command::Suspend { reason: reason() });
+        }
+        // Sooner where there is something that waited for a confirmation.
+        let merges = self.random.below(40) == 0 || (self.random.percent(5) && !self.confirmed().is_empty());
+        if merges && let Some(into) = self.twin() {
+            return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
+        }
+        if self.account.merged.is_empty() || self.random.percent(85) {
+            return None;
+        }
+        let confirmed = self.confirmed();
+        let order = if confirmed.is_empty() { return None } else { self.random.pick(&confirmed).clone() };
+        Some(self.take_back(order))
+    }
+
+    fn is_soon(&self, time: Timestamp, days: i64) -> bool {
+        time > self.now && time.duration_since(self.now) < SignedDuration::from_hours(24 * days)
+    }
+
+    /// Points that lapse with inactivity, or have done so though nobody has entered it, before others that stay.
+    fn idle_points(&mut self) -> Option<Command> {
+        let account = self.account;
+        let is_idle = |lot: &Lot| lot.lapse == Lapse::Inactive;
+        if account.idle_until.is_some_and(|end| self.is_soon(end, 6)) && account.lots.iter().any(is_idle) {
+            // What is held may lapse before the hold ends.
+            if self.random.percent(12) {
+                return Some(Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds: Some(500_000) }));
+            }
+            let lasting = account.lots.iter().filter(|lot| lot.lapse == Lapse::Never).count();
+            if lasting < LASTING_LOTS && self.random.percent(20) {
+                let (points, expiry) = (Points(self.random.within(1..=60) as i64), Some(Expiry::Never));
+                let reference = String::new();
+                return Some(Command::AdjustPoints(Adjustment { points, qualifying: false, reason: reason(), reference, expiry }));
+            }
+        }
+        let left = self.others.iter().find(|other| other.id == account.id)?;
+        let has_lapsed = left.idle_until.is_some_and(|end| end <= self.now) && left.lots.iter().any(is_idle);
+        let all = Points(account.available());
+        if !has_lapsed || all.0 <= 0 || self.random.percent(50) {
+            return None;
+        }
+        let reference = String::new();
+        Some(match self.random.below(3) {
+            0 => {
+                let to = Recipient::Id(self.other());
+                Command::TransferPoints(TransferRequest { to, points: all, reason: reason(), reference })
+            }
+            1 => {
+                let order_total = Some(self.amount(500));
+                Command::RedeemPoints(RedeemRequest { points: Some(all), up_to: false, order_total, order: None, reference })
+            }
+            _ => {
+                let points = Points(-all.0);
+                Command::AdjustPoints(Adjustment { points, qualifying: false, reason: reason(), reference, expiry: None })
+            }
+        })
+    }
+
+    /// A voucher is held until after its time, and used in between.
+    fn kept_vouchers(&mut self) -> Option<Command> {
+        let (account, now) = (self.account, self.now);
+        let longest = self.newest().redemption.as_ref().map_or(LONGEST_HOLD, |policy| policy.maximum_hold);
+        let ends = |until: Timestamp| u32::try_from(until.duration_since(now).as_secs()).ok().filter(|seconds| *seconds < longest);
+        let soon = account.live_vouchers().filter(|(_, voucher)| voucher.hold.is_none() && self.is_soon(voucher.terms.until, 6));
+        let soon = soon.filter_map(|(_, voucher)| Some((voucher.code?, ends(voucher.terms.until)?))).next();
+        if let Some((code, seconds)) = soon
+            && self.random.percent(10)
+        {
+            let more = self.random.within(600..=100_000) as u32;
+            let seconds = Some(seconds.saturating_add(more).min(longest));
+            return Some(Command::Voucher(VoucherRequest::Hold { code, order: self.order(), seconds }));
+        }
+        let kept = account.live_vouchers().filter(|(_, voucher)| voucher.terms.until <= now);
+        let kept: Vec<(VoucherCode, OrderKey)> =
+            kept.filter_map(|(_, voucher)| Some((voucher.code?, voucher.hold.as_ref()?.0.clone()))).collect();
+        if kept.is_empty() || self.random.percent(60) {
+            return None;
+        }
+        let (code, order) = self.random.pick(&kept).clone();
+        if account.sales.contains_key(&order) || self.random.percent(50) {
+            let order_total = Some(self.amount(100));
+            return Some(Command::Voucher(VoucherRequest::Use { code, order: Some(order), order_total, value: None }));
+        }
+        let mut purchase = self.purchase(order);
+        purchase.vouchers = vec![code];
+        Some(Command::RecordPurchase(Arc::new(purchase)))
+    }
+
+    /// Two vouchers take more off than the goods come to.
+    fn shared_goods(&mut self) -> Option<Command> {
+        let now = self.now;
+        let usable = self.account.live_vouchers().filter(|(_, voucher)| voucher.hold.is_none() && voucher.terms.from <= now);
+        let off = usable.filter_map(|(_, voucher)| match &voucher.terms.gives {
+            VoucherBenefit::AmountOff { amount } => Some((voucher.code?, Some(*amount), voucher.terms.minimum)),
+            VoucherBenefit::PercentOff { .. } => Some((voucher.code?, None, voucher.terms.minimum)),
+            VoucherBenefit::FreeItem { .. }
+            | VoucherBenefit::FreeItemOf { .. }
+            | VoucherBenefit::FreeShipping
+            | VoucherBenefit::Custom { .. } => None,
+        });
+        let mut off: Vec<(VoucherCode, Option<Decimal>, Decimal)> = off.collect();
+        if off.len() < 2 || self.random.percent(92) {
+            return None;
+        }
+        self.random.shuffle(&mut off);
+        off.truncate(2);
+        let minimum = off.iter().map(|(.., minimum)| *minimum).max()?;
+        let most = off.iter().filter_map(|(_, amount, _)| *amount).max();
+        let amount = match most {
+            Some(most) => self.percent_of(most),
+            None => self.amount(20),
+        };
+        let amount = amount.max(minimum);
+        let line =
+            Line { quantity: Decimal::ONE, amount, discount: Decimal::ZERO, tax: Decimal::ZERO, kind: LineKind::Goods, ..self.line(false) };
+        let order = self.order();
+        let mut purchase = self.basket(order, vec![line], false);
+        purchase.vouchers = off.into_iter().map(|(code, ..)| code).collect();
+        Some(Command::RecordPurchase(Arc::new(purchase)))
+    }
+
+    /// Somebody with whom the member has something in common that a merge must get right.
+    fn twin(&mut self) -> Option<MemberId> {
+        let (gone, newest) = (self.account, self.newest());
+        if !gone.holds.is_empty() || newest.document.tier_policy.is_some_and(|policy| policy.reset_at_review) {
+            return None;
+        }
+        let last_end = gone.idle_ends.iter().copied().chain(gone.idle_until.filter(|end| *end <= self.now)).max();
+        let has_lapsed = |lot: &Lot, since: Timestamp| lot.lapse == Lapse::Inactive && last_end.is_some_and(|end| end > since);
+        let has_lapsed = gone.spent.values().any(|spent| spent.parts.iter().any(|lot| has_lapsed(lot, spent.since)));
+        let next = |account: &Account| account.waiting.iter().filter_map(|lot| lot.until).min();
+        let owes = gone.debt > 0 && newest.oldest_first;
+        let confirmed = !self.confirmed().is_empty();
+        let fits = |other: &Account| {
+            let is_there = other.id.is_some() && other.id != gone.id && !other.erased && other.merged_into.is_none() && !other.suspended;
+            let pends = next(gone).zip(next(other)).is_some_and(|(gone, stays)| gone < stays);
+            let pays = owes && other.lots.len() > 1;
+            let capped = gone.given.iter().any(|(cap, points)| *points > 0 && other.given.get(cap).is_some_and(|own| *own > 0));
+            let is_rare = has_lapsed || (confirmed && other.last_lot > 0) || pends || pays || self.bought_alone(other);
+            (is_there && (is_rare || gone.suspended || capped)).then_some((other.id?, is_rare))
+        };
+        let fitting: Vec<(MemberId, bool)> = self.others.iter().filter_map(fits).collect();
+        let rare: Vec<MemberId> = fitting.iter().filter(|(_, is_rare)| *is_rare).map(|(other, _)| *other).collect();
+        match (rare.is_empty(), fitting.is_empty()) {
+            (false, _) => Some(*self.random.pick(&rare)),
+            (true, false) if self.random.percent(30) => Some(self.random.pick(&fitting).0),
+            (true, _) => None,
+        }
+    }
+
+    /// Of both the member alone has bought something lately, and a birthday asks for that.
+    fn bought_alone(&self, other: &Account) -> bool {
+        let (newest, gone) = (self.newest(), self.account);
+        let months = newest.birthday.as_ref().map_or(0, |birthday| birthday.document.active_within_months);
+        let plan = other.birthdays.plan.or(gone.birthdays.plan).filter(|plan| months > 0 && self.is_soon(plan.due, 20));
+        let since = plan.map(|plan| months_later(newest.date(plan.due), -months));
+        let has_bought = |account: &Account| since.is_some_and(|since| account.latest.is_some_and(|latest| newest.date(latest) >= since));
+        has_bought(gone) && !has_bought(other)
+    }
+
+    /// Sales of which points waited for a confirmation, and came, and lapse when only that could say.
+    pub fn confirmed(&self) -> Vec<OrderKey> {
+        let live = |said: &LotSaid| self.account.lots.iter().any(|lot| lot.id == said.id && lot.lapse != said.lapse);
+        let is_confirmed = |sale: &Sale| sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && live(&lot.said));
+        self.account.sales.iter().filter(|(_, sale)| is_confirmed(sale)).map(|(order, _)| order.clone()).collect()
+    }
+}
