@@ -40,6 +40,7 @@ fn purchase(lines: u32) -> Purchase {
         payments: Vec::new(),
         offline: false,
         vouchers: Vec::new(),
+        codes: Vec::new(),
     }
 }
 

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{LotExpiry, LotId, LotKey, PendingKey, PeriodStart, Points, RoundingMode, RuleId, TierId};
+use super::{
+    LotExpiry, LotId, LotKey, MemberFacts, PendingKey, PeriodStart, Points, PromotionAward, PromotionCounts, RoundingMode, RuleId, TierId,
+};
 
 /// What a purchase earns, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,12 @@ pub struct Accrual {
     pub counters: Vec<Counter>,
     /// Counters that no purchase that may still come can need.
     pub dropped_counters: Vec<(RuleId, PeriodStart)>,
+    /// What promotions gave beside the rules, in the order of the file; also those of which nothing was left.
+    pub promotions: Vec<PromotionAward>,
+    /// What is counted of them.
+    pub promotion_counts: PromotionCounts,
+    /// Where a condition of theirs reads it.
+    pub member_facts: Option<Box<MemberFacts>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +110,14 @@ pub enum LimitKind {
     Maximum,
     Cap,
     OncePerMember,
+    /// Of a promotion: the member has had it as often as it may.
+    Times,
+    /// Of a promotion: what it gives in a day, over all members.
+    DailyCap,
+    /// Of a promotion: what it gives in all.
+    Budget,
+    /// Of a promotion: the member has as many vouchers as anybody may.
+    Vouchers,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

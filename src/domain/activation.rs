@@ -51,12 +51,16 @@ fn activated(lot: &PendingLot, expiry: LotExpiry, debt: &mut Points) -> Result<A
     })
 }
 
-/// As the rule says that awarded the points; `program` is the version of the sale.
+/// As the rule or the promotion says that awarded the points; `program` is the version of the sale.
 fn expiry(program: &Program, sale: &Sale<'_>, lot: &AccruedLot, now: Timestamp) -> Result<LotExpiry, Overflow> {
-    let award = sale.accrued.accrual.awards.iter().find(|award| award.lot == Some(lot.id));
+    let accrual = &sale.accrued.accrual;
+    let award = accrual.awards.iter().find(|award| award.lot == Some(lot.id));
     let rule = award.and_then(|award| program.rules.iter().find(|rule| rule.id == award.rule));
-    let tier = sale.accrued.accrual.tier.as_ref();
-    match rule.map(|rule| tier::expiry_in_tier(program, tier, rule.expiry, rule.has_own_expiry)) {
+    let of_rule = rule.map(|rule| (rule.expiry, rule.has_own_expiry));
+    let promoted = || accrual.promotions.iter().find(|award| award.lot == Some(lot.id));
+    let of_promotion = || promoted().and_then(|award| program.promotion(&award.promotion));
+    let policy = of_rule.or_else(|| of_promotion().map(|promotion| (promotion.expiry, promotion.has_own_expiry)));
+    match policy.map(|(expiry, is_own)| tier::expiry_in_tier(program, accrual.tier.as_ref(), expiry, is_own)) {
         Some(policy @ (Expiry::DaysAfterActivation(_) | Expiry::MonthsAfterActivation(_))) => {
             expiry::lot_expiry(policy, &program.time_zone, sale.entry.occurred_time, now)
         }

@@ -162,6 +162,26 @@ pub(super) enum Planning {
     After(i16),
 }
 
+impl BirthdayWindow {
+    /// First day, and the first one behind it, of a year's birthday.
+    pub(super) fn days(self, leap_day_in_march: bool, date: BirthDate, year: i16) -> Result<(Date, Date), Overflow> {
+        let month = Date::new(year, date.month, 1).map_err(|_| Overflow)?;
+        let is_missing = date.day > month.days_in_month();
+        let day = match is_missing && leap_day_in_march {
+            true => calendar::add_months(month, 1)?,
+            false => calendar::yearly_date(year, date.month, date.day)?,
+        };
+        match self {
+            Self::Day => Ok((day, calendar::add_days(day, 1)?)),
+            Self::Month => Ok((month, calendar::add_months(month, 1)?)),
+            Self::Around { days_before, days_after } => {
+                let end = calendar::add_days(day, days_after.checked_add(1).ok_or(Overflow)?)?;
+                Ok((calendar::subtract_days(day, days_before)?, end))
+            }
+        }
+    }
+}
+
 impl BirthdayPolicy {
     /// The next birthday to reward, as things are at an instant.
     pub(super) fn plan(
@@ -179,7 +199,7 @@ impl BirthdayPolicy {
         };
         // A window may belong to the year before or the next one; and one of them may be done.
         for year in this_year.saturating_sub(1)..=this_year.saturating_add(3) {
-            let (first, end) = self.window(date, year)?;
+            let (first, end) = self.window.days(self.leap_day_in_march, date, year)?;
             let (start_time, end_time) = (calendar::start_of_day(zone, first)?, calendar::start_of_day(zone, end)?);
             if end_time <= now || done.is_some_and(|done| year <= done) {
                 continue;
@@ -197,24 +217,6 @@ impl BirthdayPolicy {
             }
         }
         Ok(None)
-    }
-
-    /// First day, and the first one behind it.
-    fn window(&self, date: BirthDate, year: i16) -> Result<(Date, Date), Overflow> {
-        let month = Date::new(year, date.month, 1).map_err(|_| Overflow)?;
-        let is_missing = date.day > month.days_in_month();
-        let day = match is_missing && self.leap_day_in_march {
-            true => calendar::add_months(month, 1)?,
-            false => calendar::yearly_date(year, date.month, date.day)?,
-        };
-        match self.window {
-            BirthdayWindow::Day => Ok((day, calendar::add_days(day, 1)?)),
-            BirthdayWindow::Month => Ok((month, calendar::add_months(month, 1)?)),
-            BirthdayWindow::Around { days_before, days_after } => {
-                let end = calendar::add_days(day, days_after.checked_add(1).ok_or(Overflow)?)?;
-                Ok((calendar::subtract_days(day, days_before)?, end))
-            }
-        }
     }
 
     /// What a member of a tier is given.

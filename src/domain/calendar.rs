@@ -28,6 +28,11 @@ pub fn add_days(date: Date, days: u32) -> Result<Date, Overflow> {
     date.checked_add(i64::from(days).days()).map_err(|_| Overflow)
 }
 
+/// Days from one date to another; less than 0 if that is earlier.
+pub fn days_between(from: Date, to: Date) -> Result<i64, Overflow> {
+    from.until((jiff::Unit::Day, to)).map(|span| i64::from(span.get_days())).map_err(|_| Overflow)
+}
+
 pub fn subtract_days(date: Date, days: u32) -> Result<Date, Overflow> {
     date.checked_sub(i64::from(days).days()).map_err(|_| Overflow)
 }

@@ -8,6 +8,7 @@ mod erasure;
 mod goals;
 mod history;
 mod holding;
+mod promotions;
 mod reviewing;
 mod rewards;
 mod vouchers;
@@ -362,8 +363,11 @@ impl<'a> Draft<'a> {
         }
         let history = self.context.history;
         let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
-        let mut due = returns::due(self.context.programs, &self.member.header, &sale, request)?;
+        let mut due = returns::due(self.context.programs, (&self.member, &self.tallies()), &sale, request)?;
         due.totals.reinstated = self.reinstate(&sale, &due)?;
+        for code in std::mem::take(&mut due.lost_vouchers) {
+            self.cancel_voucher(code, &request.reason)?;
+        }
         self.cancel_reached(&sale, due.points, &request.reason)?;
         let (newest, now) = (self.context.programs.newest(), self.context.now);
         let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
@@ -486,7 +490,9 @@ impl<'a> Draft<'a> {
         self.use_vouchers(purchase, occurred_time)?;
         let redemptions = self.pay(purchase, occurred_time)?;
         let oldest = self.oldest();
-        let accrual = accrual::accrue(self.context.programs, &self.member.header, purchase, occurred_time, oldest)?;
+        let tallies = self.tallies();
+        let seen = (&self.member.header, self.seen(&tallies));
+        let accrual = accrual::accrue(self.context.programs, seen, purchase, occurred_time, oldest)?;
         let counted = [(FraudLimit::PurchasesPerHour, 1), (FraudLimit::PointsPerDay, accrual.points.0)];
         let watched = fraud::watch(self.context.programs, &self.member.header, occurred_time, oldest, &counted)?;
         let accrued = PurchaseAccrued {
@@ -497,7 +503,9 @@ impl<'a> Draft<'a> {
             redemptions,
         };
         self.watched = watched;
-        self.enter(EntryKind::PurchaseAccrued(Arc::new(accrued)), occurred_time, program)?;
+        let accrued = Arc::new(accrued);
+        self.enter(EntryKind::PurchaseAccrued(Arc::clone(&accrued)), occurred_time, program)?;
+        self.issue_promoted(&accrued)?;
         self.upgrade(occurred_time)
     }
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
     FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot,
-    Person, Points, Portion, Profile, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange, TierId, TierKept,
-    TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
+    Person, Points, Portion, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange,
+    TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -443,6 +443,39 @@ impl BirthdayChanged {
 }
 
 impl Entry {
+    /// What it changes of what promotions have given.
+    pub fn promotion_counts(&self) -> Option<&PromotionCounts> {
+        match &self.kind {
+            EntryKind::PurchaseAccrued(accrued) => Some(&accrued.accrual.promotion_counts),
+            EntryKind::PurchaseReturned(returned) => Some(&returned.promotion_counts),
+            EntryKind::MergedFrom(got) => Some(&got.promotions),
+            EntryKind::MemberEnrolled { .. }
+            | EntryKind::ProfileUpdated { .. }
+            | EntryKind::IdentifierAdded { .. }
+            | EntryKind::IdentifierRemoved { .. }
+            | EntryKind::MemberSuspended { .. }
+            | EntryKind::MemberReactivated { .. }
+            | EntryKind::MemberErased { .. }
+            | EntryKind::PointsAdjusted(_)
+            | EntryKind::PointsExpired(_)
+            | EntryKind::TierChanged(_)
+            | EntryKind::TierKept(_)
+            | EntryKind::TierRewarded(_)
+            | EntryKind::PointsRedeemed(_)
+            | EntryKind::RedemptionReversed(_)
+            | EntryKind::PointsHeld(_)
+            | EntryKind::HoldReleased(_)
+            | EntryKind::PointsActivated(_)
+            | EntryKind::PointsTransferredOut(_)
+            | EntryKind::PointsTransferredIn(_)
+            | EntryKind::ActivityAccrued(_)
+            | EntryKind::VoucherChanged(_)
+            | EntryKind::BirthdayChanged(_)
+            | EntryKind::GoalChanged(_)
+            | EntryKind::MergedInto(_) => None,
+        }
+    }
+
     /// The fraud limits that it exceeds.
     pub fn flags(&self) -> &[FraudFlag] {
         self.watched.as_ref().map_or(&[], |watched| &watched.flags)

@@ -1,6 +1,9 @@
 //! How much of a commit an entry takes.
 
-use super::{Award, Entry, EntryKind, Line, MergedFrom, Voucher, VoucherBenefit, VoucherChange, VoucherChanged};
+use super::{
+    Award, Entry, EntryKind, Line, MergedFrom, PromotionAward, PromotionCounts, PurchaseAccrued, Voucher, VoucherBenefit, VoucherChange,
+    VoucherChanged,
+};
 
 const LINE: usize = 96;
 const PORTION: usize = 64;
@@ -9,23 +12,12 @@ impl Entry {
     /// An upper estimate of the bytes that the entry takes when it is stored.
     pub fn stored_size_estimate(&self) -> usize {
         const ENTRY: usize = 512;
-        const AWARD: usize = 256;
         const ALLOCATION: usize = 32;
         let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
         ENTRY
             + ALLOCATION * watched
             + match &self.kind {
-                EntryKind::PurchaseAccrued(accrued) => {
-                    let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();
-                    let purchase = &accrued.purchase;
-                    let line = |line: &Line| LINE + line.sku.len() + line.category.len() + texts(&line.labels);
-                    let award = |award: &Award| AWARD + award.display_name.len() + LINE * (award.lines.len() + award.roundings.len());
-                    texts(&purchase.labels)
-                        + purchase.channel.len()
-                        + LINE * (purchase.tenders.len() + accrued.accrual.line_bases.len() + accrued.accrual.counters.len())
-                        + purchase.lines.iter().map(line).sum::<usize>()
-                        + accrued.accrual.awards.iter().map(award).sum::<usize>()
-                }
+                EntryKind::PurchaseAccrued(accrued) => accrued.stored_size_estimate(),
                 EntryKind::PointsAdjusted(adjusted) => {
                     adjusted.reason.len() + adjusted.reference.len() + ALLOCATION * adjusted.allocations.len()
                 }
@@ -41,11 +33,13 @@ impl Entry {
                     LINE * activated.lots.len() + PORTION * moved
                 }
                 EntryKind::PurchaseReturned(returned) => {
-                    let taken = returned.from_pending.len() + returned.from_sale.len() + returned.from_others.len();
+                    let lots = returned.from_pending.len() + returned.from_sale.len() + returned.from_others.len();
+                    let taken = lots + returned.lost_vouchers.len();
                     returned.reason.len()
                         + returned.reference.len()
                         + PORTION * (taken + returned.sale.returned.lines.len() + returned.sale.activated.len())
                         + LINE * returned.counters.len()
+                        + returned.promotion_counts.stored_size_estimate()
                 }
                 EntryKind::PointsTransferredOut(sent) => sent.reason.len() + sent.reference.len() + PORTION * sent.portions.len(),
                 EntryKind::PointsTransferredIn(got) => got.reason.len() + got.reference.len() + PORTION * got.lots.len(),
@@ -73,6 +67,37 @@ impl Entry {
                 EntryKind::BirthdayChanged(_) => 4 * LINE,
                 EntryKind::GoalChanged(changed) => LINE + ALLOCATION * changed.waiting.len(),
             }
+    }
+}
+
+impl PurchaseAccrued {
+    fn stored_size_estimate(&self) -> usize {
+        const AWARD: usize = 256;
+        let (purchase, accrual) = (&self.purchase, &self.accrual);
+        let texts = |labels: &[String]| labels.iter().map(|label| label.len() + 4).sum::<usize>();
+        let line = |line: &Line| LINE + line.sku.len() + line.category.len() + texts(&line.labels);
+        let award = |award: &Award| AWARD + award.display_name.len() + LINE * (award.lines.len() + award.roundings.len());
+        texts(&purchase.labels)
+            + texts(&purchase.codes)
+            + purchase.channel.len()
+            + LINE * (purchase.tenders.len() + accrual.line_bases.len() + accrual.counters.len())
+            + purchase.lines.iter().map(line).sum::<usize>()
+            + accrual.awards.iter().map(award).sum::<usize>()
+            + accrual.promotions.iter().map(PromotionAward::stored_size_estimate).sum::<usize>()
+            + accrual.promotion_counts.stored_size_estimate()
+            + accrual.member_facts.as_ref().map_or(0, |_| LINE)
+    }
+}
+
+impl PromotionAward {
+    fn stored_size_estimate(&self) -> usize {
+        4 * LINE + self.display_name.len() + LINE * self.lines.len()
+    }
+}
+
+impl PromotionCounts {
+    fn stored_size_estimate(&self) -> usize {
+        LINE * (self.counters.len() + self.dropped.len() + self.tallies.len())
     }
 }
 
@@ -120,6 +145,6 @@ impl MergedFrom {
         let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();
-        self.reason.len() + vouchers + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
+        self.reason.len() + vouchers + self.promotions.stored_size_estimate() + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
     }
 }

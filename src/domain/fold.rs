@@ -1,13 +1,15 @@
 //! Folding entries into a member's state.
 
+mod merged;
+
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven, Birthdays, Captured,
-    Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, MergedFrom, MergedInto, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, PutBack, Redeemed, Released, Returned, Reversed, RuleId,
-    Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
+    Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, Overflow, PendingLot,
+    PeriodStart, Person, Points, Portion, Profile, PutBack, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount,
+    TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -143,8 +145,8 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::PurchaseReturned(returned) => fold_return(member, entry, returned),
         EntryKind::PointsTransferredOut(sent) => fold_transfer_out(member, sent),
         EntryKind::PointsTransferredIn(got) => fold_transfer_in(member, entry, got),
-        EntryKind::MergedInto(gone) => fold_merged_into(member, gone),
-        EntryKind::MergedFrom(got) => fold_merged_from(member, entry, got),
+        EntryKind::MergedInto(gone) => merged::fold_merged_into(member, gone),
+        EntryKind::MergedFrom(got) => merged::fold_merged_from(member, entry, got),
         EntryKind::BirthdayChanged(changed) => fold_birthday(member, entry, changed),
         EntryKind::VoucherChanged(changed) => fold_voucher(member, entry, changed),
         EntryKind::GoalChanged(changed) => {
@@ -226,6 +228,9 @@ fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     fold_carries(header, &accrual.carries);
     fold_counters(header, &accrual.counters, &accrual.dropped_counters);
+    accrual.promotion_counts.fold(header);
+    header.purchases = header.purchases.checked_add(1).ok_or(Overflow)?;
+    header.last_purchase_time = header.last_purchase_time.max(Some(entry.occurred_time));
     Ok(())
 }
 
@@ -489,6 +494,9 @@ fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Resul
     for counter in &returned.counters {
         header.counters.insert((counter.rule.clone(), counter.period), counter.points);
     }
+    returned.promotion_counts.fold(header);
+    voucher::lose(member, &returned.lost_vouchers).ok_or(Fault::Voucher)?;
+    let header = &mut member.header;
     header.next_expiry_time = returned.next_expiry_time;
     header.next_activation_time = returned.next_activation_time;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
@@ -501,73 +509,6 @@ fn fold_birthday(member: &mut Member, entry: &Entry, changed: &BirthdayChanged) 
         Some(BirthdayGiven::Points(lot)) => add_lot(member, entry, lot),
         Some(BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_)) | None => Ok(()),
     }
-}
-
-/// Nothing is left but the ledger, and who the member is now.
-fn fold_merged_into(member: &mut Member, gone: &MergedInto) -> Result<(), Fault> {
-    let taken = take_from_lots(member, &gone.allocations)?;
-    let pending = take_pending(member, &gone.pending)?;
-    let balance = &mut member.header.balance;
-    balance.transfer_out(taken)?;
-    balance.hand_over(pending, gone.debt)?;
-    voucher::leave(member, &gone.vouchers).ok_or(Fault::Voucher)?;
-    member.person = Some(Sealed::Erased);
-    let old = &member.header;
-    member.header = Header {
-        state: MemberState::Merged { into: gone.into },
-        last_lot: old.last_lot,
-        balance: old.balance.clone(),
-        merged: old.merged.clone(),
-        ..Header::new(old.create_time)
-    };
-    Ok(())
-}
-
-/// Whole pending lots.
-fn take_pending(member: &mut Member, taken: &[PendingTaken]) -> Result<Points, Fault> {
-    let mut sum = Points::ZERO;
-    for PendingTaken { lot, points, .. } in taken {
-        let pending = member.pending.remove(lot).ok_or(Fault::NotLoaded)?;
-        if pending.remaining != *points {
-            return Err(Fault::Lot(lot.id().0));
-        }
-        sum = sum.plus(*points)?;
-    }
-    Ok(sum)
-}
-
-fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedFrom) -> Result<(), Fault> {
-    put_back(member, entry, &got.lots, got.debt_paid)?;
-    member.pending.extend(got.pending.iter().map(|lot| (lot.key(), lot.clone())));
-    let pending = Points::total(got.pending.iter().map(|lot| lot.remaining))?;
-    let taken = take_from_lots(member, &got.allocations)?;
-    change_person(member, &got.person, |person, joined| person.clone_from(joined))?;
-    voucher::join(member, &got.vouchers, got.next_voucher_due_time).ok_or(Fault::Voucher)?;
-    let header = &mut member.header;
-    header.balance.transfer_in(Portion::total(&got.lots)?, got.debt_paid)?;
-    header.balance.transfer_out(taken)?;
-    header.balance.take_over(pending, got.debt)?;
-    header.last_lot = got.last_lot;
-    let (lifetime, more) = (&mut header.lifetime, &got.lifetime);
-    lifetime.qualifying_points = lifetime.qualifying_points.plus(more.qualifying_points)?;
-    lifetime.spend = lifetime.spend.checked_add(more.spend).ok_or(Overflow)?;
-    lifetime.visits = lifetime.visits.checked_add(more.visits).ok_or(Overflow)?;
-    header.latest_occurred_time = header.latest_occurred_time.max(got.latest_occurred_time);
-    fold_carries(header, &got.carries);
-    fold_counters(header, &got.counters, &got.dropped_counters);
-    for (day, count) in got.tier_counts.iter() {
-        header.tier_counts.add(*day, count)?;
-    }
-    header.tier = got.tier.clone();
-    header.state = if got.suspended { MemberState::Suspended } else { MemberState::Active };
-    header.merged.extend_from_slice(&got.merged);
-    header.next_expiry_time = got.next_expiry_time;
-    header.next_activation_time = got.next_activation_time;
-    header.inactivity = got.inactivity;
-    header.goals = got.goals.clone();
-    header.rewards.extend(got.rewards.iter().cloned());
-    header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
-    Ok(())
 }
 
 fn take_from_lots(member: &mut Member, allocations: &[Allocation]) -> Result<Points, Fault> {

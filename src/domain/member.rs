@@ -7,8 +7,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey,
-    PendingLot, Points, Portion, RewardId, RewardTally, RuleId, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary,
-    fold::sooner,
+    PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, TierCounts, TierStanding, Voucher, VoucherCode,
+    VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -102,6 +102,12 @@ pub struct Header {
     pub goals: Goals,
     /// What the member has had of rewards: of those that the programme has, and of others as far as that is kept.
     pub rewards: BTreeMap<RewardId, RewardTally>,
+    /// What promotions with a cap or a limit of times have given: as `counters`.
+    pub promotions: BTreeMap<(RuleId, PeriodStart), PromotionCount>,
+    /// That were recorded, whatever has come back.
+    pub purchases: u64,
+    /// Of these the latest: when it occurred.
+    pub last_purchase_time: Option<Timestamp>,
 }
 
 impl Header {
@@ -130,6 +136,9 @@ impl Header {
             birthday: Birthdays::default(),
             goals: Goals::default(),
             rewards: BTreeMap::new(),
+            promotions: BTreeMap::new(),
+            purchases: 0,
+            last_purchase_time: None,
         }
     }
 

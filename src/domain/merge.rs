@@ -1,20 +1,17 @@
 //! Merging: two members are the same customer, so all of the one becomes the other's. The ledger of the one that goes stays as it is under
 //! its id, and what happened there goes on in the ledger of the one that stays.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
     Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId,
-    LotKey, MAX_COUNTERS_PER_RULE, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, Rejection, RewardId, RewardTally, RuleId, SaleState,
-    Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, decision::Draft, fold::sooner,
-    fraud, lot::split, reward, taking, tier,
+    LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot, PendingTaken,
+    PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally, RuleId, SaleState, Sealed,
+    TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual, decision::Draft, fold::sooner,
+    fraud, lot::split, promotion, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -100,6 +97,11 @@ pub struct MergedFrom {
     pub goals: Goals,
     /// What was had of rewards, as it is after it, those that the other one had.
     pub rewards: Vec<(RewardId, RewardTally)>,
+    /// What promotions have given, as it is after it, of those that the other one had.
+    pub promotions: PromotionCounts,
+    /// How many purchases the other one's record has.
+    pub purchases: u64,
+    pub last_purchase_time: Option<Timestamp>,
     pub reason: String,
 }
 
@@ -247,6 +249,9 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
         goals: own.goals.joined(&gone.header.goals),
         rewards: reward::join(own, &gone.header)?,
+        promotions: promotion::join(own, &gone.header)?,
+        purchases: gone.header.purchases,
+        last_purchase_time: gone.header.last_purchase_time,
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
@@ -296,15 +301,7 @@ fn join_counters(own: &Header, other: &Header) -> Result<Counters, Overflow> {
         let sum = joined.entry(key.clone()).or_default();
         *sum = sum.plus(*points)?;
     }
-    let mut surplus: BTreeSet<(RuleId, PeriodStart)> = BTreeSet::new();
-    let mut done = None;
-    for (rule, _) in other.counters.keys() {
-        if done.replace(rule) != Some(rule) {
-            let dated = joined.range((rule.clone(), Some(Date::MIN))..=(rule.clone(), Some(Date::MAX))).map(|(key, _)| key);
-            let count = dated.clone().count().saturating_sub(MAX_COUNTERS_PER_RULE);
-            surplus.extend(dated.take(count).cloned());
-        }
-    }
+    let surplus = accrual::surplus(&joined, other.counters.keys().map(|(rule, _)| rule));
     let kept = other.counters.keys().filter(|key| !surplus.contains(key));
     let counters = kept.map(|(rule, period)| Counter { rule: rule.clone(), period: *period, points: joined[&(rule.clone(), *period)] });
     let counters = counters.collect();
@@ -391,6 +388,7 @@ impl Merged {
                 let accrual = &mut Arc::make_mut(accrued).accrual;
                 accrual.lots.iter_mut().for_each(|lot| lot.id = self.lot(lot.id));
                 accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
+                accrual.promotions.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
             }
             EntryKind::PointsRedeemed(redeemed) => {
                 self.taken(&mut redeemed.portions, &mut entry.record_time);

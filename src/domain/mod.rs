@@ -11,6 +11,7 @@ mod adjustment;
 mod birthday;
 mod calendar;
 mod command;
+mod condition;
 mod decision;
 mod entry;
 mod entry_size;
@@ -27,6 +28,7 @@ mod merge;
 mod money;
 mod points;
 mod program;
+mod promotion;
 mod purchase;
 mod redemption;
 mod rejection;
@@ -47,6 +49,11 @@ pub use birthday::{
 };
 pub use calendar::*;
 pub use command::*;
+pub use condition::{
+    AmountField, CalendarField, Condition, ConditionMistake, Digits, Facts, Field, LineAmountField, LineListField, LineTextField,
+    ListField, MAX_CONDITION_BYTES, MAX_CONDITION_NODES, MAX_CONDITION_STEPS, Named, NumberField, QUANTITY_DIGITS, Scope, TextField,
+    TimeField, TruthField, Unit,
+};
 pub use decision::{Context, Decision, History, Thread, advance, decide, receive};
 pub use entry::*;
 pub use fold::{FoldError, apply};
@@ -61,9 +68,13 @@ pub use merge::{MAX_MERGED, MAX_MERGED_LOTS, Merged, MergedFrom, MergedInto, mer
 pub use money::*;
 pub use points::{Overflow, Points};
 pub use program::*;
+pub use promotion::{
+    BirthdayCondition, MAX_PROMOTION_CODES, MemberFacts, Promotion, PromotionAward, PromotionCombination, PromotionCount, PromotionCounts,
+    PromotionEffect, PromotionGroup, PromotionLimits, PromotionTally, Tallies, TallyKey, TimesLimit, promotion_code, tally_keys,
+};
 pub use purchase::*;
 pub use redemption::usable;
-pub use rejection::{ActivityRejection, Rejection, RewardRejection, VoucherRejection};
+pub use rejection::{ActivityRejection, Rejection, RewardRejection, TooComplex, VoucherRejection};
 pub use returned::*;
 pub use reward::{
     MAX_PAST_REWARDS, MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock,

@@ -13,8 +13,8 @@ use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, Reward, RewardId, RuleId, TenderKind, Tier,
-    TierId, TierPolicy, VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, Promotion, PromotionGroup, Reward, RewardId,
+    RuleId, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -63,6 +63,9 @@ pub struct Program {
     pub goal: Option<Goal>,
     /// What members can have for points, if they ask for it.
     pub rewards: BTreeMap<RewardId, Reward>,
+    /// In the order of the file.
+    pub promotions: Vec<Promotion>,
+    pub promotion_groups: Vec<PromotionGroup>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.

@@ -14,6 +14,14 @@ pub const MAX_PAYMENTS: usize = 10;
 /// Lines of all awards of a purchase. Bounds the entry that explains it to what clients take in one message (4 MiB), and the work.
 pub const MAX_AWARD_LINES: usize = 50_000;
 
+/// What the promotions of a purchase may look at: each line of it counts one step for each promotion that must look at its lines, and each line
+/// of a rule's award [`RECKONING_STEPS`] for each promotion that multiplies what rules gave on some lines. That is the most lines for the most
+/// promotions, and half as much again. What a return looks at is what its sale did, twice.
+pub const MAX_PROMOTION_STEPS: usize = 3_000_000;
+
+/// To reckon a line costs more than to look at it.
+pub const RECKONING_STEPS: usize = 4;
+
 /// A sale whose sums agree: [`Purchase::check`] has been asked. Amounts are in the programme's currency, not negative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
@@ -37,6 +45,9 @@ pub struct Purchase {
     pub offline: bool,
     /// Used with it, each once; what they take off is in discounts and tenders as the till says.
     pub vouchers: Vec<VoucherCode>,
+    /// Of promotions, as [`super::promotion_code`] writes them, each once; at most [`super::MAX_PROMOTION_CODES`]. One that no promotion asks
+    /// for changes nothing.
+    pub codes: Vec<String>,
 }
 
 /// Points that pay a part of a purchase.

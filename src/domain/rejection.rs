@@ -137,11 +137,8 @@ pub enum Rejection {
     TooManyLots { limit: usize, most: Points, requested: Points },
     #[error("the tenders of points come to {tendered}, but the points that pay them are worth {paid}")]
     PaymentMismatch { tendered: Decimal, paid: Decimal },
-    #[error(
-        "the purchase comes to {award_lines} award lines or more (each line counts once for each rule that awards it), and at most {limit} are \
-         possible; record it as several purchases, or combine rules"
-    )]
-    PurchaseTooComplex { award_lines: usize, limit: usize },
+    #[error("{0}")]
+    PurchaseTooComplex(TooComplex),
     #[error("the fraud limit {} is exceeded: {} since {}, and {} are allowed", .0.limit.name(), .0.count, .0.period_start, .0.maximum)]
     FraudLimit(FraudFlag),
     #[error("the member who is to get the points is suspended; reactivate it first")]
@@ -154,6 +151,21 @@ pub enum Rejection {
     ReferrerErased,
     #[error("a number would leave the range that the ledger can hold")]
     Overflow,
+}
+
+/// What there is too much of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooComplex {
+    #[error(
+        "the purchase comes to {award_lines} award lines or more (each line counts once for each rule that awards it, and for each promotion that \
+         is reckoned on lines), and at most {limit} are possible; record it as several purchases, or combine rules"
+    )]
+    AwardLines { award_lines: usize, limit: usize },
+    #[error(
+        "the promotions of the programme would have to look at {steps} lines or more for this purchase, and at most {limit} are possible; record it \
+         as several purchases, or let fewer promotions ask for goods"
+    )]
+    Steps { steps: usize, limit: usize },
 }
 
 /// Why an activity is not recorded, in order of precedence.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{AccruedLot, Allocation, Counter, EntryRef, LotKey, OrderKey, PendingKey, Points};
+use super::{AccruedLot, Allocation, Counter, EntryRef, LotKey, OrderKey, PendingKey, Points, PromotionCounts, VoucherCode};
 
 /// Pending points become active.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,18 @@ pub struct ReturnTotals {
     pub is_void: bool,
     /// How many returns that were.
     pub returns: u32,
+    /// Promotions of the sale, by their places in it, of which less was left after an earlier return than the goods that are left now would give: a
+    /// condition may hold again when more has come back. What was taken back is not given again.
+    pub promotions: Vec<(usize, RestOfPromotion)>,
+}
+
+/// What is left of a promotion's award when goods have come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestOfPromotion {
+    pub points: Points,
+    pub qualifying_points: Points,
+    /// Something is: of a voucher the voucher.
+    pub stands: bool,
 }
 
 /// Returns of one purchase, beside one of all that is left: each of them stores the lines of all before it.
@@ -99,6 +111,10 @@ pub struct Returned {
     pub withheld_value: Option<Decimal>,
     /// What counters stand at after it, for those that it touched.
     pub counters: Vec<Counter>,
+    /// What is counted of promotions after it, of what it takes back.
+    pub promotion_counts: PromotionCounts,
+    /// Vouchers that came with the purchase and whose promotion asks for what has come back, but that are held: they go when their holds end.
+    pub lost_vouchers: Vec<VoucherCode>,
     /// The purchase is void with this return.
     pub voids: bool,
     /// When the next of the lots that are left lapses; not later than that.

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    AccruedLot, Allocation, Counter, Entry, EntryKind, Header, Lot, LotKey, MAX_LOTS, MAX_RETURNS, Member, Overflow, PendingKey,
-    PendingLot, PendingTaken, Points, Program, ProgramHistory, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals, Returned,
-    ReturnedLine, SaleState, Shortfall, Thread,
+    AccruedLot, Allocation, Counter, Entry, EntryKind, EntryRef, Header, Lot, LotKey, MAX_LOTS, MAX_RETURNS, Member, Overflow, PendingKey,
+    PendingLot, PendingTaken, Points, Program, ProgramHistory, PromotionCounts, PurchaseAccrued, Rejection, ReturnRequest, ReturnTotals,
+    Returned, ReturnedLine, SaleState, Shortfall, Tallies, Thread, Voucher, VoucherCause, VoucherCode,
     accrual::{self, Remaining},
-    money, taking,
+    calendar, money, taking,
 };
 
 /// A purchase, and what has become of it.
@@ -51,6 +51,15 @@ impl<'a> Sale<'a> {
         programs.version(self.accrued.accrual.program_version).map(|program| &**program).ok_or(Rejection::Overflow)
     }
 
+    /// Whether the promotion that gave a voucher with the sale has what it asks for, in what is left.
+    pub fn still_gives(&self, programs: &ProgramHistory, issued: EntryRef) -> Result<bool, Rejection> {
+        let behind = issued.sequence.checked_sub(self.entry.sequence).and_then(|behind| usize::try_from(behind).ok()?.checked_sub(1));
+        let issuing = self.accrued.accrual.promotions.iter().enumerate().filter(|(_, award)| award.voucher().is_some());
+        let Some(place) = behind.and_then(|behind| issuing.map(|(place, _)| place).nth(behind)) else { return Ok(true) };
+        let left = self.remaining(programs, &self.state.returned)?;
+        Ok(left.promotions.get(place).is_some_and(|left| left.stands))
+    }
+
     fn remaining(&self, programs: &ProgramHistory, returned: &ReturnTotals) -> Result<Remaining, Rejection> {
         let accrual = &self.accrued.accrual;
         let program = self.program(programs)?;
@@ -65,14 +74,25 @@ pub(super) struct Due {
     pub qualifying_points: Points,
     pub basis: Decimal,
     pub counters: Vec<Counter>,
+    pub promotion_counts: PromotionCounts,
+    /// Of promotions of which nothing is left; neither used nor held.
+    pub lost_vouchers: Vec<VoucherCode>,
+    /// The same, but held.
+    pub held_vouchers: Vec<VoucherCode>,
     pub voids: bool,
     /// What is left after it.
     pub rest: Remaining,
 }
 
-pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, request: &ReturnRequest) -> Result<Due, Rejection> {
+pub(super) fn due(
+    programs: &ProgramHistory,
+    (member, tallies): (&Member, &Tallies),
+    sale: &Sale<'_>,
+    request: &ReturnRequest,
+) -> Result<Due, Rejection> {
     let old = &sale.state.returned;
-    let before = sale.remaining(programs, old)?;
+    let mut before = sale.remaining(programs, old)?;
+    before.bound(old.promotions.iter().copied())?;
     if before.is_all {
         return Err(Rejection::PurchaseReturned);
     }
@@ -84,7 +104,11 @@ pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, r
         return Err(Rejection::TooManyReturns { limit: MAX_RETURNS });
     }
     sale.check_left(programs, request)?;
-    let after = sale.remaining(programs, &totals)?;
+    let mut after = sale.remaining(programs, &totals)?;
+    let unbound = after.promotions.clone();
+    after.bound(before.promotions.iter().copied().enumerate())?;
+    let bound = after.promotions.iter().copied().enumerate();
+    totals.promotions = bound.filter(|(place, left)| unbound.get(*place) != Some(left)).collect();
     let accrual = &sale.accrued.accrual;
     let points = accrual.points.minus(after.points)?.minus(old.points)?.max(Points::ZERO);
     let qualifying_points = accrual.qualifying_points.minus(after.qualifying_points)?.minus(old.qualifying_points)?.max(Points::ZERO);
@@ -95,8 +119,14 @@ pub(super) fn due(programs: &ProgramHistory, header: &Header, sale: &Sale<'_>, r
     totals.basis = taken_back;
     totals.is_void = after.is_void;
     totals.returns = old.returns.checked_add(1).ok_or(Overflow)?;
-    let counters = counters(header, sale, &before, &after)?;
-    Ok(Due { points, qualifying_points, basis, counters, voids: after.is_void && !before.is_void, totals, rest: after })
+    let counters = counters(&member.header, sale, &before, &after)?;
+    let (held, lost): (Vec<_>, Vec<_>) =
+        lost_vouchers(member, sale, (&before, &after)).into_iter().partition(|(_, code)| is_held(member, code));
+    let promotion_counts = promotion_counts(sale.program(programs)?, (&member.header, tallies), sale, (&before, &after), &lost)?;
+    let lost_vouchers = lost.into_iter().map(|(_, code)| code).collect();
+    let held_vouchers = held.into_iter().map(|(_, code)| code).collect();
+    let voids = after.is_void && !before.is_void;
+    Ok(Due { points, qualifying_points, basis, counters, promotion_counts, lost_vouchers, held_vouchers, voids, totals, rest: after })
 }
 
 /// Of so many points that paid the purchase, how many go back in all: in proportion to the value that has come back. Shipping and tip bear
@@ -147,6 +177,72 @@ fn counters(header: &Header, sale: &Sale<'_>, before: &Remaining, after: &Remain
         }
     }
     Ok(counters)
+}
+
+fn is_held(member: &Member, code: &VoucherCode) -> bool {
+    member.vouchers.get(code).is_some_and(|voucher| voucher.hold.is_some())
+}
+
+/// The live vouchers that came with the sale and whose promotion asks for what has come back, by the promotion's place in the sale.
+fn lost_vouchers(member: &Member, sale: &Sale<'_>, (before, after): (&Remaining, &Remaining)) -> Vec<(usize, VoucherCode)> {
+    let issuing = sale.accrued.accrual.promotions.iter().enumerate().filter(|(_, award)| award.voucher().is_some());
+    let mut lost = Vec::new();
+    for (behind, (place, _)) in (1..).zip(issuing) {
+        let was_there = before.promotions.get(place).is_some_and(|left| left.stands);
+        let is_there = after.promotions.get(place).is_some_and(|left| left.stands);
+        let issued = EntryRef { sequence: sale.entry.sequence.saturating_add(behind), ..sale.entry.reference() };
+        let is_it = |voucher: &&Voucher| voucher.issued == issued && voucher.cause == VoucherCause::Promotion;
+        if was_there && !is_there {
+            lost.extend(member.vouchers.values().find(is_it).map(|voucher| (place, voucher.code)));
+        }
+    }
+    lost
+}
+
+/// What promotions have given less by what is taken back: caps, budgets and the number of times have room again.
+fn promotion_counts(
+    program: &Program,
+    (header, tallies): (&Header, &Tallies),
+    sale: &Sale<'_>,
+    (before, after): (&Remaining, &Remaining),
+    lost: &[(usize, VoucherCode)],
+) -> Result<PromotionCounts, Overflow> {
+    let mut counts = PromotionCounts::default();
+    let accrual = &sale.accrued.accrual;
+    if accrual.promotions.is_empty() {
+        return Ok(counts);
+    }
+    let day = calendar::local_date(&program.time_zone, sale.entry.occurred_time);
+    for (place, (award, (before, after))) in accrual.promotions.iter().zip(before.promotions.iter().zip(&after.promotions)).enumerate() {
+        let Some(promotion) = program.promotion(&award.promotion) else { continue };
+        let taken = before.points.minus(after.points)?.max(Points::ZERO);
+        let is_gone = match award.voucher() {
+            Some(_) => lost.iter().any(|(lost, _)| *lost == place),
+            None => before.stands && !after.stands,
+        };
+        let (of_points, of_times) = promotion.counters(day);
+        for period in of_points.into_iter().chain(of_times.filter(|period| of_points != Some(*period))) {
+            let key = (promotion.id.clone(), period);
+            // Those of periods that nothing can count in any more are gone.
+            let Some(mut count) = header.promotions.get(&key).copied() else { continue };
+            if of_points == Some(period) {
+                count.points = count.points.minus(taken)?.max(Points::ZERO);
+            }
+            if of_times == Some(period) && is_gone {
+                count.times = count.times.saturating_sub(1);
+            }
+            if header.promotions.get(&key) != Some(&count) {
+                counts.counters.push((key, count));
+            }
+        }
+        if taken > Points::ZERO {
+            for key in promotion.tallies(day) {
+                let tally = tallies.get(&key).copied().unwrap_or_default().moved(taken.negated()?)?;
+                counts.tallies.push((key, tally));
+            }
+        }
+    }
+    Ok(counts)
 }
 
 /// How many points a return finds where it takes from.
@@ -223,6 +319,8 @@ pub(super) fn take(
         withheld,
         withheld_value: worth.map(|policy| policy.value(withheld, digits)).transpose()?,
         counters: due.counters,
+        promotion_counts: due.promotion_counts,
+        lost_vouchers: due.held_vouchers,
         voids: due.voids,
         next_expiry_time: lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time()),
         next_activation_time,

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, RewardFreed,
-    RewardPaid, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
+    RewardPaid, RuleId, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
 };
 
 pub(super) use benefit::FreeUnits;
@@ -59,6 +59,8 @@ pub struct Voucher {
     pub cause: VoucherCause,
     pub program_version: u32,
     pub hold: Option<VoucherHold>,
+    /// The purchase that it came with lost, while it was held, what its promotion asks for: it goes when the hold ends.
+    pub is_lost: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub enum VoucherCause {
     Tier,
     Goal,
     Reward,
+    Promotion,
 }
 
 /// A voucher is set aside for an order.
@@ -100,6 +103,8 @@ pub enum VoucherChange {
         goal: Option<Box<GoalPaid>>,
         /// It was issued for a reward.
         reward: Option<Box<RewardPaid>>,
+        /// It came with a purchase: of the entries right behind that one as many as its promotions gave vouchers.
+        promotion: Option<RuleId>,
     },
     Held(VoucherHold),
     Released {
@@ -197,6 +202,7 @@ pub(super) fn issue(
         cause,
         program_version: program.version,
         hold: None,
+        is_lost: false,
     })
 }
 
@@ -252,6 +258,11 @@ pub(super) fn fold(member: &mut Member, changed: &VoucherChanged) -> Option<()> 
     member.header.vouchers.next_due_time = *next_due_time;
     reward::fold(&mut member.header, changed);
     Some(())
+}
+
+/// What they came with has come back while they were held.
+pub(super) fn lose(member: &mut Member, codes: &[VoucherCode]) -> Option<()> {
+    codes.iter().try_for_each(|code| member.vouchers.get_mut(code).map(|voucher| voucher.is_lost = true))
 }
 
 /// All that the member has become another's.
@@ -322,6 +333,9 @@ impl Entry {
         }
         if let EntryKind::MergedFrom(got) = &self.kind {
             return got.vouchers.iter().map(|voucher| voucher.code).collect();
+        }
+        if let EntryKind::PurchaseReturned(returned) = &self.kind {
+            return returned.lost_vouchers.clone();
         }
         self.voucher_change().map(|changed| changed.code).into_iter().collect()
     }

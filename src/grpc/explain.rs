@@ -4,6 +4,7 @@ mod activity;
 mod birthday;
 mod goal;
 mod merge;
+mod promotion;
 mod reward;
 mod tier;
 mod voucher;
@@ -164,8 +165,10 @@ impl Story<'_> {
             accrual.program_version
         ));
         self.basis(accrual);
-        if accrual.awards.is_empty() {
-            self.say("No rule matched, so it earned nothing.".to_owned());
+        match (accrual.awards.is_empty(), accrual.promotions.is_empty()) {
+            (true, true) => self.say("No rule matched, so it earned nothing.".to_owned()),
+            (true, false) => self.say("No rule matched.".to_owned()),
+            (false, _) => {}
         }
         for award in accrual.awards.iter().take(MAX_STEPS) {
             self.award(award, accrual);
@@ -177,6 +180,7 @@ impl Story<'_> {
             let rounding = self.rounding(step);
             self.say(format!("The sum of all rules is rounded once: {rounding}."));
         }
+        self.promotions(accrual);
         self.earned(accrual.points, accrual.qualifying_points, &accrual.lots);
     }
 
@@ -554,5 +558,6 @@ fn limited(limit: LimitKind) -> &'static str {
         LimitKind::Maximum => "The rule gives a maximum for one award",
         LimitKind::Cap => "The rule's cap for the member and period is reached",
         LimitKind::OncePerMember => "The rule gives only once to a member",
+        LimitKind::Times | LimitKind::DailyCap | LimitKind::Budget | LimitKind::Vouchers => "A limit is reached",
     }
 }

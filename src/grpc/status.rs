@@ -13,7 +13,7 @@ mod vouchers;
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, Rejection},
+    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, Rejection, TooComplex},
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -248,7 +248,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MemberNotSuspended => refused("MEMBER_NOT_SUSPENDED", vec![]),
         Rejection::PurchaseTooOld { occurred_time: time, max_age_days } => sale("PURCHASE_TOO_OLD", time, ("max_age_days", *max_age_days)),
         Rejection::PurchaseInFuture { occurred_time, max_ahead_seconds } => sale_ahead(occurred_time, *max_ahead_seconds),
-        Rejection::PurchaseTooComplex { award_lines, limit } => too_complex(*award_lines, *limit),
+        Rejection::PurchaseTooComplex(what) => too_complex(what),
         Rejection::TierNotFound { tier } => blamed(Code::InvalidArgument, "TIER_NOT_FOUND", "tier_id", vec![("tier_id", tier.to_string())]),
         Rejection::TierEndPast => blamed(Code::InvalidArgument, "TIER_END_PAST", "last_date", vec![]),
         Rejection::TierHeld { tier } => refused("TIER_HELD", vec![("tier_id", tier.to_string())]),
@@ -394,8 +394,11 @@ fn hold_too_long(seconds: u32, maximum_seconds: u32) -> Row {
     numbers("HOLD_TOO_LONG", ("seconds", &seconds), ("maximum_seconds", &maximum_seconds))
 }
 
-fn too_complex(award_lines: usize, limit: usize) -> Row {
-    numbers("PURCHASE_TOO_COMPLEX", ("award_lines", &award_lines), ("limit", &limit))
+fn too_complex(what: &TooComplex) -> Row {
+    match what {
+        TooComplex::AwardLines { award_lines, limit } => numbers("PURCHASE_TOO_COMPLEX", ("award_lines", award_lines), ("limit", limit)),
+        TooComplex::Steps { steps, limit } => numbers("PURCHASE_TOO_COMPLEX", ("steps", steps), ("limit", limit)),
+    }
 }
 
 fn missing(available: Points, requested: Points) -> Row {

@@ -1,20 +1,23 @@
 //! What a command must see: the member as far as it asks for, and the earlier entries that it refers to. Whoever names a member that was
 //! merged into another means that one; what happened before the merge is looked up in the ledgers that it happened in.
 
+use std::collections::btree_map;
+
 use jiff::Timestamp;
 
 use crate::{
     domain::{
         Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, MAX_GOAL_VOUCHERS, Member, MemberId, MemberKey,
         MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Reward, Thread, VoucherCause,
-        VoucherCode, VoucherRequest,
+        VoucherChange, VoucherCode, VoucherRequest,
     },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
 
 use super::{LedgerError, MemberTarget};
 
-/// Entries between a sale and the vouchers of a goal that it reaches, at most: of tiers, and what they bring.
+/// Entries between a sale and the vouchers of a goal that it reaches, at most, beside the vouchers of its promotions: of tiers, and what they
+/// bring.
 const BEHIND_SALE: u64 = 50;
 
 pub(super) struct Loaded {
@@ -80,7 +83,7 @@ pub(super) fn load(
     };
     let (holds, pending, person) = (demand.holds, demand.sale.is_some(), beside.person || demand.person);
     // One that a return gives back may lapse at once, and what comes next is known only beside all others.
-    let gives_back = demand.takes_back && !history.vouchers.is_empty();
+    let gives_back = demand.takes_back && (!history.vouchers.is_empty() || gave_vouchers(&history));
     let has_goals = beside.goals != LotDemand::None;
     let vouchers = demand.vouchers || beside.vouchers || gives_back || (demand.takes_back && has_goals);
     let loaded = MemberDemand { lots, holds, pending, person, vouchers, ..beside };
@@ -93,7 +96,7 @@ pub(super) fn load(
     };
     if demand.takes_back && has_goals {
         let past = Past { store, key: &key, header: &member.header };
-        for code in may_be_reached(&member, &history) {
+        for code in may_be_reached(&member, demand.sale.as_ref(), &history) {
             past.voucher(&code, &mut history)?;
         }
     }
@@ -107,11 +110,35 @@ pub(super) fn load(
     Ok(Some(Loaded { member, history }))
 }
 
-/// Vouchers of goals that the sale may have reached which is in the history: they were issued right behind it.
-fn may_be_reached(member: &Member, history: &History) -> Vec<VoucherCode> {
-    let is_sale = |thread: &Thread| matches!(thread.origin.kind, EntryKind::PurchaseAccrued(_));
-    let Some((sale, _)) = history.threads.iter().find(|(_, thread)| is_sale(thread)) else { return Vec::new() };
-    let behind = sale.sequence..=sale.sequence.saturating_add(BEHIND_SALE + u64::from(MAX_GOAL_VOUCHERS));
+/// A promotion of a purchase that the command may be about asks for the birth date.
+pub(super) fn asks_for_birthday(programs: &ProgramHistory, command: &Command, now: Timestamp) -> bool {
+    command.purchase().is_some_and(|purchase| {
+        let occurred_time = purchase.occurred_time.unwrap_or(now);
+        programs.at(occurred_time).asks_for_birthday(occurred_time)
+    })
+}
+
+/// Promotions of a sale that is in the history gave vouchers.
+fn gave_vouchers(history: &History) -> bool {
+    history.threads.values().any(|thread| match &thread.origin.kind {
+        EntryKind::PurchaseAccrued(accrued) => accrued.accrual.promotions.iter().any(|award| award.voucher().is_some()),
+        _ => false,
+    })
+}
+
+/// Vouchers of goals that the sale of an order may have reached, which is in the history: they were issued right behind it, and behind the
+/// vouchers that its promotions gave.
+fn may_be_reached(member: &Member, order: Option<&OrderKey>, history: &History) -> Vec<VoucherCode> {
+    let promoted = |thread: &Thread| match &thread.origin.kind {
+        EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == order => {
+            Some(accrued.accrual.promotions.iter().filter(|award| award.voucher().is_some()).count())
+        }
+        _ => None,
+    };
+    let found = history.threads.iter().find_map(|(sale, thread)| Some((sale, promoted(thread)?)));
+    let Some((sale, promoted)) = found else { return Vec::new() };
+    let most = BEHIND_SALE.saturating_add(u64::from(MAX_GOAL_VOUCHERS)).saturating_add(u64::try_from(promoted).unwrap_or(u64::MAX));
+    let behind = sale.sequence..=sale.sequence.saturating_add(most);
     let of_goals = member.vouchers.values().filter(|voucher| voucher.cause == VoucherCause::Goal && voucher.issued.member == sale.member);
     of_goals.filter(|voucher| behind.contains(&voucher.issued.sequence)).map(|voucher| voucher.code).collect()
 }
@@ -190,6 +217,7 @@ impl<R: Read + ?Sized> Past<'_, R> {
         }
         for code in &accrued.purchase.vouchers {
             self.voucher(code, history)?;
+            self.came_with(code, history)?;
         }
         Ok(accrued.accrual.points)
     }
@@ -200,6 +228,30 @@ impl<R: Read + ?Sized> Past<'_, R> {
         if let Some(thread) = self.thread(issued)? {
             history.vouchers.insert(*code, issued);
             history.threads.insert(issued, thread);
+        }
+        Ok(())
+    }
+
+    /// The purchase that a voucher came with by a promotion: nothing lies between them but other vouchers of that purchase.
+    fn came_with(&self, code: &VoucherCode, history: &mut History) -> Result<(), StoreError> {
+        let is_promoted = |entry: &Entry| {
+            let change = entry.voucher_change().map(|changed| &changed.change);
+            matches!(change, Some(VoucherChange::Issued { promotion: Some(_), .. }))
+        };
+        let Some(issued) = history.vouchers.get(code).copied() else { return Ok(()) };
+        let mut entry = history.threads.get(&issued).map(|thread| thread.origin.clone());
+        while let Some(found) = entry {
+            let origin = found.reference();
+            if matches!(found.kind, EntryKind::PurchaseAccrued(_)) {
+                if let btree_map::Entry::Vacant(place) = history.threads.entry(origin) {
+                    place.insert(self.goes_on(found)?);
+                }
+                return Ok(());
+            }
+            if !is_promoted(&found) {
+                return Ok(());
+            }
+            entry = self.entry(EntryRef { sequence: origin.sequence.saturating_sub(1), ..origin })?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::{
 use super::{
     FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Quote, Rewards, idempotency,
     loading::{self, Loaded, Named},
+    stock::StagedTallies,
 };
 
 /// Instants at which points lapse that a member is told of.
@@ -110,8 +111,11 @@ impl Ledger {
         let total = purchase.total;
         let command = Command::RecordPurchase(purchase);
         let newest = programs.newest();
-        let loaded = loading::load(&*self.0.store, newest, &named, &command, MemberDemand::read(now).under(&programs))?;
-        let Loaded { member, history } = loaded.ok_or(Rejection::MemberNotFound)?;
+        let person = loading::asks_for_birthday(&programs, &command, now);
+        let beside = MemberDemand { person, ..MemberDemand::read(now).under(&programs) };
+        let loaded = loading::load(&*self.0.store, newest, &named, &command, beside)?;
+        let Loaded { member, mut history } = loaded.ok_or(Rejection::MemberNotFound)?;
+        history.tallies = StagedTallies::default().of_command(&*self.0.store, &programs, (&member.header, &command), &history, now)?;
         let member = all_due(&programs, now, member)?.member;
         let usable = domain::usable(newest, &member.header, total).map_err(Rejection::from)?;
         let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
     loading::{self, Loaded, Named},
-    stock::Stocks,
+    stock::{StagedTallies, Stocks},
     writer::Answer,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     identifiers: HashMap<(ProgramId, Identifier), StagedIdentifier, RandomState>,
     operators: HashMap<(ProgramId, ActorId), StagedOperator, RandomState>,
     stocks: Stocks,
+    tallies: StagedTallies,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
     /// Nothing may come after what it has.
@@ -109,6 +110,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             identifiers: HashMap::default(),
             operators: HashMap::default(),
             stocks: Stocks::default(),
+            tallies: StagedTallies::default(),
             bytes: 0,
             closed: false,
         }
@@ -179,6 +181,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         let Some(Loaded { member, mut history }) = self.load(programs, &named, &submission.command)? else { return Ok(None) };
         history.stocks = self.stocks.of_command(self.store, program, &submission.command, &history)?;
+        history.tallies = self.tallies.of_command(self.store, programs, (&member.header, &submission.command), &history, self.now)?;
         let key = member.key.clone();
         self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
@@ -187,16 +190,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         let due_before = member.header.next_due_time();
         let freed = freed(&submission.command, &member);
-        let (request, actor) = (Some(&submission.request), submission.actor.as_ref());
-        let context = Context { programs, now: self.now, request, actor, operator: operator.day, history: &history };
+        let (request, actor, operator) = (Some(&submission.request), submission.actor.as_ref(), operator.day);
+        let context = Context { programs, now: self.now, request, actor, operator, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
         if decision.still_due {
             self.keep(key, due_before, decision.entries, decision.member);
             return Ok(None);
         }
-        let receive = |(to, _)| self.receive(Context { request: None, ..context }, to, &decision);
-        let other = other.map(receive).transpose()?;
+        let other = other.map(|(to, _)| self.receive(Context { request: None, ..context }, to, &decision)).transpose()?;
         if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
             self.keep(key, due_before, other.entries, other.member);
             return Ok(None);
@@ -352,7 +354,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
 
     /// The member as the group has left it; `None` if more is needed than can be loaded under what the group has changed.
     fn load(&self, programs: &ProgramHistory, named: &Named, command: &Command) -> Result<Option<Loaded>, LedgerError> {
-        let person = command.answers_with_member();
+        let person = command.answers_with_member() || loading::asks_for_birthday(programs, command, self.now);
         let key = &named.key;
         if let Some(staged) = self.places.get(key).map(|place| &self.members[*place]) {
             let demand = command.demand();
@@ -489,6 +491,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     fn stage_lookups(&mut self, entry: &Entry) {
         let program = &entry.key.program;
         let by = entry.key.member;
+        self.tallies.keep(entry);
         let mut stage = |identifier: &Identifier, held| {
             self.identifiers.insert((program.clone(), identifier.clone()), StagedIdentifier { by, held });
         };

@@ -1,12 +1,16 @@
-//! What has been taken of rewards, on top of what is stored. It is counted over all members, so that of several commands of one group each sees
+//! What has been taken of rewards, and what promotions have given, on top of what is stored. It is counted over all members, so that of several commands of one group each sees
 //! what those before it took: nobody gets the last one twice.
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
+use jiff::Timestamp;
 
 use crate::{
-    domain::{Command, Entry, History, ProgramId, RewardId, RewardStock, VoucherRequest},
+    domain::{
+        Command, Entry, Header, History, ProgramHistory, ProgramId, PromotionTally, RewardId, RewardStock, Tallies, TallyKey,
+        VoucherRequest, tally_keys,
+    },
     store::{Read, StoreError},
 };
 
@@ -50,6 +54,41 @@ impl Stocks {
     pub fn keep(&mut self, entry: &Entry) {
         if let Some((reward, stock)) = entry.voucher_change().and_then(|changed| changed.reward_stock()) {
             self.0.insert((entry.key.program.clone(), reward.clone()), stock);
+        }
+    }
+}
+
+/// What the commands of a group have left of budgets and daily caps of promotions.
+#[derive(Default)]
+pub(super) struct StagedTallies(HashMap<(ProgramId, TallyKey), PromotionTally, RandomState>);
+
+impl StagedTallies {
+    /// Those that a command may change.
+    pub fn of_command(
+        &self,
+        store: &(impl Read + ?Sized),
+        programs: &ProgramHistory,
+        (header, command): (&Header, &Command),
+        history: &History,
+        now: Timestamp,
+    ) -> Result<Tallies, StoreError> {
+        let program = &programs.newest().id;
+        let mut tallies = Tallies::new();
+        for key in tally_keys(programs, header, command, history, now) {
+            let staged = if self.0.is_empty() { None } else { self.0.get(&(program.clone(), key.clone())).copied() };
+            let tally = match staged {
+                Some(tally) => Some(tally),
+                None => store.promotion_tally(program, &key)?,
+            };
+            tallies.extend(tally.map(|tally| (key, tally)));
+        }
+        Ok(tallies)
+    }
+
+    /// What an entry has changed.
+    pub fn keep(&mut self, entry: &Entry) {
+        for (key, tally) in entry.promotion_counts().iter().flat_map(|counts| &counts.tallies) {
+            self.0.insert((entry.key.program.clone(), key.clone()), *tally);
         }
     }
 }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use crate::domain::{
     ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId,
-    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, Request, RequestId, RewardId, RewardStock, VoucherCode,
-    VoucherCodeKey,
+    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, PromotionTally, Request, RequestId, RewardId, RewardStock,
+    TallyKey, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -67,6 +67,9 @@ pub trait Read {
     /// How many of a reward are taken, over all members; `None`: none ever was. Of several entries of one commit the one whose stock has the
     /// highest number of changes says so.
     fn reward_stock(&self, program: &ProgramId, reward: &RewardId) -> Result<Option<RewardStock>, StoreError>;
+    /// What a promotion has given over all members, in all or on a day; `None`: nothing was counted. As [`Read::reward_stock`] of several
+    /// entries of one commit.
+    fn promotion_tally(&self, program: &ProgramId, key: &TallyKey) -> Result<Option<PromotionTally>, StoreError>;
     /// Entries `first` to `last`, both inclusive, in their order; those that do not exist are absent. The caller bounds the range.
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError>;
     /// One live lot.

@@ -7,7 +7,8 @@ use loyaltyd::{
     contract::{program, rule_book},
     domain::{
         Accrual, Adjustment, Award, Command, Context, Decision, Entry, EntryKind, Header, Line, LineKind, MAX_AWARD_LINES, Member,
-        MemberId, MemberKey, OrderId, OrderKey, Person, Program, ProgramHistory, Purchase, Rejection, StoreId, Tender, TenderKind, decide,
+        MemberId, MemberKey, OrderId, OrderKey, Person, Program, ProgramHistory, Purchase, Rejection, StoreId, Tender, TenderKind,
+        TooComplex, decide,
     },
 };
 use rust_decimal::Decimal;
@@ -70,6 +71,7 @@ pub fn purchase(lines: Vec<Line>) -> Purchase {
         payments: Vec::new(),
         offline: false,
         vouchers: Vec::new(),
+        codes: Vec::new(),
     })
 }
 
@@ -673,7 +675,9 @@ fn the_award_lines_of_a_purchase_are_bounded() {
 
     let (mut shop, command) = crowded(10_000, 200, "");
     let before = shop.member.clone();
-    let Err(Rejection::PurchaseTooComplex { award_lines, limit }) = shop.does(&command) else { panic!("too many are refused") };
+    let Err(Rejection::PurchaseTooComplex(TooComplex::AwardLines { award_lines, limit })) = shop.does(&command) else {
+        panic!("too many are refused")
+    };
     assert_eq!((limit, shop.member == before), (MAX_AWARD_LINES, true));
     assert!((MAX_AWARD_LINES + 1..=MAX_AWARD_LINES + 10_000).contains(&award_lines), "counted before they are all there: {award_lines}");
     // Rules that count no line do not count.

@@ -200,6 +200,7 @@ fn sale(number: &str, dollars: i64) -> Command {
         payments: Vec::new(),
         offline: false,
         vouchers: Vec::new(),
+        codes: Vec::new(),
     }))
 }
 

@@ -138,6 +138,7 @@ pub fn purchase(order: &str, dollars: i64) -> Purchase {
         payments: Vec::new(),
         offline: false,
         vouchers: Vec::new(),
+        codes: Vec::new(),
     }
 }
 

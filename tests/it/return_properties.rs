@@ -1,7 +1,12 @@
 //! What holds of returns for every rule book, basket and split: the parts sum to the whole, and the whole is what was earned.
 
+use std::collections::BTreeMap;
+
 use jiff::ToSpan;
-use loyaltyd::domain::{Command, Header, Member, Points, Purchase, Rejection, ReturnRequest, ReturnedLine, TierId, apply};
+use loyaltyd::domain::{
+    Command, Header, Member, PeriodStart, Points, PromotionCount, Purchase, Rejection, ReturnRequest, ReturnedLine, RuleId, TallyKey,
+    TierId, apply,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 use rust_decimal::Decimal;
 
@@ -9,6 +14,7 @@ use crate::{
     accrual::{Shop, rule_book_with},
     domain_properties::{any_purchase, cases, check_state},
     returns::{buys, of, order, returned, tries, whole},
+    support::histories::tallies,
 };
 
 /// Rules of every kind, with limits where the rounding allows them.
@@ -58,12 +64,65 @@ fn any_rules() -> impl Strategy<Value = String> {
     })
 }
 
+/// Promotions with every effect, on lines and whole orders, alone and in groups, with limits.
+pub fn any_promotions() -> impl Strategy<Value = String> {
+    let effect = prop_oneof![
+        (1001u32..4_000, any::<bool>())
+            .prop_map(|(by, whole)| format!("multiply: {{ multiplier: {}, whole_order: {whole} }}", Decimal::new(i64::from(by), 3))),
+        (1u32..2_000, 1u32..3_000, any::<[bool; 2]>()).prop_map(|(amount, points, [blocks, whole])| {
+            let (amount, points) = (Decimal::new(i64::from(amount), 2), Decimal::new(i64::from(points), 3));
+            format!("add_per_amount: {{ amount: {amount}, points: {points}, whole_blocks: {blocks}, whole_order: {whole} }}")
+        }),
+        (1u32..60).prop_map(|points| format!("add_fixed: {{ points: {points} }}")),
+        (1u32..60).prop_map(|points| format!("minimum_quantity: 1.5, add_fixed: {{ points: {points}, each_minimum_quantity: true }}")),
+        Just("voucher_kind_id: mug".to_owned()),
+    ];
+    let filter = select(vec![
+        "",
+        "",
+        ", filter: { categories: [tea] }",
+        ", filter: { minimum_order: 100 }",
+        ", filter: { skus: [a, b] }, minimum_spend: 30",
+        ", filter: { excluded_categories: [bags] }",
+        ", minimum_spend: 50",
+    ]);
+    let limits = select(vec![
+        "",
+        "",
+        "maximum_points: 20, ",
+        "cap: { points: 40, period: PERIOD_MONTH }, ",
+        "daily_cap_points: 30, budget_points: 35, ",
+        "budget_points: 25, ",
+    ]);
+    let times = select(vec!["", "", "times: { times: 1, period: PERIOD_DAY }", "times: { times: 2, period: PERIOD_MONTH }"]);
+    let rounding = select(vec!["", "", ", rounding_mode: MODE_CEILING", ", rounding_mode: MODE_HALF_EVEN", ", rounding_mode: MODE_FLOOR"]);
+    let group = select(vec!["", "", ", group_id: one", ", group_id: best"]);
+    let others = (rounding, select(vec!["", "", ", activation: { after_days: 3 }"]), select(vec!["", "", ", without_qualifying: true"]));
+    let promotion = (effect, filter, limits, times, group, others);
+    vec(promotion, 0..5).prop_map(|promotions| {
+        let promotions = promotions.into_iter().enumerate();
+        let text = promotions.map(|(index, (effect, filter, limits, times, group, (rounding, activation, quiet)))| {
+            let is_voucher = effect.contains("voucher");
+            let limits = if is_voucher { "" } else { limits };
+            let rounding = if is_voucher || effect.contains("fixed") { "" } else { rounding };
+            let (activation, quiet) = if is_voucher { ("", "") } else { (activation, quiet) };
+            let priority = index % 2;
+            format!(
+                "- {{ promotion_id: p-{index}, priority: {priority}, {effect}{filter}{group}{rounding}{activation}{quiet}, limits: {{ {limits}{times} }} }}\n"
+            )
+        });
+        let text: String = text.collect();
+        if text.is_empty() { text } else { format!("promotions:\n{text}") }
+    })
+}
+
 fn any_rule_book() -> impl Strategy<Value = String> {
     let rounding = (select(vec!["FLOOR", "HALF_UP", "HALF_EVEN", "CEILING"]), select(vec!["LINE", "RULE", "ORDER"]), any::<bool>());
     let combination = select(vec!["SUM", "EXCLUSIVE", "BEST"]);
     let policy = (any::<bool>(), any::<bool>(), any::<bool>(), 0u8..3);
-    (rounding, combination, any::<[bool; 5]>(), policy, any_rules()).prop_map(
+    (rounding, combination, any::<[bool; 5]>(), policy, (any_rules(), any_promotions())).prop_map(
         |((mode, stage, carry), combination, [tax, shipping, tips, cards, tenders], (after, unmultiplied, pending, precision), rules)| {
+            let (rules, promotions) = rules;
             let fraction = if carry && mode == "FLOOR" { "CARRY" } else { "DROP" };
             let rate_tier = if after { "AFTER" } else { "BEFORE" };
             let qualifying = if unmultiplied { "UNMULTIPLIED" } else { "AWARDED" };
@@ -74,11 +133,13 @@ points_precision: {precision}
 basis: {{ include_tax: {tax}, include_shipping: {shipping}, include_tips: {tips}, include_gift_cards: {cards}, \
                  include_points_and_vouchers: {tenders} }}
 tier_policy: {{ rate_tier: RATE_TIER_{rate_tier}, qualifying_basis: QUALIFYING_BASIS_{qualifying}, qualify_pending: {pending} }}
+voucher_kinds: [{{ voucher_kind_id: mug, benefit: {{ custom: {{ key: mug }} }}, valid_days: 30 }}]
+promotion_groups: [{{ group_id: one, combination: COMBINATION_EXCLUSIVE }}, {{ group_id: best, combination: COMBINATION_BEST }}]
 tiers:
 - {{ tier_id: base }}
 - {{ tier_id: silver, threshold: {{ qualifying_points: 60 }}, multiplier: 0.4 }}
 - {{ tier_id: gold, threshold: {{ qualifying_points: 200 }}, multiplier: 1.333333 }}
-{rules}"
+{rules}{promotions}"
             );
             // Fractions without the multiplier are not kept: a rule book that asks for both is refused.
             if unmultiplied { text.replace("FRACTION_CARRY", "FRACTION_DROP") } else { text }
@@ -127,23 +188,66 @@ fn request(id: &str, purchase: &Purchase, step: &Step) -> Option<ReturnRequest> 
     }
 }
 
+/// Points that promotions have given of what is bounded, and that were not taken back.
+fn tallied(shop: &Shop) -> Vec<(TallyKey, Points)> {
+    let all = tallies(shop.entries.iter()).into_iter().map(|(key, tally)| (key, tally.points));
+    all.filter(|(_, points)| !points.is_zero()).collect()
+}
+
 /// Sums of all that returns took.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Taken {
     points: i64,
     qualifying: i64,
     basis: Decimal,
 }
 
-fn takes(shop: &mut Shop, request: ReturnRequest, taken: &mut Taken) -> Result<(), TestCaseError> {
+/// Where a member and a programme stand after returns: what those took, and what is counted then.
+#[derive(Debug, PartialEq)]
+struct Standing {
+    taken: Taken,
+    counters: Vec<((RuleId, PeriodStart), Points)>,
+    promotions: BTreeMap<(RuleId, PeriodStart), PromotionCount>,
+    tallied: Vec<(TallyKey, Points)>,
+}
+
+fn standing(shop: &Shop, taken: &Taken) -> Standing {
+    let header = &shop.member.header;
+    let counters = header.counters.iter().map(|(key, points)| (key.clone(), *points));
+    Standing {
+        taken: taken.clone(),
+        counters: counters.filter(|(_, points)| !points.is_zero()).collect(),
+        promotions: header.promotions.clone(),
+        tallied: tallied(shop),
+    }
+}
+
+fn copy(shop: &Shop) -> Shop {
+    Shop { programs: shop.programs.clone(), member: shop.member.clone(), now: shop.now, entries: shop.entries.clone() }
+}
+
+/// One return of what two bring back.
+fn joined(one: &ReturnRequest, other: &ReturnRequest) -> ReturnRequest {
+    let mut joined = ReturnRequest { amount: one.amount + other.amount, ..one.clone() };
+    for back in &other.lines {
+        match joined.lines.iter_mut().find(|line| line.line == back.line) {
+            Some(line) => (line.quantity, line.amount) = (line.quantity + back.quantity, line.amount + back.amount),
+            None => joined.lines.push(*back),
+        }
+    }
+    joined
+}
+
+/// Whether there was anything to take.
+fn takes(shop: &mut Shop, request: ReturnRequest, taken: &mut Taken) -> Result<bool, TestCaseError> {
     let before = shop.member.clone();
     let entries = match tries(shop, request) {
         Ok(entries) => entries,
         Err(Rejection::ReturnTooLarge { left, requested, .. }) => {
             prop_assert!(requested > left && left >= Decimal::ZERO, "{} of {}", requested, left);
-            return Ok(());
+            return Ok(false);
         }
-        Err(Rejection::NothingReturned | Rejection::PurchaseReturned) => return Ok(()),
+        Err(Rejection::NothingReturned | Rejection::PurchaseReturned) => return Ok(false),
         Err(other) => return Err(TestCaseError::fail(format!("{other:?}"))),
     };
     let back = returned(&entries);
@@ -160,7 +264,8 @@ fn takes(shop: &mut Shop, request: ReturnRequest, taken: &mut Taken) -> Result<(
     prop_assert_eq!(balance(&before) - balance(&shop.member), back.points.0);
     let visits = |member: &Member| member.header.lifetime.visits;
     prop_assert_eq!(visits(&before) - visits(&shop.member), u64::from(back.voids));
-    check_state(shop)
+    check_state(shop)?;
+    Ok(true)
 }
 
 proptest! {
@@ -182,10 +287,11 @@ proptest! {
         buys(&mut shop, "before", before);
         let lifetime = shop.member.header.lifetime.clone();
         let counters = shop.member.header.counters.clone();
+        let (promotions, given) = (shop.member.header.promotions.clone(), tallied(&shop));
         let accrual = buys(&mut shop, "sale", sale.clone());
         let earned = Taken { points: accrual.points.0, qualifying: accrual.qualifying_points.0, basis: accrual.basis };
 
-        let mut at_once = Shop { programs: shop.programs.clone(), member: shop.member.clone(), now: shop.now, entries: shop.entries.clone() };
+        let mut at_once = copy(&shop);
         let mut taken = Taken::default();
         takes(&mut at_once, whole("sale"), &mut taken)?;
         prop_assert_eq!(&taken, &earned, "at once");
@@ -193,15 +299,31 @@ proptest! {
         for (key, points) in &at_once.member.header.counters {
             prop_assert_eq!(*points, counters.get(key).copied().unwrap_or_default(), "{:?}", key);
         }
+        prop_assert_eq!(&at_once.member.header.promotions, &promotions);
+        prop_assert_eq!(tallied(&at_once), given.clone());
 
         let mut taken = Taken::default();
+        let (mut kept, mut so_far) = (copy(&shop), of("sale"));
         for step in &steps {
             match step {
-                Step::Confirm => drop(shop.does(&Command::ConfirmPurchase { order: order("sale") })),
-                Step::Wait => shop.now += 48.hours(),
+                Step::Confirm => {
+                    for shop in [&mut shop, &mut kept] {
+                        drop(shop.does(&Command::ConfirmPurchase { order: order("sale") }));
+                    }
+                }
+                Step::Wait => [&mut shop, &mut kept].into_iter().for_each(|shop| shop.now += 48.hours()),
                 Step::Lines(_) | Step::Amount(_) => {
                     let request = request("sale", &sale, step).expect("a return");
-                    takes(&mut shop, request, &mut taken)?;
+                    if !takes(&mut shop, request.clone(), &mut taken)? {
+                        continue;
+                    }
+                    so_far = joined(&so_far, &request);
+                    // After each of them: what one return of all of that comes to. It may be refused where a price was reduced before the goods
+                    // came back.
+                    let (mut at_once, mut taken_at_once) = (copy(&kept), Taken::default());
+                    if takes(&mut at_once, so_far.clone(), &mut taken_at_once)? {
+                        prop_assert_eq!(standing(&shop, &taken), standing(&at_once, &taken_at_once), "{:?}", so_far);
+                    }
                 }
             }
         }
@@ -213,8 +335,10 @@ proptest! {
         for (key, points) in &shop.member.header.counters {
             prop_assert_eq!(*points, counters.get(key).copied().unwrap_or_default(), "{:?}", key);
         }
+        prop_assert_eq!(&shop.member.header.promotions, &promotions);
+        prop_assert_eq!(tallied(&shop), given);
         let bare = Header::new(shop.now);
-        let empty = Member { person: None, lots: Default::default(), pending: Default::default(), header: bare, ..shop.member.clone() };
+        let empty = Member::bare(shop.member.key.clone(), bare);
         let mut folded = empty;
         for entry in &shop.entries {
             prop_assert!(apply(&mut folded, entry).is_ok());

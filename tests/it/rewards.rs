@@ -112,7 +112,9 @@ fn a_reward_takes_points_out_of_lots_and_gives_its_voucher_in_one_entry() {
     let entries = cups(&mut shop, 1).expect("it is had");
     let [entry] = &entries[..] else { panic!("{entries:#?}") };
     let changed = entry.voucher_change().expect("a voucher");
-    let VoucherChange::Issued { voucher, reason, goal: None, reward: Some(paid) } = &changed.change else { panic!("{changed:#?}") };
+    let VoucherChange::Issued { voucher, reason, goal: None, reward: Some(paid), promotion: None } = &changed.change else {
+        panic!("{changed:#?}")
+    };
     // The older points first.
     let parts: Vec<i64> = paid.portions.iter().map(|portion| portion.points.0).collect();
     assert_eq!((parts, paid.points, entry.points(), reason.as_str()), (vec![20, 5], Points(25), Points(-25), ""));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loyaltyd::{
     domain::{
         ActivityId, BirthDate, Command, Entry, EntryKind, Fingerprint, LotKey, MemberId, MemberKey, Points, ProfileUpdate, ProgramId,
-        RequestId, RewardId, TierId, VoucherCode, VoucherRequest,
+        RequestId, RewardId, RuleId, TierId, VoucherCode, VoucherRequest,
     },
     store::{
         Commit, LotDemand, MemberDemand, Store,
@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 use crate::support::histories::{
     BIRTHDAYS, GOAL, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order,
-    person, phone, program_id, purchase, purchase_on, purchase_with, redemption, release, return_of, reversal, reward, voucher,
+    person, phone, program_id, purchase, purchase_by_code, purchase_on, purchase_with, redemption, release, return_of, reversal, reward,
+    voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -261,6 +262,42 @@ fn what_goals_take_and_give_is_kept(factory: &dyn Factory) {
     world.commit(&*store);
     world.check(&*store);
     assert_eq!(member(&world).header.goals.waiting.len(), 1);
+    drop(store);
+    world.check(&*factory.open());
+}
+
+fn promotions_are_counted_over_all_members(factory: &dyn Factory) {
+    let store = factory.open();
+    let mut world = World::new();
+    (1..=3).for_each(|number| world.enroll(&*store, number));
+    let tally = |day: Option<&str>| {
+        let key = (RuleId::new("spring").expect("a valid id"), day.map(|day| day.parse().expect("a date")));
+        store.promotion_tally(&program_id(), &key).expect("a tally is read").map(|tally| (tally.change, tally.points.0))
+    };
+    let today = Some("2026-01-15");
+    assert_eq!((tally(None), tally(today)), (None, None));
+    // The members of a commit are named in the order of their ids: the last word on what is given is not the last one's.
+    world.decide(3, &purchase_by_code(1, 2_00, &["SPRING"])).expect("a purchase");
+    world.decide(1, &purchase_by_code(2, 3_00, &["SPRING", "GIFT"])).expect("a purchase");
+    world.decide(2, &purchase_by_code(3, 1_00, &["SPRING"])).expect("a purchase");
+    world.decide(1, &purchase_by_code(4, 9_00, &["SPRING"])).expect("a purchase");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!((tally(None), tally(today)), (Some((2, 70)), Some((2, 70))), "the day has 7 points and no more");
+    store.flush().expect("rows are written out");
+    world.check(&*store);
+    // What comes back is free again, with what waits and the voucher.
+    world.decide(3, &return_of(order(1), None)).expect("a return");
+    world.decide(1, &return_of(order(2), Some(1_00))).expect("a return");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!(tally(None), Some((3, 30)));
+    world.now += hours(24);
+    world.decide(2, &purchase_by_code(5, 50_00, &["SPRING"])).expect("a purchase");
+    world.decide(1, &return_of(order(2), None)).expect("a return");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!((tally(None), tally(today), tally(Some("2026-01-16"))), (Some((5, 70)), Some((4, 0)), Some((1, 70))));
     drop(store);
     world.check(&*factory.open());
 }
@@ -565,7 +602,12 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
             Step::Purchase(member, cents, ago) if enrolled(&world, member) => {
                 let occurred = (ago % 2 == 0).then(|| world.now - hours(ago));
                 let channel = ["pos", "app", "web"][index % 3];
-                drop(world.decide(member, &purchase_on(channel, index as u64, cents, occurred)));
+                let command = match index % 5 {
+                    3 => purchase_by_code(index as u64, cents, &["SPRING"]),
+                    4 => purchase_by_code(index as u64, cents, &["SPRING", "GIFT"]),
+                    _ => purchase_on(channel, index as u64, cents, occurred),
+                };
+                drop(world.decide(member, &command));
             }
             Step::Adjust(member, points) if enrolled(&world, member) && points != 0 => drop(world.decide(member, &adjustment(points))),
             Step::Activity(member, referrer) if enrolled(&world, member) => {
@@ -717,6 +759,7 @@ embedded!(
     birthdays_are_planned_and_forgotten,
     what_goals_take_and_give_is_kept,
     rewards_are_counted_over_all_members,
+    promotions_are_counted_over_all_members,
     unknown_names_are_absent,
     a_fingerprint_is_kept_under_a_key_that_stays,
     the_latest_time_of_all_commits_stays_known,

@@ -11,13 +11,14 @@ use std::{
 
 use super::{
     Args,
+    books::Book,
     child::OwnServer,
     load::{self, Shape},
     machine::{Machine, disk_bytes},
     midnight, overload, pace,
     report::{Figure, Measured, Target},
     session::{Session, Step},
-    timers,
+    timers::{self, Beside},
     workload::{Scenario, Workload},
 };
 use crate::cli::CliError;
@@ -54,9 +55,11 @@ pub enum Part {
     Timers,
     /// Birthdays and reviews of all members at one midnight, while tills go on selling
     Midnight,
+    /// A hundred promotions of which five give something: what they cost a purchase
+    Promotions,
 }
 
-const ALL: [Part; 15] = [
+const ALL: [Part; 16] = [
     Part::Alone,
     Part::Unary,
     Part::Half,
@@ -72,6 +75,7 @@ const ALL: [Part; 15] = [
     Part::Scale,
     Part::Timers,
     Part::Midnight,
+    Part::Promotions,
 ];
 
 pub(super) const CONNECTIONS: usize = 8;
@@ -156,7 +160,14 @@ impl<'a> Suite<'a> {
             Part::Restart => self.restart(part.name(), "").await,
             Part::Rebuild => self.rebuild().await,
             Part::Scale => self.scale().await,
-            Part::Timers => timers::measure(self).await,
+            Part::Timers => {
+                let target = Target::AtLeast(0.95);
+                timers::measure(self, Beside { part: part.name(), book: Book::Timed, what: "timers", target }).await
+            }
+            Part::Promotions => {
+                let target = Target::AtLeast(0.7);
+                timers::measure(self, Beside { part: part.name(), book: Book::Promoted, what: "promotions", target }).await
+            }
             Part::Midnight => midnight::measure(self).await,
         }
     }
@@ -410,7 +421,7 @@ impl Part {
     /// It needs none of the members that are enrolled first.
     fn has_own_ledger(self) -> bool {
         match self {
-            Self::Scale | Self::Timers | Self::Midnight => true,
+            Self::Scale | Self::Timers | Self::Midnight | Self::Promotions => true,
             Self::Alone
             | Self::Unary
             | Self::Half
@@ -443,6 +454,7 @@ impl Part {
             Self::Scale => "scale",
             Self::Timers => "timers",
             Self::Midnight => "midnight",
+            Self::Promotions => "promotions",
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What time costs a purchase: RecordPurchase in a programme with five tiers that are reviewed, birthdays, and points that lapse, beside the
-//! same in one without any of these. Both are measured in one run, in turns, so that what else the machine does comes upon both.
+//! What a rule book costs a purchase: RecordPurchase in a programme with five tiers that are reviewed, birthdays, and points that lapse, or in one
+//! with many promotions, beside the same in one without any of these. Both are measured in one run, in turns, so that what else the machine
+//! does comes upon both.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,6 @@ use super::{
 };
 use crate::cli::CliError;
 
-const PART: &str = "timers";
 /// Each member has bought so often before, on average: they stand on all tiers then, and one of about ten purchases leads to another.
 const BOUGHT: u64 = 10;
 const BATCH_IN_FLIGHT: usize = 2;
@@ -34,10 +34,21 @@ impl Sum {
     }
 }
 
-pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
+/// What is measured beside the plain programme.
+pub(super) struct Beside {
+    pub part: &'static str,
+    pub book: Book,
+    /// What it has.
+    pub what: &'static str,
+    /// Of the rate of the plain one.
+    pub target: Target,
+}
+
+pub(super) async fn measure(suite: &mut Suite<'_>, beside: Beside) -> Result<(), CliError> {
+    let Beside { part, book, what, target } = beside;
     let members = suite.members(100_000);
     suite.renew(members, false).await?;
-    let books = [Book::Plain, Book::Timed];
+    let books = [Book::Plain, book];
     for book in books {
         suite.session.book = book;
         suite.session.publish().await?;
@@ -56,15 +67,15 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
             take_turn(suite, sum).await?;
         }
     }
-    let [plain, timed] = sums;
-    for (name, sum) in [("without timers", plain), ("with them", timed)] {
+    let [plain, other] = sums;
+    for (name, sum) in [(format!("without {what}"), plain), ("with them".to_owned(), other)] {
         let name = format!("RecordPurchase {name}, {:.1} us of the server's processors each", sum.microseconds());
-        suite.figure(PART, name, sum.rate / turns as f64, "/s", None);
+        suite.figure(part, name, sum.rate / turns as f64, "/s", None);
     }
     let ratio = |one: f64, other: f64| if other > 0.0 { one / other } else { 0.0 };
-    suite.figure(PART, "rate with timers, of the one without", ratio(timed.rate, plain.rate), "", Some(Target::AtLeast(0.95)));
-    let cost = ratio(timed.microseconds(), plain.microseconds());
-    suite.figure(PART, "processor time of a purchase with timers, of one without", cost, "", None);
+    suite.figure(part, format!("rate with {what}, of the one without"), ratio(other.rate, plain.rate), "", Some(target));
+    let cost = ratio(other.microseconds(), plain.microseconds());
+    suite.figure(part, format!("processor time of a purchase with {what}, of one without"), cost, "", None);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub(super) fn rules<'a>(
     for (index, document) in documents.iter().take(MAX_ACTIVITY_RULES).enumerate() {
         let path = format!("activity_rules[{index}]");
         let rule = activity_rule(&path, document, scope, mistakes);
-        check_own_id(&path, &document.rule_id, ids, mistakes);
+        check_own_id(format!("{path}.rule_id"), &document.rule_id, ids, mistakes);
         keep(&mut rules, rule);
     }
     rules

@@ -27,14 +27,10 @@ pub(super) fn policy(
     scope: &Scope,
     mistakes: &mut Mistakes,
 ) -> Option<Option<BirthdayPolicy>> {
-    use v1::birthday_policy::{LateDate, LeapDay};
+    use v1::birthday_policy::LateDate;
     let Some(document) = document else { return Some(None) };
-    let window = window(document, mistakes);
-    let leap_day_in_march = match LeapDay::try_from(document.leap_day) {
-        Ok(LeapDay::Unspecified | LeapDay::February28) => Some(false),
-        Ok(LeapDay::March1) => Some(true),
-        Err(_) => no_value("birthday.leap_day", document.leap_day, mistakes),
-    };
+    let window = window("birthday", (document.window, document.days_before, document.days_after), mistakes);
+    let leap_day_in_march = leap_day_in_march("birthday.leap_day", document.leap_day, mistakes);
     let late_at_once = match LateDate::try_from(document.late_date) {
         Ok(LateDate::Unspecified | LateDate::NextYear) => Some(false),
         Ok(LateDate::AtOnce) => Some(true),
@@ -65,16 +61,26 @@ fn no_value<T>(path: &str, number: i32, mistakes: &mut Mistakes) -> Option<T> {
     None
 }
 
-fn window(document: &v1::BirthdayPolicy, mistakes: &mut Mistakes) -> Option<BirthdayWindow> {
+pub(super) fn leap_day_in_march(path: &str, number: i32, mistakes: &mut Mistakes) -> Option<bool> {
+    use v1::birthday_policy::LeapDay;
+    match LeapDay::try_from(number) {
+        Ok(LeapDay::Unspecified | LeapDay::February28) => Some(false),
+        Ok(LeapDay::March1) => Some(true),
+        Err(_) => no_value(path, number, mistakes),
+    }
+}
+
+/// Window, days before and days after.
+pub(super) fn window(path: &str, (window, before, after): (i32, i32, i32), mistakes: &mut Mistakes) -> Option<BirthdayWindow> {
     use v1::birthday_policy::Window;
-    let days_before = mistakes.number("birthday.days_before", document.days_before, 0..=MAX_WINDOW_DAYS);
-    let days_after = mistakes.number("birthday.days_after", document.days_after, 0..=MAX_WINDOW_DAYS);
-    let window = mistakes.choice("birthday.window", document.window)?;
+    let days_before = mistakes.number(format!("{path}.days_before"), before, 0..=MAX_WINDOW_DAYS);
+    let days_after = mistakes.number(format!("{path}.days_after"), after, 0..=MAX_WINDOW_DAYS);
+    let window = mistakes.choice(format!("{path}.window"), window)?;
     let (days_before, days_after) = (days_before?, days_after?);
     match window {
         Window::Around => Some(BirthdayWindow::Around { days_before, days_after }),
         Window::Day | Window::Month if days_before + days_after > 0 => {
-            mistakes.note("birthday.window", "must be WINDOW_AROUND where days_before or days_after are given");
+            mistakes.note(format!("{path}.window"), "must be WINDOW_AROUND where days_before or days_after are given");
             None
         }
         Window::Day => Some(BirthdayWindow::Day),

@@ -6,6 +6,7 @@ mod fraud;
 mod goal;
 mod mistakes;
 mod policy;
+mod promotion;
 mod redemption;
 mod reward;
 mod rule;
@@ -89,6 +90,7 @@ fn zone_name(zone: &TimeZone) -> &str {
 /// What the parts of a rule book need to know of the whole. Where a part of it is wrong, something takes its place that lets the rest be
 /// read, so that no mistake hides another.
 struct Scope {
+    /// Where the currency is not known, nothing is said of the decimal places of amounts.
     digits: u32,
     precision: u32,
     rounding: Option<domain::Rounding>,
@@ -107,7 +109,6 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let effective_time = instant("effective_time", document.effective_time.as_ref(), mistakes);
     let tier_policy = tier_policy::tier_policy(document.tier_policy.as_ref(), mistakes);
     let scope = Scope {
-        // Where the currency is not known, nothing is said of the decimal places of amounts.
         digits: currency.map_or(4, |currency| currency.digits()),
         precision: precision.unwrap_or(2),
         rounding,
@@ -122,18 +123,17 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
     let tiers = tiers(&document.tiers, (&scope, voucher_kinds.as_deref()), mistakes);
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
-    let adjustments = document.adjustments.as_ref().map(|policy| policy.maximum_points.as_str()).unwrap_or_default();
-    let maximum_adjustment = mistakes.points_above_zero("adjustments.maximum_points", adjustments, scope.precision);
+    let (maximum_adjustment, adjust_into_debt) = adjustments(document.adjustments.as_ref(), &scope, mistakes);
     let returns = policy::returns(document.returns.as_ref(), mistakes);
     let transfers = transfers(document.transfers.as_ref(), &scope, mistakes);
     let consumption_order = policy::consumption_order(document.consumption_order, mistakes);
-    let adjust_into_debt = document.adjustments.as_ref().is_some_and(|policy| policy.into_debt);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
     let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let goal = goal::goal(&document.goals, voucher_kinds.as_deref(), &scope, mistakes);
     let rewards = reward::rewards(&document.rewards, &known, &scope, mistakes);
+    let (promotions, promotion_groups) = promotion::all(document, &known, &scope, &mut rule_ids, mistakes);
     let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -165,6 +165,8 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         birthday: birthday?,
         goal: goal?,
         rewards: rewards?,
+        promotions: promotions?,
+        promotion_groups: promotion_groups?,
     })
 }
 
@@ -173,6 +175,11 @@ fn rounding(document: Option<&v1::Rounding>, mistakes: &mut Mistakes) -> Option<
         mistakes.note("rounding", "is required");
     }
     policy::rounding("rounding", document?, mistakes)
+}
+
+fn adjustments(policy: Option<&v1::AdjustmentPolicy>, scope: &Scope, mistakes: &mut Mistakes) -> (Option<domain::Points>, bool) {
+    let Some(policy) = policy else { return (None, false) };
+    (mistakes.points_above_zero("adjustments.maximum_points", &policy.maximum_points, scope.precision), policy.into_debt)
 }
 
 fn transfers(policy: Option<&v1::TransferPolicy>, scope: &Scope, mistakes: &mut Mistakes) -> Option<domain::TransferPolicy> {
@@ -235,16 +242,16 @@ fn rules<'a>(
     for (index, document) in documents.iter().take(MAX_RULES).enumerate() {
         let path = format!("accrual_rules[{index}]");
         let rule = rule::rule(&path, document, scope, mistakes);
-        check_own_id(&path, &document.rule_id, ids, mistakes);
+        check_own_id(format!("{path}.rule_id"), &document.rule_id, ids, mistakes);
         keep(&mut rules, rule);
     }
     rules
 }
 
 /// What a member has had by a rule is counted under its id: no two rules can share one.
-fn check_own_id<'a>(path: &str, id: &'a str, ids: &mut HashSet<&'a str>, mistakes: &mut Mistakes) {
+fn check_own_id<'a>(path: impl Into<String>, id: &'a str, ids: &mut HashSet<&'a str>, mistakes: &mut Mistakes) {
     if RuleId::new(id).is_ok() && !ids.insert(id) {
-        mistakes.note(format!("{path}.rule_id"), "is the id of an earlier rule too");
+        mistakes.note(path, "is the id of an earlier rule too");
     }
 }
 

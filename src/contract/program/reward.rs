@@ -43,7 +43,7 @@ fn reward(path: &str, document: &v1::Reward, known: &Known<'_>, scope: &Scope, m
     let points = mistakes.required_points(format!("{path}.points"), &document.points, scope.precision);
     let tier_points = tier_points(path, &document.tier_costs, known, scope, mistakes);
     let tiers = tiers(path, &document.tier_ids, known, mistakes);
-    let (start_time, end_time) = times(path, document, mistakes)?;
+    let (start_time, end_time) = times(path, (document.start_time.as_ref(), document.end_time.as_ref()), mistakes)?;
     let stock = document.stock.map(u64::try_from).transpose();
     if stock.is_err() {
         mistakes.note(format!("{path}.stock"), "is negative; leave it out for no bound");
@@ -76,7 +76,12 @@ fn reward(path: &str, document: &v1::Reward, known: &Known<'_>, scope: &Scope, m
 }
 
 /// With the kind that is meant, if it is known.
-fn kind<'a>(path: &str, text: &str, known: &Known<'a>, mistakes: &mut Mistakes) -> Option<(VoucherKindId, Option<&'a VoucherKind>)> {
+pub(super) fn kind<'a>(
+    path: &str,
+    text: &str,
+    known: &Known<'a>,
+    mistakes: &mut Mistakes,
+) -> Option<(VoucherKindId, Option<&'a VoucherKind>)> {
     let place = format!("{path}.voucher_kind_id");
     let id = mistakes.take(&place, VoucherKindId::new(text))?;
     let kind = known.kinds.and_then(|kinds| kinds.iter().find(|kind| kind.id == id));
@@ -94,7 +99,7 @@ fn tier(place: String, text: &str, known: &Known<'_>, mistakes: &mut Mistakes) -
     Some(tier)
 }
 
-fn tiers(path: &str, texts: &[String], known: &Known<'_>, mistakes: &mut Mistakes) -> Option<BTreeSet<TierId>> {
+pub(super) fn tiers(path: &str, texts: &[String], known: &Known<'_>, mistakes: &mut Mistakes) -> Option<BTreeSet<TierId>> {
     let mut tiers = Some(BTreeSet::new());
     for (index, text) in texts.iter().take(super::MAX_TIERS).enumerate() {
         let place = format!("{path}.tier_ids[{index}]");
@@ -149,9 +154,13 @@ fn tier_points(
 }
 
 /// From when on, and until when.
-fn times(path: &str, document: &v1::Reward, mistakes: &mut Mistakes) -> Option<(Option<Timestamp>, Option<Timestamp>)> {
-    let start = instant(&format!("{path}.start_time"), document.start_time.as_ref(), mistakes);
-    let end = instant(&format!("{path}.end_time"), document.end_time.as_ref(), mistakes);
+pub(super) fn times(
+    path: &str,
+    (start, end): (Option<&prost_types::Timestamp>, Option<&prost_types::Timestamp>),
+    mistakes: &mut Mistakes,
+) -> Option<(Option<Timestamp>, Option<Timestamp>)> {
+    let start = instant(&format!("{path}.start_time"), start, mistakes);
+    let end = instant(&format!("{path}.end_time"), end, mistakes);
     if let (Some(Some(start)), Some(Some(end))) = (start, end)
         && end <= start
     {

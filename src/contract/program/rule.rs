@@ -136,7 +136,7 @@ pub(super) fn period(path: &str, number: i32, mistakes: &mut Mistakes) -> Option
     }
 }
 
-fn filter(path: &str, document: Option<&v1::Filter>, scope: &Scope, mistakes: &mut Mistakes) -> Option<Filter> {
+pub(super) fn filter(path: &str, document: Option<&v1::Filter>, scope: &Scope, mistakes: &mut Mistakes) -> Option<Filter> {
     let Some(document) = document else { return Some(Filter::default()) };
     let mut texts = |name: &str, values: &[String]| texts(&format!("{path}.{name}"), values, mistakes);
     let skus = texts("skus", &document.skus);

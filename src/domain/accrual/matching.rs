@@ -6,7 +6,9 @@ use jiff::civil::DateTime;
 use rust_decimal::Decimal;
 
 use super::{Sale, count_digits, pricing::Factor, ratio::Ratio, readable};
-use crate::domain::{AccrualRule, Combination, Filter, HourRange, Line, MAX_AWARD_LINES, Overflow, Purchase, Rate, Rejection, money};
+use crate::domain::{
+    AccrualRule, Combination, Filter, HourRange, Line, MAX_AWARD_LINES, Overflow, Purchase, Rate, Rejection, TooComplex, money,
+};
 
 /// Decimal places of a quantity.
 pub(super) const QUANTITY_DIGITS: u32 = 3;
@@ -56,7 +58,7 @@ pub(super) fn matched<'a>(sale: &Sale<'a>, multiplier: Decimal) -> Result<Vec<Ma
                 }
                 award_lines += candidate.matched.lines.len();
                 if award_lines > MAX_AWARD_LINES {
-                    return Err(Rejection::PurchaseTooComplex { award_lines, limit: MAX_AWARD_LINES });
+                    return Err(Rejection::PurchaseTooComplex(TooComplex::AwardLines { award_lines, limit: MAX_AWARD_LINES }));
                 }
             }
         }
@@ -153,7 +155,7 @@ impl IsNoneOrLess for Option<(usize, Ratio)> {
 
 impl<'a> Candidate<'a> {
     fn new(rule: &'a AccrualRule, sale: &Sale<'a>) -> Self {
-        let labelled = rule.filter.labels.is_empty() || has_label(&rule.filter.labels, &sale.purchase.labels);
+        let labelled = is_labelled(&rule.filter, sale.purchase);
         Self { matched: Matched { rule, lines: Vec::new() }, labelled, products: HashSet::new(), factor: None }
     }
 
@@ -169,20 +171,9 @@ impl<'a> Candidate<'a> {
         let rule = self.matched.rule;
         let basis = &sale.bases.lines[line];
         let Some(goods) = sale.purchase.lines.get(line) else {
-            return matches!(rule.rate, Rate::PerAmount { .. }) && self.passes("", "", &[]);
+            return matches!(rule.rate, Rate::PerAmount { .. }) && passes(&rule.filter, self.labelled, "", "", &[]);
         };
-        basis.earns && self.passes(&goods.sku, &goods.category, &goods.labels)
-    }
-
-    /// Whether a line meets the conditions.
-    fn passes(&self, sku: &str, category: &str, labels: &[String]) -> bool {
-        let filter = &self.matched.rule.filter;
-        (filter.skus.is_empty() || filter.skus.contains(sku))
-            && (filter.categories.is_empty() || filter.categories.contains(category))
-            && (self.labelled || has_label(&filter.labels, labels))
-            && (filter.excluded_skus.is_empty() || !filter.excluded_skus.contains(sku))
-            && (filter.excluded_categories.is_empty() || !filter.excluded_categories.contains(category))
-            && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels, labels))
+        basis.earns && passes(&rule.filter, self.labelled, &goods.sku, &goods.category, &goods.labels)
     }
 
     /// What the rule counts on a line that it matches.
@@ -226,17 +217,52 @@ impl<'a> Candidate<'a> {
     }
 }
 
+/// Whether a line meets the conditions. `labelled`: as [`is_labelled`] says.
+fn passes(filter: &Filter, labelled: bool, sku: &str, category: &str, labels: &[String]) -> bool {
+    (filter.skus.is_empty() || filter.skus.contains(sku))
+        && (filter.categories.is_empty() || filter.categories.contains(category))
+        && (labelled || has_label(&filter.labels, labels))
+        && (filter.excluded_skus.is_empty() || !filter.excluded_skus.contains(sku))
+        && (filter.excluded_categories.is_empty() || !filter.excluded_categories.contains(category))
+        && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels, labels))
+}
+
+/// The filter asks for no label, or the purchase has it: then each of its lines has it.
+pub(super) fn is_labelled(filter: &Filter, purchase: &Purchase) -> bool {
+    filter.labels.is_empty() || has_label(&filter.labels, &purchase.labels)
+}
+
+/// Whether a line that earns meets the conditions; shipping and tip, which are no goods, where none asks for goods.
+pub(super) fn passes_line(filter: &Filter, labelled: bool, sale: &Sale<'_>, line: usize) -> bool {
+    match sale.purchase.lines.get(line) {
+        Some(goods) => sale.bases.lines[line].earns && passes(filter, labelled, &goods.sku, &goods.category, &goods.labels),
+        None => passes(filter, labelled, "", "", &[]),
+    }
+}
+
+/// Whether a line of a purchase may meet the conditions, or its shipping or tip.
+pub(super) fn may_pass(filter: &Filter, purchase: &Purchase) -> bool {
+    let labelled = is_labelled(filter, purchase);
+    let has_more = !purchase.shipping.is_zero() || !purchase.tip.is_zero();
+    (has_more && passes(filter, labelled, "", "", &[]))
+        || purchase.lines.iter().any(|line| passes(filter, labelled, &line.sku, &line.category, &line.labels))
+}
+
 /// Whether the purchase as a whole meets the conditions.
 fn applies(filter: &Filter, sale: &Sale<'_>) -> Result<bool, Overflow> {
-    let purchase = sale.purchase;
-    Ok((filter.stores.is_empty() || purchase.order.as_ref().is_some_and(|order| filter.stores.contains(order.store.as_str())))
+    Ok(may_apply(filter, sale.purchase, sale.local_time)
+        && (filter.minimum_order.is_zero() || sale.bases.total >= money::to_units(filter.minimum_order, sale.digits())?))
+}
+
+/// The same without what it must come to.
+pub(super) fn may_apply(filter: &Filter, purchase: &Purchase, local_time: DateTime) -> bool {
+    (filter.weekdays.is_empty() || filter.weekdays.contains(&local_time.weekday()))
+        && (filter.hours.is_empty() || filter.hours.iter().any(|range| is_within(*range, local_time)))
+        && (filter.stores.is_empty() || purchase.order.as_ref().is_some_and(|order| filter.stores.contains(order.store.as_str())))
         && (filter.channels.is_empty() || filter.channels.contains(&purchase.channel))
         && (filter.tenders.is_empty() || is_paid_with(filter, purchase))
         // A label of the purchase is a label of each of its lines.
         && (filter.excluded_labels.is_empty() || !has_label(&filter.excluded_labels, &purchase.labels))
-        && (filter.weekdays.is_empty() || filter.weekdays.contains(&sale.local_time.weekday()))
-        && (filter.hours.is_empty() || filter.hours.iter().any(|range| is_within(*range, sale.local_time)))
-        && (filter.minimum_order.is_zero() || sale.bases.total >= money::to_units(filter.minimum_order, sale.digits())?))
 }
 
 fn is_paid_with(filter: &Filter, purchase: &Purchase) -> bool {

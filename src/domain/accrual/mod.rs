@@ -1,13 +1,14 @@
 //! Accrual: a purchase becomes points.
 //!
-//! [`basis`] says what of the purchase earns, [`matching`] which rule earns on which line, [`pricing`] how much, rounded and limited, and
-//! this module writes the explanation down. All amounts are whole numbers of smallest units while they are reckoned with, and points are
+//! [`basis`] says what of the purchase earns, [`matching`] which rule earns on which line, [`pricing`] how much, rounded and limited,
+//! [`promotions`] what comes on top, and this module writes the explanation down. All amounts are whole numbers of smallest units while they are reckoned with, and points are
 //! exact fractions until they are rounded, so that no division loses anything.
 
 mod basis;
 mod limits;
 mod matching;
 mod pricing;
+mod promotions;
 mod ratio;
 mod remaining;
 
@@ -18,22 +19,32 @@ use self::{
     basis::Bases,
     matching::Matched,
     pricing::{Price, Prices},
+    promotions::{RuleShare, Shares},
 };
 pub(super) use self::{
-    limits::{Limited, dropped_counters, limit},
+    limits::{Limited, dropped_counters, limit, surplus},
+    promotions::{may_give, may_match},
     remaining::{Remaining, check_left, remaining},
 };
 
 use super::{
-    Accrual, AccruedLot, Activation, Award, AwardLine, Counter, Expiry, Header, LotExpiry, LotId, Overflow, Pending, Points, Program,
-    ProgramHistory, Purchase, Rate, Rejection, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Activation, Award, AwardLine, BirthDate, Counter, Expiry, Header, LotExpiry, LotId, Overflow, Pending, Points,
+    Program, ProgramHistory, PromotionCounts, Purchase, Rate, Rejection, Tallies, calendar, expiry, money, tier,
 };
+
+/// What promotions look at beside the header.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    /// `None`: not known, or no promotion asks.
+    pub birth_date: Option<BirthDate>,
+    pub tallies: &'a Tallies,
+}
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
 /// occurred before `oldest`.
 pub(super) fn accrue(
     programs: &ProgramHistory,
-    header: &Header,
+    (header, seen): (&Header, Seen<'_>),
     purchase: &Purchase,
     occurred_time: Timestamp,
     oldest: Timestamp,
@@ -41,7 +52,7 @@ pub(super) fn accrue(
     let program = programs.at(occurred_time);
     let bases = basis::bases(&program.basis, purchase, program.currency.digits())?;
     let local_time = program.time_zone.to_datetime(occurred_time);
-    let sale = Sale { program, header, purchase, occurred_time, local_time, bases };
+    let sale = Sale { program, header, seen, purchase, occurred_time, local_time, bases };
     let before = program.rank(header.tier.at(occurred_time));
     let mut accrual = sale.accrue_at(before)?;
     if program.tier_policy.rate_at_tier_after {
@@ -51,6 +62,9 @@ pub(super) fn accrue(
         }
     }
     accrual.dropped_counters = dropped_counters(programs, header, &accrual.counters, oldest);
+    let changed = accrual.promotion_counts.counters.iter().map(|((promotion, period), _)| (promotion, *period));
+    accrual.promotion_counts.dropped = limits::dropped(programs, &header.promotions, changed, oldest);
+    accrual.promotion_counts.dropped.extend(promotions::over(programs, header, oldest));
     Ok(accrual)
 }
 
@@ -66,6 +80,7 @@ fn multiplied(tier: Decimal, birthday: Option<Decimal>) -> Result<Decimal, Overf
 struct Sale<'a> {
     program: &'a Program,
     header: &'a Header,
+    seen: Seen<'a>,
     purchase: &'a Purchase,
     occurred_time: Timestamp,
     /// In the programme's time zone.
@@ -100,6 +115,9 @@ impl Sale<'_> {
             carries: Vec::new(),
             counters: Vec::new(),
             dropped_counters: Vec::new(),
+            promotions: Vec::new(),
+            promotion_counts: PromotionCounts::default(),
+            member_facts: None,
         };
         self.explain(&mut accrual, &matched, prices, qualifying.as_ref(), multiplier)?;
         Ok(accrual)
@@ -113,7 +131,7 @@ impl Sale<'_> {
         prices: Prices,
         qualifying: Option<&Prices>,
         multiplier: Decimal,
-    ) -> Result<(), Overflow> {
+    ) -> Result<(), Rejection> {
         let mut lots = Lots::new(self.program, self.header, self.occurred_time);
         for (index, (matched, price)) in matched.iter().zip(prices.rules).enumerate() {
             let rule = matched.rule;
@@ -146,6 +164,17 @@ impl Sale<'_> {
             accrual.points = accrual.points.plus(award.points)?;
             accrual.qualifying_points = accrual.qualifying_points.plus(award.qualifying_points)?;
             accrual.awards.push(award);
+        }
+        if !self.program.promotions.is_empty() {
+            let counts_multiplier = if qualifying.is_some() { Decimal::ONE } else { multiplier };
+            let mut rules = Vec::with_capacity(matched.len());
+            let together = matched.iter().filter(|matched| pricing::is_together(matched.rule)).count();
+            for (matched, award) in matched.iter().zip(&accrual.awards) {
+                let (points, counts) = (award.points, award.qualifying_points);
+                let share = (together > 1 && pricing::is_together(matched.rule)).then_some((points, counts));
+                rules.push(RuleShare { matched, points, counts, sold: None, share });
+            }
+            promotions::award(self, &Shares { rules, multiplier, counts_multiplier }, accrual, &mut lots)?;
         }
         accrual.lots = lots.debt_paid(self.header.balance.debt)?;
         if let Some((rounding, carry)) = prices.order {

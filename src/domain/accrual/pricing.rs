@@ -7,7 +7,7 @@ use super::{
     matching::{Matched, QUANTITY_DIGITS},
     ratio::{Ratio, points},
 };
-use crate::domain::{AccrualRule, LimitKind, Overflow, PeriodStart, Points, Program, Rate, RoundingStage, RoundingStep, money};
+use crate::domain::{AccrualRule, LimitKind, Overflow, PeriodStart, Points, Program, Rate, Rounding, RoundingStage, RoundingStep, money};
 
 /// What all rules give.
 pub(super) struct Prices {
@@ -58,8 +58,12 @@ pub(super) struct Factor {
 impl Factor {
     pub fn new(rule: &AccrualRule, program: &Program, multiplier: Decimal) -> Result<Self, Overflow> {
         let multiplier = if rule.with_tier_multiplier { multiplier } else { Decimal::ONE };
+        Self::of(&rule.rate, program, multiplier)
+    }
+
+    pub fn of(rate: &Rate, program: &Program, multiplier: Decimal) -> Result<Self, Overflow> {
         let digits = program.currency.digits();
-        let (points, block, divisor) = match rule.rate {
+        let (points, block, divisor) = match *rate {
             Rate::PerAmount { amount, points, whole_blocks: true } => (points, Some(money::to_units(amount, digits)?), 1),
             Rate::PerAmount { amount, points, whole_blocks: false } => (points, None, money::to_units(amount, digits)?),
             Rate::PerUnit { points } => (points, None, money::power_of_ten(QUANTITY_DIGITS)?),
@@ -72,7 +76,7 @@ impl Factor {
         Ok(Self { block, numerator, denominator })
     }
 
-    fn exact(self, count: i128) -> Result<Ratio, Overflow> {
+    pub fn exact(self, count: i128) -> Result<Ratio, Overflow> {
         let count = self.block.map_or(count, |block| count / block);
         Ok(Ratio { numerator: count.checked_mul(self.numerator).ok_or(Overflow)?, denominator: self.denominator })
     }
@@ -139,6 +143,23 @@ fn rounded_once(sale: &Sale<'_>, matched: &Matched<'_>, factor: Factor) -> Resul
     let rounding = matched.rule.rounding;
     let step = factor.exact(matched.count()?)?.round(rounding, carried_in(sale, matched.rule))?;
     Ok(Price { uncapped: step.rounded, carry: rounding.carry.then_some(step.carried_out), roundings: vec![step], ..Price::default() })
+}
+
+/// The rule is rounded in one sum with the others that are.
+pub(super) fn is_together(rule: &AccrualRule) -> bool {
+    rule.rounding.stage == RoundingStage::Order
+}
+
+/// What a rule gives on some of its lines, where nothing is carried and it is rounded by itself.
+pub(super) fn rounded(rule: &AccrualRule, factor: Factor, counts: impl Iterator<Item = i128>) -> Result<Points, Overflow> {
+    let rounding = Rounding { carry: false, ..rule.rounding };
+    let round = |count| Ok::<_, Overflow>(factor.exact(count)?.round(rounding, Decimal::ZERO)?.rounded);
+    match stage(rule) {
+        RoundingStage::Line => Points::total(counts.map(round).collect::<Result<Vec<_>, _>>()?),
+        RoundingStage::Rule | RoundingStage::Order => {
+            round(counts.into_iter().try_fold(0i128, |sum, count| sum.checked_add(count)).ok_or(Overflow)?)
+        }
+    }
 }
 
 fn carried_in(sale: &Sale<'_>, rule: &AccrualRule) -> Decimal {

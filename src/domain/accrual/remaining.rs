@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Sale,
+    Sale, Seen,
     basis::{Bases, Basis},
     limits,
     matching::{self, Counted, Matched, QUANTITY_DIGITS},
     multiplied,
-    pricing::{self, Price},
+    pricing::{self, Factor, Prices},
+    promotions::{self, RuleShare, Shares},
 };
 use crate::domain::{
-    Accrual, AccrualRule, Award, Header, LimitKind, Line, LineKind, Overflow, Points, Program, Purchase, Rate, Rejection, ReturnRequest,
-    ReturnTotals, calendar, money,
+    Accrual, AccrualRule, Award, Header, LimitKind, Line, LineKind, Overflow, Points, Program, Purchase, Rate, Rejection, RestOfPromotion,
+    ReturnRequest, ReturnTotals, Tallies, calendar, money,
 };
 
 /// What the rest of a purchase would have earned.
@@ -28,6 +29,8 @@ pub(in crate::domain) struct Remaining {
     pub basis: Decimal,
     /// Points of each award of the sale.
     pub awards: Vec<Points>,
+    /// Of each promotion of the sale.
+    pub promotions: Vec<RestOfPromotion>,
     /// Value of the goods that have come back, and of all, in the currency's smallest unit.
     pub returned_value: i128,
     pub value: i128,
@@ -48,7 +51,10 @@ pub(in crate::domain) fn remaining(
     let rest = Rest::of(program, purchase, accrual, returned)?;
     let header = header_then(program, accrual, occurred_time)?;
     let local_time = program.time_zone.to_datetime(occurred_time);
-    let sale = Sale { program, header: &header, purchase, occurred_time, local_time, bases: rest.bases(program, accrual)? };
+    // What is left is bounded by what was given, and by nothing else.
+    let tallies = Tallies::new();
+    let seen = Seen { birth_date: None, tallies: &tallies };
+    let sale = Sale { program, header: &header, seen, purchase, occurred_time, local_time, bases: rest.bases(program, accrual)? };
     let of_tier = program.tier(accrual.tier.as_ref()).map_or(Decimal::ONE, |tier| tier.multiplier);
     let multiplier = multiplied(of_tier, accrual.birthday_multiplier)?;
     let (mut places, mut matched) = (Vec::new(), Vec::new());
@@ -58,32 +64,94 @@ pub(in crate::domain) fn remaining(
             matched.push(still);
         }
     }
-    let prices = pricing::prices(&sale, &matched, multiplier)?;
-    let unmultiplied = match program.tier_policy.qualify_unmultiplied && multiplier != Decimal::ONE {
-        true => Some(pricing::prices(&sale, &matched, Decimal::ONE)?),
-        false => None,
-    };
+    let shares = left_of_rules(&sale, accrual, (&places, &matched), multiplier)?;
     let mut awards = vec![Points::ZERO; accrual.awards.len()];
-    let mut qualifying_points = Points::ZERO;
-    for (index, (place, still)) in places.iter().zip(&matched).enumerate() {
-        let capped = |price: &Price, most: Points| price.points.min(most);
-        let award = &accrual.awards[*place];
-        awards[*place] = capped(&prices.rules[index], award.points);
-        if still.rule.qualifying {
-            let counted = unmultiplied.as_ref().map_or(&prices.rules[index], |prices| &prices.rules[index]);
-            qualifying_points = qualifying_points.plus(capped(counted, award.qualifying_points))?;
-        }
+    for (place, share) in places.iter().zip(&shares.rules) {
+        awards[*place] = share.points;
     }
+    let counts = Points::total(shares.rules.iter().map(|rule| rule.counts))?;
+    let promotions = promotions::promotions_left(&sale, &rest, accrual, &shares)?;
+    let given = awards.iter().copied().chain(promotions.iter().map(|left| left.points));
     Ok(Remaining {
-        points: Points::total(awards.iter().copied())?,
-        qualifying_points,
+        points: Points::total(given)?,
+        qualifying_points: counts.plus(Points::total(promotions.iter().map(|left| left.qualifying_points))?)?,
         basis: money::from_units(sale.bases.total, program.currency.digits())?,
         awards,
+        promotions,
         returned_value: rest.value - rest.left(),
         value: rest.value,
         is_void: rest.is_void(),
         is_all: rest.whole || (rest.goods_gone && purchase.shipping.is_zero() && purchase.tip.is_zero()),
     })
+}
+
+/// What is left of each rule's award that still stands: `places` are those of `matched` in the sale.
+fn left_of_rules<'s, 'a>(
+    sale: &Sale<'_>,
+    accrual: &'s Accrual,
+    (places, matched): (&[usize], &'s [Matched<'a>]),
+    multiplier: Decimal,
+) -> Result<Shares<'s, 'a>, Overflow> {
+    let awards: Vec<&'s Award> = places.iter().map(|place| &accrual.awards[*place]).collect();
+    let sold = accrual.awards.iter().filter_map(|award| sale.program.rules.iter().find(|rule| rule.id == award.rule));
+    let together: Vec<&AccrualRule> = sold.filter(|rule| pricing::is_together(rule)).collect();
+    let prices = pricing::prices(sale, matched, multiplier)?;
+    let unmultiplied = match sale.program.tier_policy.qualify_unmultiplied && multiplier != Decimal::ONE {
+        true => Some(pricing::prices(sale, matched, Decimal::ONE)?),
+        false => None,
+    };
+    let counts_multiplier = if unmultiplied.is_some() { Decimal::ONE } else { multiplier };
+    let most: Vec<Points> = awards.iter().map(|award| award.points).collect();
+    let points = within(matched, &prices, &most)?;
+    let most: Vec<Points> = awards.iter().map(|award| award.qualifying_points).collect();
+    let mut counts = within(matched, unmultiplied.as_ref().unwrap_or(&prices), &most)?;
+    if together.iter().any(|rule| rule.qualifying) && together.iter().any(|rule| !rule.qualifying) {
+        // The part of their sum that counts for tiers is nobody's but by the shares, which may grow: each counts as if it were rounded alone.
+        for ((counts, matched), most) in counts.iter_mut().zip(matched).zip(&most).filter(|((_, of), _)| pricing::is_together(of.rule)) {
+            let factor = Factor::new(matched.rule, sale.program, counts_multiplier)?;
+            *counts = pricing::rounded(matched.rule, factor, matched.lines.iter().map(|line| line.count))?.min(*most);
+        }
+    }
+    let mut rules = Vec::with_capacity(matched.len());
+    for (((matched, award), points), counts) in matched.iter().zip(awards).zip(points).zip(counts) {
+        let is_shared = together.len() > 1 && pricing::is_together(matched.rule);
+        let share = is_shared.then_some((award.points, award.qualifying_points));
+        rules.push(RuleShare { matched, points, counts, sold: Some(&award.lines), share });
+    }
+    Ok(Shares { rules, multiplier, counts_multiplier })
+}
+
+/// What rules give now, none more than it gave. Of those that are rounded together one's share may grow when something of another one comes back:
+/// what that bound leaves of their sum stays with the others, so that the sum is what it is after one return of all of that.
+fn within(matched: &[Matched<'_>], prices: &Prices, most: &[Points]) -> Result<Vec<Points>, Overflow> {
+    let mut left: Vec<Points> = prices.rules.iter().zip(most).map(|(price, most)| price.points.min(*most)).collect();
+    let Some((sum, _)) = &prices.order else { return Ok(left) };
+    let together: Vec<usize> = (0..matched.len()).filter(|index| pricing::is_together(matched[*index].rule)).collect();
+    let mut missing = sum.rounded.minus(Points::total(together.iter().map(|index| left[*index]))?)?;
+    for index in together {
+        let more = missing.min(most[index].minus(left[index])?);
+        left[index] = left[index].plus(more)?;
+        missing = missing.minus(more)?;
+    }
+    Ok(left)
+}
+
+impl Remaining {
+    /// Of no promotion more is left than there was.
+    pub fn bound(&mut self, before: impl IntoIterator<Item = (usize, RestOfPromotion)>) -> Result<(), Overflow> {
+        for (place, before) in before {
+            let Some(left) = self.promotions.get_mut(place) else { continue };
+            let bound = RestOfPromotion {
+                points: left.points.min(before.points),
+                qualifying_points: left.qualifying_points.min(before.qualifying_points),
+                stands: left.stands && before.stands,
+            };
+            self.points = self.points.minus(left.points.minus(bound.points)?)?;
+            self.qualifying_points = self.qualifying_points.minus(left.qualifying_points.minus(bound.qualifying_points)?)?;
+            *left = bound;
+        }
+        Ok(())
+    }
 }
 
 /// Refuses a return of more than is left of the purchase after what came back before it.
@@ -117,7 +185,7 @@ pub(in crate::domain) fn check_left(
 }
 
 /// What is left of the lines.
-struct Rest<'a> {
+pub(super) struct Rest<'a> {
     lines: Vec<RestOfLine<'a>>,
     /// Of all lines as sold.
     value: i128,
@@ -173,8 +241,28 @@ impl<'a> Rest<'a> {
         self.whole || self.goods_gone
     }
 
-    fn is_gone(&self, line: usize) -> bool {
+    /// What was paid for the goods that have come back.
+    pub(super) fn value_back(&self) -> i128 {
+        self.value - self.left()
+    }
+
+    /// What is left of an amount of a line, in the part of its value that is left.
+    pub(super) fn part_of_line(&self, line: usize, amount: i128) -> Result<i128, Overflow> {
+        self.lines.get(line).map_or(Ok(0), |rest| rest.part_of(amount))
+    }
+
+    /// In 1/1000 of a unit.
+    pub(super) fn quantity_left(&self, line: usize) -> i128 {
+        self.lines.get(line).map_or(0, |rest| rest.quantity_left)
+    }
+
+    pub(super) fn is_gone(&self, line: usize) -> bool {
         self.is_void() || self.lines.get(line).is_some_and(RestOfLine::is_gone)
+    }
+
+    /// The amount of a line has come back: shipping and tip stay until the whole sale comes back.
+    pub(super) fn is_amount_gone(&self, line: usize) -> bool {
+        if line < self.lines.len() { self.is_gone(line) } else { self.whole }
     }
 
     /// Each line's basis in the part of its value that is left, a half up; an amount for the order is taken from all alike.

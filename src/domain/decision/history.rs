@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, RewardId, RewardStock, VoucherCode, returns::Sale};
+use crate::domain::{Entry, EntryKind, EntryRef, LotKey, Numbered, OrderKey, RewardId, RewardStock, Tallies, VoucherCode, returns::Sale};
 
 /// Earlier entries that a command refers to. The lots of members that were merged into this one have the numbers that they have now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub struct History {
     pub vouchers: BTreeMap<VoucherCode, EntryRef>,
     /// What has been taken of the rewards that it takes or frees; of one that is not among them, nothing.
     pub stocks: BTreeMap<RewardId, RewardStock>,
+    /// What promotions have given of budgets and daily caps that it counts in.
+    pub tallies: Tallies,
 }
 
 /// An entry, and the newest of those that go on with its story ([`Entry::continues`]).
@@ -25,8 +27,13 @@ pub struct Thread {
 }
 
 impl History {
-    pub const NONE: &'static Self =
-        &Self { threads: BTreeMap::new(), numbers: BTreeMap::new(), vouchers: BTreeMap::new(), stocks: BTreeMap::new() };
+    pub const NONE: &'static Self = &Self {
+        threads: BTreeMap::new(),
+        numbers: BTreeMap::new(),
+        vouchers: BTreeMap::new(),
+        stocks: BTreeMap::new(),
+        tallies: BTreeMap::new(),
+    };
 
     pub(super) fn named(&self, number: Numbered) -> Option<&Thread> {
         self.threads.get(self.numbers.get(&number)?)
@@ -68,6 +75,12 @@ impl History {
             | EntryKind::BirthdayChanged(_) => Vec::new(),
         };
         self.threads.values().flat_map(of).collect()
+    }
+
+    /// The purchase that a voucher came with, of those that are loaded: the nearest one before it.
+    pub(super) fn came_with(&self, issued: EntryRef) -> Option<Sale<'_>> {
+        let before = self.threads.range(..issued).rev().take_while(|(origin, _)| origin.member == issued.member);
+        before.into_iter().find_map(|(_, thread)| Sale::of(thread))
     }
 
     /// The purchase that a command is about.

@@ -5,8 +5,9 @@ use rust_decimal::Decimal;
 
 use super::{
     super::{
-        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, RewardPaid, Voucher, VoucherCause,
-        VoucherChange, VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease, VoucherRequest,
+        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, RewardPaid, RuleId, Voucher,
+        VoucherCause, VoucherChange, VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease,
+        VoucherRequest,
         returns::Sale,
         voucher::{self, FreeUnits},
     },
@@ -18,6 +19,8 @@ pub(super) enum Paid {
     Nothing,
     ForGoal(GoalPaid),
     ForReward(RewardPaid),
+    /// It comes with a purchase.
+    ForPromotion(RuleId),
 }
 
 impl Draft<'_> {
@@ -85,12 +88,13 @@ impl Draft<'_> {
         let issued = EntryRef { member: self.member.key.member, sequence };
         let code = self.context.programs.voucher_codes().code(&self.member.key, sequence, instant);
         let voucher = voucher::issue(program, kind, (code, issued), cause, instant)?;
-        let (goal, reward) = match paid {
-            Paid::Nothing => (None, None),
-            Paid::ForGoal(paid) => (Some(Box::new(paid)), None),
-            Paid::ForReward(paid) => (None, Some(Box::new(paid))),
+        let (goal, reward, promotion) = match paid {
+            Paid::Nothing => (None, None, None),
+            Paid::ForGoal(paid) => (Some(Box::new(paid)), None, None),
+            Paid::ForReward(paid) => (None, Some(Box::new(paid)), None),
+            Paid::ForPromotion(promotion) => (None, None, Some(promotion)),
         };
-        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal, reward };
+        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal, reward, promotion };
         let next_due_time = voucher::next_due_after(&self.member, code, &change);
         self.enter(EntryKind::VoucherChanged(VoucherChanged { code, issued, change, next_due_time }), instant, program)
     }
@@ -117,6 +121,9 @@ impl Draft<'_> {
     fn release_voucher(&mut self, code: VoucherCode, reason: &str) -> Result<(), Rejection> {
         let voucher = self.live_voucher(code)?;
         let (issued, is_held) = (voucher.issued, voucher.hold.is_some());
+        if voucher.is_lost {
+            return self.cancel_voucher(code, reason);
+        }
         if !is_held {
             let latest = self.latest_of(code).filter(|entry| has_released(entry)).ok_or(VoucherRejection::NotHeld)?;
             self.done_before = Some(latest.clone());
@@ -149,7 +156,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// No goods of the sale are left: its vouchers are the member's again, with their own end. Those that were used for it alone.
+    /// No goods of the sale are left: its vouchers are the member's again, with their own end. Those that were used for it alone, and not what
+    /// came with a purchase of which not enough is left for it either.
     pub(super) fn give_vouchers_back(&mut self, sale: &Sale<'_>) -> Result<(), Rejection> {
         let now = self.context.now;
         let Some(order) = &sale.accrued.purchase.order else { return Ok(()) };
@@ -158,8 +166,9 @@ impl Draft<'_> {
             let latest = thread.latest.as_ref().and_then(Entry::voucher_change).map(|changed| &changed.change);
             let is_used_here = matches!(latest, Some(VoucherChange::Used { order: used, .. }) if used.as_ref() == Some(order));
             let origin = thread.origin.voucher_change().map(|changed| &changed.change);
-            if let Some(VoucherChange::Issued { voucher, .. }) = origin
+            if let Some(VoucherChange::Issued { voucher, promotion, .. }) = origin
                 && is_used_here
+                && (promotion.is_none() || self.is_still_given(voucher.issued)?)
             {
                 let change = VoucherChange::Reinstated { voucher: voucher.clone(), order: order.clone() };
                 self.change_voucher((*code, voucher.issued), change, now)?;
@@ -170,10 +179,20 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Its hold ends, or it lapses.
+    /// A voucher of a promotion: the purchase that it came with has what the promotion asks for.
+    fn is_still_given(&self, issued: EntryRef) -> Result<bool, Rejection> {
+        let sale = self.context.history.came_with(issued);
+        sale.map_or(Ok(true), |sale| sale.still_gives(self.context.programs, issued))
+    }
+
+    /// Its hold ends, or it lapses. One that is lost goes with the hold.
     pub(super) fn enter_voucher_due(&mut self, (code, due): (VoucherCode, Timestamp)) -> Result<(), Rejection> {
         let Some(voucher) = self.member.vouchers.get(&code) else { return Ok(()) };
-        let issued = voucher.issued;
+        let (issued, is_lost) = (voucher.issued, voucher.is_lost);
+        if is_lost {
+            let change = VoucherChange::Cancelled { reason: String::new(), refund: None, freed: None };
+            return self.change_voucher_at((code, issued), change, due);
+        }
         if voucher.hold.is_some() {
             let change = VoucherChange::Released { cause: VoucherRelease::Expired, reason: String::new() };
             self.change_voucher_at((code, issued), change, due)?;

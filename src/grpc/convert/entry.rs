@@ -9,6 +9,7 @@ use super::{
     goal::{goal_change_kind, goal_changed, goal_reached_by, issued_vouchers},
     member::{count, identifier_out, profile},
     merge::{merged_from, merged_into, others},
+    promotion::promotion_award,
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
     returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        Accrual, Adjusted, Allocation, Award, Balance, Currency, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
+        Accrual, Adjusted, Allocation, Award, AwardLine, Balance, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
         LotExpiry, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
     },
     ledger::Listed,
@@ -35,7 +36,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         member_id: entry.key.member.to_string(),
         entry_sequence: count(entry.sequence),
         record_time: Some(timestamp(entry.record_time)),
-        accrual: Some(accrual(&accrued.accrual, &program_of(history, entry).currency)),
+        accrual: Some(accrual(&accrued.accrual, judged_by(history, &accrued.accrual))),
         balance: last_balance(entries),
         tier_id: tier_after(accrued, change.as_ref()),
         tier_change: change,
@@ -74,6 +75,11 @@ pub fn program_of<'a>(history: &'a ProgramHistory, entry: &Entry) -> &'a Program
     history.version(entry.program_version).unwrap_or_else(|| history.newest())
 }
 
+/// The rule book that a purchase was judged by.
+fn judged_by<'a>(history: &'a ProgramHistory, accrual: &Accrual) -> &'a Program {
+    history.version(accrual.program_version).unwrap_or_else(|| history.newest())
+}
+
 /// What is not recorded yet has no time of that.
 pub fn listed(listed: &Listed, history: &ProgramHistory) -> v1::Entry {
     let record_time = listed.is_recorded.then(|| timestamp(listed.entry.record_time));
@@ -91,7 +97,7 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
         inactivity_time: entry.inactivity_time.map(timestamp),
-        kind: Some(kind(entry, &program_of(history, entry).currency)),
+        kind: Some(kind(entry, program_of(history, entry))),
         flags: fraud_flags(entry),
     }
 }
@@ -145,7 +151,9 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
     }
 }
 
-fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
+/// `program`: the rule book that it was decided by; of a purchase the one that judged it.
+fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
+    let currency = &program.currency;
     use v1::entry::Kind;
     let own = entry.key.member;
     match &entry.kind {
@@ -170,7 +178,7 @@ fn kind(entry: &Entry, currency: &Currency) -> v1::entry::Kind {
         EntryKind::MemberErased { reason } => Kind::MemberErased(v1::MemberErased { reason: reason.clone() }),
         EntryKind::PurchaseAccrued(accrued) => Kind::PurchaseAccrued(v1::PurchaseAccrued {
             purchase: Some(purchase_out(&accrued.purchase, entry.occurred_time, currency)),
-            accrual: Some(accrual(&accrued.accrual, currency)),
+            accrual: Some(accrual(&accrued.accrual, program)),
             redemption_sequences: accrued.redemptions.iter().map(|redemption| count(redemption.sequence)).collect(),
             redemption_member_ids: others(&accrued.redemptions, own),
         }),
@@ -254,14 +262,17 @@ pub fn lot(lot: &Lot, inactivity: &Inactivity) -> v1::Lot {
     }
 }
 
-pub fn accrual(accrual: &Accrual, currency: &Currency) -> v1::Accrual {
+/// `program`: the version that it was judged by.
+pub fn accrual(accrual: &Accrual, program: &Program) -> v1::Accrual {
+    let currency = &program.currency;
+    let promotions = accrual.promotions.iter().map(|award| promotion_award(award, program));
     v1::Accrual {
         points: accrual.points.0,
         qualifying_points: accrual.qualifying_points.0,
         basis: Some(money(accrual.basis, currency)),
         program_version: version(accrual.program_version),
         tier_id: accrual.tier.as_ref().map_or_else(String::new, ToString::to_string),
-        awards: accrual.awards.iter().map(award).collect(),
+        awards: accrual.awards.iter().map(award).chain(promotions).collect(),
         line_bases: accrual.line_bases.iter().map(line_basis).collect(),
         order_rounding: accrual.order_rounding.as_ref().map(rounding_step),
         lots: accrual.lots.iter().map(accrued_lot).collect(),
@@ -278,14 +289,10 @@ fn line_basis(line: &LineBasis) -> v1::LineBasis {
 }
 
 fn award(award: &Award) -> v1::Award {
-    let lines = award.lines.iter().map(|line| v1::AwardLine {
-        // A purchase has at most 10,000 lines.
-        line_index: i32::try_from(line.line).unwrap_or(i32::MAX),
-        basis: decimal(line.basis),
-        points: line.points.0,
-    });
     v1::Award {
         rule_id: award.rule.to_string(),
+        promotion_id: String::new(),
+        voucher_kind_id: String::new(),
         display_name: award.display_name.clone(),
         basis: decimal(award.basis),
         rate: rate(&award.rate),
@@ -295,11 +302,21 @@ fn award(award: &Award) -> v1::Award {
         limit: limit(award.limit).into(),
         points: award.points.0,
         qualifying_points: award.qualifying_points.0,
-        lines: lines.collect(),
+        lines: award_lines(&award.lines),
         expire_time: award.expiry.time().map(timestamp),
         lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
     }
+}
+
+pub(super) fn award_lines(lines: &[AwardLine]) -> Vec<v1::AwardLine> {
+    let shown = lines.iter().map(|line| v1::AwardLine {
+        // A purchase has at most 10,000 lines.
+        line_index: i32::try_from(line.line).unwrap_or(i32::MAX),
+        basis: decimal(line.basis),
+        points: line.points.0,
+    });
+    shown.collect()
 }
 
 pub(super) fn limit(limit: Option<LimitKind>) -> v1::award::LimitKind {
@@ -310,6 +327,10 @@ pub(super) fn limit(limit: Option<LimitKind>) -> v1::award::LimitKind {
         Some(LimitKind::Maximum) => Limit::Maximum,
         Some(LimitKind::Cap) => Limit::Cap,
         Some(LimitKind::OncePerMember) => Limit::OncePerMember,
+        Some(LimitKind::Times) => Limit::Times,
+        Some(LimitKind::DailyCap) => Limit::DailyCap,
+        Some(LimitKind::Budget) => Limit::Budget,
+        Some(LimitKind::Vouchers) => Limit::Vouchers,
     }
 }
 
@@ -323,7 +344,7 @@ pub fn rate(rate: &Rate) -> String {
     }
 }
 
-fn rounding_step(step: &RoundingStep) -> v1::RoundingStep {
+pub(super) fn rounding_step(step: &RoundingStep) -> v1::RoundingStep {
     use v1::rounding::Mode;
     let mode = match step.mode {
         RoundingMode::Floor => Mode::Floor,
@@ -351,8 +372,8 @@ pub fn version(version: u32) -> i32 {
 
 /// A purchase as it was recorded, with what has come back by the newest entry of its story. `None` if the entry is not one of a purchase.
 pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&Entry>) -> Option<v1::GetPurchaseResponse> {
-    let currency = &program_of(history, entry).currency;
-    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, currency) else {
+    let program = program_of(history, entry);
+    let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, program) else {
         return None;
     };
     Some(v1::GetPurchaseResponse {
@@ -362,7 +383,7 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&E
         purchase: accrued.purchase,
         accrual: accrued.accrual,
         redemption_sequences: accrued.redemption_sequences,
-        returns: latest.and_then(|latest| purchase_returns(entry.key.member, latest, currency)),
+        returns: latest.and_then(|latest| purchase_returns(entry.key.member, latest, &program.currency)),
         redemption_member_ids: accrued.redemption_member_ids,
     })
 }

@@ -9,6 +9,7 @@ mod entry;
 mod goal;
 mod member;
 mod merge;
+mod promotion;
 mod purchase;
 mod redemption;
 mod request;
@@ -32,6 +33,7 @@ pub use member::{
     MAX_SHOWN, count, enrolment, identifier, member, member_read, member_target, optional_member_id, profile_update, recipient,
     whole_member,
 };
+pub use promotion::effect;
 pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
 pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use request::{Mutation, request};

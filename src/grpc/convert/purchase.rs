@@ -7,6 +7,7 @@ use super::{
     Mistakes, Path,
     amount::{decimal, money, parse_money, parse_optional_money, parse_points, parse_quantity},
     member::count,
+    promotion::promotion_codes,
     required_text, text, time,
     voucher::voucher_codes,
 };
@@ -60,6 +61,7 @@ pub fn purchase_at(
     let labels = labels(path, value.labels, mistakes);
     let payments = payments(path, &value.points_payments, mistakes);
     let vouchers = voucher_codes(path, &value.voucher_codes, mistakes);
+    let codes = promotion_codes(path, &value.codes, mistakes);
     let purchase = Purchase {
         order: order?,
         occurred_time: occurred_time?,
@@ -75,6 +77,7 @@ pub fn purchase_at(
         payments: payments?,
         offline: value.offline,
         vouchers: vouchers?,
+        codes: codes?,
     };
     // Sums of amounts that were refused would only confuse.
     if mistakes.found.len() == before
@@ -311,6 +314,7 @@ pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Cu
         points_payments: purchase.payments.iter().map(payment_out).collect(),
         offline: purchase.offline,
         voucher_codes: purchase.vouchers.iter().map(ToString::to_string).collect(),
+        codes: purchase.codes.clone(),
     }
 }
 

@@ -7,8 +7,11 @@ impl Story<'_> {
     pub(super) fn voucher(mut self, changed: &VoucherChanged) -> Vec<String> {
         let code = changed.code;
         match &changed.change {
-            VoucherChange::Issued { voucher, reason, goal, reward } => {
+            VoucherChange::Issued { voucher, reason, goal, reward, promotion } => {
                 self.voucher_issued(voucher, reason);
+                if let Some(promotion) = promotion {
+                    self.say(format!("It came with the nearest purchase before it, by promotion {promotion}."));
+                }
                 if let Some(paid) = reward {
                     self.reward_paid(paid);
                 }
@@ -33,7 +36,10 @@ impl Story<'_> {
                 self.say(format!("Voucher {code} was used{order}{worth}."));
             }
             VoucherChange::Cancelled { reason, refund, freed } => {
-                self.say(format!("Voucher {code} was cancelled. Reason: {reason}"));
+                self.say(match reason.as_str() {
+                    "" => format!("Voucher {code} was cancelled: what it had come with was returned while it was set aside."),
+                    reason => format!("Voucher {code} was cancelled. Reason: {reason}"),
+                });
                 match (refund, freed) {
                     (Some(refund), Some(freed)) => self.reward_refund(freed, refund),
                     (Some(refund), None) => self.goal_refund(refund),
@@ -57,6 +63,7 @@ impl Story<'_> {
             VoucherCause::Tier => "for a tier",
             VoucherCause::Reward => "for a reward",
             VoucherCause::Goal => "for points",
+            VoucherCause::Promotion => "by a promotion",
         };
         let name = if voucher.display_name.is_empty() { voucher.kind.to_string() } else { voucher.display_name.clone() };
         self.say(format!("Voucher {} was issued {cause}: {name}.", voucher.code));

@@ -24,7 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    goals, rewards,
+    goals, promotions, rewards,
     segment::damaged,
     stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -264,6 +264,7 @@ fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Pur
         payments: purchase.payments.iter().map(payment).collect::<Decoded<_>>()?,
         offline: purchase.offline,
         vouchers: purchase.voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
+        codes: purchase.codes,
     })
 }
 
@@ -334,6 +335,9 @@ fn accrual(accrual: stored::Accrual) -> Decoded<Accrual> {
         carries: accrual.carries.iter().map(carry).collect::<Decoded<_>>()?,
         counters: accrual.counters.iter().map(counter).collect::<Decoded<_>>()?,
         dropped_counters: dropped_counters(&accrual.dropped_counters)?,
+        promotions: accrual.promotions.into_iter().map(promotions::read_award).collect::<Decoded<_>>()?,
+        promotion_counts: promotions::read_counts(accrual.promotion_counts.as_ref())?,
+        member_facts: accrual.member_facts.as_ref().map(promotions::read_facts).transpose()?.map(Box::new),
     })
 }
 
@@ -370,11 +374,15 @@ pub(super) fn limit_kind(number: u32) -> Decoded<Option<LimitKind>> {
         2 => Ok(Some(LimitKind::Maximum)),
         3 => Ok(Some(LimitKind::Cap)),
         4 => Ok(Some(LimitKind::OncePerMember)),
+        5 => Ok(Some(LimitKind::Times)),
+        6 => Ok(Some(LimitKind::DailyCap)),
+        7 => Ok(Some(LimitKind::Budget)),
+        8 => Ok(Some(LimitKind::Vouchers)),
         _ => Err(Malformed("award.limit")),
     }
 }
 
-fn award_line(line: &stored::AwardLine) -> Decoded<AwardLine> {
+pub(super) fn award_line(line: &stored::AwardLine) -> Decoded<AwardLine> {
     Ok(AwardLine { line: line.line as usize, basis: decimal(&line.basis)?, points: Points(line.points) })
 }
 
@@ -390,7 +398,7 @@ fn rate(rate: &stored::Rate) -> Decoded<Rate> {
     })
 }
 
-fn rounding_step(step: &stored::RoundingStep) -> Decoded<RoundingStep> {
+pub(super) fn rounding_step(step: &stored::RoundingStep) -> Decoded<RoundingStep> {
     Ok(RoundingStep {
         exact: decimal(&step.exact)?,
         carried_in: decimal(&step.carried_in)?,
@@ -501,6 +509,9 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         birthday,
         goals: Goals { waiting: goals::read_waiting(&row.goals_waiting)? },
         rewards: rewards::read_tallies(&row.rewards)?,
+        promotions: row.promotions.iter().map(promotions::read_counter).collect::<Decoded<_>>()?,
+        purchases: row.purchases,
+        last_purchase_time: optional_time(row.last_purchase_time)?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, rewards, stored, tiers, vouchers,
+    goals, promotions, rewards, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -54,6 +54,9 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         },
         goals: Goals { waiting: goals::read_waiting(&got.goals_waiting)? },
         rewards: rewards::read_tallies(&got.rewards)?,
+        promotions: promotions::read_counts(got.promotion_counts.as_ref())?,
+        purchases: got.purchases.unwrap_or(got.visits),
+        last_purchase_time: optional_time(got.last_purchase_time)?,
         reason: got.reason,
     })
 }
@@ -79,4 +82,18 @@ fn pending_lot(lot: &stored::PendingLot) -> Decoded<PendingLot> {
         qualifying_points: Points(lot.qualifying_points),
         entry_sequence: lot.entry_sequence,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry of before purchases were counted.
+    #[test]
+    fn who_was_merged_before_purchases_were_counted_brings_along_its_visits() {
+        let old = stored::MergedFrom { from_member_id: vec![1; 16], visits: 3, ..Default::default() };
+        let counted = stored::MergedFrom { purchases: Some(0), ..old.clone() };
+        let purchases = |got| merged_from(got, Sealed::Erased).map(|got| got.purchases).map_err(|_| ());
+        assert_eq!((purchases(old), purchases(counted)), (Ok(3), Ok(0)));
+    }
 }

@@ -2,11 +2,11 @@
 
 use super::{
     decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, entry_ref, expiry, message, optional_time, order, time},
-    stored,
+    promotions, stored, vouchers,
 };
 use crate::domain::{
-    Activated, ActivatedLot, Confirmed, LotId, MemberId, PendingKey, PendingLot, PendingTaken, Points, ReturnTotals, Returned,
-    ReturnedLine, SaleState,
+    Activated, ActivatedLot, Confirmed, LotId, MemberId, PendingKey, PendingLot, PendingTaken, Points, RestOfPromotion, ReturnTotals,
+    Returned, ReturnedLine, SaleState,
 };
 
 pub(super) fn activated(own: MemberId, activated: stored::PointsActivated) -> Decoded<Activated> {
@@ -52,7 +52,13 @@ fn return_totals(own: MemberId, totals: stored::ReturnTotals) -> Decoded<ReturnT
         reinstated: totals.reinstated.iter().map(reinstated).collect::<Decoded<_>>()?,
         is_void: totals.is_void,
         returns: totals.returns,
+        promotions: totals.promotions.iter().map(rest_of_promotion).collect(),
     })
+}
+
+fn rest_of_promotion(left: &stored::RestOfPromotion) -> (usize, RestOfPromotion) {
+    let (points, qualifying_points) = (Points(left.points), Points(left.qualifying_points));
+    (left.place as usize, RestOfPromotion { points, qualifying_points, stands: left.stands })
 }
 
 pub(super) fn pending_taken(taken: &stored::PendingTaken) -> Decoded<PendingTaken> {
@@ -78,6 +84,8 @@ pub(super) fn returned(own: MemberId, returned: stored::PurchaseReturned) -> Dec
         withheld: Points(returned.withheld),
         withheld_value: returned.withheld_value.as_deref().map(decimal).transpose()?,
         counters: returned.counters.iter().map(counter).collect::<Decoded<_>>()?,
+        lost_vouchers: returned.lost_voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
+        promotion_counts: promotions::read_counts(returned.promotion_counts.as_ref())?,
         voids: returned.voids,
         next_expiry_time: optional_time(returned.next_expiry_time)?,
         next_activation_time: optional_time(returned.next_activation_time)?,

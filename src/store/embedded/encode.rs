@@ -5,10 +5,10 @@ use rust_decimal::Decimal;
 
 use crate::{
     domain::{
-        Accrual, AccruedLot, Adjusted, Allocation, Award, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header, Identifier,
-        IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberId, MemberState, OrderKey, Payment, PendingLot,
-        PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId, TenderKind,
-        TierSince,
+        Accrual, AccruedLot, Adjusted, Allocation, Award, AwardLine, Balance, BirthDate, Counter, Entry, EntryKind, Expired, Header,
+        Identifier, IdentifierKind, Inactivity, LimitKind, Line, LineKind, Lot, LotKey, MemberId, MemberState, OrderKey, Payment,
+        PendingLot, PeriodStart, Person, Points, Profile, Purchase, PurchaseAccrued, Rate, Request, RoundingMode, RoundingStep, RuleId,
+        TenderKind, TierSince,
     },
     store::Publication,
 };
@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, rewards, tiers, vouchers,
+    goals, promotions, rewards, tiers, vouchers,
     wire::Writer,
 };
 
@@ -177,6 +177,9 @@ fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
     for code in &purchase.vouchers {
         w.bytes(15, code.as_bytes());
     }
+    for code in &purchase.codes {
+        w.item_text(16, code);
+    }
 }
 
 /// In two fields that follow one another.
@@ -265,6 +268,13 @@ fn accrual(w: &mut Writer, accrual: &Accrual) {
     if let Some(multiplier) = accrual.birthday_multiplier {
         w.present_decimal(40, multiplier);
     }
+    for one in &accrual.promotions {
+        w.message(41, |w| promotions::award(w, one));
+    }
+    promotions::counts(w, 42, &accrual.promotion_counts);
+    if let Some(facts) = &accrual.member_facts {
+        w.message(43, |w| promotions::facts(w, facts));
+    }
 }
 
 fn award(w: &mut Writer, award: &Award) {
@@ -281,16 +291,18 @@ fn award(w: &mut Writer, award: &Award) {
     w.sint(9, award.points.0);
     w.sint_unless(10, award.qualifying_points.0, award.points.0);
     for line in &award.lines {
-        w.message(11, |w| {
-            w.uint(1, line.line as u64);
-            w.decimal(2, line.basis);
-            w.sint(3, line.points.0);
-        });
+        w.message(11, |w| award_line(w, line));
     }
     w.expiry(12, award.expiry);
     if let Some(lot) = award.lot {
         w.uint(13, lot.0);
     }
+}
+
+pub(super) fn award_line(w: &mut Writer, line: &AwardLine) {
+    w.uint(1, line.line as u64);
+    w.decimal(2, line.basis);
+    w.sint(3, line.points.0);
 }
 
 pub(super) fn limit_kind(limit: Option<LimitKind>) -> u64 {
@@ -300,6 +312,10 @@ pub(super) fn limit_kind(limit: Option<LimitKind>) -> u64 {
         Some(LimitKind::Maximum) => 2,
         Some(LimitKind::Cap) => 3,
         Some(LimitKind::OncePerMember) => 4,
+        Some(LimitKind::Times) => 5,
+        Some(LimitKind::DailyCap) => 6,
+        Some(LimitKind::Budget) => 7,
+        Some(LimitKind::Vouchers) => 8,
     }
 }
 
@@ -325,7 +341,7 @@ fn rate(w: &mut Writer, rate: &Rate) {
     }
 }
 
-fn rounding_step(w: &mut Writer, step: &RoundingStep) {
+pub(super) fn rounding_step(w: &mut Writer, step: &RoundingStep) {
     w.decimal(1, step.exact);
     w.decimal(2, step.carried_in);
     let mode = match step.mode {
@@ -492,6 +508,11 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     for (reward, tally) in &header.rewards {
         w.message(49, |w| rewards::tally(w, reward, Some(tally)));
     }
+    for ((promotion, period), count) in &header.promotions {
+        w.message(50, |w| promotions::counter(w, promotion, *period, *count));
+    }
+    w.uint(51, header.purchases);
+    w.optional_time(52, header.last_purchase_time);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, rewards, tiers, vouchers,
+    goals, promotions, rewards, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -86,6 +86,9 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     for (reward, tally) in &got.rewards {
         w.message(51, |w| rewards::tally(w, reward, Some(tally)));
     }
+    promotions::counts(w, 52, &got.promotions);
+    w.present_uint(53, got.purchases);
+    w.optional_time(54, got.last_purchase_time);
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

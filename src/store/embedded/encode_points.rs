@@ -2,6 +2,7 @@
 
 use super::{
     encode::{accrued_lot, allocation, counter, lot_key, order, other},
+    promotions,
     wire::Writer,
 };
 use crate::domain::{
@@ -144,6 +145,14 @@ fn return_totals(w: &mut Writer, own: MemberId, totals: &ReturnTotals) {
     }
     w.uint(8, u64::from(totals.is_void));
     w.uint(9, u64::from(totals.returns));
+    for (place, left) in &totals.promotions {
+        w.message(10, |w| {
+            w.uint(1, *place as u64);
+            w.sint(2, left.points.0);
+            w.sint(3, left.qualifying_points.0);
+            w.uint(4, u64::from(left.stands));
+        });
+    }
 }
 
 pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {
@@ -174,6 +183,10 @@ pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {
     w.uint(17, u64::from(returned.voids));
     w.optional_time(18, returned.next_expiry_time);
     w.optional_time(19, returned.next_activation_time);
+    promotions::counts(w, 20, &returned.promotion_counts);
+    for code in &returned.lost_vouchers {
+        w.bytes(21, code.as_bytes());
+    }
 }
 
 pub(super) fn pending_taken(w: &mut Writer, taken: &PendingTaken) {

@@ -92,7 +92,7 @@ impl From<FoldedPurchase> for Purchase {
 
 impl From<FoldedAccrual> for Accrual {
     fn from(accrual: FoldedAccrual) -> Self {
-        let FoldedAccrual { points, qualifying_points, basis, lots, carries, counters, dropped_counters } = accrual;
-        Self { points, qualifying_points, basis, lots, carries, counters, dropped_counters, ..Self::default() }
+        let FoldedAccrual { points, qualifying_points, basis, lots, carries, counters, dropped_counters, promotion_counts } = accrual;
+        Self { points, qualifying_points, basis, lots, carries, counters, dropped_counters, promotion_counts, ..Self::default() }
     }
 }

@@ -1,7 +1,9 @@
 //! What rows are found by: hashes under a key of the store's.
 
 use super::{encode, keys::Key};
-use crate::domain::{ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, RewardId, VoucherCode, VoucherCodeKey};
+use crate::domain::{
+    ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, RewardId, TallyKey, VoucherCode, VoucherCodeKey,
+};
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
 pub(super) struct Index(pub(super) Key);
@@ -32,6 +34,12 @@ impl Index {
 
     pub(super) fn reward(&self, reward: &RewardId) -> [u8; 32] {
         self.hash(&[b"s", reward.as_str().as_bytes()])
+    }
+
+    /// What a promotion has given, in all or on a day.
+    pub(super) fn promotion(&self, (promotion, day): &TallyKey) -> [u8; 32] {
+        let day = day.map_or(0, encode::date_number);
+        self.hash(&[b"j", promotion.as_str().as_bytes(), &[0], &day.to_be_bytes()])
     }
 
     pub(super) fn voucher(&self, code: &VoucherCode) -> [u8; 32] {

@@ -174,6 +174,7 @@ mod marker;
 mod overlay;
 mod packed;
 mod programs;
+mod promotions;
 mod reads;
 mod redo;
 mod replay;

@@ -10,7 +10,7 @@ use super::{
     decode::{Malformed, Unreadable, Unseal as _},
     decode_fraud, decode_holds, decode_person, decode_returns,
     journal::Position,
-    rewards,
+    promotions, rewards,
     rows::{self, ProgramNumber, RowKey},
     sealing, stored, stories,
     view::View,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-        OperatorDay, OrderKey, Person, Points, ProgramId, RequestId, RewardId, RewardStock, Sealed, VoucherCode,
+        OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, TallyKey, VoucherCode,
     },
     store::{Due, LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -231,6 +231,12 @@ impl Engine {
         Ok(row.map(|row| rewards::read_stock_row(reward, &row)).transpose()?.flatten())
     }
 
+    fn promotion_tally(&self, program: &ProgramId, key: &TallyKey) -> Result<Option<PromotionTally>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let row = self.overlay.view().get(&promotions::tally_row(&self.index, number, key))?;
+        Ok(row.map(|row| promotions::read_tally_row(key, &row)).transpose()?.flatten())
+    }
+
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
         let behind = match last.checked_add(1) {
@@ -406,6 +412,9 @@ macro_rules! read_through_engine {
             }
             fn reward_stock(&self, program: &ProgramId, reward: &RewardId) -> Result<Option<RewardStock>, StoreError> {
                 self.engine.watched(self.engine.reward_stock(program, reward))
+            }
+            fn promotion_tally(&self, program: &ProgramId, key: &TallyKey) -> Result<Option<PromotionTally>, StoreError> {
+                self.engine.watched(self.engine.promotion_tally(program, key))
             }
             fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
                 self.engine.watched(self.engine.entries(key, first, last))

@@ -29,7 +29,7 @@ pub(super) type Change = (RowKey, Option<Box<[u8]>>);
 pub(super) type ProgramNumber = u32;
 
 /// Of the rows as a whole. Tables with another one are made again.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 pub(super) const APPLIED: &[u8] = b"a";
 const PROGRAM: u8 = b'g';
 const IDENTIFIER: u8 = b'i';

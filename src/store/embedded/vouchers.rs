@@ -1,16 +1,16 @@
 //! Vouchers: how entries of them are stored, and the rows that hold the live ones and that find each by its code.
 
 use super::{
-    decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, time},
+    decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, rule_id, time},
     encode, goals,
     index::Index,
-    rewards,
+    promotions, rewards,
     rows::{Change, ProgramNumber, RowKey, owner, value},
     stored,
     wire::Writer,
 };
 use crate::domain::{
-    Entry, EntryRef, MemberId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode, VoucherHold,
+    Entry, EntryRef, MemberId, RuleId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode, VoucherHold,
     VoucherKindId, VoucherRelease,
 };
 
@@ -44,6 +44,7 @@ pub(super) fn describe(kind: u8, own: Option<&u8>) -> Option<&'static str> {
     match (kind, own) {
         (CODE, _) => Some("code of a voucher"),
         (rewards::STOCK, _) => Some("stock of a reward"),
+        (promotions::TALLY, _) => Some("what a promotion has given"),
         (b'm', Some(&VOUCHER)) => Some("voucher"),
         _ => None,
     }
@@ -94,6 +95,7 @@ pub(super) fn voucher(w: &mut Writer, voucher: &Voucher) {
         VoucherCause::Manual => 0,
         VoucherCause::Birthday => 1,
         VoucherCause::Tier => 2,
+        VoucherCause::Promotion => 3,
         VoucherCause::Reward => 4,
         VoucherCause::Goal => 5,
     };
@@ -102,6 +104,7 @@ pub(super) fn voucher(w: &mut Writer, voucher: &Voucher) {
     if let Some(one) = &voucher.hold {
         w.message(13, |w| hold(w, one));
     }
+    w.uint(14, u64::from(voucher.is_lost));
 }
 
 fn benefit(w: &mut Writer, benefit: &VoucherBenefit) {
@@ -146,7 +149,7 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
     w.bytes(3, &changed.issued.member.0);
     w.optional_time(4, changed.next_due_time);
     match &changed.change {
-        VoucherChange::Issued { voucher: issued, reason, goal, reward } => w.message(5, |w| {
+        VoucherChange::Issued { voucher: issued, reason, goal, reward, promotion } => w.message(5, |w| {
             w.message(1, |w| voucher(w, issued));
             w.text(2, reason);
             if let Some(paid) = goal {
@@ -155,6 +158,7 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
             if let Some(paid) = reward {
                 w.message(4, |w| rewards::paid(w, paid));
             }
+            w.text(5, promotion.as_ref().map_or("", RuleId::as_str));
         }),
         VoucherChange::Held(one) => w.message(6, |w| hold(w, one)),
         VoucherChange::Released { cause, reason } => w.message(7, |w| {
@@ -197,6 +201,7 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
             reason: one.reason,
             goal: one.goal.as_ref().map(goals::read_paid).transpose()?.map(Box::new),
             reward: one.reward.as_ref().map(rewards::read_paid).transpose()?.map(Box::new),
+            promotion: (!one.promotion_id.is_empty()).then(|| rule_id(&one.promotion_id)).transpose()?,
         },
         Stored::Held(one) => VoucherChange::Held(read_hold(&one)?),
         Stored::Released(one) => VoucherChange::Released {
@@ -248,12 +253,14 @@ pub(super) fn read_voucher(voucher: stored::Voucher) -> Decoded<Voucher> {
             0 => VoucherCause::Manual,
             1 => VoucherCause::Birthday,
             2 => VoucherCause::Tier,
+            3 => VoucherCause::Promotion,
             4 => VoucherCause::Reward,
             5 => VoucherCause::Goal,
             _ => return Err(Malformed("voucher.cause")),
         },
         program_version: voucher.program_version,
         hold: voucher.hold.as_ref().map(read_hold).transpose()?,
+        is_lost: voucher.is_lost,
     })
 }
 

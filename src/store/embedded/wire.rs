@@ -51,6 +51,11 @@ impl Writer {
     }
 
     /// For fields with presence: 0 is written too.
+    pub(super) fn present_uint(&mut self, field: u32, value: u64) {
+        self.tag(field, VARINT);
+        self.varint(value);
+    }
+
     pub(super) fn present_sint(&mut self, field: u32, value: i64) {
         self.tag(field, VARINT);
         self.varint(((value << 1) ^ (value >> 63)) as u64);

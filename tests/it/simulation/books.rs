@@ -2,7 +2,10 @@
 
 use loyaltyd::contract::{rule_book, v1};
 
-use super::Random;
+use super::{
+    Random,
+    auditor::promotions::{CONDITIONS, LINE_CONDITION},
+};
 
 /// Zones of which some change their clocks, a few of them at midnight.
 const ZONES: [&str; 9] = [
@@ -26,6 +29,9 @@ pub const CHANNELS: [&str; 3] = ["", "pos", "web"];
 const BIRTHDAY_KIND: &str = "v0";
 pub const REWARDS: [&str; 4] = ["cup", "tee", "trip", "mug"];
 pub const VOUCHER_KINDS: [&str; 5] = ["v0", "v1", "v2", "v3", "v4"];
+
+pub const CODES: [&str; 2] = ["SPRING", "APP"];
+const GROUPS: [(&str, &str); 3] = [("g0", "EXCLUSIVE"), ("g1", "BEST"), ("g2", "ALL")];
 
 pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
 
@@ -130,6 +136,7 @@ impl Frame {
         text.push_str(&self.birthday);
         text.push_str(&self.goal(random));
         text.push_str(&self.rewards(random));
+        text.push_str(&self.promotions(inactivity.as_deref(), random));
         text.push_str(&self.tiers(random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
@@ -282,6 +289,122 @@ impl Frame {
             text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
         }
         if text.is_empty() { text } else { format!("rewards:\n{text}") }
+    }
+
+    /// In all their ways, alone and in groups.
+    fn promotions(&self, inactivity: Option<&str>, random: &mut Random) -> String {
+        let mut text = String::new();
+        for place in 0..random.within(0..=6) {
+            let (effect, is_voucher) = self.effect(random);
+            let mut fields = vec![format!("promotion_id: p{place}, priority: {}, {effect}", random.below(3))];
+            if random.percent(60) {
+                fields.push(format!("group_id: {}", random.pick(&GROUPS).0));
+            }
+            if random.percent(55) {
+                fields.push(self.filter(random).trim().to_owned());
+            }
+            if random.percent(20) {
+                fields.push(format!("code: {}", random.pick(&CODES)));
+            }
+            if random.percent(20) {
+                fields.push(format!("minimum_spend: \"{}\"", self.money(random, if self.is_fine() { 60 } else { 600 })));
+            }
+            if self.tiers > 1 && random.percent(15) {
+                fields.push(format!("tier_ids: [t{}]", random.below(self.tiers)));
+            }
+            if random.percent(8) {
+                fields.push("first_purchase: true".to_owned());
+            }
+            if random.percent(10) {
+                let window = *random.pick(&["DAY", "MONTH, leap_day: LEAP_DAY_MARCH_1", "AROUND, days_before: 20, days_after: 30"]);
+                fields.push(format!("birthday: {{ window: WINDOW_{window} }}"));
+            }
+            if random.percent(15) {
+                fields.push(format!("condition: '{}'", random.pick(&CONDITIONS)));
+            }
+            if random.percent(10) {
+                fields.push(format!("line_condition: '{LINE_CONDITION}'"));
+            }
+            let limits = self.promotion_limits(is_voucher, random);
+            fields.push(format!("limits: {{ {limits} }}"));
+            if !is_voucher {
+                fields.extend(self.promotion_points(inactivity, random));
+            }
+            let (year, month) = (2025 + random.below(3), random.within(1..=12));
+            match random.below(12) {
+                0 => fields.push(format!("start_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                1 => fields.push(format!("end_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                _ => {}
+            }
+            text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        let groups = GROUPS.map(|(id, combination)| format!("{{ group_id: {id}, combination: COMBINATION_{combination} }}"));
+        let groups = format!("promotion_groups: [{}]\n", groups.join(", "));
+        if text.is_empty() { groups } else { format!("{groups}promotions:\n{text}") }
+    }
+
+    /// And whether it is a voucher.
+    fn effect(&self, random: &mut Random) -> (String, bool) {
+        let whole = random.percent(30);
+        match random.below(6) {
+            0 | 1 => {
+                let by = random.pick(&["2", "3", "1.5", "1.333333", "2.25"]);
+                (format!("multiply: {{ multiplier: \"{by}\", whole_order: {whole} }}"), false)
+            }
+            2 => {
+                let (amount, points) = (self.money(random, if self.is_fine() { 8 } else { 40 }), *random.pick(&["1", "0.5", "0.3", "2"]));
+                let blocks = random.percent(40);
+                let fields = format!("amount: \"{amount}\", points: \"{points}\", whole_blocks: {blocks}, whole_order: {whole}");
+                (format!("add_per_amount: {{ {fields} }}"), false)
+            }
+            3 => (format!("add_fixed: {{ points: \"{}\" }}", self.points(random, 20)), false),
+            4 => {
+                let (points, units) = (self.points(random, 9), *random.pick(&["1", "2", "0.333"]));
+                (format!("minimum_quantity: \"{units}\", add_fixed: {{ points: \"{points}\", each_minimum_quantity: true }}"), false)
+            }
+            _ => (format!("voucher_kind_id: {BIRTHDAY_KIND}"), true),
+        }
+    }
+
+    fn promotion_limits(&self, is_voucher: bool, random: &mut Random) -> String {
+        let mut limits = Vec::new();
+        let periods = ["DAY", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIFETIME"];
+        if is_voucher || random.percent(25) {
+            let (times, period) = (random.within(1..=3), random.pick(&periods));
+            limits.push(format!("times: {{ times: {times}, period: PERIOD_{period} }}"));
+        }
+        if is_voucher {
+            return limits.join(", ");
+        }
+        if random.percent(20) {
+            limits.push(format!("maximum_points: \"{}\"", self.points(random, 40)));
+        }
+        if random.percent(25) {
+            let period = random.pick(&periods);
+            limits.push(format!("cap: {{ points: \"{}\", period: PERIOD_{period} }}", self.points(random, 90)));
+        }
+        if random.percent(25) {
+            limits.push(format!("daily_cap_points: \"{}\"", self.points(random, 120)));
+        }
+        if random.percent(30) {
+            limits.push(format!("budget_points: \"{}\"", self.points(random, 900)));
+        }
+        limits.join(", ")
+    }
+
+    fn promotion_points(&self, inactivity: Option<&str>, random: &mut Random) -> Vec<String> {
+        let mut fields = Vec::new();
+        if random.percent(25) {
+            let own = inactivity.filter(|_| random.percent(20)).map_or_else(|| expiry(random), str::to_owned);
+            fields.push(format!("expiry: {own}"));
+        }
+        if random.percent(25) {
+            fields.push(format!("activation: {}", activation(random)));
+        }
+        if random.percent(20) {
+            fields.push("without_qualifying: true".to_owned());
+        }
+        fields
     }
 
     fn birthday(&self, random: &mut Random) -> String {

@@ -19,7 +19,7 @@ use super::{
         reviewing::counts_for_life_anew,
         units,
     },
-    books::{ACTIVITIES, CATEGORIES, CHANNELS, LABELS, REWARDS, SKUS, STORES, VOUCHER_KINDS},
+    books::{ACTIVITIES, CATEGORIES, CHANNELS, CODES, LABELS, REWARDS, SKUS, STORES, VOUCHER_KINDS},
 };
 
 /// Asks for one member of a programme.
@@ -231,6 +231,7 @@ impl Asker<'_> {
             payments: Vec::new(),
             offline: false,
             vouchers: Vec::new(),
+            codes: CODES.into_iter().filter(|_| self.random.percent(35)).map(str::to_owned).collect(),
         }
     }
 

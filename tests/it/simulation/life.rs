@@ -70,6 +70,14 @@ impl Shop {
         }
     }
 
+    /// What all members have had of promotions, where that is asked for.
+    pub fn pot(&self, command: &Command) -> auditor::promotions::Pot {
+        match command {
+            Command::RecordPurchase(_) | Command::ReturnPurchase(_) => auditor::promotions::pot(self.accounts.iter()),
+            _ => auditor::promotions::Pot::new(),
+        }
+    }
+
     /// A code is new when its voucher is issued, and stays with it.
     pub fn learn(&mut self, changed: &VoucherChanged) -> Result<(), String> {
         match self.codes.iter().find(|(code, issued)| *code == changed.code || *issued == changed.issued) {

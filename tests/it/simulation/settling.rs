@@ -80,7 +80,7 @@ impl Life {
         }
         let actor = submission.actor.as_ref().map(ToString::to_string);
         let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
-        let beside = (place.elsewhere(&command), place.shelf(&command));
+        let beside = (place.elsewhere(&command), place.shelf(&command), place.pot(&command));
         match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk, beside) {
             Ok(expected) => {
                 if let (Some(actor), Some(desk)) = (actor, expected.desk) {

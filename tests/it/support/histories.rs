@@ -9,8 +9,8 @@ use loyaltyd::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
         Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
         MemberKey, MemberState, Numbered, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase,
-        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId, RewardStock, Sealed, StoreId,
-        Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
+        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId, RewardStock, RuleId, Sealed,
+        StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
@@ -64,6 +64,12 @@ voucherKinds:
 rewards:
   - { rewardId: cup, displayName: A cup, voucherKindId: mug, points: "3", maximumQuantity: 5 }
   - { rewardId: tasting, displayName: A tasting, voucherKindId: ship, points: "1.5", validMonths: 2, tierCosts: [{ tierId: gold, points: "0" }] }
+promotions:
+  - { promotionId: spring, displayName: Spring, code: SPRING, multiply: { multiplier: "2" }, limits: { dailyCapPoints: "7", budgetPoints: "12" } }
+  - { promotionId: three, code: SPRING, filter: { categories: [tea] }, minimumQuantity: "0.5", addFixed: { points: "0.5", eachMinimumQuantity: true },
+      limits: { cap: { points: "4", period: PERIOD_MONTH }, times: { times: 3, period: PERIOD_MONTH } } }
+  - { promotionId: more, code: SPRING, filter: { skus: [sku-1] }, addPerAmount: { amount: "2", points: "0.3" }, activation: { afterDays: 1 } }
+  - { promotionId: gift, code: GIFT, voucherKindId: off }
 fraudLimits:
   purchasesPerHour: { maximum: 1, action: ACTION_FLAG }
   pointsPerDay: { maximum: "20", action: ACTION_FLAG }
@@ -162,7 +168,15 @@ pub fn purchase_on(channel: &str, number: u64, cents: i64, occurred_time: Option
         payments: Vec::new(),
         offline: false,
         vouchers: Vec::new(),
+        codes: Vec::new(),
     }))
+}
+
+/// With codes of promotions.
+pub fn purchase_by_code(number: u64, cents: i64, codes: &[&str]) -> Command {
+    let Command::RecordPurchase(purchase) = purchase(number, cents, None) else { unreachable!("it is a purchase") };
+    let codes = codes.iter().map(|code| (*code).to_owned()).collect();
+    Command::RecordPurchase(Arc::new(Purchase { codes, ..Purchase::clone(&purchase) }))
 }
 
 /// Of the goods so many cents, or all.
@@ -338,6 +352,7 @@ impl World {
         let request = self.next_request();
         let history = History {
             stocks: stocks(self.entries.values().flatten()),
+            tallies: tallies(self.entries.values().flatten()),
             ..history(self.entries.get(&id).map_or(&[], Vec::as_slice), command)
         };
         let actor = actor();
@@ -487,6 +502,12 @@ impl World {
             let found = store.reward_stock(&program, &reward).expect("a stock is read");
             assert_eq!(found, stocks.get(&reward).copied(), "{reward}");
         }
+        let tallies = tallies(self.entries.values().flatten());
+        let days = tallies.keys().cloned().collect::<Vec<_>>();
+        for key in days.into_iter().chain([(RuleId::new("none").expect("a valid id"), None)]) {
+            let found = store.promotion_tally(&program, &key).expect("a tally is read");
+            assert_eq!(found, tallies.get(&key).copied(), "{key:?}");
+        }
         assert_eq!(store.operator(&program, &actor()).expect("an operator is read"), self.operator);
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
@@ -504,6 +525,18 @@ pub fn stocks<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<RewardId
         }
     }
     stocks
+}
+
+/// What promotions have given of budgets and daily caps, by entries of one member or of several.
+pub fn tallies<'a>(entries: impl Iterator<Item = &'a Entry>) -> Tallies {
+    let mut tallies = Tallies::new();
+    for (key, tally) in entries.filter_map(Entry::promotion_counts).flat_map(|counts| &counts.tallies) {
+        let kept = tallies.entry(key.clone()).or_default();
+        if tally.change > kept.change {
+            *kept = *tally;
+        }
+    }
+    tallies
 }
 
 /// What a command refers to, out of all entries of the member.
@@ -538,10 +571,16 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
     };
     let vouchers: BTreeMap<VoucherCode, EntryRef> = codes.iter().filter_map(issued).collect();
     threads.extend(vouchers.values().map(|issued| issued.sequence));
+    if demand.sale.is_some() {
+        // What vouchers came with.
+        let sales = || entries.iter().filter(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_)));
+        let before = |issued: &EntryRef| sales().rfind(|sale| sale.sequence < issued.sequence).map(|sale| sale.sequence);
+        threads.extend(vouchers.values().filter_map(before).collect::<Vec<_>>());
+    }
     let threads: BTreeMap<EntryRef, Thread> = threads.into_iter().filter_map(thread).collect();
     let named = |number: &Numbered| threads.keys().find(|origin| origin.sequence == number.sequence()).map(|origin| (*number, *origin));
     let numbers = demand.threads.iter().filter_map(named).collect();
-    History { threads, numbers, vouchers, stocks: stocks(entries.iter()) }
+    History { threads, numbers, vouchers, stocks: stocks(entries.iter()), tallies: tallies(entries.iter()) }
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {

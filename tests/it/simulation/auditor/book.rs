@@ -201,18 +201,18 @@ pub struct Book {
 }
 
 /// Of a decimal text, "" being nothing.
-fn fraction(text: &str) -> Option<Fraction> {
+pub fn fraction(text: &str) -> Option<Fraction> {
     let decimal: Decimal = text.parse().ok()?;
     (!decimal.is_zero()).then(|| Fraction::new(decimal.mantissa(), 10i128.pow(decimal.scale())))
 }
 
-fn smallest(text: &str, digits: u32) -> Option<i128> {
+pub fn smallest(text: &str, digits: u32) -> Option<i128> {
     let parts = fraction(text)?.times(Fraction::new(10i128.pow(digits), 1));
     assert_eq!(parts.under, 1, "{text} has no more than {digits} decimal places");
     Some(parts.over)
 }
 
-fn points(text: &str, precision: u32) -> Option<i64> {
+pub fn points(text: &str, precision: u32) -> Option<i64> {
     smallest(text, precision).map(|points| i64::try_from(points).expect("points fit"))
 }
 
@@ -279,6 +279,13 @@ fn waits(document: Option<&v1::ActivationPolicy>) -> Waits {
         Some(P::AfterDays(days)) => Waits::Days((*days).into()),
         Some(P::OnConfirmation(_)) => Waits::Confirmation,
     }
+}
+
+/// When the points of a promotion lapse, and what they wait for.
+pub fn of_document(book: &Book, document: &v1::Promotion) -> (Policy, Waits) {
+    let program = &book.document;
+    let activation = document.activation.as_ref().or(program.activation.as_ref());
+    (policy(document.expiry.as_ref().or(program.expiry.as_ref())), waits(activation))
 }
 
 fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule {

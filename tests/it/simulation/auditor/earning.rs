@@ -11,6 +11,7 @@ use super::{
     Act,
     book::{Book, Fraction, Gives, Lapse, Policy, Rounds, Rule, Waits, days_later},
     facts::{Fact, LotSaid},
+    promotions::{self, Promoted, Share, Shares, There},
     units,
 };
 
@@ -36,6 +37,9 @@ pub struct Earned {
     pub given: Vec<(String, Option<Date>, i64)>,
     /// The fraction of the whole order that came in.
     pub order_fraction: i128,
+    pub promoted: Vec<Promoted>,
+    /// Purchases of the member before it.
+    pub visits: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +94,11 @@ impl Earned {
             lots: self.lots.iter().map(|lot| lot.said.clone()).collect(),
             tier: self.tier.clone(),
             redemptions,
+            promoted: self
+                .promoted
+                .iter()
+                .map(|one| (book.document.promotions[one.place].promotion_id.clone(), one.points, one.qualifying, one.limit))
+                .collect(),
         }
     }
 }
@@ -146,7 +155,11 @@ fn bases(book: &Book, purchase: &Purchase) -> Vec<(i128, i128, bool)> {
 
 /// Whether the rule asks for such a purchase.
 fn asks_for(book: &Book, rule: &Rule, purchase: &Purchase, occurred_time: Timestamp, basis: i128) -> bool {
-    let filter = rule.document.filter.clone().unwrap_or_default();
+    filter_asks(book, &rule.document.filter.clone().unwrap_or_default(), purchase, occurred_time) && basis >= rule.minimum_order
+}
+
+/// The same without what it must come to.
+pub fn filter_asks(book: &Book, filter: &v1::Filter, purchase: &Purchase, occurred_time: Timestamp) -> bool {
     let local = book.zone.to_datetime(occurred_time);
     let weekday = i32::from(local.weekday().to_monday_one_offset());
     let hour = i32::from(local.hour());
@@ -171,16 +184,18 @@ fn asks_for(book: &Book, rule: &Rule, purchase: &Purchase, occurred_time: Timest
         && !filter.excluded_labels.iter().any(|label| purchase.labels.contains(label))
         && (filter.weekdays.is_empty() || filter.weekdays.contains(&weekday))
         && (filter.hours.is_empty() || filter.hours.iter().any(in_hours))
-        && basis >= rule.minimum_order
 }
 
 /// Whether the rule asks for such a line; of shipping and tip only amounts count.
 pub fn asks_for_line(rule: &Rule, purchase: &Purchase, line: usize) -> bool {
-    let filter = rule.document.filter.clone().unwrap_or_default();
+    let is_goods = line < purchase.lines.len();
+    (is_goods || matches!(rule.gives, Gives::Amount { .. }))
+        && filter_takes(&rule.document.filter.clone().unwrap_or_default(), purchase, line)
+}
+
+/// Whether such a line, or shipping or tip, is asked for.
+pub fn filter_takes(filter: &v1::Filter, purchase: &Purchase, line: usize) -> bool {
     let goods = purchase.lines.get(line);
-    if goods.is_none() && !matches!(rule.gives, Gives::Amount { .. }) {
-        return false;
-    }
     let (sku, category) = goods.map_or(("", ""), |goods| (&*goods.sku, &*goods.category));
     let own = goods.map_or(&[][..], |goods| &goods.labels);
     let has = |text: &str, list: &[String]| list.iter().any(|item| item == text);
@@ -220,7 +235,7 @@ fn take(rule: &Rule, purchase: &Purchase, line: usize, basis: i128, counted: &mu
 }
 
 /// Points for a count; blocks count whole, or by their part where rules are compared line by line.
-fn exact(rule: &Rule, multiplier: Fraction, count: i128, whole_blocks: bool) -> Fraction {
+pub fn exact(rule: &Rule, multiplier: Fraction, count: i128, whole_blocks: bool) -> Fraction {
     let times = match rule.gives {
         Gives::Amount { amount, blocks: true } if whole_blocks => Fraction::new(count / amount, 1),
         Gives::Amount { amount, .. } => Fraction::new(count, amount),
@@ -293,7 +308,7 @@ fn keep_one_per_order(book: &Book, order: &[usize], multiplier: Fraction, counte
 }
 
 /// The whole number, and the fraction that waits.
-fn rounded(exact: Fraction, rounds: Rounds, fraction: i128) -> (i64, i128) {
+pub fn rounded(exact: Fraction, rounds: Rounds, fraction: i128) -> (i64, i128) {
     let (whole, rest) = (exact.over / exact.under, exact.over % exact.under);
     let number = |number: i128| i64::try_from(number).expect("it fits");
     if rounds.carry {
@@ -402,8 +417,12 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
         fractions: priced.fractions,
         given: Vec::new(),
         order_fraction,
+        promoted: Vec::new(),
+        visits: act.account.visits,
     };
     let mut next = act.account.last_lot + 1;
+    let mut rules = Vec::new();
+    let in_sum = found.iter().filter(|found| book.rules[found.rule].rounds.stage == rounding::Stage::Order).count();
     for (place, found) in found.into_iter().enumerate() {
         let (rule, points) = (&book.rules[found.rule], priced.points[place]);
         let qualifying = if rule.document.without_qualifying { 0 } else { counts[place] };
@@ -413,9 +432,22 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
             let later = if policy.qualify_pending { 0 } else { qualifying };
             into_lot(&mut earned.lots, book, (rule.expiry, rule.waits), time, (points, later), &mut next);
         }
-        let lines = found.lines.iter().map(|(line, _)| *line).collect();
+        let lines: Vec<usize> = found.lines.iter().map(|(line, _)| *line).collect();
+        let part = (in_sum > 1 && rule.rounds.stage == rounding::Stage::Order).then_some((points, qualifying));
+        rules.push(Share { rule: found.rule, stood_on: lines.clone(), counts: found.lines.clone(), points, qualifying, part });
         earned.awards.push(Award { rule: found.rule, lines, points, qualifying, seen: found.seen });
     }
+    let units = |line: usize| promotions::sold_units(purchase, line);
+    let there = There {
+        purchase,
+        time,
+        lines: lines.iter().enumerate().map(|(line, (_, basis, earns))| (*basis, units(line), *earns)).collect(),
+        goods: vec![true; purchase.lines.len()],
+        visits: act.account.visits,
+        only_extras: false,
+    };
+    let shares = Shares { rules, multiplier, counting: if unmultiplied { one } else { multiplier } };
+    promotions::promote(act, book, &there, &shares, &mut earned, &mut next);
     earned
 }
 

@@ -107,6 +107,8 @@ pub enum Fact {
         lots: Vec<LotSaid>,
         tier: Option<String>,
         redemptions: Vec<EntryRef>,
+        /// Promotion, points, qualifying points, and the limit that changed them.
+        promoted: Vec<(String, i64, i64, Option<LimitKind>)>,
     },
     Adjusted {
         points: i64,
@@ -236,6 +238,8 @@ pub enum Fact {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Issued(Terms),
+    /// With a purchase, by a promotion.
+    Promoted(Terms, String),
     /// For points.
     Turned(Terms, TurnedSaid),
     Held(OrderKey, Timestamp),
@@ -459,6 +463,7 @@ fn change(change: &VoucherChange) -> Change {
     match change {
         VoucherChange::Issued { voucher, goal: Some(paid), .. } => Change::Turned(terms(voucher), goals::turned(paid)),
         VoucherChange::Issued { voucher, reward: Some(paid), .. } => Change::Rewarded(terms(voucher), rewards::rewarded(paid)),
+        VoucherChange::Issued { voucher, promotion: Some(promotion), .. } => Change::Promoted(terms(voucher), promotion.to_string()),
         VoucherChange::Issued { voucher, goal: None, .. } => Change::Issued(terms(voucher)),
         VoucherChange::Held(hold) => Change::Held(hold.order.clone(), hold.expire_time),
         VoucherChange::Released { cause, .. } => Change::Released { by_time: *cause == VoucherRelease::Expired },
@@ -528,6 +533,7 @@ fn earned(accrued: &PurchaseAccrued) -> Fact {
         lots: accrual.lots.iter().map(lot).collect(),
         tier: accrual.tier.as_ref().map(ToString::to_string),
         redemptions: accrued.redemptions.clone(),
+        promoted: accrual.promotions.iter().map(|it| (it.promotion.to_string(), it.points.0, it.qualifying_points.0, it.limit)).collect(),
     }
 }
 
@@ -542,7 +548,9 @@ fn did(accrued: &ActivityAccrued) -> Fact {
         limit: award.limit.map(|limit| match limit {
             LimitKind::Cap => Limit::Cap,
             LimitKind::OncePerMember => Limit::Once,
-            LimitKind::Minimum | LimitKind::Maximum => Limit::Other,
+            LimitKind::Minimum | LimitKind::Maximum | LimitKind::Times | LimitKind::DailyCap | LimitKind::Budget | LimitKind::Vouchers => {
+                Limit::Other
+            }
         }),
         points: award.points.0,
         qualifying: award.qualifying_points.0,

@@ -210,6 +210,7 @@ impl Act<'_> {
         self.join_birthdays(old);
         self.join_goals(old, before);
         self.join_rewards(old);
+        self.join_promoted(old);
         Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
         let money = self.money(old.spend);
         self.enter_now(Fact::MergedFrom {
@@ -237,6 +238,7 @@ impl Act<'_> {
             earned.lots.iter_mut().for_each(|lot| lot.said.id += before);
             let sale = Sale {
                 sequence: sale.sequence,
+                entry: sale.entry,
                 book: Arc::clone(&sale.book),
                 purchase: Arc::clone(&sale.purchase),
                 occurred_time: sale.occurred_time,

@@ -10,6 +10,7 @@ pub mod facts;
 mod giving;
 mod goals;
 mod merging;
+pub mod promotions;
 mod returning;
 pub mod reviewing;
 pub mod rewards;
@@ -128,6 +129,7 @@ pub struct Spent {
 #[derive(Debug)]
 pub struct Sale {
     pub sequence: u64,
+    pub entry: EntryRef,
     pub book: Arc<Book>,
     pub purchase: Arc<Purchase>,
     pub occurred_time: Timestamp,
@@ -210,6 +212,10 @@ pub struct Account {
     pub goals: goals::Waits,
     pub turned: Arc<goals::AllTurned>,
     pub had: rewards::Had,
+    /// Recorded, whatever came back.
+    pub purchases: u64,
+    pub promoted: promotions::Counted,
+    pub potted: promotions::Potted,
     pub latest_had: rewards::Latest,
 }
 
@@ -283,6 +289,8 @@ pub struct Act<'a> {
     elsewhere: Elsewhere,
     /// What all members together have had of rewards.
     shelf: rewards::Shelf,
+    /// And of budgets and daily caps of promotions.
+    pot: promotions::Pot,
     /// After the entry before.
     available_before: i64,
     /// With what is set aside.
@@ -330,6 +338,7 @@ impl<'a> Act<'a> {
             idle_until: None,
             elsewhere: Elsewhere::new(),
             shelf: rewards::Shelf::new(),
+            pot: promotions::Pot::new(),
             available_before: account.available(),
             covering_before: account.available() + account.holds.values().map(|hold| hold.points).sum::<i64>(),
             earned: None,
@@ -352,7 +361,7 @@ pub struct Expected {
 }
 
 /// `desk`: what the operator has adjusted so far, if there is one. `elsewhere`: what is known of vouchers that are not the member's. `shelf`:
-/// what all members together have had of rewards.
+/// what all members together have had of rewards; `pot`: and of promotions.
 pub fn expect(
     account: &Account,
     books: &Books,
@@ -360,9 +369,9 @@ pub fn expect(
     command: &Command,
     named: Named,
     desk: Option<Option<Desk>>,
-    (elsewhere, shelf): (Elsewhere, rewards::Shelf),
+    (elsewhere, shelf, pot): (Elsewhere, rewards::Shelf, promotions::Pot),
 ) -> Result<Expected, Rejection> {
-    let mut act = Act { desk, elsewhere, shelf, ..Act::new(account, books, now) };
+    let mut act = Act { desk, elsewhere, shelf, pot, ..Act::new(account, books, now) };
     act.meant = merging::meant(account, named, command)?;
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
@@ -841,9 +850,12 @@ impl Act<'_> {
         self.account.latest = self.account.latest.max(Some(occurred_time));
         self.enter(fact, occurred_time, book.version);
         let sequence = self.account.sequence;
+        let entry = self.account.own(sequence);
+        self.account.purchases += 1;
+        self.collect_promoted(&book, &mut earned, occurred_time);
         let order = purchase.order.clone().expect("a recorded purchase has an order");
         let purchase = Arc::clone(purchase);
-        let sale = Sale { sequence, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
+        let sale = Sale { sequence, entry, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
         self.sold = Some((sale.sequence, order.clone()));
         Arc::make_mut(&mut self.account.sales).insert(order, Arc::new(sale));
         self.promote(occurred_time);

@@ -13,7 +13,9 @@ use super::{
     book::{Fraction, Gives},
     earning::{self, EarnedLot, Match},
     facts::Fact,
-    parts, units,
+    parts,
+    promotions::{self, Share, Shares, There},
+    units,
 };
 
 /// All that has come back of a purchase.
@@ -27,6 +29,8 @@ pub struct SoFar {
     qualifying: i64,
     basis: i128,
     reinstated: Vec<(EntryRef, i64)>,
+    /// The least that was left of each promotion; empty before the first return.
+    promoted: Vec<(i64, i64, bool)>,
 }
 
 /// What is left of a purchase, and what it would have earned.
@@ -34,6 +38,7 @@ struct Rest {
     points: i64,
     qualifying: i64,
     awards: Vec<i64>,
+    promoted: Vec<(i64, i64, bool)>,
     basis: i128,
     value: i128,
     value_back: i128,
@@ -41,6 +46,17 @@ struct Rest {
     is_void: bool,
     /// Nothing at all is left.
     is_all: bool,
+}
+
+impl Rest {
+    fn bound(&mut self, before: &[(i64, i64, bool)]) {
+        let sums = |left: &[(i64, i64, bool)]| (left.iter().map(|one| one.0).sum::<i64>(), left.iter().map(|one| one.1).sum::<i64>());
+        let (points, qualifying) = sums(&self.promoted);
+        promotions::least(&mut self.promoted, before);
+        let (points_left, qualifying_left) = sums(&self.promoted);
+        self.points -= points - points_left;
+        self.qualifying -= qualifying - qualifying_left;
+    }
 }
 
 struct Line {
@@ -178,6 +194,7 @@ fn rest(sale: &Sale, back: &SoFar) -> Rest {
         points: 0,
         qualifying: 0,
         awards: vec![0; sale.earned.awards.len()],
+        promoted: Vec::new(),
         basis: bases.iter().sum(),
         value,
         value_back: value - left,
@@ -229,14 +246,45 @@ fn earn_again(sale: &Sale, goods: &Goods, bases: &[i128], rest: &mut Rest) {
     let points = earning::price(book, &matches, multiplier, fraction).points;
     let unmultiplied = policy.qualifying_basis() == loyaltyd::contract::v1::tier_policy::QualifyingBasis::Unmultiplied;
     let counts = if unmultiplied { earning::price(book, &matches, one, fraction).points } else { points.clone() };
+    let (mut rules, mut stood) = (Vec::new(), Vec::new());
     for (found, place) in places.into_iter().enumerate() {
         let award = &sale.earned.awards[place];
-        rest.awards[place] = points[found].min(award.points);
-        rest.points += rest.awards[place];
-        if !book.rules[award.rule].document.without_qualifying {
-            rest.qualifying += counts[found].min(award.qualifying);
-        }
+        let without = book.rules[award.rule].document.without_qualifying;
+        let qualifying = if without { 0 } else { counts[found].min(award.qualifying) };
+        let (given, stood_on) = (points[found].min(award.points), award.lines.clone());
+        rules.push(Share { rule: award.rule, stood_on, counts: matches[found].lines.clone(), points: given, qualifying, part: None });
+        stood.push(place);
     }
+    let mut shares = Shares { rules, multiplier, counting: if unmultiplied { one } else { multiplier } };
+    promotions::bound_sums(sale, (&points, &counts), &mut shares);
+    for (share, place) in shares.rules.iter().zip(stood) {
+        rest.awards[place] = share.points;
+        rest.points += share.points;
+        rest.qualifying += share.qualifying;
+    }
+    promote_again(sale, goods, bases, shares, rest);
+}
+
+/// And each promotion.
+fn promote_again(sale: &Sale, goods: &Goods, bases: &[i128], shares: Shares, rest: &mut Rest) {
+    let lines = &sale.purchase.lines;
+    let with_gift_cards = sale.book.document.basis.unwrap_or_default().include_gift_cards;
+    let there = |line: usize| match lines.get(line) {
+        Some(sold) => !goods.is_gone(line) && (with_gift_cards || sold.kind == LineKind::Goods),
+        None => !goods.whole,
+    };
+    let units = |line: usize| goods.lines.get(line).map_or(0, |line| line.units - line.units_back);
+    let there = There {
+        purchase: &sale.purchase,
+        time: sale.occurred_time,
+        lines: bases.iter().enumerate().map(|(line, basis)| (*basis, units(line), there(line))).collect(),
+        goods: (0..lines.len()).map(|line| !goods.is_gone(line)).collect(),
+        visits: sale.earned.visits,
+        only_extras: goods.are_gone(),
+    };
+    rest.promoted = promotions::left_of(sale, &there, &shares);
+    rest.points += rest.promoted.iter().map(|(points, ..)| points).sum::<i64>();
+    rest.qualifying += rest.promoted.iter().map(|(_, qualifying, _)| qualifying).sum::<i64>();
 }
 
 impl Act<'_> {
@@ -246,7 +294,8 @@ impl Act<'_> {
         }
         let sale = self.account.sales.get(&request.order).cloned().ok_or(Rejection::PurchaseReturned)?;
         let old = &sale.so_far;
-        let before = rest(&sale, old);
+        let mut before = rest(&sale, old);
+        before.bound(&old.promoted);
         if before.is_all {
             return Err(Rejection::PurchaseReturned);
         }
@@ -255,7 +304,9 @@ impl Act<'_> {
             return Err(Rejection::NothingReturned);
         }
         Goods::after(&sale, old).give(request, sale.book.digits)?;
-        let after = rest(&sale, &so_far);
+        let mut after = rest(&sale, &so_far);
+        after.bound(&before.promoted);
+        so_far.promoted.clone_from(&after.promoted);
         let earned = &sale.earned;
         let points = (earned.points - after.points - old.points).max(0);
         let qualifying = (earned.qualifying - after.qualifying - old.qualifying).max(0);
@@ -264,6 +315,7 @@ impl Act<'_> {
         so_far.qualifying += qualifying;
         so_far.basis += basis;
         self.reinstate(&sale, &mut so_far, &after);
+        self.lose_promoted(&sale, &before.promoted, &after.promoted);
         let voids = after.is_void && !before.is_void;
         self.turn_back_for(&sale, points);
         let counts_now = self.collect_back(&sale, points, qualifying, basis, voids)?;
@@ -273,6 +325,7 @@ impl Act<'_> {
         self.make_room(&sale, &before, &after);
         let sale = Sale {
             sequence: sale.sequence,
+            entry: sale.entry,
             book: Arc::clone(&sale.book),
             purchase: Arc::clone(&sale.purchase),
             occurred_time: sale.occurred_time,

@@ -43,6 +43,8 @@ pub struct Voucher {
     /// For an order, until then.
     pub hold: Option<(OrderKey, Timestamp)>,
     pub state: State,
+    /// What it came with has come back while it was held or used: it goes with the hold, and does not come back.
+    pub lost: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -149,6 +151,7 @@ impl Act<'_> {
             VoucherRequest::Release { code, .. } => {
                 let (issued, voucher) = self.live_voucher(*code)?;
                 match (&voucher.hold, &voucher.state) {
+                    (Some(_), _) if voucher.lost => self.cancel_voucher(issued),
                     (Some(_), _) => self.release_voucher(issued, false, now, version),
                     (None, State::Released(sequence)) => return Ok(Some(*sequence)),
                     (None, _) => return Err(VoucherRejection::NotHeld.into()),
@@ -223,7 +226,7 @@ impl Act<'_> {
             version: book.version,
         };
         let issued = self.account.own(self.account.sequence + 1);
-        let voucher = Voucher { code: None, terms: terms.clone(), hold: None, state: State::Live };
+        let voucher = Voucher { code: None, terms: terms.clone(), hold: None, state: State::Live, lost: false };
         Arc::make_mut(&mut self.account.vouchers).insert(issued, voucher);
         self.enter(Fact::Voucher { issued, change: change(terms) }, time, book.version);
     }
@@ -319,7 +322,7 @@ impl Act<'_> {
         for code in &sale.purchase.vouchers {
             let (issued, voucher) = self.account.voucher_of(*code).expect("the sale used it");
             let State::Ended(VoucherRejection::Used { order: Some(used_for), .. }) = &voucher.state else { continue };
-            if used_for != order {
+            if used_for != order || voucher.lost {
                 continue;
             }
             let terms = voucher.terms.clone();
@@ -341,8 +344,24 @@ impl Act<'_> {
         self.account.live_vouchers().map(|(issued, voucher)| (voucher.due(), *issued)).min()
     }
 
+    /// With the end of its hold.
+    fn lose_voucher(&mut self, due: Timestamp, issued: EntryRef) {
+        let entry_sequence = self.account.sequence + 1;
+        let cancelled = State::Ended(VoucherRejection::Cancelled { entry_sequence });
+        self.become_of(issued, |voucher| (voucher.hold, voucher.state) = (None, cancelled));
+        self.enter(Fact::Voucher { issued, change: Change::Cancelled }, due, self.books.at(due).version);
+    }
+
+    /// What it came with has come back, and it cannot go yet.
+    pub fn lose_later(&mut self, issued: EntryRef) {
+        self.become_of(issued, |voucher| voucher.lost = true);
+    }
+
     /// Its hold ends, or it lapses.
     pub fn end_voucher(&mut self, due: Timestamp, issued: EntryRef) {
+        if self.account.vouchers[&issued].lost {
+            return self.lose_voucher(due, issued);
+        }
         if self.account.vouchers[&issued].hold.is_some() {
             return self.release_voucher(issued, true, due, self.books.at(due).version);
         }
