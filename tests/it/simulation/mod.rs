@@ -24,7 +24,7 @@ pub use crate::crash::random::Random;
 
 /// Commands of one life; each has a seed, a store and two programmes of its own.
 const COMMANDS_OF_A_LIFE: u64 = 1_500;
-const COMMANDS: u64 = 208_000;
+const COMMANDS: u64 = 200_000;
 const LONG: u64 = 40;
 const THREADS: usize = 2;
 /// After so many lives that went wrong no more is begun.
