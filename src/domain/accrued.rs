@@ -118,6 +118,8 @@ pub enum LimitKind {
     Budget,
     /// Of a promotion: the member has as many vouchers as anybody may.
     Vouchers,
+    /// Of a promotion: the member is in the control arm of its trial.
+    Control,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

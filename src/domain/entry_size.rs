@@ -91,7 +91,7 @@ impl PurchaseAccrued {
 
 impl PromotionAward {
     fn stored_size_estimate(&self) -> usize {
-        4 * LINE + self.display_name.len() + LINE * self.lines.len()
+        4 * LINE + self.display_name.len() + LINE * self.lines.len() + self.arm.as_ref().map_or(0, |arm| arm.as_str().len())
     }
 }
 

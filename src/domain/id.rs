@@ -95,6 +95,7 @@ macro_rules! id {
 
 id!(/** Of a programme. */ ProgramId, check_slug);
 id!(/** Of an accrual rule or an activity rule. */ RuleId, check_slug);
+id!(/** Of an arm of a promotion's trial. */ ArmId, check_slug);
 id!(/** Of a tier. */ TierId, check_slug);
 id!(/** Of a kind of vouchers. */ VoucherKindId, check_slug);
 id!(/** Of a goal. */ GoalId, check_slug);

@@ -8,6 +8,7 @@ mod accrued;
 mod activation;
 mod activity;
 mod adjustment;
+mod arm;
 mod birthday;
 mod calendar;
 mod command;
@@ -43,6 +44,7 @@ mod voucher;
 
 pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
+pub use arm::{ALL_MEMBERS, Arm, Place, bucket};
 pub use birthday::{
     BirthdayChanged, BirthdayGift, BirthdayGiven, BirthdayGranted, BirthdayMultiplier, BirthdayPlan, BirthdayPolicy, BirthdayReward,
     BirthdayWindow, Birthdays,

@@ -14,9 +14,10 @@ use jiff::{
 use rust_decimal::Decimal;
 
 use super::{
-    Activation, AmountField, AwardLine, BirthDate, BirthdayWindow, Command, Condition, EntryKind, Expiry, Field, Filter, Header, History,
-    LimitKind, ListField, LotExpiry, LotId, NumberField, Overflow, Period, PeriodStart, Points, PointsCap, Program, ProgramHistory,
-    Purchase, ReturnRequest, RoundingMode, RoundingStep, RuleId, TierId, TimeField, TruthField, VoucherKindId, accrual, calendar,
+    Activation, AmountField, Arm, ArmId, AwardLine, BirthDate, BirthdayWindow, Command, Condition, EntryKind, Expiry, Field, Filter,
+    Header, History, LimitKind, ListField, LotExpiry, LotId, NumberField, Overflow, Period, PeriodStart, Points, PointsCap, Program,
+    ProgramHistory, Purchase, ReturnRequest, RoundingMode, RoundingStep, RuleId, TierId, TimeField, TruthField, VoucherKindId, accrual,
+    calendar,
 };
 
 /// Codes that come with one purchase.
@@ -65,6 +66,8 @@ pub struct Promotion {
     /// The promotion's own, or the programme's.
     pub activation: Activation,
     pub qualifying: bool,
+    /// Of a trial; none: all members have it. In all at most the whole.
+    pub arms: Vec<Arm>,
 }
 
 /// The sale is on a day of the member's birthday.
@@ -155,6 +158,8 @@ pub struct PromotionAward {
     pub expiry: LotExpiry,
     /// The lot that holds the points; `None` where there are none.
     pub lot: Option<LotId>,
+    /// The arm of the promotion's trial that the member was in; `None`: there was no trial.
+    pub arm: Option<ArmId>,
 }
 
 /// What conditions read of the member, as it was right before the sale, for returns judge them again.
@@ -204,6 +209,9 @@ pub struct PromotionCounts {
     pub dropped: Vec<(RuleId, PeriodStart)>,
     /// Of the programme, over all members.
     pub tallies: Vec<(TallyKey, PromotionTally)>,
+    /// Tallies of days before it are not kept any longer, whatever promotion they are of: no sale that may still come counts in them, and what a
+    /// return takes back there is of no use to anybody. With the first sale that counts in a day.
+    pub days_before: Option<Date>,
 }
 
 /// What a promotion has given of its budget; or of the daily cap of a day.
@@ -247,7 +255,7 @@ impl PromotionAward {
 
 impl PromotionCounts {
     pub fn is_empty(&self) -> bool {
-        self.counters.is_empty() && self.dropped.is_empty() && self.tallies.is_empty()
+        self.counters.is_empty() && self.dropped.is_empty() && self.tallies.is_empty() && self.days_before.is_none()
     }
 
     pub(super) fn fold(&self, header: &mut Header) {
@@ -465,5 +473,5 @@ pub(super) fn join(own: &Header, other: &Header) -> Result<PromotionCounts, Over
     let kept = other.promotions.keys().filter(|key| !surplus.contains(*key));
     let counters = kept.map(|key| (key.clone(), joined[key])).collect();
     let dropped = surplus.into_iter().filter(|key| own.promotions.contains_key(key)).collect();
-    Ok(PromotionCounts { counters, dropped, tallies: Vec::new() })
+    Ok(PromotionCounts { counters, dropped, ..PromotionCounts::default() })
 }

@@ -237,8 +237,11 @@ fn promotion_counts(
         }
         if taken > Points::ZERO {
             for key in promotion.tallies(day) {
-                let tally = tallies.get(&key).copied().unwrap_or_default().moved(taken.negated()?)?;
-                counts.tallies.push((key, tally));
+                // Those of days that no sale can count in any more are gone.
+                if key.1.is_none() || tallies.contains_key(&key) {
+                    let tally = tallies.get(&key).copied().unwrap_or_default().moved(taken.negated()?)?;
+                    counts.tallies.push((key, tally));
+                }
             }
         }
     }

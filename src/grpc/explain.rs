@@ -558,6 +558,6 @@ fn limited(limit: LimitKind) -> &'static str {
         LimitKind::Maximum => "The rule gives a maximum for one award",
         LimitKind::Cap => "The rule's cap for the member and period is reached",
         LimitKind::OncePerMember => "The rule gives only once to a member",
-        LimitKind::Times | LimitKind::DailyCap | LimitKind::Budget | LimitKind::Vouchers => "A limit is reached",
+        LimitKind::Times | LimitKind::DailyCap | LimitKind::Budget | LimitKind::Vouchers | LimitKind::Control => "A limit is reached",
     }
 }

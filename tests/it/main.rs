@@ -36,6 +36,7 @@ mod pending;
 mod points;
 mod power;
 mod precedence;
+mod promotion_arms;
 mod promotion_vouchers;
 mod promotions;
 mod promotions_served;

@@ -3,13 +3,14 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use jiff::{ToSpan, civil::Date};
 use loyaltyd::{
     contract::{
         rule_book as text,
         v1::{self, award::LimitKind, entry::Kind as Said, voucher::Cause},
     },
     domain::{Accrual, Command, Entry, EntryKind, MemberId, OrderId, OrderKey, Purchase, ReturnRequest, RuleId, StoreId},
-    ledger::{Ledger, MemberTarget},
+    ledger::{Clock as _, Ledger, MemberTarget},
     store::{
         Read as _,
         embedded::{Backup, BackupPlace, EmbeddedStore, Until, check, restore},
@@ -349,6 +350,78 @@ async fn what_a_budget_has_given_is_the_same_after_a_kill_and_in_a_restored_back
         drop(ledger);
         assert!(check(&folder, &options()).expect("the store can be checked").is_sound());
     }
+}
+
+/// Of the days of March and April, those of which the store knows what was given, with the points.
+fn days_in(folder: &Path) -> Vec<(String, i64)> {
+    let store = EmbeddedStore::open(folder, options()).expect("the store opens");
+    let program = ledger::key(MemberId([0; 16])).program;
+    let days = (3..5).flat_map(|month| (1..31).map(move |day| Date::constant(2026, month, day)));
+    let tally = |day: Date| {
+        let key = (RuleId::new("day").expect("an id"), Some(day));
+        let tally = store.promotion_tally(&program, &key).expect("a tally is read")?;
+        Some((day.strftime("%m-%d").to_string(), tally.points.0))
+    };
+    days.filter_map(tally).collect()
+}
+
+#[tokio::test]
+async fn what_a_day_has_given_is_known_as_long_as_a_sale_of_it_can_come_and_no_longer() {
+    let mut shop = Shop::open_with(LEDGER_BOOK).await;
+    let member = shop.enroll("m-1").await;
+    let start = shop.clock.now();
+    let day = |day: &str, points: i64| (day.to_owned(), points);
+    // Today and yesterday; and thirty days later, the oldest that may be told is one of today.
+    for (order, days, ago, expected) in [
+        ("o-1", 0, 0, vec![day("03-10", 3)]),
+        ("o-2", 0, 24, vec![day("03-09", 3), day("03-10", 3)]),
+        ("o-3", 30, 0, vec![day("03-09", 3), day("03-10", 3), day("04-09", 3)]),
+        ("o-4", 30, 30 * 24, vec![day("03-09", 3), day("03-10", 6), day("04-09", 3)]),
+        ("o-5", 31, 0, vec![day("03-10", 6), day("04-09", 3), day("04-10", 3)]),
+        // Another sale of the same day looks for nothing.
+        ("o-6", 31, 0, vec![day("03-10", 6), day("04-09", 3), day("04-10", 6)]),
+        ("o-7", 32, 0, vec![day("04-09", 3), day("04-10", 6), day("04-11", 3)]),
+    ] {
+        let now = start + (days * 24).hours();
+        shop.clock.set(now);
+        let occurred_time = (ago > 0).then(|| now - ago.hours());
+        let purchase = Purchase { occurred_time, ..ledger::purchase(order, 10) };
+        let command = Command::RecordPurchase(Arc::new(purchase));
+        shop.ledger.submit(shop.submission(MemberTarget::Id(member), order, command)).await.expect("a purchase");
+        shop = known(shop, &expected, order);
+    }
+    // What comes back of a day that is forgotten makes no row of it again, and of one that is not it is free.
+    for (order, expected) in
+        [("o-1", [day("04-09", 3), day("04-10", 6), day("04-11", 3)]), ("o-3", [day("04-09", 0), day("04-10", 6), day("04-11", 3)])]
+    {
+        let (lines, amount, reason, reference) = (Vec::new(), Decimal::ZERO, String::new(), String::new());
+        let order_key = self::order(order);
+        let request = ReturnRequest { order: order_key.clone(), lines, amount, whole: true, reason, reference, exchange: None };
+        let command = Command::ReturnPurchase(Arc::new(request));
+        let submission = shop.submission(MemberTarget::Order(order_key), &format!("back-{order}"), command);
+        shop.ledger.submit(submission).await.expect("a return");
+        shop = known(shop, &expected, order);
+    }
+    assert_eq!(given_in_closed(shop), 50, "the budget has given for the five that stay");
+}
+
+/// The tables know so much of days, and tables that are made again do.
+fn known(shop: Shop, expected: &[(String, i64)], after: &str) -> Shop {
+    shop.ledger.close().expect("it closes");
+    let Shop { ledger, clock, folder } = shop;
+    drop(ledger);
+    assert_eq!(days_in(folder.path()), expected, "after {after}");
+    assert!(check(folder.path(), &options()).expect("the store can be checked").is_sound());
+    fs::remove_dir_all(folder.path().join("tables")).expect("the tables are removed");
+    assert_eq!(days_in(folder.path()), expected, "made again after {after}");
+    Shop { ledger: ledger::open(&folder, &clock), clock, folder }
+}
+
+fn given_in_closed(shop: Shop) -> i64 {
+    shop.ledger.close().expect("it closes");
+    let Shop { ledger, folder, .. } = shop;
+    drop(ledger);
+    given_in(folder.path())
 }
 
 fn copy_folder(from: &Path, to: &Path) {

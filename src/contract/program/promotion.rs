@@ -6,14 +6,17 @@ use rust_decimal::Decimal;
 
 use super::{Mistakes, Scope as Book, amount, birthday, check_own_id, keep, policy, reward, rule, v1};
 use crate::domain::{
-    BirthdayCondition, Condition, Digits, Field, LineTextField, ListField, Named, Promotion, PromotionCombination, PromotionEffect,
-    PromotionGroup, PromotionLimits, RoundingMode, RuleId, Scope, TextField, TimesLimit, VoucherKindId, parse_decimal, promotion_code,
+    ALL_MEMBERS, Arm, ArmId, BirthdayCondition, Condition, Digits, Field, LineTextField, ListField, Named, Promotion, PromotionCombination,
+    PromotionEffect, PromotionGroup, PromotionLimits, RoundingMode, RuleId, Scope, TextField, TimesLimit, VoucherKindId, parse_decimal,
+    promotion_code,
 };
 
 const MAX_PROMOTIONS: usize = 200;
 const MAX_GROUPS: usize = 50;
 const MAX_MULTIPLIER: Decimal = Decimal::ONE_THOUSAND;
 const MAX_TIMES: i32 = 1_000_000;
+const MAX_ARMS: usize = 10;
+const MAX_SHARE: i32 = 10_000;
 /// Digits of a number of units: before the decimal point, after it. As of purchases.
 const QUANTITY_DIGITS: (usize, u32) = (7, 3);
 
@@ -109,6 +112,7 @@ fn promotion(path: &str, document: &v1::Promotion, known: Known<'_>, scope: &Boo
         Some(own) => policy::activation(&format!("{path}.activation"), Some(own), mistakes),
         None => scope.activation,
     };
+    let arms = arms(&format!("{path}.arms"), &document.arms, mistakes);
     check_together(path, document, mistakes);
     let (start_time, end_time) = times?;
     Some(Promotion {
@@ -135,8 +139,34 @@ fn promotion(path: &str, document: &v1::Promotion, known: Known<'_>, scope: &Boo
         has_own_expiry: document.expiry.is_some(),
         activation: activation?,
         qualifying: !document.without_qualifying,
+        arms: arms?,
     })
     .filter(|_| mistakes.count() == before)
+}
+
+fn arms(path: &str, documents: &[v1::PromotionArm], mistakes: &mut Mistakes) -> Option<Vec<Arm>> {
+    if documents.len() > MAX_ARMS {
+        mistakes.note(path, format_args!("has {} arms; at most {MAX_ARMS} are allowed", documents.len()));
+        return None;
+    }
+    let (mut ids, mut arms) = (HashSet::new(), Some(Vec::new()));
+    for (index, document) in documents.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let id = mistakes.take(format!("{path}.arm_id"), ArmId::new(&document.arm_id));
+        if id.is_some() && !ids.insert(&document.arm_id) {
+            mistakes.note(format!("{path}.arm_id"), "is the id of an earlier arm too");
+        }
+        let share = mistakes.number(format!("{path}.share_basis_points"), document.share_basis_points, 1..=MAX_SHARE);
+        keep(&mut arms, id.zip(share).map(|(id, share)| Arm { id, share, is_control: document.control }));
+    }
+    let sum: u32 = arms.iter().flatten().map(|arm| arm.share).sum();
+    if sum > ALL_MEMBERS {
+        mistakes.note(path, format_args!("have {sum} basis points together; all members are {ALL_MEMBERS}"));
+    }
+    if !documents.is_empty() && documents.iter().all(|document| document.control) {
+        mistakes.note(path, "are controls alone: nobody is given anything");
+    }
+    arms
 }
 
 /// The outer `None`: a mistake was noted.

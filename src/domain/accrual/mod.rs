@@ -28,13 +28,15 @@ pub(super) use self::{
 };
 
 use super::{
-    Accrual, AccruedLot, Activation, Award, AwardLine, BirthDate, Counter, Expiry, Header, LotExpiry, LotId, Overflow, Pending, Points,
-    Program, ProgramHistory, PromotionCounts, Purchase, Rate, Rejection, Tallies, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Activation, Award, AwardLine, BirthDate, Counter, Expiry, Header, LotExpiry, LotId, MemberId, Overflow, Pending,
+    Points, Program, ProgramHistory, PromotionCounts, Purchase, Rate, Rejection, Tallies, calendar, expiry, money, tier,
 };
 
 /// What promotions look at beside the header.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
+    /// By whose id trials are decided; `None`: nothing is given anew.
+    pub member: Option<MemberId>,
     /// `None`: not known, or no promotion asks.
     pub birth_date: Option<BirthDate>,
     pub tallies: &'a Tallies,
@@ -65,6 +67,12 @@ pub(super) fn accrue(
     let changed = accrual.promotion_counts.counters.iter().map(|((promotion, period), _)| (promotion, *period));
     accrual.promotion_counts.dropped = limits::dropped(programs, &header.promotions, changed, oldest);
     accrual.promotion_counts.dropped.extend(promotions::over(programs, header, oldest));
+    let mut days = accrual.promotion_counts.tallies.iter().map(|(key, _)| key).filter(|(_, day)| day.is_some());
+    if days.any(|key| !seen.tallies.contains_key(key)) {
+        // A day more, for the change between time zones.
+        let oldest = calendar::local_date(&programs.newest().time_zone, oldest);
+        accrual.promotion_counts.days_before = oldest.yesterday().ok();
+    }
     Ok(accrual)
 }
 

@@ -15,9 +15,9 @@ use super::{
     ratio::{Ratio, points},
 };
 use crate::domain::{
-    Accrual, AwardLine, Header, LimitKind, Line, MAX_AWARD_LINES, MAX_PROMOTION_STEPS, MAX_VOUCHERS, MemberFacts, Overflow, PeriodStart,
-    Points, Program, ProgramHistory, Promotion, PromotionAward, PromotionCombination, PromotionCount, PromotionEffect, Purchase,
-    RECKONING_STEPS, Rate, Rejection, Rounding, RoundingMode, RoundingStage, RoundingStep, RuleId, TooComplex, money, tier,
+    Accrual, Arm, AwardLine, Header, LimitKind, Line, MAX_AWARD_LINES, MAX_PROMOTION_STEPS, MAX_VOUCHERS, MemberFacts, Overflow,
+    PeriodStart, Place, Points, Program, ProgramHistory, Promotion, PromotionAward, PromotionCombination, PromotionCount, PromotionEffect,
+    Purchase, RECKONING_STEPS, Rate, Rejection, Rounding, RoundingMode, RoundingStage, RoundingStep, RuleId, TooComplex, money, tier,
 };
 
 pub(super) use rest::promotions_left;
@@ -72,6 +72,8 @@ struct Candidate<'a> {
     points: Points,
     qualifying_points: Points,
     limit: Option<LimitKind>,
+    /// Where there is a trial. What a control arm would be given is chosen like any other, and then withheld.
+    arm: Option<&'a Arm>,
 }
 
 /// What can be said of a purchase before anything is reckoned.
@@ -183,6 +185,11 @@ fn candidate<'a>(
     if !promotion.is_running(sale.occurred_time) || !may_give(promotion, sale.purchase, sale.local_time) || !is_for(ground, promotion)? {
         return Ok(None);
     }
+    let arm = match sale.seen.member.map_or(Place::Outside, |member| promotion.place(member)) {
+        Place::Everywhere => None,
+        Place::In(arm) => Some(arm),
+        Place::Outside => return Ok(None),
+    };
     if promotion.looks_at_lines() {
         work.steps(sale.bases.lines.len())?;
     }
@@ -202,7 +209,7 @@ fn candidate<'a>(
     }
     let (bound, limit) = bound(sale, promotion, if is_voucher { Points(1) } else { reckoned.uncapped })?;
     let qualifying_points = if promotion.qualifying { reckoned.counts.min(bound) } else { Points::ZERO };
-    Ok(Some(Candidate { promotion, points: reckoned.uncapped.min(bound), qualifying_points, limit, reckoned, lines }))
+    Ok(Some(Candidate { promotion, points: reckoned.uncapped.min(bound), qualifying_points, limit, reckoned, lines, arm }))
 }
 
 /// What a promotion asks of the member.
@@ -423,26 +430,47 @@ impl Candidate<'_> {
     fn is_had(&self) -> bool {
         self.points > Points::ZERO || (self.is_voucher() && self.limit.is_none())
     }
+
+    fn is_control(&self) -> bool {
+        self.arm.is_some_and(|arm| arm.is_control)
+    }
+
+    fn withhold(&mut self) {
+        (self.points, self.qualifying_points, self.limit) = (Points::ZERO, Points::ZERO, Some(LimitKind::Control));
+    }
 }
 
-/// Of a group that gives one, the others go. Those of which nothing is left stay, to be told of.
+/// Of a group that gives one, the others go. Those of which nothing is left stay, to be told of. Where a control arm's would be the one, it is told
+/// of and the next one has its turn: its members are given what they would be without that promotion.
 fn choose(sale: &Sale<'_>, found: &mut Vec<Candidate<'_>>) {
     for (group, of) in sale.program.promotion_groups.iter().enumerate() {
-        let members = found.iter().enumerate().filter(|(_, one)| one.promotion.group == Some(group) && one.is_had());
-        let chosen = match of.combination {
-            PromotionCombination::All => continue,
-            PromotionCombination::Exclusive => members.min_by_key(|(_, one)| one.promotion.priority),
-            PromotionCombination::Best => {
-                members.min_by_key(|(_, one)| (one.is_voucher(), std::cmp::Reverse(one.points), one.promotion.priority))
+        while let Some(chosen) = chosen(found, group, of.combination) {
+            if found[chosen].is_control() {
+                found[chosen].withhold();
+                continue;
             }
-        };
-        let Some(chosen) = chosen.map(|(place, _)| place) else { continue };
-        let mut place = 0;
-        found.retain(|one| {
-            place += 1;
-            one.promotion.group != Some(group) || !one.is_had() || place == chosen + 1
-        });
+            let mut place = 0;
+            found.retain(|one| {
+                place += 1;
+                one.promotion.group != Some(group) || !one.is_had() || place == chosen + 1
+            });
+            break;
+        }
     }
+    found.iter_mut().filter(|one| one.is_control() && one.is_had()).for_each(Candidate::withhold);
+}
+
+/// The one that a group gives; `None`: it gives none, or all.
+fn chosen(found: &[Candidate<'_>], group: usize, combination: PromotionCombination) -> Option<usize> {
+    let members = found.iter().enumerate().filter(|(_, one)| one.promotion.group == Some(group) && one.is_had());
+    let chosen = match combination {
+        PromotionCombination::All => None,
+        PromotionCombination::Exclusive => members.min_by_key(|(_, one)| one.promotion.priority),
+        PromotionCombination::Best => {
+            members.min_by_key(|(_, one)| (one.is_voucher(), std::cmp::Reverse(one.points), one.promotion.priority))
+        }
+    };
+    chosen.map(|(place, _)| place)
 }
 
 /// So many vouchers more the member may be issued.
@@ -461,7 +489,7 @@ fn keep_to_room(sale: &Sale<'_>, found: &mut [Candidate<'_>]) {
 fn give(sale: &Sale<'_>, accrual: &mut Accrual, lots: &mut Lots<'_>, candidate: Candidate<'_>) -> Result<(), Overflow> {
     count(sale, accrual, &candidate)?;
     let lines = award_lines(sale, accrual, &candidate)?;
-    let Candidate { promotion, reckoned, points, qualifying_points, limit, .. } = candidate;
+    let Candidate { promotion, reckoned, points, qualifying_points, limit, arm, .. } = candidate;
     let waits = if sale.program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };
     let expires = tier::expiry_in_tier(sale.program, accrual.tier.as_ref(), promotion.expiry, promotion.has_own_expiry);
     let (lot, expiry) = lots.add(points, expires, promotion.activation, waits)?;
@@ -480,6 +508,7 @@ fn give(sale: &Sale<'_>, accrual: &mut Accrual, lots: &mut Lots<'_>, candidate: 
         lines,
         expiry,
         lot,
+        arm: arm.map(|arm| arm.id.clone()),
     });
     Ok(())
 }

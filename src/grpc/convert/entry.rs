@@ -306,6 +306,7 @@ fn award(award: &Award) -> v1::Award {
         expire_time: award.expiry.time().map(timestamp),
         lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
+        arm_id: String::new(),
     }
 }
 
@@ -331,6 +332,7 @@ pub(super) fn limit(limit: Option<LimitKind>) -> v1::award::LimitKind {
         Some(LimitKind::DailyCap) => Limit::DailyCap,
         Some(LimitKind::Budget) => Limit::Budget,
         Some(LimitKind::Vouchers) => Limit::Vouchers,
+        Some(LimitKind::Control) => Limit::Control,
     }
 }
 

@@ -62,6 +62,7 @@ pub fn promotion_award(award: &PromotionAward, program: &Program) -> v1::Award {
         expire_time: award.expiry.time().map(timestamp),
         lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
+        arm_id: award.arm.as_ref().map_or_else(String::new, |arm| arm.to_string()),
     }
 }
 

@@ -41,6 +41,9 @@ impl Story<'_> {
             sentence.push_str(&format!(", gives {}{more}", self.rounding(step)));
         }
         sentence.push('.');
+        if let Some(arm) = &award.arm {
+            sentence.push_str(&format!(" The member is in arm {arm} of its trial."));
+        }
         if let Some(limit) = award.limit {
             sentence.push_str(&format!(" {}", limited(limit)));
             if award.uncapped_points > Points::ZERO {
@@ -63,5 +66,6 @@ fn limited(limit: LimitKind) -> &'static str {
         LimitKind::DailyCap => "What it gives in a day is used up",
         LimitKind::Budget => "Its budget is used up",
         LimitKind::Vouchers => "The member has as many vouchers as anybody may have",
+        LimitKind::Control => "The arm is a control, which is given nothing",
     }
 }

@@ -378,6 +378,7 @@ pub(super) fn limit_kind(number: u32) -> Decoded<Option<LimitKind>> {
         6 => Ok(Some(LimitKind::DailyCap)),
         7 => Ok(Some(LimitKind::Budget)),
         8 => Ok(Some(LimitKind::Vouchers)),
+        9 => Ok(Some(LimitKind::Control)),
         _ => Err(Malformed("award.limit")),
     }
 }

@@ -316,6 +316,7 @@ pub(super) fn limit_kind(limit: Option<LimitKind>) -> u64 {
         Some(LimitKind::DailyCap) => 6,
         Some(LimitKind::Budget) => 7,
         Some(LimitKind::Vouchers) => 8,
+        Some(LimitKind::Control) => 9,
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
+
 use super::{
     Engine,
     decode::{Decoded, Malformed, award_line, date, decimal, expiry, limit_kind, message, optional_time, rounding_step, rule_id, time},
@@ -13,9 +15,12 @@ use super::{
     stored,
     wire::Writer,
 };
-use crate::domain::{
-    Entry, LotId, MemberFacts, PeriodStart, Points, ProgramId, PromotionAward, PromotionCount, PromotionCounts, PromotionEffect,
-    PromotionTally, RuleId, TallyKey, VoucherKindId,
+use crate::{
+    domain::{
+        ArmId, Entry, LotId, MemberFacts, PeriodStart, Points, ProgramId, PromotionAward, PromotionCount, PromotionCounts, PromotionEffect,
+        PromotionTally, RuleId, TallyKey, VoucherKindId,
+    },
+    store::StoreError,
 };
 
 /// What a promotion has given.
@@ -27,15 +32,26 @@ pub(super) fn tally_row(index: &Index, number: ProgramNumber, key: &TallyKey) ->
 
 impl Engine {
     /// The rows of all that a commit counts of promotions over all members.
-    pub(super) fn tally_rows<'a>(&self, entries: impl Iterator<Item = &'a Entry>, changes: &mut Vec<Change>) {
+    pub(super) fn tally_rows<'a>(&self, entries: impl Iterator<Item = &'a Entry>, changes: &mut Vec<Change>) -> Result<(), StoreError> {
         let mut latest: BTreeMap<(&ProgramId, &TallyKey), PromotionTally> = BTreeMap::new();
+        let mut kept_from: BTreeMap<&ProgramId, Date> = BTreeMap::new();
         for entry in entries {
-            for (key, tally) in entry.promotion_counts().iter().flat_map(|counts| &counts.tallies) {
+            let counts = entry.promotion_counts();
+            if let Some(day) = counts.and_then(|counts| counts.days_before) {
+                let kept = kept_from.entry(&entry.key.program).or_insert(day);
+                *kept = day.max(*kept);
+            }
+            for (key, tally) in counts.iter().flat_map(|counts| &counts.tallies) {
                 let kept = latest.entry((&entry.key.program, key)).or_insert(*tally);
                 if tally.change > kept.change {
                     *kept = *tally;
                 }
             }
+        }
+        for (program, first) in &kept_from {
+            latest.retain(|(of, (_, day)), _| of != program || day.is_none_or(|day| day >= *first));
+            let number = self.programs.number_or_new(program, changes);
+            self.forget_days(number, *first, changes)?;
         }
         for ((program, key), one) in latest {
             let number = self.programs.number_or_new(program, changes);
@@ -44,6 +60,22 @@ impl Engine {
             });
             changes.push((tally_row(&self.index, number, key), Some(row)));
         }
+        Ok(())
+    }
+
+    /// There are as many rows as promotions with a daily cap have days on which a sale may still count, and this is asked once a promotion and day.
+    fn forget_days(&self, number: ProgramNumber, first: Date, changes: &mut Vec<Change>) -> Result<(), StoreError> {
+        let row = |hash: [u8; 16]| RowKey::new(&[&[TALLY], &number.to_be_bytes(), &hash]);
+        let view = self.overlay.view();
+        for found in view.scan(row([0; 16]), row([u8::MAX; 16]).next()) {
+            let (key, bytes) = found?;
+            let row: stored::PromotionTallyRow = message(&bytes)?;
+            let ((_, day), _) = read_tally(row.tally.as_ref().ok_or(Malformed("promotion_tally"))?)?;
+            if day.is_some_and(|day| day < first) {
+                changes.push((key, None));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +129,9 @@ pub(super) fn counts(w: &mut Writer, field: u32, counts: &PromotionCounts) {
         for (key, one) in &counts.tallies {
             w.message(3, |w| tally(w, key, *one));
         }
+        if let Some(day) = counts.days_before {
+            w.present_sint(90, date_number(day));
+        }
     });
 }
 
@@ -106,6 +141,7 @@ pub(super) fn read_counts(counts: Option<&stored::PromotionCounts>) -> Decoded<P
         counters: counts.counters.iter().map(read_counter).collect::<Decoded<_>>()?,
         dropped: counts.dropped.iter().map(|dropped| Ok(read_counter(dropped)?.0)).collect::<Decoded<_>>()?,
         tallies: counts.tallies.iter().map(read_tally).collect::<Decoded<_>>()?,
+        days_before: counts.days_before.map(date).transpose()?,
     })
 }
 
@@ -151,6 +187,9 @@ pub(super) fn award(w: &mut Writer, award: &PromotionAward) {
     w.expiry(11, award.expiry);
     if let Some(lot) = award.lot {
         w.uint(12, lot.0);
+    }
+    if let Some(arm) = &award.arm {
+        w.text(90, arm.as_str());
     }
 }
 
@@ -203,5 +242,9 @@ pub(super) fn read_award(award: stored::PromotionAward) -> Decoded<PromotionAwar
         lines: award.lines.iter().map(award_line).collect::<Decoded<_>>()?,
         expiry: expiry(award.expire_time)?,
         lot: (award.lot != 0).then_some(LotId(award.lot)),
+        arm: match award.arm_id.as_str() {
+            "" => None,
+            arm => Some(ArmId::new(arm).map_err(|_| Malformed("promotion_award.arm_id"))?),
+        },
     })
 }

@@ -201,7 +201,7 @@ impl Engine {
             self.forget(number, &change.after.key, &change.entries, None, &mut changes)?;
         }
         self.stock_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
-        self.tally_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
+        self.tally_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes)?;
         changes.extend(spans.wiped.iter().map(erasure::wiped));
         Ok(changes)
     }

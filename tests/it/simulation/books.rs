@@ -294,7 +294,7 @@ impl Frame {
     /// In all their ways, alone and in groups.
     fn promotions(&self, inactivity: Option<&str>, random: &mut Random) -> String {
         let mut text = String::new();
-        for place in 0..random.within(0..=6) {
+        for place in 0..random.within(0..=8) {
             let (effect, is_voucher) = self.effect(random);
             let mut fields = vec![format!("promotion_id: p{place}, priority: {}, {effect}", random.below(3))];
             if random.percent(60) {
@@ -324,6 +324,12 @@ impl Frame {
             }
             if random.percent(10) {
                 fields.push(format!("line_condition: '{LINE_CONDITION}'"));
+            }
+            if random.percent(25) {
+                let shares = [random.within(1..=5_000), random.within(1..=3_000), random.within(500..=2_000)];
+                let order = *random.pick(&[[0, 1, 2], [2, 0, 1], [1, 2, 0]]);
+                let arms = order.map(|arm| format!("{{ arm_id: arm-{arm}, share_basis_points: {}, control: {} }}", shares[arm], arm == 0));
+                fields.push(format!("arms: [{}]", arms.join(", ")));
             }
             let limits = self.promotion_limits(is_voucher, random);
             fields.push(format!("limits: {{ {limits} }}"));

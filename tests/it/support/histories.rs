@@ -529,13 +529,17 @@ pub fn stocks<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<RewardId
 
 /// What promotions have given of budgets and daily caps, by entries of one member or of several.
 pub fn tallies<'a>(entries: impl Iterator<Item = &'a Entry>) -> Tallies {
-    let mut tallies = Tallies::new();
-    for (key, tally) in entries.filter_map(Entry::promotion_counts).flat_map(|counts| &counts.tallies) {
-        let kept = tallies.entry(key.clone()).or_default();
-        if tally.change > kept.change {
-            *kept = *tally;
+    let (mut tallies, mut first) = (Tallies::new(), None);
+    for counts in entries.filter_map(Entry::promotion_counts) {
+        first = first.max(counts.days_before);
+        for (key, tally) in &counts.tallies {
+            let kept = tallies.entry(key.clone()).or_default();
+            if tally.change > kept.change {
+                *kept = *tally;
+            }
         }
     }
+    tallies.retain(|(_, day), _| day.is_none() || *day >= first);
     tallies
 }
 

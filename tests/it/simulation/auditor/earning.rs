@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use super::{
     Act,
     book::{Book, Fraction, Gives, Lapse, Policy, Rounds, Rule, Waits, days_later},
-    facts::{Fact, LotSaid},
+    facts::{Fact, LotSaid, PromotionSaid},
     promotions::{self, Promoted, Share, Shares, There},
     units,
 };
@@ -97,7 +97,14 @@ impl Earned {
             promoted: self
                 .promoted
                 .iter()
-                .map(|one| (book.document.promotions[one.place].promotion_id.clone(), one.points, one.qualifying, one.limit))
+                .map(|one| PromotionSaid {
+                    promotion: book.document.promotions[one.place].promotion_id.clone(),
+                    uncapped: one.uncapped,
+                    points: one.points,
+                    qualifying: one.qualifying,
+                    limit: one.limit,
+                    arm: one.arm.as_ref().map(|arm| arm.arm_id.clone()),
+                })
                 .collect(),
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use loyaltyd::domain::{
     ActivityAccrued, ActivitySide, Allocation, BirthdayChanged, BirthdayGiven, BirthdayPlan, Entry, EntryKind, EntryRef, LimitKind,
-    LotExpiry, MemberId, MergedFrom, OrderKey, PendingLot, Portion, PurchaseAccrued, ReleaseCause, Returned, TierCause, Voucher,
-    VoucherChange, VoucherRelease,
+    LotExpiry, MemberId, MergedFrom, OrderKey, PendingLot, Portion, PromotionAward, PurchaseAccrued, ReleaseCause, Returned, TierCause,
+    Voucher, VoucherChange, VoucherRelease,
 };
 use rust_decimal::Decimal;
 
@@ -80,6 +80,18 @@ pub enum How {
     ByRuleBook,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromotionSaid {
+    pub promotion: String,
+    /// Before its limits.
+    pub uncapped: i64,
+    pub points: i64,
+    pub qualifying: i64,
+    /// The last that changed them.
+    pub limit: Option<LimitKind>,
+    pub arm: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     Enrolled,
@@ -107,8 +119,8 @@ pub enum Fact {
         lots: Vec<LotSaid>,
         tier: Option<String>,
         redemptions: Vec<EntryRef>,
-        /// Promotion, points, qualifying points, and the limit that changed them.
-        promoted: Vec<(String, i64, i64, Option<LimitKind>)>,
+        /// Of each promotion.
+        promoted: Vec<PromotionSaid>,
     },
     Adjusted {
         points: i64,
@@ -533,7 +545,18 @@ fn earned(accrued: &PurchaseAccrued) -> Fact {
         lots: accrual.lots.iter().map(lot).collect(),
         tier: accrual.tier.as_ref().map(ToString::to_string),
         redemptions: accrued.redemptions.clone(),
-        promoted: accrual.promotions.iter().map(|it| (it.promotion.to_string(), it.points.0, it.qualifying_points.0, it.limit)).collect(),
+        promoted: accrual.promotions.iter().map(promoted).collect(),
+    }
+}
+
+fn promoted(award: &PromotionAward) -> PromotionSaid {
+    PromotionSaid {
+        promotion: award.promotion.to_string(),
+        uncapped: award.uncapped_points.0,
+        points: award.points.0,
+        qualifying: award.qualifying_points.0,
+        limit: award.limit,
+        arm: award.arm.as_ref().map(ToString::to_string),
     }
 }
 
@@ -548,9 +571,13 @@ fn did(accrued: &ActivityAccrued) -> Fact {
         limit: award.limit.map(|limit| match limit {
             LimitKind::Cap => Limit::Cap,
             LimitKind::OncePerMember => Limit::Once,
-            LimitKind::Minimum | LimitKind::Maximum | LimitKind::Times | LimitKind::DailyCap | LimitKind::Budget | LimitKind::Vouchers => {
-                Limit::Other
-            }
+            LimitKind::Minimum
+            | LimitKind::Maximum
+            | LimitKind::Times
+            | LimitKind::DailyCap
+            | LimitKind::Budget
+            | LimitKind::Vouchers
+            | LimitKind::Control => Limit::Other,
         }),
         points: award.points.0,
         qualifying: award.qualifying_points.0,

@@ -12,7 +12,7 @@ use loyaltyd::{
         promotion_group::Combination,
         rounding,
     },
-    domain::{BirthDate, EntryRef, LimitKind, Purchase, VoucherCause},
+    domain::{BirthDate, EntryRef, LimitKind, MemberId, Purchase, VoucherCause},
 };
 
 use super::{
@@ -33,9 +33,12 @@ pub const LINE_CONDITION: &str = "line.quantity >= 1.5 && !(\"organic\" in line.
 pub struct Promoted {
     /// In the document.
     pub place: usize,
+    /// Without limits.
+    pub uncapped: i64,
     pub points: i64,
     pub qualifying: i64,
     pub limit: Option<LimitKind>,
+    pub arm: Option<v1::PromotionArm>,
     /// On which it was reckoned; `None`: on the whole order.
     lines: Option<Vec<usize>>,
     /// The entry that issued it.
@@ -344,8 +347,9 @@ pub fn promote(act: &Act<'_>, book: &Book, there: &There<'_>, shares: &Shares, e
         if !(is_running(promotion, there.time) && has_code && has_tier && is_new && is_day && asks) {
             continue;
         }
+        let arm = arm(promotion, act.account.id.expect("it has enrolled"));
         let matching = there.matching(promotion);
-        if !there.is_enough(book, promotion, &matching) {
+        if (arm.is_none() && !promotion.arms.is_empty()) || !there.is_enough(book, promotion, &matching) {
             continue;
         }
         let (points, counts) = gives(book, promotion, there, shares, (&matching, &matching));
@@ -358,7 +362,7 @@ pub fn promote(act: &Act<'_>, book: &Book, there: &There<'_>, shares: &Shares, e
         let most = if limit.is_some() { left } else { i64::MAX };
         let qualifying = if promotion.without_qualifying { 0 } else { counts.min(most) };
         let lines = is_narrow(promotion).then_some(matching);
-        found.push(Promoted { place, points: points.min(most), qualifying, limit, lines, voucher: None });
+        found.push(Promoted { place, uncapped: points, points: points.min(most), qualifying, limit, arm, lines, voucher: None });
     }
     choose(book, &mut found);
     let mut room = room(act);
@@ -389,18 +393,46 @@ fn choose(book: &Book, found: &mut Vec<Promoted>) {
         let is_had =
             |one: &Promoted| document(one).group_id == group.group_id && (one.points > 0 || (is_voucher(one) && one.limit.is_none()));
         let mut members: Vec<&Promoted> = found.iter().filter(|one| is_had(one)).collect();
+        // Whoever would be before the one that gives is told of, and has nothing.
+        let mut controls = Vec::new();
         members.sort_by_key(|one| document(one).priority);
+        let is_best = group.combination() == Combination::Best;
+        if is_best {
+            members.sort_by_key(|one| -one.points);
+        }
+        while members.first().is_some_and(|one| one.is_control()) {
+            controls.push(members.remove(0).place);
+        }
         let first = match group.combination() {
             Combination::All | Combination::Unspecified => continue,
-            Combination::Exclusive => members.first().map(|one| one.place),
-            Combination::Best => {
-                let most = members.iter().map(|one| one.points).max();
-                members.iter().find(|one| Some(one.points) == most).map(|one| one.place)
-            }
+            Combination::Exclusive | Combination::Best => members.first().map(|one| one.place),
         };
         let gone: Vec<usize> = members.iter().map(|one| one.place).filter(|place| Some(*place) != first).collect();
         found.retain(|one| !gone.contains(&one.place));
+        found.iter_mut().filter(|one| controls.contains(&one.place)).for_each(Promoted::withhold);
     }
+    let is_had = |one: &Promoted| {
+        one.points > 0 || (one.limit.is_none() && matches!(book.document.promotions[one.place].effect, Some(Effect::VoucherKindId(_))))
+    };
+    found.iter_mut().filter(|one| one.is_control() && is_had(one)).for_each(Promoted::withhold);
+}
+
+impl Promoted {
+    fn is_control(&self) -> bool {
+        self.arm.as_ref().is_some_and(|arm| arm.control)
+    }
+
+    fn withhold(&mut self) {
+        (self.points, self.qualifying, self.limit) = (0, 0, Some(LimitKind::Control));
+    }
+}
+
+/// As the contract says that anybody can reckon it.
+fn arm(promotion: &v1::Promotion, member: MemberId) -> Option<v1::PromotionArm> {
+    let hash = blake3::hash(format!("{}:{member}", promotion.promotion_id).as_bytes());
+    let number = u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("eight of them")) % 10_000;
+    let mut numbers = (0u64..).zip(promotion.arms.iter().flat_map(|arm| (0..arm.share_basis_points).map(move |_| arm)));
+    numbers.find(|(place, _)| *place == number).map(|(_, arm)| arm.clone())
 }
 
 /// What is left of each promotion of a sale: points, those that count, and whether anything is.
