@@ -177,8 +177,8 @@ impl Drop for Told {
     }
 }
 
-/// How many commands were answered, and how many members were merged into others.
-pub fn live(seed: u64, commands: u64) -> (u64, u64) {
+/// How many commands were answered, how many members were merged into others, and what was met of promotions.
+pub fn live(seed: u64, commands: u64) -> (u64, u64, auditor::promotions::Met) {
     let _told = Told(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
@@ -187,8 +187,9 @@ pub fn live(seed: u64, commands: u64) -> (u64, u64) {
             life.step().await;
         }
         life.end().await;
-        let accounts = life.shops.iter().flat_map(|shop| &shop.accounts);
-        (life.done, accounts.filter(|account| account.merged_into.is_some()).count() as u64)
+        let accounts = || life.shops.iter().flat_map(|shop| &shop.accounts);
+        let merged = accounts().filter(|account| account.merged_into.is_some()).count() as u64;
+        (life.done, merged, auditor::promotions::met(accounts()))
     })
 }
 

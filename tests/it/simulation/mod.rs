@@ -15,18 +15,24 @@ mod settling;
 use std::{
     env,
     panic::catch_unwind,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Instant,
 };
 
 pub use crate::crash::random::Random;
+use auditor::promotions::{KINDS, Met};
 
 /// Commands of one life; each has a seed, a store and two programmes of its own.
 const COMMANDS_OF_A_LIFE: u64 = 1_500;
 const COMMANDS: u64 = 200_000;
 const LONG: u64 = 40;
 const THREADS: usize = 2;
+/// In so many each kind of promotion is met now and then.
+const MANY_COMMANDS: u64 = 20_000;
 /// After so many lives that went wrong no more is begun.
 const MANY_FAILED: u64 = 5;
 
@@ -43,6 +49,7 @@ fn lives() {
     println!("LOYALTYD_TEST_SEED={first}");
     let lives = commands.div_ceil(COMMANDS_OF_A_LIFE);
     let (next, done, merged, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let met = Mutex::new(Met::new());
     let since = Instant::now();
     thread::scope(|scope| {
         let live = || {
@@ -59,6 +66,8 @@ fn lives() {
                 };
                 done.fetch_add(lived.0, Ordering::Relaxed);
                 merged.fetch_add(lived.1, Ordering::Relaxed);
+                let mut met = met.lock().expect("nothing panics with it");
+                lived.2.into_iter().for_each(|(kind, times)| *met.entry(kind).or_default() += times);
             }
         };
         (0..THREADS).for_each(|_| drop(scope.spawn(live)));
@@ -68,4 +77,11 @@ fn lives() {
     let done = done.load(Ordering::Relaxed);
     let merged = merged.load(Ordering::Relaxed);
     println!("{done} commands in {lives} lives, {merged} members merged, {:.0} s", since.elapsed().as_secs_f64());
+    let met = met.into_inner().expect("nothing panics with it");
+    println!("promotions: {met:?}");
+    // What is not met is not shown to be right. A short run may miss something.
+    if done >= MANY_COMMANDS {
+        let missed: Vec<_> = KINDS.iter().filter(|kind| met.get(*kind).copied().unwrap_or(0) < done / 2_000).collect();
+        assert!(missed.is_empty(), "of promotions hardly met: {missed:?}");
+    }
 }

@@ -63,6 +63,61 @@ pub fn pot<'a>(accounts: impl Iterator<Item = &'a Account>) -> Pot {
     pot
 }
 
+/// How often something was met, by its name.
+pub type Met = BTreeMap<&'static str, u64>;
+
+/// What must be met: each kind of effect, what members had of it, and each limit but for a full purse, with the control arm.
+pub const KINDS: [&str; 13] = [
+    "multiplies all",
+    "multiplies lines",
+    "adds per amount",
+    "adds fixed",
+    "voucher",
+    "in an exclusive group",
+    "the best of a group",
+    "maximum",
+    "times",
+    "cap",
+    "daily cap",
+    "budget",
+    "control",
+];
+
+/// Of all sales.
+pub fn met<'a>(accounts: impl Iterator<Item = &'a Account>) -> Met {
+    let mut met = Met::new();
+    let mut note = |name| *met.entry(name).or_default() += 1;
+    for sale in accounts.filter(|account| account.merged_into.is_none()).flat_map(|account| account.sales.values()) {
+        for one in &sale.earned.promoted {
+            let promotion = &sale.book.document.promotions[one.place];
+            let group = sale.book.document.promotion_groups.iter().find(|group| group.group_id == promotion.group_id);
+            let is_had = one.points > 0 || one.voucher.is_some();
+            match promotion.effect.as_ref().expect("it is required") {
+                _ if !is_had => {}
+                Effect::Multiply(_) => note(if is_narrow(promotion) { "multiplies lines" } else { "multiplies all" }),
+                Effect::AddPerAmount(_) => note("adds per amount"),
+                Effect::AddFixed(_) => note("adds fixed"),
+                Effect::VoucherKindId(_) => note("voucher"),
+            }
+            match group.map(|group| group.combination()) {
+                Some(Combination::Exclusive) if is_had => note("in an exclusive group"),
+                Some(Combination::Best) if is_had => note("the best of a group"),
+                Some(_) | None => {}
+            }
+            match one.limit {
+                Some(LimitKind::Maximum) => note("maximum"),
+                Some(LimitKind::Times) => note("times"),
+                Some(LimitKind::Cap) => note("cap"),
+                Some(LimitKind::DailyCap) => note("daily cap"),
+                Some(LimitKind::Budget) => note("budget"),
+                Some(LimitKind::Control) => note("control"),
+                Some(LimitKind::Minimum | LimitKind::OncePerMember | LimitKind::Vouchers) | None => {}
+            }
+        }
+    }
+    met
+}
+
 /// What there is of a purchase: of each line its basis, its units in 1/1000, and whether it is there.
 pub struct There<'a> {
     pub purchase: &'a Purchase,
