@@ -41,6 +41,9 @@ fn purchase(lines: u32) -> Purchase {
         offline: false,
         vouchers: Vec::new(),
         codes: Vec::new(),
+        apply_effects: false,
+        own_discounts: None,
+        quote: None,
     }
 }
 

@@ -4,8 +4,10 @@ mod activities;
 mod adjusting;
 mod birthdays;
 mod due;
+mod effects;
 mod erasure;
 mod goals;
+mod hints;
 mod history;
 mod holding;
 mod promotions;
@@ -13,6 +15,7 @@ mod reviewing;
 mod rewards;
 mod vouchers;
 
+pub use hints::hints;
 pub use history::{History, Thread};
 
 use std::{ops::Range, sync::Arc};
@@ -23,8 +26,8 @@ use rust_decimal::Decimal;
 use super::{
     ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
     Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory,
-    Purchase, PurchaseAccrued, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched, accrual,
-    activation,
+    Purchase, PurchaseAccrued, QuoteId, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched,
+    accrual, activation,
     fold::fold,
     fraud, purchase, redemption,
     returns::{self, Due, Sale},
@@ -105,6 +108,11 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
     }?;
     draft.settle_goal(context.now)?;
     let own = first..draft.entries.len();
+    if let Command::RecordPurchase(purchase) = command
+        && let Some(quote) = &purchase.quote
+    {
+        quote.check(&QuoteId::of(&draft.member.key, &draft.entries[own.clone()]))?;
+    }
     let shown = command.answers_with_member().then(|| Box::new(draft.member.clone()));
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
     draft.enter_what_it_brought()?;
@@ -471,8 +479,7 @@ impl<'a> Draft<'a> {
 
     /// Nothing that may still come occurred before.
     pub(super) fn oldest(&self) -> Timestamp {
-        let days = self.context.programs.max_age_days();
-        self.context.now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
+        oldest(self.context)
     }
 
     /// What does not depend on points: somebody buys, and not too long ago.
@@ -487,20 +494,21 @@ impl<'a> Draft<'a> {
         let occurred_time = self.require_sale(purchase)?;
         let newest = self.context.programs.newest();
         let program = self.context.programs.at(occurred_time);
-        self.use_vouchers(purchase, occurred_time)?;
-        let redemptions = self.pay(purchase, occurred_time)?;
+        let (purchase, effects) = self.price(purchase, occurred_time)?;
+        let redemptions = self.pay(&purchase, occurred_time)?;
         let oldest = self.oldest();
         let tallies = self.tallies();
         let seen = (&self.member.header, self.seen(&tallies));
-        let accrual = accrual::accrue(self.context.programs, seen, purchase, occurred_time, oldest)?;
+        let accrual = accrual::accrue(self.context.programs, seen, &purchase, occurred_time, oldest)?;
         let counted = [(FraudLimit::PurchasesPerHour, 1), (FraudLimit::PointsPerDay, accrual.points.0)];
         let watched = fraud::watch(self.context.programs, &self.member.header, occurred_time, oldest, &counted)?;
         let accrued = PurchaseAccrued {
-            purchase: Arc::clone(purchase),
+            purchase,
             accrual,
             // The rule book of a late sale may not have it.
             tier: newest.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
             redemptions,
+            effects,
         };
         self.watched = watched;
         let accrued = Arc::new(accrued);
@@ -508,6 +516,12 @@ impl<'a> Draft<'a> {
         self.issue_promoted(&accrued)?;
         self.upgrade(occurred_time)
     }
+}
+
+/// Nothing that may still come occurred before.
+fn oldest(context: Context<'_>) -> Timestamp {
+    let days = context.programs.max_age_days();
+    context.now.checked_sub((i64::from(days) * 24).hours()).unwrap_or(Timestamp::MIN)
 }
 
 /// Points of a redemption that have gone back.

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
     FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot,
-    Person, Points, Portion, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed, TierChange,
-    TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
+    Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed,
+    TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct PurchaseAccrued {
     pub tier: Option<TierId>,
     /// The entries that paid the tenders of points.
     pub redemptions: Vec<EntryRef>,
+    /// What led from the till's prices to those of the purchase, in their order.
+    pub effects: Vec<PriceEffect>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +135,11 @@ pub struct Expired {
 }
 
 impl Entry {
+    /// What was paid, if it is a purchase.
+    pub fn purchase_total(&self) -> Option<Decimal> {
+        if let EntryKind::PurchaseAccrued(accrued) = &self.kind { Some(accrued.purchase.total) } else { None }
+    }
+
     pub fn reference(&self) -> EntryRef {
         EntryRef { member: self.key.member, sequence: self.sequence }
     }

@@ -1,8 +1,8 @@
 //! How much of a commit an entry takes.
 
 use super::{
-    Award, Entry, EntryKind, Line, MergedFrom, PromotionAward, PromotionCounts, PurchaseAccrued, Voucher, VoucherBenefit, VoucherChange,
-    VoucherChanged,
+    Award, Entry, EntryKind, Line, MergedFrom, PriceEffect, PromotionAward, PromotionCounts, PurchaseAccrued, Voucher, VoucherBenefit,
+    VoucherChange, VoucherChanged,
 };
 
 const LINE: usize = 96;
@@ -86,7 +86,12 @@ impl PurchaseAccrued {
             + accrual.promotions.iter().map(PromotionAward::stored_size_estimate).sum::<usize>()
             + accrual.promotion_counts.stored_size_estimate()
             + accrual.member_facts.as_ref().map_or(0, |_| LINE)
+            + accrued_effects(&self.effects)
     }
+}
+
+fn accrued_effects(effects: &[PriceEffect]) -> usize {
+    effects.iter().map(|effect| LINE + 32 * effect.lines.len()).sum()
 }
 
 impl PromotionAward {

@@ -14,6 +14,7 @@ mod calendar;
 mod command;
 mod condition;
 mod decision;
+mod effects;
 mod entry;
 mod entry_size;
 mod expiry;
@@ -31,6 +32,7 @@ mod points;
 mod program;
 mod promotion;
 mod purchase;
+mod quote;
 mod redemption;
 mod rejection;
 mod returned;
@@ -42,6 +44,7 @@ mod tier;
 mod transfer;
 mod voucher;
 
+pub use accrual::{Hint, MAX_HINTS};
 pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
 pub use arm::{ALL_MEMBERS, Arm, Place, bucket};
@@ -56,7 +59,8 @@ pub use condition::{
     ListField, MAX_CONDITION_BYTES, MAX_CONDITION_NODES, MAX_CONDITION_STEPS, Named, NumberField, QUANTITY_DIGITS, Scope, TextField,
     TimeField, TruthField, Unit,
 };
-pub use decision::{Context, Decision, History, Thread, advance, decide, receive};
+pub use decision::{Context, Decision, History, Thread, advance, decide, hints, receive};
+pub use effects::{EffectLine, EffectSource, MAX_EFFECT_LINES, PriceEffect};
 pub use entry::*;
 pub use fold::{FoldError, apply};
 pub use fraud::{FraudAction, FraudBound, FraudCounter, FraudFlag, FraudLimit, FraudLimits, MAX_FRAUD_COUNTERS, OperatorDay, Watched};
@@ -72,10 +76,12 @@ pub use points::{Overflow, Points};
 pub use program::*;
 pub use promotion::{
     BirthdayCondition, MAX_PROMOTION_CODES, MemberFacts, Promotion, PromotionAward, PromotionCombination, PromotionCount, PromotionCounts,
-    PromotionEffect, PromotionGroup, PromotionLimits, PromotionTally, Tallies, TallyKey, TimesLimit, promotion_code, tally_keys,
+    PromotionEffect, PromotionGroup, PromotionLimits, PromotionTally, Tallies, TallyKey, TimesLimit, promotion_code, quoted_tally_keys,
+    tally_keys,
 };
 pub use purchase::*;
-pub use redemption::usable;
+pub use quote::{QuoteId, QuoteIdError, QuotePart};
+pub use redemption::{Usable, usable};
 pub use rejection::{ActivityRejection, Rejection, RewardRejection, TooComplex, VoucherRejection};
 pub use returned::*;
 pub use reward::{

@@ -5,7 +5,10 @@
 //! What is counted for the programme is counted by versions that have such a bound, under the promotion's id over all of them. What returns
 //! take back is free again, on the day of the sale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{
     Timestamp,
@@ -449,6 +452,18 @@ pub fn tally_keys(programs: &ProgramHistory, header: &Header, command: &Command,
         | Command::Voucher(_)
         | Command::MergeMembers(_) => Vec::new(),
     }
+}
+
+/// Of a purchase that is quoted: also those that could count if more were bought.
+pub fn quoted_tally_keys(
+    programs: &ProgramHistory,
+    header: &Header,
+    purchase: &Arc<Purchase>,
+    history: &History,
+    now: Timestamp,
+) -> Vec<TallyKey> {
+    let purchase = accrual::enlarged(purchase).map_or_else(|| Arc::clone(purchase), Arc::new);
+    tally_keys(programs, header, &Command::RecordPurchase(purchase), history, now)
 }
 
 fn of_sale(request: &ReturnRequest, history: &History) -> Vec<TallyKey> {

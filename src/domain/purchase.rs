@@ -1,11 +1,11 @@
 //! A sale as the till sees it, with sums that agree.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{HoldId, OrderId, Overflow, Points, Program, PurchaseTimePolicy, Rejection, StoreId, VoucherCode};
+use super::{HoldId, OrderId, Overflow, Points, Program, PurchaseTimePolicy, QuoteId, Rejection, StoreId, VoucherCode};
 
 pub const MAX_LINES: usize = 10_000;
 pub const MAX_TENDERS: usize = 20;
@@ -48,6 +48,21 @@ pub struct Purchase {
     /// Of promotions, as [`super::promotion_code`] writes them, each once; at most [`super::MAX_PROMOTION_CODES`]. One that no promotion asks
     /// for changes nothing.
     pub codes: Vec<String>,
+    /// Its prices are those before what the member's tier and vouchers take off, and so is its total; one that is recorded has the prices and
+    /// the total after it, with which its tenders agree.
+    pub apply_effects: bool,
+    /// Of one that is recorded with effects: what its discounts were before. `None`: all of them are the till's.
+    pub own_discounts: Option<Box<OwnDiscounts>>,
+    /// What was promised for it, if that is to be kept; a purchase that is recorded has none.
+    pub quote: Option<QuoteId>,
+}
+
+/// What the till took off itself, where more has been taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnDiscounts {
+    pub order_discount: Decimal,
+    /// By the places of the lines; the others had none.
+    pub lines: BTreeMap<usize, Decimal>,
 }
 
 /// Points that pay a part of a purchase.
@@ -122,6 +137,13 @@ pub enum PurchaseMistake {
     Tenders { total: Decimal, sum: Decimal },
     #[error("is required of an offline purchase")]
     OfflineTime,
+    #[error("is not for an offline purchase: the till has given its prices already")]
+    OfflineEffects,
+    #[error(
+        "is a voucher's, but with apply_price_effects the vouchers of voucher_codes are in the prices already; a tender of another kind pays the rest, \
+         KIND_OTHER for paper that this service does not know"
+    )]
+    EffectsTender { tender: usize },
     #[error("cannot be captured offline: the points are set aside in the service")]
     OfflineCapture { payment: usize },
     #[error("the amounts are too large")]
@@ -142,10 +164,28 @@ impl Line {
 }
 
 impl Purchase {
+    /// What the till took off the order itself.
+    pub(super) fn own_order_discount(&self) -> Decimal {
+        self.own_discounts.as_ref().map_or(self.order_discount, |own| own.order_discount)
+    }
+
+    /// What the till took off a line itself.
+    pub(super) fn own_line_discount(&self, place: usize) -> Decimal {
+        match &self.own_discounts {
+            Some(own) => own.lines.get(&place).copied().unwrap_or_default(),
+            None => self.lines.get(place).map_or(Decimal::ZERO, |line| line.discount),
+        }
+    }
+
     /// What is paid with points.
     pub fn points_tender(&self) -> Result<Decimal, Overflow> {
         let tenders = self.tenders.iter().filter(|tender| tender.kind == TenderKind::Points);
         tenders.map(|tender| tender.amount).try_fold(Decimal::ZERO, add)
+    }
+
+    /// What all tenders come to.
+    pub fn tendered(&self) -> Result<Decimal, Overflow> {
+        self.tenders.iter().map(|tender| tender.amount).try_fold(Decimal::ZERO, add)
     }
 
     /// The points that are redeemed with it.
@@ -185,7 +225,12 @@ impl Purchase {
         if sum != self.total {
             return Err(PurchaseMistake::Total { total: self.total, sum });
         }
-        self.check_tenders()?;
+        // What is to be paid shows when the effects are known.
+        if self.apply_effects {
+            self.check_no_voucher_pays_twice()?;
+        } else {
+            self.check_tenders()?;
+        }
         self.check_offline()
     }
 
@@ -196,17 +241,25 @@ impl Purchase {
         if self.occurred_time.is_none() {
             return Err(PurchaseMistake::OfflineTime);
         }
+        if self.apply_effects {
+            return Err(PurchaseMistake::OfflineEffects);
+        }
         match self.payments.iter().position(|payment| matches!(payment, Payment::Capture { .. })) {
             Some(payment) => Err(PurchaseMistake::OfflineCapture { payment }),
             None => Ok(()),
         }
     }
 
+    fn check_no_voucher_pays_twice(&self) -> Result<(), PurchaseMistake> {
+        let tender = self.tenders.iter().position(|tender| tender.kind == TenderKind::Voucher).filter(|_| !self.vouchers.is_empty());
+        tender.map_or(Ok(()), |tender| Err(PurchaseMistake::EffectsTender { tender }))
+    }
+
     fn check_tenders(&self) -> Result<(), PurchaseMistake> {
         if self.tenders.is_empty() {
             return Ok(());
         }
-        let sum = self.tenders.iter().try_fold(Decimal::ZERO, |sum, tender| add(sum, tender.amount))?;
+        let sum = self.tendered()?;
         if sum == self.total { Ok(()) } else { Err(PurchaseMistake::Tenders { total: self.total, sum }) }
     }
 }

@@ -110,15 +110,28 @@ fn order_limit(policy: &RedemptionPolicy, total: Decimal, digits: u32) -> Result
     Ok(OrderLimit { amount: money::from_units(units, digits)?, points })
 }
 
+/// What a member can pay of an order with points, and on which terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usable {
+    /// As many as one redemption can use; 0 if there are too few.
+    pub points: Points,
+    pub value: Decimal,
+    pub minimum: Points,
+    pub step: Points,
+    /// What the programme lets of the order be paid with points, whoever's.
+    pub order_limit: Decimal,
+}
+
 /// How many points a member could use for an order of so much, and what they are worth; nothing where the programme redeems none.
-pub fn usable(program: &Program, header: &Header, order_total: Decimal) -> Result<Option<(Points, Decimal)>, Overflow> {
+pub fn usable(program: &Program, header: &Header, order_total: Decimal) -> Result<Option<Usable>, Overflow> {
     let Some(policy) = &program.redemption else { return Ok(None) };
     let digits = program.currency.digits();
-    let limit = order_limit(policy, order_total, digits)?.points;
-    let most = if header.balance.debt > Points::ZERO { Points::ZERO } else { header.balance.available.min(limit).max(Points::ZERO) };
+    let limit = order_limit(policy, order_total, digits)?;
+    let most = if header.balance.debt > Points::ZERO { Points::ZERO } else { header.balance.available.min(limit.points).max(Points::ZERO) };
     let most = Points(most.0 - most.0 % policy.step.0);
     let value = policy.value(most, digits)?;
-    Ok(Some(if most < policy.minimum || value.is_zero() { (Points::ZERO, Decimal::ZERO) } else { (most, value) }))
+    let (points, value) = if most < policy.minimum || value.is_zero() { (Points::ZERO, Decimal::ZERO) } else { (most, value) };
+    Ok(Some(Usable { points, value, minimum: policy.minimum.max(policy.step), step: policy.step, order_limit: limit.amount }))
 }
 
 /// Puts points of a redemption back: first those that were owed, then those that were taken last. They pay debt first, whatever it is for.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, RewardId, TierId, VoucherKindId};
+use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, QuotePart, RewardId, TierId, VoucherKindId};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -104,6 +104,8 @@ pub enum Rejection {
     TransferTooLarge { limit: Points, requested: Points },
     #[error("without asking the service a till may redeem at most {limit} points (smallest unit) for one sale, {requested} were redeemed")]
     OverFloorLimit { limit: Points, requested: Points },
+    #[error("the tenders come to {tendered}, but after the price effects {total} is to be paid; QuotePurchase says so before")]
+    TendersMismatch { total: Decimal, tendered: Decimal },
     #[error("the programme does not redeem points as money: its rule book has no `redemption`")]
     RedemptionNotOffered,
     #[error("the programme bounds the part of an order that is paid with points: say what the order comes to")]
@@ -141,6 +143,11 @@ pub enum Rejection {
     PurchaseTooComplex(TooComplex),
     #[error("the fraud limit {} is exceeded: {} since {}, and {} are allowed", .0.limit.name(), .0.count, .0.period_start, .0.maximum)]
     FraudLimit(FraudFlag),
+    #[error(
+        "the purchase would not lead to what was quoted any more (other: {}); nothing was recorded: ask for a new quote, and tell the customer",
+        parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(", ")
+    )]
+    QuoteChanged { parts: Vec<QuotePart> },
     #[error("the member who is to get the points is suspended; reactivate it first")]
     RecipientSuspended,
     #[error("the member who is to get the points was erased")]
@@ -161,6 +168,11 @@ pub enum TooComplex {
          is reckoned on lines), and at most {limit} are possible; record it as several purchases, or combine rules"
     )]
     AwardLines { award_lines: usize, limit: usize },
+    #[error(
+        "price effects would take something off {effect_lines} lines or more (each line counts once for each effect), and at most {limit} are \
+         possible; record it as several purchases"
+    )]
+    EffectLines { effect_lines: usize, limit: usize },
     #[error(
         "the promotions of the programme would have to look at {steps} lines or more for this purchase, and at most {limit} are possible; record it \
          as several purchases, or let fewer promotions ask for goods"

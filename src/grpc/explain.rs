@@ -15,9 +15,10 @@ use rust_decimal::Decimal;
 use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
-        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold, LimitKind,
-        Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, Program, ProgramHistory, Purchase, PutBack,
-        Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep, RuleId, TransferredIn, TransferredOut,
+        Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, EffectSource, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold,
+        LimitKind, Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, PriceEffect, Program,
+        ProgramHistory, PurchaseAccrued, PutBack, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep,
+        RuleId, TransferredIn, TransferredOut,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -53,7 +54,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::PurchaseAccrued(accrued) => {
             let judged_by = history.version(accrued.accrual.program_version).map_or(story.program, |program| program);
             let mut story = Story { program: judged_by, said: Vec::new() };
-            story.purchase(&accrued.purchase, &accrued.accrual, entry.occurred_time);
+            story.purchase(accrued, entry.occurred_time);
             story.paid(&accrued.redemptions, entry.key.member);
             story.said
         }
@@ -149,7 +150,8 @@ impl Story<'_> {
         }
     }
 
-    fn purchase(&mut self, purchase: &Purchase, accrual: &Accrual, occurred_time: Timestamp) {
+    fn purchase(&mut self, accrued: &PurchaseAccrued, occurred_time: Timestamp) {
+        let PurchaseAccrued { purchase, accrual, effects, .. } = accrued;
         let place = match &purchase.order {
             Some(order) => format!("Purchase {} of store {}", order.order, order.store),
             None => "Purchase".to_owned(),
@@ -164,6 +166,7 @@ impl Story<'_> {
             self.program.time_zone.iana_name().unwrap_or("UTC"),
             accrual.program_version
         ));
+        self.effects(effects);
         self.basis(accrual);
         match (accrual.awards.is_empty(), accrual.promotions.is_empty()) {
             (true, true) => self.say("No rule matched, so it earned nothing.".to_owned()),
@@ -182,6 +185,21 @@ impl Story<'_> {
         }
         self.promotions(accrual);
         self.earned(accrual.points, accrual.qualifying_points, &accrual.lots);
+    }
+
+    /// What led from the till's prices to those that are paid.
+    fn effects(&mut self, effects: &[PriceEffect]) {
+        for effect in effects {
+            let amount = self.money(effect.amount);
+            self.say(match &effect.source {
+                EffectSource::TierDiscount { tier, percent } => {
+                    format!("Tier {tier} takes {} per cent off the goods: {amount}.", decimal(*percent))
+                }
+                EffectSource::TierShipping { tier } => format!("Tier {tier} takes off shipping: {amount}."),
+                EffectSource::Voucher { code } if effect.off_shipping => format!("Voucher {code} takes off shipping: {amount}."),
+                EffectSource::Voucher { code } => format!("Voucher {code} takes off the goods: {amount}."),
+            });
+        }
     }
 
     fn earned(&mut self, points: Points, qualifying: Points, lots: &[AccruedLot]) {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     contract::v1::{self, purchase_result::Result as Judged, purchase_service_server::PurchaseService},
-    domain::Command,
+    domain::{Command, Purchase},
     ledger::{Ledger, Outcome, Submission},
 };
 
@@ -112,6 +112,10 @@ impl Purchases {
             issued_vouchers: recorded.issued_vouchers.into_iter().map(|issued| v1::Voucher { code: String::new(), ..issued }).collect(),
             goal_reached: recorded.goal_reached,
             usable_points: quote.usable.map(|usable| convert::usable(usable, &history.newest().currency)),
+            quote_id: quote.id.to_string(),
+            price_effects: recorded.price_effects,
+            priced: recorded.priced,
+            hints: quote.hints.iter().map(|hint| convert::hint(hint, &history.newest().currency)).collect(),
         })
     }
 
@@ -163,7 +167,9 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     let id = convert::request(&mut request, &mut mistakes);
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let purchase = convert::purchase(request.purchase, Order::Required, &program.newest().currency, &mut mistakes);
-    let ((id, member), purchase) = mistakes.settle(id.zip(target).zip(purchase))?;
+    let quote = convert::quote_id(&request.quote_id, &mut mistakes);
+    let (((id, member), purchase), quote) = mistakes.settle(id.zip(target).zip(purchase).zip(quote))?;
+    let purchase = Purchase { quote, ..purchase };
     Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(Arc::new(purchase)) })
 }
 

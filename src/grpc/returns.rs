@@ -74,6 +74,12 @@ fn parse(request: v1::ReturnPurchaseRequest, currency: &Currency, mistakes: &mut
     let amount = convert::parse_optional_money(Path::Root.field("amount"), request.amount.as_ref(), currency, mistakes);
     let reason = convert::text(Path::Root.field("reason"), request.reason, 500, mistakes);
     let reference = convert::text(Path::Root.field("reference"), request.reference, 120, mistakes);
+    if request.exchange.as_ref().is_some_and(|bought| bought.apply_price_effects) {
+        mistakes.add(
+            Path::Root.field("exchange").field("apply_price_effects"),
+            "is not for an exchange, which cannot be quoted: return the goods, then quote and record the purchase that takes their place",
+        );
+    }
     let exchange = match request.exchange {
         None => Some(None),
         bought => convert::purchase_at(Path::Root.field("exchange"), bought, Order::Required, currency, mistakes).map(Some),

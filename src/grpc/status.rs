@@ -13,7 +13,9 @@ mod vouchers;
 use super::convert::Mistakes;
 use crate::{
     contract::{Violation, v1},
-    domain::{ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, Rejection, TooComplex},
+    domain::{
+        ActivityId, ActivityRejection, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, QuotePart, Rejection, TooComplex,
+    },
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
@@ -223,10 +225,9 @@ struct Row {
 
 /// The table of rejections.
 fn row(rejection: &Rejection) -> Row {
-    let row = |code, reason, metadata| Row { code, reason, field: None, metadata };
     match rejection {
-        Rejection::RequestIdReused => row(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
-        Rejection::MemberNotFound => row(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
+        Rejection::RequestIdReused => coded(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
+        Rejection::MemberNotFound => coded(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::Activity(rejection) => activity_row(rejection),
         Rejection::Reward(rejection) => rewards::row(rejection),
@@ -235,7 +236,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::TooManyIdentifiers { limit } => refused("TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())]),
-        Rejection::MergeTargetNotFound => row(Code::NotFound, "MERGE_TARGET_NOT_FOUND", vec![]),
+        Rejection::MergeTargetNotFound => coded(Code::NotFound, "MERGE_TARGET_NOT_FOUND", vec![]),
         Rejection::MergeWithSelf => blamed(Code::InvalidArgument, "MERGE_WITH_SELF", "into", vec![]),
         Rejection::MemberMerged { into } => refused("MEMBER_MERGED", vec![("member_id", into.to_string())]),
         Rejection::HoldsOpen { holds } => refused("HOLDS_OPEN", vec![("holds", holds.to_string())]),
@@ -255,7 +256,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
         Rejection::RedemptionNotFound { redemption } => of_redemption(Code::NotFound, "REDEMPTION_NOT_FOUND", *redemption),
         Rejection::RedemptionOfReward { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_OF_REWARD", *redemption),
-        Rejection::HoldNotFound { hold } => row(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
+        Rejection::HoldNotFound { hold } => coded(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
         Rejection::OrderTotalRequired => blamed(Code::InvalidArgument, "ORDER_TOTAL_REQUIRED", "order_total", vec![]),
@@ -269,15 +270,15 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MoreThanHeld { held, requested } => refused_points("MORE_THAN_HELD", ("held", held), requested),
         Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
         Rejection::PaymentMismatch { tendered, paid } => numbers("PAYMENT_MISMATCH", ("tendered", tendered), ("paid", paid)),
+        Rejection::TendersMismatch { total, tendered } => numbers("TENDERS_MISMATCH", ("total", total), ("tendered", tendered)),
         Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
         Rejection::InsufficientPoints { available, requested } => missing(*available, *requested),
         Rejection::TooManyLots { limit, most, requested } => too_many_lots(*limit, most, requested),
         Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
-        Rejection::RecipientNotFound => row(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
+        Rejection::RecipientNotFound => coded(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
         Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
-        Rejection::RecipientSuspended => refused("RECIPIENT_SUSPENDED", vec![]),
         Rejection::RecipientErased => refused("RECIPIENT_ERASED", vec![]),
-        Rejection::ReferrerSuspended => refused("REFERRER_SUSPENDED", vec![]),
+        of @ (Rejection::RecipientSuspended | Rejection::ReferrerSuspended) => other_suspended(*of == Rejection::RecipientSuspended),
         Rejection::ReferrerErased => refused("REFERRER_ERASED", vec![]),
         Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
         Rejection::ReturnLineNotFound { line } => line_not_found(*line),
@@ -289,8 +290,18 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::ReturnShortfall { shortfall, requested } => refused_points("RETURN_SHORTFALL", ("shortfall", shortfall), requested),
         Rejection::OverFloorLimit { limit, requested } => refused_points("OVER_FLOOR_LIMIT", ("limit", limit), requested),
         Rejection::FraudLimit(flag) => fraud_limit(flag),
-        Rejection::Overflow => row(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
+        Rejection::QuoteChanged { parts } => refused("QUOTE_CHANGED", vec![("changed", changed(parts))]),
+        Rejection::Overflow => coded(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
+}
+
+fn coded(code: Code, reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
+    Row { code, reason, field: None, metadata }
+}
+
+/// The other member of a transfer, or of a referral.
+fn other_suspended(is_recipient: bool) -> Row {
+    refused(if is_recipient { "RECIPIENT_SUSPENDED" } else { "REFERRER_SUSPENDED" }, vec![])
 }
 
 fn refused(reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
@@ -394,9 +405,16 @@ fn hold_too_long(seconds: u32, maximum_seconds: u32) -> Row {
     numbers("HOLD_TOO_LONG", ("seconds", &seconds), ("maximum_seconds", &maximum_seconds))
 }
 
+fn changed(parts: &[QuotePart]) -> String {
+    parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(",")
+}
+
 fn too_complex(what: &TooComplex) -> Row {
     match what {
         TooComplex::AwardLines { award_lines, limit } => numbers("PURCHASE_TOO_COMPLEX", ("award_lines", award_lines), ("limit", limit)),
+        TooComplex::EffectLines { effect_lines, limit } => {
+            numbers("PURCHASE_TOO_COMPLEX", ("effect_lines", effect_lines), ("limit", limit))
+        }
         TooComplex::Steps { steps, limit } => numbers("PURCHASE_TOO_COMPLEX", ("steps", steps), ("limit", limit)),
     }
 }

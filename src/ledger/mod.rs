@@ -26,14 +26,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rust_decimal::Decimal;
 use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::{
     contract::{Violation, v1},
     domain::{
-        ActorId, Command, Decision, Entry, Identifier, Member, MemberId, MemberKey, OrderKey, Points, Program, ProgramHistory, ProgramId,
-        Rejection, Request, RewardStanding, Voucher, VoucherCode,
+        ActorId, Command, Decision, Entry, Hint, Identifier, Member, MemberId, MemberKey, OrderKey, Program, ProgramHistory, ProgramId,
+        QuoteId, Rejection, Request, RewardStanding, Usable, Voucher, VoucherCode,
     },
     store::{Store, StoreError},
 };
@@ -215,7 +214,10 @@ pub struct Listed {
 pub struct Quote {
     pub decision: Decision,
     /// As many points as could pay for it, before its own payments, and what they are worth; `None` where none are redeemed.
-    pub usable: Option<(Points, Decimal)>,
+    pub usable: Option<Usable>,
+    pub hints: Vec<Hint>,
+    /// For whoever records the purchase as it was quoted.
+    pub id: QuoteId,
 }
 
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderKey, ProgramHistory, ProgramId, Purchase, Rejection, Reward, Voucher, VoucherChange, VoucherCode, VoucherRejection,
+        OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, Voucher, VoucherChange, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -108,21 +108,25 @@ impl Ledger {
         }
         let now = self.now();
         let programs = self.program_at(program, now)?;
-        let total = purchase.total;
-        let command = Command::RecordPurchase(purchase);
+        let command = Command::RecordPurchase(Arc::clone(&purchase));
         let newest = programs.newest();
         let person = loading::asks_for_birthday(&programs, &command, now);
         let beside = MemberDemand { person, ..MemberDemand::read(now).under(&programs) };
         let loaded = loading::load(&*self.0.store, newest, &named, &command, beside)?;
         let Loaded { member, mut history } = loaded.ok_or(Rejection::MemberNotFound)?;
-        history.tallies = StagedTallies::default().of_command(&*self.0.store, &programs, (&member.header, &command), &history, now)?;
+        let keys = domain::quoted_tally_keys(&programs, &member.header, &purchase, &history, now);
+        history.tallies = StagedTallies::default().of_keys(&*self.0.store, program, keys)?;
         let member = all_due(&programs, now, member)?.member;
-        let usable = domain::usable(newest, &member.header, total).map_err(Rejection::from)?;
+        let before = member.clone();
         let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };
         let mut decision = domain::decide(context, member, &command)?;
         // What time alone brings is not the purchase's.
         decision.entries = decision.entries.drain(decision.own.clone()).collect();
-        Ok(Quote { decision, usable })
+        let total = decision.entries.iter().find_map(Entry::purchase_total).unwrap_or(purchase.total);
+        let usable = domain::usable(newest, &before.header, total).map_err(Rejection::from)?;
+        let hints = domain::hints(context, before, &decision)?;
+        let id = QuoteId::of(&decision.member.key, &decision.entries);
+        Ok(Quote { decision, usable, hints, id })
     }
 
     /// The open holds, the oldest first.

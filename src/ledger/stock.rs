@@ -72,9 +72,12 @@ impl StagedTallies {
         history: &History,
         now: Timestamp,
     ) -> Result<Tallies, StoreError> {
-        let program = &programs.newest().id;
+        self.of_keys(store, &programs.newest().id, tally_keys(programs, header, command, history, now))
+    }
+
+    pub fn of_keys(&self, store: &(impl Read + ?Sized), program: &ProgramId, keys: Vec<TallyKey>) -> Result<Tallies, StoreError> {
         let mut tallies = Tallies::new();
-        for key in tally_keys(programs, header, command, history, now) {
+        for key in keys {
             let staged = if self.0.is_empty() { None } else { self.0.get(&(program.clone(), key.clone())).copied() };
             let tally = match staged {
                 Some(tally) => Some(tally),

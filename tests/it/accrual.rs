@@ -72,6 +72,9 @@ pub fn purchase(lines: Vec<Line>) -> Purchase {
         offline: false,
         vouchers: Vec::new(),
         codes: Vec::new(),
+        apply_effects: false,
+        own_discounts: None,
+        quote: None,
     })
 }
 

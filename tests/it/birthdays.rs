@@ -201,6 +201,9 @@ fn sale(number: &str, dollars: i64) -> Command {
         offline: false,
         vouchers: Vec::new(),
         codes: Vec::new(),
+        apply_effects: false,
+        own_discounts: None,
+        quote: None,
     }))
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use loyaltyd::domain::{
     Adjustment, Balance, Command, Context, Entry, EntryKind, History, HoldId, HoldRequest, Lot, LotExpiry, LotId, MAX_LOTS, Member,
     MemberId, MemberKey, OrderId, OrderKey, Points, Portion, Purchase, Recipient, RedeemRequest, Rejection, ReturnRequest, StoreId,
-    TransferRequest, merge, usable,
+    TransferRequest, merge,
 };
 use rust_decimal::Decimal;
 
 use crate::{
     accrual::{Shop, at, dec, line, purchase, rule_book_with},
     due,
+    redemption::offered,
 };
 
 fn shop(order: &str, more: &str) -> Shop {
@@ -128,9 +129,9 @@ fn points_that_are_worth_nothing_are_not_taken() {
     };
     assert_eq!(shop.does(&capture(9)), Err(Rejection::WorthNothing { requested: Points(9) }));
     shop.does(&capture(10)).expect("they are worth a cent");
-    assert_eq!(usable(shop.programs.newest(), &shop.member.header, dec("100")), Ok(Some((Points(15), dec("0.01")))));
+    assert_eq!(offered(&shop, "100"), Some((Points(15), dec("0.01"))));
     shop.does(&adjust(-6, None)).expect("points are taken");
-    assert_eq!(usable(shop.programs.newest(), &shop.member.header, dec("100")), Ok(Some((Points(0), dec("0")))));
+    assert_eq!(offered(&shop, "100"), Some((Points(0), dec("0"))));
 }
 
 /// As many lots of one point as asked for, as a store would load them.

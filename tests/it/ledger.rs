@@ -139,6 +139,9 @@ pub fn purchase(order: &str, dollars: i64) -> Purchase {
         offline: false,
         vouchers: Vec::new(),
         codes: Vec::new(),
+        apply_effects: false,
+        own_discounts: None,
+        quote: None,
     }
 }
 

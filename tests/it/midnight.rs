@@ -131,6 +131,7 @@ impl Served {
                 total: amount(),
                 ..Default::default()
             }),
+            ..Default::default()
         };
         let purchases = (0..MEMBERS).map(purchase).collect();
         let mut till = PurchaseServiceClient::new(self.channel.clone());

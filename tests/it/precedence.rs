@@ -498,6 +498,20 @@ async fn sales(server: &TestServer, seen: &mut Seen) {
     let paid = |payment| paid_sale(&member, "s-2", 100_000, 1_000, vec![payment]);
     let poor = dated(server, paid(Pays::RedeemPoints(5_000)), -40);
     seen.prefers("PURCHASE_TOO_OLD", "INSUFFICIENT_POINTS", tills.record_purchase(poor).await);
+    let effects = |payments, worth| {
+        let mut request = paid_sale(&member, "s-2", 100_000, worth, payments);
+        let purchase = request.purchase.as_mut().unwrap();
+        (purchase.apply_price_effects, purchase.total, purchase.lines[0].amount) = (true, vnd("100001"), vnd("100001"));
+        request
+    };
+    seen.refuses(BY, "TENDERS_MISMATCH", tills.record_purchase(effects(vec![], 1_000)).await);
+    let old = dated(server, effects(vec![], 1_000), -40);
+    seen.prefers("PURCHASE_TOO_OLD", "TENDERS_MISMATCH", tills.record_purchase(old).await);
+    let poor = effects(vec![Pays::RedeemPoints(5_000)], 1_000);
+    seen.prefers("TENDERS_MISMATCH", "INSUFFICIENT_POINTS", tills.record_purchase(poor).await);
+    let quoted = |request| v1::RecordPurchaseRequest { quote_id: format!("q1-{}", "0".repeat(80)), ..request };
+    seen.refuses(BY, "QUOTE_CHANGED", tills.record_purchase(quoted(sale(&member, "s-2", "500000"))).await);
+    seen.prefers("TENDERS_MISMATCH", "QUOTE_CHANGED", tills.record_purchase(quoted(effects(vec![], 1_000))).await);
     seen.refuses(BY, "NOTHING_PENDING", tills.confirm_purchase(confirm("s-1")).await);
     server.members().suspend_member(suspend(&member, "suspend-s-1")).await.unwrap();
     seen.prefers("MEMBER_SUSPENDED", "NOTHING_PENDING", tills.confirm_purchase(confirm("s-1")).await);
@@ -631,6 +645,8 @@ async fn watched(server: &TestServer, seen: &mut Seen) {
     let here = |request: v1::RecordPurchaseRequest| v1::RecordPurchaseRequest { program_id: WATCHED.into(), ..request };
     tills.record_purchase(here(sale(&member, "w-1", "500000"))).await.unwrap();
     seen.refuses(BY, "FRAUD_LIMIT", tills.record_purchase(here(sale(&member, "w-2", "500000"))).await);
+    let quoted = v1::RecordPurchaseRequest { quote_id: format!("q1-{}", "0".repeat(80)), ..here(sale(&member, "w-2", "500000")) };
+    seen.prefers("FRAUD_LIMIT", "QUOTE_CHANGED", tills.record_purchase(quoted).await);
     let mismatch = here(paid_sale(&member, "w-2", 100_000, 999, vec![Pays::RedeemPoints(10)]));
     seen.prefers("PAYMENT_MISMATCH", "FRAUD_LIMIT", tills.record_purchase(mismatch).await);
     let offline = |points: i64, by_points: i64| {

@@ -12,8 +12,13 @@ async fn a_quote_says_what_the_record_then_does() {
     let basket = purchase("o-1", "259000");
     let quote = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_card("c-1"), purchase: Some(basket.clone()) };
     let quoted = server.purchases().quote_purchase(quote).await.unwrap().into_inner();
-    let record =
-        v1::RecordPurchaseRequest { request_id: "r-1".into(), program_id: PROGRAM.into(), member: by_card("c-1"), purchase: Some(basket) };
+    let record = v1::RecordPurchaseRequest {
+        request_id: "r-1".into(),
+        program_id: PROGRAM.into(),
+        member: by_card("c-1"),
+        purchase: Some(basket),
+        ..Default::default()
+    };
     let mut recorded = server.purchases().record_purchase(record).await.unwrap().into_inner();
     assert_eq!(quoted.accrual.as_ref().unwrap().points, 25);
     assert_eq!(recorded.accrual.as_ref().unwrap().awards[0].lot_id, "1");

@@ -10,6 +10,7 @@ use loyaltyd::{
     },
     ledger::ManualClock,
 };
+use rust_decimal::Decimal;
 use tonic::Code;
 
 use crate::{
@@ -82,6 +83,12 @@ pub fn paid_sale(member: &str, order: &str, total: i64, by_points: i64, payments
     purchase.tenders = vec![tender(Kind::Points, by_points), tender(Kind::Card, total - by_points)];
     purchase.points_payments = payments.into_iter().map(|payment| v1::PointsPayment { payment: Some(payment) }).collect();
     request
+}
+
+/// So many points can pay for an order of so much, and are worth so much.
+pub fn offered(shop: &Shop, total: &str) -> Option<(Points, Decimal)> {
+    let usable = usable(shop.programs.newest(), &shop.member.header, dec(total)).expect("small numbers");
+    usable.map(|usable| (usable.points, usable.value))
 }
 
 pub async fn balance(server: &TestServer, member: &str) -> v1::Balance {
@@ -345,7 +352,7 @@ fn debt_blocks_spending_and_is_paid_by_what_goes_back() {
     shop.member.header.balance.clawed_back = Points(5);
     let request = RedeemRequest { points: Some(Points(1)), ..RedeemRequest::default() };
     assert_eq!(shop.decide(&Command::RedeemPoints(request)).map(drop), Err(Rejection::InDebt { debt: Points(5) }));
-    assert_eq!(usable(shop.programs.newest(), &shop.member.header, dec("10")), Ok(Some((Points(0), dec("0.00")))));
+    assert_eq!(offered(&shop, "10"), Some((Points(0), dec("0.00"))));
     let (reversed, _) = goes_back(&mut shop, sequence, None);
     let balance = &shop.member.header.balance;
     assert_eq!((reversed.debt_paid.0, balance.debt.0, balance.available.0), (5, 0, 5));
@@ -365,7 +372,7 @@ fn as_many_as_possible_never_comes_to_more_than_the_order() {
     ] {
         let mut shop = shop(terms);
         gift(&mut shop, 50);
-        let offered = usable(shop.programs.newest(), &shop.member.header, dec(total)).expect("small numbers").expect("points are redeemed");
+        let offered = offered(&shop, total).expect("points are redeemed");
         assert_eq!(offered, (Points(used), dec(worth)), "{terms} {total}");
         let request = RedeemRequest { up_to: true, order_total: Some(dec(total)), ..RedeemRequest::default() };
         let entries = shop.does(&Command::RedeemPoints(request)).expect("it is bounded, not refused");

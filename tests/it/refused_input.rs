@@ -255,6 +255,7 @@ fn purchases(member: &str) -> Vec<Case> {
         wrong("long channel", basket(member, |it| it.channel = "x".repeat(65)), &["purchase.channel"]),
         wrong("21 labels", basket(member, |it| it.labels = vec!["a".into(); 21]), &["purchase.labels"]),
         wrong("empty label", basket(member, |it| it.lines[0].labels = vec![String::new()]), &["purchase.lines[0].labels[0]"]),
+        wrong("recorded prices", basket(member, |it| it.price_effects_applied = true), &["purchase.price_effects_applied"]),
         wrong("offline without a time", basket(member, |it| it.offline = true), &["purchase.occurred_time"]),
         wrong(
             "hold captured offline",
@@ -357,8 +358,13 @@ fn returns() -> Vec<Case> {
         wrong("long reason", give_back(|it| it.reason = "x".repeat(501)), &["reason"]),
         wrong("long reference", give_back(|it| it.reference = "x".repeat(121)), &["reference"]),
         wrong("empty actor", give_back(|it| it.actor = Some(v1::Actor::default())), &["actor.actor_id"]),
+        wrong("exchange with price effects", give_back(|it| it.exchange = Some(effects("x-1"))), &["exchange.apply_price_effects"]),
         wrong("exchange of nothing", give_back(|it| it.exchange = Some(v1::Purchase::default())), EXCHANGE),
     ]
+}
+
+fn effects(order: &str) -> v1::Purchase {
+    v1::Purchase { apply_price_effects: true, ..crate::support::purchase(order, "20000") }
 }
 
 /// What every purchase needs.

@@ -116,7 +116,7 @@ pub fn any_promotions() -> impl Strategy<Value = String> {
     })
 }
 
-fn any_rule_book() -> impl Strategy<Value = String> {
+pub fn any_rule_book() -> impl Strategy<Value = String> {
     let rounding = (select(vec!["FLOOR", "HALF_UP", "HALF_EVEN", "CEILING"]), select(vec!["LINE", "RULE", "ORDER"]), any::<bool>());
     let combination = select(vec!["SUM", "EXCLUSIVE", "BEST"]);
     let policy = (any::<bool>(), any::<bool>(), any::<bool>(), 0u8..3);

@@ -94,6 +94,7 @@ impl Club {
             program_id: PROGRAM.into(),
             member: by_id(member),
             purchase: Some(purchase),
+            ..Default::default()
         };
         self.server.purchases().record_purchase(request).await.expect("it is recorded").into_inner()
     }

@@ -233,6 +233,7 @@ fn template(scenario: Scenario, (book, run): (Book, &str), random: &mut Random) 
         program_id: program_id.clone(),
         member: member.clone(),
         purchase: Some(purchase.clone()),
+        ..Default::default()
     };
     match scenario {
         Scenario::Empty => Template::new(&HealthCheckRequest { service: String::new() }),
@@ -255,7 +256,8 @@ fn once(book: Book, scenario: Scenario) -> Template {
         }
         Scenario::Enroll => Template::new(&enrolment(book, format!("preload-{MEMBER}"), format!("m{MEMBER}"))),
         Scenario::Record | Scenario::Batch => {
-            Template::new(&v1::RecordPurchaseRequest { request_id, program_id, member, purchase: Some(first_purchase()) })
+            let purchase = Some(first_purchase());
+            Template::new(&v1::RecordPurchaseRequest { request_id, program_id, member, purchase, ..Default::default() })
         }
         Scenario::Redeem => Template::new(&v1::RedeemPointsRequest { request_id, program_id, member, points: 1, ..Default::default() }),
         Scenario::Hold => Template::new(&v1::HoldPointsRequest { request_id, program_id, member, points: 100, ..Default::default() }),

@@ -212,6 +212,7 @@ impl Builder {
             program_id: settings.program.clone(),
             member: Some(super::member_ref(&self.member)),
             purchase: Some(purchase),
+            ..Default::default()
         })
     }
 }

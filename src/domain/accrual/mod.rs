@@ -5,6 +5,7 @@
 //! exact fractions until they are rounded, so that no division loses anything.
 
 mod basis;
+mod hints;
 mod limits;
 mod matching;
 mod pricing;
@@ -15,6 +16,7 @@ mod remaining;
 use jiff::{Timestamp, civil::DateTime};
 use rust_decimal::Decimal;
 
+pub use self::hints::{Hint, MAX_HINTS};
 use self::{
     basis::Bases,
     matching::Matched,
@@ -22,6 +24,7 @@ use self::{
     promotions::{RuleShare, Shares},
 };
 pub(super) use self::{
+    hints::{enlarged, hints},
     limits::{Limited, dropped_counters, limit, surplus},
     promotions::{may_give, may_match},
     remaining::{Remaining, check_left, remaining},

@@ -207,7 +207,12 @@ impl Draft<'_> {
         self.enter_change(named, change, instant, self.context.programs.at(instant))
     }
 
-    fn change_voucher(&mut self, named: (VoucherCode, EntryRef), change: VoucherChange, instant: Timestamp) -> Result<(), Rejection> {
+    pub(super) fn change_voucher(
+        &mut self,
+        named: (VoucherCode, EntryRef),
+        change: VoucherChange,
+        instant: Timestamp,
+    ) -> Result<(), Rejection> {
         self.enter_change(named, change, instant, self.context.programs.newest())
     }
 
@@ -223,7 +228,7 @@ impl Draft<'_> {
     }
 
     /// One that may be used at an instant for an order.
-    fn usable_voucher(&self, code: VoucherCode, order: Option<&OrderKey>, instant: Timestamp) -> Result<&Voucher, Rejection> {
+    pub(super) fn usable_voucher(&self, code: VoucherCode, order: Option<&OrderKey>, instant: Timestamp) -> Result<&Voucher, Rejection> {
         let voucher = self.live_voucher(code)?;
         voucher.check(order, instant)?;
         Ok(voucher)
@@ -256,6 +261,6 @@ fn has_released(entry: &Entry) -> bool {
     matches!(entry.voucher_change().map(|changed| &changed.change), Some(VoucherChange::Released { .. }))
 }
 
-fn check_minimum(minimum: Decimal, goods: Decimal) -> Result<(), VoucherRejection> {
+pub(super) fn check_minimum(minimum: Decimal, goods: Decimal) -> Result<(), VoucherRejection> {
     if goods < minimum { Err(VoucherRejection::BelowMinimumOrder { minimum, goods }) } else { Ok(()) }
 }

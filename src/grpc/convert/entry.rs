@@ -6,6 +6,7 @@ use super::{
     activity::activity_accrued,
     amount::{decimal, money},
     birthday::{birthday_change_kind, birthday_changed},
+    effects::{paid, price_effects},
     goal::{goal_change_kind, goal_changed, goal_reached_by, issued_vouchers},
     member::{count, identifier_out, profile},
     merge::{merged_from, merged_into, others},
@@ -32,6 +33,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         entries.iter().find_map(|entry| if let EntryKind::PurchaseAccrued(accrued) = &entry.kind { Some((entry, accrued)) } else { None });
     let (entry, accrued) = accrued?;
     let change = tier_change(history, entries);
+    let currency = &program_of(history, entry).currency;
     Some(v1::RecordPurchaseResponse {
         member_id: entry.key.member.to_string(),
         entry_sequence: count(entry.sequence),
@@ -40,12 +42,14 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         balance: last_balance(entries),
         tier_id: tier_after(accrued, change.as_ref()),
         tier_change: change,
-        redemptions: purchase_redemptions(entries, &program_of(history, entry).currency),
+        redemptions: purchase_redemptions(entries, currency),
         flags: fraud_flags(entry),
         benefits: tier_benefits(history.version(accrued.accrual.program_version).map(|program| &**program), accrued.accrual.tier.as_ref()),
-        vouchers: used_vouchers(entries, &program_of(history, entry).currency),
+        vouchers: used_vouchers(entries, currency),
         issued_vouchers: issued_vouchers(history, entries),
         goal_reached: goal_reached_by(entries),
+        price_effects: price_effects(&accrued.effects, currency),
+        priced: paid(&accrued.purchase, currency),
     })
 }
 
@@ -181,6 +185,7 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
             accrual: Some(accrual(&accrued.accrual, program)),
             redemption_sequences: accrued.redemptions.iter().map(|redemption| count(redemption.sequence)).collect(),
             redemption_member_ids: others(&accrued.redemptions, own),
+            price_effects: price_effects(&accrued.effects, currency),
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
         EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),
@@ -387,5 +392,6 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&E
         redemption_sequences: accrued.redemption_sequences,
         returns: latest.and_then(|latest| purchase_returns(entry.key.member, latest, &program.currency)),
         redemption_member_ids: accrued.redemption_member_ids,
+        price_effects: accrued.price_effects,
     })
 }

@@ -5,6 +5,7 @@
 mod activity;
 mod amount;
 mod birthday;
+mod effects;
 mod entry;
 mod goal;
 mod member;
@@ -28,13 +29,14 @@ use crate::{
 
 pub use activity::activity;
 pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
+pub use effects::hint;
 pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
 pub use member::{
     MAX_SHOWN, count, enrolment, identifier, member, member_read, member_target, optional_member_id, profile_update, recipient,
     whole_member,
 };
 pub use promotion::effect;
-pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, sequence};
+pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, quote_id, sequence};
 pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use request::{Mutation, request};
 pub use reward::{listed_reward, next_reward};

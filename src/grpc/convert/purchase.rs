@@ -15,7 +15,7 @@ use crate::{
     contract::v1,
     domain::{
         Currency, HoldId, Line, LineKind, MAX_LABELS, MAX_LINES, MAX_PAYMENTS, MAX_TENDERS, OrderId, OrderKey, Payment, Purchase,
-        PurchaseMistake, StoreId, Tender, TenderKind,
+        PurchaseMistake, QuoteId, StoreId, Tender, TenderKind,
     },
 };
 
@@ -78,7 +78,16 @@ pub fn purchase_at(
         offline: value.offline,
         vouchers: vouchers?,
         codes: codes?,
+        apply_effects: value.apply_price_effects,
+        own_discounts: None,
+        quote: None,
     };
+    if value.price_effects_applied {
+        mistakes.add(
+            path.field("price_effects_applied"),
+            "says of a recorded purchase that price effects are in its prices; to record such prices as they are, leave it out",
+        );
+    }
     // Sums of amounts that were refused would only confuse.
     if mistakes.found.len() == before
         && let Err(mistake) = purchase.check()
@@ -101,8 +110,15 @@ fn add_mistake(path: Path<'_>, mistake: &PurchaseMistake, mistakes: &mut Mistake
         PurchaseMistake::OfflineCapture { payment } => {
             mistakes.add(path.item("points_payments", *payment).field("capture_hold"), message);
         }
+        PurchaseMistake::EffectsTender { tender } => mistakes.add(path.item("tenders", *tender).field("kind"), message),
+        PurchaseMistake::OfflineEffects => mistakes.add(path.field("apply_price_effects"), message),
         PurchaseMistake::Overflow => mistakes.add(path, message),
     }
+}
+
+/// Of a purchase that is to be recorded as it was quoted; empty: however it comes out.
+pub fn quote_id(text: &str, mistakes: &mut Mistakes) -> Option<Option<QuoteId>> {
+    if text.is_empty() { Some(None) } else { mistakes.take(Path::Root.field("quote_id"), text.parse()).map(Some) }
 }
 
 pub fn order_key(path: Path<'_>, store: &str, order: &str, mistakes: &mut Mistakes) -> Option<OrderKey> {
@@ -315,6 +331,9 @@ pub fn purchase_out(purchase: &Purchase, occurred_time: Timestamp, currency: &Cu
         offline: purchase.offline,
         voucher_codes: purchase.vouchers.iter().map(ToString::to_string).collect(),
         codes: purchase.codes.clone(),
+        // That asks for effects, and these prices have them.
+        apply_price_effects: false,
+        price_effects_applied: purchase.apply_effects,
     }
 }
 

@@ -1,13 +1,11 @@
 //! Redemptions, holds and transfers, as they are shown.
 
-use rust_decimal::Decimal;
-
 use super::{Mistakes, Path, amount::money, member::count, merge::other, returned::accrued_lot, time::timestamp};
 use crate::{
     contract::v1,
     domain::{
-        Currency, Entry, EntryKind, Held, Hold, LotExpiry, MemberId, OrderKey, Points, Portion, PutBack, Redeemed, ReleaseCause, Released,
-        Reversed, TransferredIn, TransferredOut,
+        Currency, Entry, EntryKind, Held, Hold, LotExpiry, MemberId, OrderKey, Portion, PutBack, Redeemed, ReleaseCause, Released,
+        Reversed, TransferredIn, TransferredOut, Usable,
     },
 };
 
@@ -26,9 +24,15 @@ pub fn purchase_redemptions(entries: &[Entry], currency: &Currency) -> Vec<v1::P
     shown.collect()
 }
 
-pub fn usable(usable: (Points, Decimal), currency: &Currency) -> v1::UsablePoints {
-    let (points, value) = usable;
-    v1::UsablePoints { points: points.0, value: Some(money(value, currency)) }
+pub fn usable(usable: Usable, currency: &Currency) -> v1::UsablePoints {
+    let Usable { points, value, minimum, step, order_limit } = usable;
+    v1::UsablePoints {
+        points: points.0,
+        value: Some(money(value, currency)),
+        minimum_points: minimum.0,
+        step_points: step.0,
+        order_limit: Some(money(order_limit, currency)),
+    }
 }
 
 pub fn points_redeemed(redeemed: &Redeemed, currency: &Currency) -> v1::PointsRedeemed {

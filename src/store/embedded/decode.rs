@@ -24,7 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    goals, promotions, rewards,
+    effects, goals, promotions, rewards,
     segment::damaged,
     stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -240,6 +240,7 @@ fn purchase_accrued(own: MemberId, accrued: stored::PurchaseAccrued, occurred_ti
         accrual: accrual(accrued.accrual.unwrap_or_default())?,
         tier: optional_tier(&accrued.tier_id)?,
         redemptions,
+        effects: accrued.effects.into_iter().map(effects::read).collect::<Decoded<_>>()?,
     })
 }
 
@@ -265,6 +266,9 @@ fn purchase(purchase: stored::Purchase, occurred_time: Timestamp) -> Decoded<Pur
         offline: purchase.offline,
         vouchers: purchase.voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
         codes: purchase.codes,
+        apply_effects: purchase.effects_applied,
+        own_discounts: purchase.own_discounts.map(|own| effects::read_own(&own).map(Box::new)).transpose()?,
+        quote: None,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    activities, birthdays,
+    activities, birthdays, effects,
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
@@ -140,6 +140,9 @@ fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
             w.present_bytes(5, other(&redemption.member, own));
         }
     }
+    for effect in &accrued.effects {
+        w.message(80, |w| effects::write(w, effect));
+    }
 }
 
 /// Whose entry is spoken of; nothing for one's own.
@@ -179,6 +182,10 @@ fn purchase(w: &mut Writer, entry: &Entry, purchase: &Purchase) {
     }
     for code in &purchase.codes {
         w.item_text(16, code);
+    }
+    w.uint(80, u64::from(purchase.apply_effects));
+    if let Some(own) = &purchase.own_discounts {
+        w.message(81, |w| effects::write_own(w, own));
     }
 }
 

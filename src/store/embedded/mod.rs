@@ -157,6 +157,7 @@ mod decode_holds;
 mod decode_merge;
 mod decode_person;
 mod decode_returns;
+mod effects;
 mod encode;
 mod encode_fraud;
 mod encode_merge;

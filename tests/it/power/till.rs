@@ -136,6 +136,7 @@ impl Tills {
                     program_id: PROGRAM.into(),
                     member,
                     purchase: Some(purchase),
+                    ..Default::default()
                 }))
             };
             (card, points, call)

@@ -232,6 +232,9 @@ impl Asker<'_> {
             offline: false,
             vouchers: Vec::new(),
             codes: CODES.into_iter().filter(|_| self.random.percent(35)).map(str::to_owned).collect(),
+            apply_effects: false,
+            own_discounts: None,
+            quote: None,
         }
     }
 

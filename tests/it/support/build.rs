@@ -92,6 +92,7 @@ pub fn sale(member: &str, order: &str, amount: &str) -> v1::RecordPurchaseReques
         program_id: PROGRAM.into(),
         member: by_id(member),
         purchase: Some(purchase(order, amount)),
+        ..Default::default()
     }
 }
 

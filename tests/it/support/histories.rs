@@ -169,6 +169,9 @@ pub fn purchase_on(channel: &str, number: u64, cents: i64, occurred_time: Option
         offline: false,
         vouchers: Vec::new(),
         codes: Vec::new(),
+        apply_effects: false,
+        own_discounts: None,
+        quote: None,
     }))
 }
 

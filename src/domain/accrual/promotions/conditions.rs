@@ -94,7 +94,7 @@ impl Facts for Ground<'_, '_> {
                 let back = *self.value_back.get_or_init(|| self.rest.map_or(0, Rest::value_back));
                 Ok((money::to_units(purchase.total, digits)? - back).max(0))
             }
-            AmountField::PurchaseOrderDiscount => money::to_units(purchase.order_discount, digits),
+            AmountField::PurchaseOrderDiscount => money::to_units(purchase.own_order_discount(), digits),
             AmountField::PurchaseQuantity => {
                 let sum = || self.lines_left().try_fold(0i128, |sum, line| sum.checked_add(self.units(line)?).ok_or(Overflow));
                 *self.quantity.get_or_init(sum)
@@ -168,7 +168,7 @@ impl Facts for Ground<'_, '_> {
         match field {
             LineAmountField::Quantity => self.units(place),
             LineAmountField::Amount => left(line.amount),
-            LineAmountField::Discount => left(line.discount),
+            LineAmountField::Discount => left(self.sale.purchase.own_line_discount(place)),
             LineAmountField::Basis => Ok(self.sale.bases.lines.get(place).map_or(0, |basis| basis.amount)),
         }
     }
