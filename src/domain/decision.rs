@@ -13,6 +13,7 @@ mod holding;
 mod promotions;
 mod reviewing;
 mod rewards;
+mod segments;
 mod vouchers;
 
 pub use hints::hints;
@@ -77,6 +78,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
     }
     if let Command::Erase { .. } = command {
         draft.end_holds()?;
+        draft.leave_segments()?;
     }
     let first = draft.entries.len();
     match command {
@@ -116,6 +118,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
     let shown = command.answers_with_member().then(|| Box::new(draft.member.clone()));
     // A late sale can earn points that have become active or have lapsed since. All that it is about is loaded.
     draft.enter_what_it_brought()?;
+    draft.settle_segments_now()?;
     let shown = shown.filter(|_| draft.entries.len() > own.end);
     Ok(Decision { shown, ..draft.finish(own) })
 }
@@ -146,6 +149,7 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
     draft.settle_goal(context.now)?;
     let own = first..draft.entries.len();
     draft.enter_what_it_brought()?;
+    draft.settle_segments_now()?;
     Ok(draft.finish(own))
 }
 
@@ -160,6 +164,10 @@ pub(super) struct Draft<'a> {
     pub(super) watched: Option<Box<Watched>>,
     /// Of the next return: what its sale counted in for tiers.
     sale_counted: Option<Date>,
+    /// The same for windows of segments.
+    sale_day_counted: Option<Date>,
+    /// As of when segments were judged last.
+    segments_judged: Timestamp,
     /// The latest end of a hold, or activation: points that it gave back lapse then, if they would have lapsed before.
     hold_end: Timestamp,
     /// What is entered now is not asked for: time alone causes it, or that the member is erased.
@@ -193,6 +201,8 @@ impl<'a> Draft<'a> {
             done_before: None,
             watched: None,
             sale_counted: None,
+            sale_day_counted: None,
+            segments_judged: Timestamp::MIN,
             hold_end: Timestamp::MIN,
             by_time: false,
             is_now: false,
@@ -214,6 +224,7 @@ impl<'a> Draft<'a> {
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
         let inactivity_time = self.inactivity_time(&kind, occurred_time, program)?;
         let counted = self.counted(&kind, occurred_time)?;
+        let day_counted = self.day_counted(&kind, occurred_time)?;
         let mut entry = Entry {
             key: self.member.key.clone(),
             sequence: self.member.header.last_sequence.checked_add(1).ok_or(Rejection::Overflow)?,
@@ -226,6 +237,7 @@ impl<'a> Draft<'a> {
             watched: self.watched.take(),
             inactivity_time,
             counted,
+            day_counted,
             kind,
         };
         fold(&mut self.member, &entry).map_err(|error| match error {
@@ -382,6 +394,7 @@ impl<'a> Draft<'a> {
         let counts_now = returned.qualifying_points < Points::ZERO;
         self.lots_left = self.lots_left.saturating_sub(returned.from_sale.len() + returned.from_others.len());
         self.sale_counted = sale.entry.counted.map(|counted| counted.day);
+        self.sale_day_counted = sale.entry.day_counted.map(|counted| counted.day);
         let voids = returned.voids;
         self.enter_now(EntryKind::PurchaseReturned(Arc::new(returned)))?;
         if voids {

@@ -10,7 +10,7 @@ use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
     FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot,
     Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed,
-    TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
+    SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Entry {
     pub inactivity_time: Option<Timestamp>,
     /// What it adds to the totals since enrolment counts in this day or month too; `None`: in none.
     pub counted: Option<Counted>,
+    /// It counts in this day too, for windows of segments; `None`: no segment has looked at one yet.
+    pub day_counted: Option<Counted>,
     pub kind: EntryKind,
 }
 
@@ -94,6 +96,7 @@ pub enum EntryKind {
     VoucherChanged(VoucherChanged),
     BirthdayChanged(Box<BirthdayChanged>),
     GoalChanged(GoalChanged),
+    SegmentsChanged(SegmentsChanged),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +180,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Points::ZERO,
@@ -220,6 +224,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Vec::new(),
@@ -253,6 +258,7 @@ impl Entry {
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::PointsHeld(_)
@@ -299,6 +305,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -333,6 +340,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
         }
@@ -364,6 +372,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::MergedInto(_)
@@ -400,6 +409,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -434,6 +444,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
         }
@@ -479,6 +490,7 @@ impl Entry {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_) => None,
         }

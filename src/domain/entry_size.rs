@@ -65,6 +65,7 @@ impl Entry {
                 EntryKind::TierKept(_) | EntryKind::TierRewarded(_) => LINE * 2,
                 EntryKind::VoucherChanged(changed) => changed.stored_size_estimate(),
                 EntryKind::BirthdayChanged(_) => 4 * LINE,
+                EntryKind::SegmentsChanged(changed) => (LINE + ALLOCATION) * (changed.entered.len() + changed.left.len()),
                 EntryKind::GoalChanged(changed) => LINE + ALLOCATION * changed.waiting.len(),
             }
     }
@@ -85,7 +86,7 @@ impl PurchaseAccrued {
             + accrual.awards.iter().map(award).sum::<usize>()
             + accrual.promotions.iter().map(PromotionAward::stored_size_estimate).sum::<usize>()
             + accrual.promotion_counts.stored_size_estimate()
-            + accrual.member_facts.as_ref().map_or(0, |_| LINE)
+            + accrual.member_facts.as_ref().map_or(0, |facts| LINE * (facts.segments.len() + 1))
             + accrued_effects(&self.effects)
     }
 }

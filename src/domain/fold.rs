@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, AccruedLot, Activated, ActivityAccrued, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven, Birthdays, Captured,
-    Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, Lot, LotExpiry, Member, MemberState, Overflow, PendingLot,
-    PeriodStart, Person, Points, Portion, Profile, PutBack, Redeemed, Released, Returned, Reversed, RuleId, Sealed, TierCount,
-    TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
+    Accrual, AccruedLot, Activated, ActivityAccrued, ActivitySide, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven,
+    Birthdays, Captured, Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, LatelyKind, Lot, LotExpiry, Member, MemberState,
+    Overflow, PendingLot, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed, Released, Returned, Reversed,
+    RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -82,13 +82,23 @@ impl From<Overflow> for Fault {
     }
 }
 
-/// What the entry adds to the totals since enrolment counts in its day or month too.
+/// What the entry adds to the totals since enrolment counts in its day or month too, for tiers and for segments.
 fn fold_counted(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
-    let Some(counted) = entry.counted else { return fold_kind(member, entry) };
+    if entry.counted.is_none() && entry.day_counted.is_none() {
+        return fold_kind(member, entry);
+    }
     let before = member.header.lifetime.clone();
     fold_kind(member, entry)?;
     let header = &mut member.header;
-    Ok(header.tier_counts.count(counted, &TierCount::between(&before, &header.lifetime)?)?)
+    let count = TierCount::between(&before, &header.lifetime)?;
+    if let Some(counted) = entry.counted {
+        header.tier_counts.count(counted, &count)?;
+    }
+    if let Some(counted) = entry.day_counted {
+        // Windows look at no points.
+        header.day_counts.count(counted, &TierCount { qualifying_points: Points::ZERO, ..count })?;
+    }
+    Ok(())
 }
 
 fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
@@ -121,7 +131,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             member.person = Some(Sealed::Erased);
             Ok(())
         }
-        EntryKind::PurchaseAccrued(accrued) => fold_accrual(member, entry, &accrued.accrual),
+        EntryKind::PurchaseAccrued(accrued) => fold_purchase(member, entry, accrued),
         EntryKind::ActivityAccrued(accrued) => fold_activity(member, entry, accrued),
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),
         EntryKind::PointsExpired(expired) => fold_expiry(member, expired),
@@ -149,6 +159,10 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
         EntryKind::MergedFrom(got) => merged::fold_merged_from(member, entry, got),
         EntryKind::BirthdayChanged(changed) => fold_birthday(member, entry, changed),
         EntryKind::VoucherChanged(changed) => fold_voucher(member, entry, changed),
+        EntryKind::SegmentsChanged(changed) => {
+            member.header.segments.fold(changed, entry.occurred_time);
+            Ok(())
+        }
         EntryKind::GoalChanged(changed) => {
             member.header.goals.waiting.clone_from(&changed.waiting);
             Ok(())
@@ -220,6 +234,11 @@ fn change_person<T>(member: &mut Member, change: &Sealed<T>, with: impl FnOnce(&
     Ok(())
 }
 
+fn fold_purchase(member: &mut Member, entry: &Entry, accrued: &PurchaseAccrued) -> Result<(), Fault> {
+    member.header.lately.note(LatelyKind::Channel, &accrued.purchase.channel, entry.occurred_time);
+    fold_accrual(member, entry, &accrued.accrual)
+}
+
 fn fold_accrual(member: &mut Member, entry: &Entry, accrual: &Accrual) -> Result<(), Fault> {
     fold_lots(member, entry, &accrual.lots, accrual.qualifying_points)?;
     let header = &mut member.header;
@@ -250,6 +269,9 @@ fn fold_activity(member: &mut Member, entry: &Entry, accrued: &ActivityAccrued) 
         member.header.latest_occurred_time = member.header.latest_occurred_time.max(Some(entry.occurred_time));
     }
     fold_counters(&mut member.header, &accrued.counters, &accrued.dropped_counters);
+    if let ActivitySide::Member { .. } = accrued.side {
+        member.header.lately.note(LatelyKind::Activity, accrued.activity.as_str(), entry.occurred_time);
+    }
     Ok(())
 }
 

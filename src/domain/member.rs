@@ -6,9 +6,9 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow, PendingKey,
-    PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, TierCounts, TierStanding, Voucher, VoucherCode,
-    VoucherSummary, fold::sooner,
+    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow,
+    PendingKey, PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, Segments, TierCounts, TierStanding, Voucher,
+    VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -76,6 +76,8 @@ pub struct Header {
     ///
     /// [`MAX_TIER_COUNTS`]: super::MAX_TIER_COUNTS
     pub tier_counts: TierCounts,
+    /// The part of it that windows of segments may look at, by day: spend and visits.
+    pub day_counts: TierCounts,
     /// Of what `lifetime` counts, the latest: when it occurred. `None` before the first.
     pub latest_occurred_time: Option<Timestamp>,
     /// Fractions of points that wait for the next purchase, by rule; under `None` the one of the whole order. At most one for each
@@ -108,6 +110,8 @@ pub struct Header {
     pub purchases: u64,
     /// Of these the latest: when it occurred.
     pub last_purchase_time: Option<Timestamp>,
+    pub segments: Segments,
+    pub lately: Lately,
 }
 
 impl Header {
@@ -123,6 +127,7 @@ impl Header {
             tier: TierStanding::default(),
             lifetime: LifetimeTotals::default(),
             tier_counts: TierCounts::default(),
+            day_counts: TierCounts::default(),
             latest_occurred_time: None,
             carries: BTreeMap::new(),
             counters: BTreeMap::new(),
@@ -139,6 +144,8 @@ impl Header {
             promotions: BTreeMap::new(),
             purchases: 0,
             last_purchase_time: None,
+            segments: Segments::default(),
+            lately: Lately::default(),
         }
     }
 
@@ -147,7 +154,8 @@ impl Header {
         let points = sooner(sooner(self.next_lapse_time(), self.next_hold_expiry_time), self.next_activation_time);
         let review = self.tier.next_review_time().filter(|_| self.state.is_reviewed());
         let others = sooner(self.vouchers.next_due_time, self.birthday_due_time());
-        sooner(sooner(points, review), sooner(others, self.goals.due_time()))
+        let looked_at = sooner(self.goals.due_time(), self.segments.next_due_time);
+        sooner(sooner(points, review), sooner(others, looked_at))
     }
 
     /// When the reward of a birthday is due.

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, LifetimeTotals, Lot, LotExpiry, LotId,
-    LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot, PendingTaken,
-    PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally, RuleId, SaleState, Sealed,
-    TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual, decision::Draft, fold::sooner,
-    fraud, lot::split, promotion, reward, taking, tier,
+    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot, LotExpiry,
+    LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot,
+    PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally, RuleId,
+    SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual,
+    decision::Draft, fold::sooner, fraud, lot::split, promotion, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -68,6 +68,8 @@ pub struct MergedFrom {
     pub lifetime: LifetimeTotals,
     /// And by day or month.
     pub tier_counts: TierCounts,
+    /// And by day, for windows of segments.
+    pub day_counts: TierCounts,
     pub latest_occurred_time: Option<Timestamp>,
     /// Fractions that wait after it, for the rules that it touched.
     pub carries: Vec<(Option<RuleId>, Decimal)>,
@@ -102,6 +104,8 @@ pub struct MergedFrom {
     /// How many purchases the other one's record has.
     pub purchases: u64,
     pub last_purchase_time: Option<Timestamp>,
+    /// What the other one did lately.
+    pub lately: Lately,
     pub reason: String,
 }
 
@@ -125,6 +129,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     }
     check_size(&gone.member, &stays.member)?;
     let person = join_persons(&gone.member, &stays.member)?;
+    gone.leave_segments()?;
     let (due, own_due) = (gone.entries.len(), stays.entries.len());
     let before = gone.member.clone();
     gone.enter_now(EntryKind::MergedInto(leaving(&before, stays.member.key.member, reason)))?;
@@ -135,7 +140,10 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     stays.settle_goal(context.now)?;
     stays.plan_birthday_again()?;
     let (own, own_stays) = (due..gone.entries.len(), own_due..stays.entries.len());
-    Ok((gone.finish(own), stays.finish(own_stays)))
+    let shown = Box::new(stays.member.clone());
+    stays.settle_segments_now()?;
+    let shown = Some(shown).filter(|_| stays.entries.len() > own_stays.end);
+    Ok((gone.finish(own), Decision { shown, ..stays.finish(own_stays) }))
 }
 
 /// Nobody is merged with one who is erased; and nothing can be sealed for one who stays without a key.
@@ -234,6 +242,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         last_lot: if last_lot.0 == u64::MAX { return Err(Rejection::Overflow) } else { last_lot },
         lifetime: gone.header.lifetime.clone(),
         tier_counts: gone.header.tier_counts.clone(),
+        day_counts: gone.header.day_counts.clone(),
         latest_occurred_time: gone.header.latest_occurred_time,
         carries: join_carries(own, &gone.header)?,
         counters,
@@ -252,6 +261,7 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         promotions: promotion::join(own, &gone.header)?,
         purchases: gone.header.purchases,
         last_purchase_time: gone.header.last_purchase_time,
+        lately: gone.header.lately.clone(),
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
         lots,
@@ -428,6 +438,7 @@ impl Merged {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {}
         }

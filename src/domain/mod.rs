@@ -24,6 +24,7 @@ mod goal;
 mod hold;
 mod id;
 mod inactivity;
+mod lately;
 mod lot;
 mod member;
 mod merge;
@@ -38,6 +39,7 @@ mod rejection;
 mod returned;
 mod returns;
 mod reward;
+mod segment;
 mod spent;
 mod taking;
 mod tier;
@@ -56,8 +58,8 @@ pub use calendar::*;
 pub use command::*;
 pub use condition::{
     AmountField, CalendarField, Condition, ConditionMistake, Digits, Facts, Field, LineAmountField, LineListField, LineTextField,
-    ListField, MAX_CONDITION_BYTES, MAX_CONDITION_NODES, MAX_CONDITION_STEPS, Named, NumberField, QUANTITY_DIGITS, Scope, TextField,
-    TimeField, TruthField, Unit,
+    ListField, MAX_CONDITION_BYTES, MAX_CONDITION_NODES, MAX_CONDITION_STEPS, MAX_WINDOW_DAYS, MAX_WINDOW_MONTHS, Named, NumberField,
+    QUANTITY_DIGITS, Scope, SegmentWindow, TextField, TimeField, TruthField, Turning, Unit,
 };
 pub use decision::{Context, Decision, History, Thread, advance, decide, hints, receive};
 pub use effects::{EffectLine, EffectSource, MAX_EFFECT_LINES, PriceEffect};
@@ -68,6 +70,7 @@ pub use goal::{Goal, GoalChanged, GoalPaid, GoalProgress, GoalRefund, GoalWaitin
 pub use hold::MAX_HOLDS;
 pub use id::*;
 pub use inactivity::Inactivity;
+pub use lately::{Lately, LatelyKind, MAX_LATELY};
 pub use lot::*;
 pub use member::*;
 pub use merge::{MAX_MERGED, MAX_MERGED_LOTS, Merged, MergedFrom, MergedInto, merge};
@@ -88,6 +91,7 @@ pub use reward::{
     MAX_PAST_REWARDS, MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock,
     RewardTally, TALLIED,
 };
+pub use segment::{MAX_SEGMENT_STEPS, MAX_SEGMENTS, Segment, SegmentHeld, SegmentSize, Segments, SegmentsChanged};
 pub use spent::*;
 pub use tier::*;
 pub use voucher::{

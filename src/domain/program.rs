@@ -14,7 +14,7 @@ use rust_decimal::Decimal;
 
 use super::{
     ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, Promotion, PromotionGroup, Reward, RewardId,
-    RuleId, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
+    RuleId, Segment, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -66,6 +66,8 @@ pub struct Program {
     /// In the order of the file.
     pub promotions: Vec<Promotion>,
     pub promotion_groups: Vec<PromotionGroup>,
+    /// In the order of the file.
+    pub segments: Vec<Segment>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.
@@ -397,6 +399,11 @@ impl Program {
             Some(policy) => (policy.default_hold_seconds, policy.maximum_hold_seconds),
             None => (DEFAULT_HOLD_SECONDS, DEFAULT_MAXIMUM_HOLD_SECONDS),
         }
+    }
+
+    /// Of the longest window of its segments; 0: none has one.
+    pub(super) fn segment_days(&self) -> u32 {
+        self.segments.iter().map(Segment::window_days).max().unwrap_or(0)
     }
 
     /// Counts what operators adjust.

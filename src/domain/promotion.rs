@@ -19,8 +19,8 @@ use rust_decimal::Decimal;
 use super::{
     Activation, AmountField, Arm, ArmId, AwardLine, BirthDate, BirthdayWindow, Command, Condition, EntryKind, Expiry, Field, Filter,
     Header, History, LimitKind, ListField, LotExpiry, LotId, NumberField, Overflow, Period, PeriodStart, Points, PointsCap, Program,
-    ProgramHistory, Purchase, ReturnRequest, RoundingMode, RoundingStep, RuleId, TierId, TimeField, TruthField, VoucherKindId, accrual,
-    calendar,
+    ProgramHistory, Purchase, ReturnRequest, RoundingMode, RoundingStep, RuleId, SegmentId, TierId, TimeField, TruthField, VoucherKindId,
+    accrual, calendar,
 };
 
 /// Codes that come with one purchase.
@@ -179,10 +179,14 @@ pub struct MemberFacts {
     pub qualifying_points: Points,
     /// No purchase was recorded before, whatever came back.
     pub is_first: bool,
+    /// That it is in, and was in when the sale occurred; in the order of their ids.
+    pub segments: Vec<SegmentId>,
 }
 
 impl MemberFacts {
-    pub(super) fn of(header: &Header) -> Self {
+    /// Of a sale that occurred at an instant. Segments that the member came into since then are none of it.
+    pub(super) fn of(header: &Header, occurred_time: Timestamp) -> Self {
+        let held = header.segments.held.iter().filter(|held| held.since <= occurred_time);
         Self {
             create_time: header.create_time,
             last_purchase_time: header.last_purchase_time,
@@ -192,6 +196,7 @@ impl MemberFacts {
             pending_points: header.balance.pending,
             qualifying_points: header.lifetime.qualifying_points,
             is_first: header.purchases == 0,
+            segments: held.map(|held| held.segment.clone()).collect(),
         }
     }
 }
@@ -326,7 +331,10 @@ impl Promotion {
             | Field::Lines
             | Field::LineText(_)
             | Field::LineAmount(_)
-            | Field::LineList(_) => false,
+            | Field::LineList(_)
+            // Known in segments alone.
+            | Field::PurchasesIn(_)
+            | Field::SpendIn(_) => false,
         })
     }
 

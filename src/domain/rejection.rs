@@ -220,6 +220,8 @@ pub enum RewardRejection {
     NotOffered { reward: RewardId, start_time: Option<Timestamp>, end_time: Option<Timestamp> },
     #[error("reward {reward} is not for members of {}", tier.as_ref().map_or_else(|| "no tier".to_owned(), |tier| format!("tier {tier}")))]
     Tier { reward: RewardId, tier: Option<TierId> },
+    #[error("reward {reward} is for members of some segments, and the member is in none of them")]
+    Segment { reward: RewardId },
     #[error("of reward {reward} at most {maximum} can be had at once, {requested} were asked for; ask several times")]
     Quantity { reward: RewardId, maximum: u32, requested: u32 },
     #[error(

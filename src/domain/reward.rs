@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{
     GoalRefund, Header, MAX_VOUCHERS, MemberState, Overflow, Period, Points, Portion, Program, Rejection, RewardId, RewardRejection,
-    TierId, VoucherChange, VoucherChanged, VoucherKindId, VoucherRejection, VoucherValidity, calendar,
+    SegmentId, TierId, VoucherChange, VoucherChanged, VoucherKindId, VoucherRejection, VoucherValidity, calendar,
 };
 
 /// Of one reward that are asked for at once, at most: each is a voucher of its own.
@@ -38,6 +38,8 @@ pub struct Reward {
     pub tier_points: BTreeMap<TierId, Points>,
     /// Those whose members may have it; empty: all.
     pub tiers: BTreeSet<TierId>,
+    /// Those whose members may have it: who is in one of them; empty: all.
+    pub segments: BTreeSet<SegmentId>,
     /// From then on it can be had.
     pub start_time: Option<Timestamp>,
     /// Until then, exclusive.
@@ -288,6 +290,9 @@ impl Reward {
         if !self.tiers.is_empty() && tier.is_none_or(|tier| !self.tiers.contains(tier)) {
             let (reward, tier) = (self.id.clone(), tier.cloned());
             why_not.push(RewardObstacle::Refused(RewardRejection::Tier { reward, tier }));
+        }
+        if !self.segments.is_empty() && !self.segments.iter().any(|segment| header.segments.is_in(segment)) {
+            why_not.push(RewardObstacle::Refused(RewardRejection::Segment { reward: self.id.clone() }));
         }
         if quantity > self.maximum_quantity {
             let (reward, maximum) = (self.id.clone(), self.maximum_quantity);

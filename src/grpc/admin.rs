@@ -29,8 +29,8 @@ use crate::{
 
 /// Backups that are streamed at a time.
 const MAX_BACKUPS: usize = 2;
-/// How long the reason for an early end waits for the connection.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long the reason for an early end waits for a connection that is behind; less than a stop waits for calls under way.
+const LAST_WORD: Duration = Duration::from_secs(3);
 /// Parts that wait for the connection.
 const PARTS: usize = 4;
 

@@ -6,6 +6,7 @@ mod goal;
 mod merge;
 mod promotion;
 mod reward;
+mod segment;
 mod tier;
 mod voucher;
 
@@ -76,6 +77,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MergedFrom(got) => story.merged_from(got),
         EntryKind::VoucherChanged(changed) => story.voucher(changed),
         EntryKind::BirthdayChanged(changed) => story.birthday(changed),
+        EntryKind::SegmentsChanged(changed) => story.segments_changed(changed),
         EntryKind::GoalChanged(changed) => story.goal_changed(changed),
     };
     let program = program_of(history, entry);

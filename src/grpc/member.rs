@@ -9,12 +9,12 @@ use super::{
     convert::{self, Mistakes, Mutation, Path},
     named,
     observe::observe,
-    page::{Filling, List},
+    page::{Filling, List, Page},
     program_named,
 };
 use crate::{
     contract::v1::{self, member_service_server::MemberService},
-    domain::{ActorId, Command, Entry, EntryKind, MemberId, MemberKey, MergeRequest, ProgramHistory, TierId},
+    domain::{ActorId, Command, Entry, EntryKind, MemberId, MemberKey, MergeRequest, ProgramHistory, ProgramId, SegmentId, TierId},
     ledger::{Ledger, MemberTarget, Outcome, Submission},
 };
 
@@ -108,6 +108,13 @@ impl MemberService for Members {
         observe("MemberService/LookupMember", &request.program_id).run(async { self.look_up(&request) }).await
     }
 
+    async fn list_segments(&self, request: Request<v1::ListSegmentsRequest>) -> Result<Response<v1::ListSegmentsResponse>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/ListSegments", &request.program_id);
+        let work = async { aside(self.0.ledger().cloned(), move |ledger| list_segments(ledger, &request)).await };
+        observed.run(work).await
+    }
+
     async fn list_members(&self, request: Request<v1::ListMembersRequest>) -> Result<Response<v1::ListMembersResponse>, Status> {
         let request = request.into_inner();
         observe("MemberService/ListMembers", &request.program_id).run(async { self.list(&request) }).await
@@ -176,8 +183,13 @@ impl Members {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
         let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
-        let list = List { method: "ListMembers", filter: &[program.as_str().as_bytes()] };
+        let list = List { method: "ListMembers", filter: &[program.as_str().as_bytes(), request.segment_id.as_bytes()] };
         let page = list.page::<MemberId>(request.page_size, &request.page_token, &mut mistakes);
+        if !request.segment_id.is_empty() {
+            let segment = mistakes.take(Path::Root.field("segment_id"), SegmentId::new(&request.segment_id));
+            let (page, segment) = mistakes.settle(page.zip(segment))?;
+            return in_segment(ledger, (&program, &segment), &list, &page);
+        }
         let page = mistakes.settle(page)?;
         // One more than asked for shows whether there is a next page.
         let mut members = ledger.members(&program, page.after, page.size + 1)?;
@@ -190,6 +202,43 @@ impl Members {
         let next_page_token = members.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key.member));
         Ok(v1::ListMembersResponse { members: filling.items, next_page_token })
     }
+}
+
+/// The members of a segment. Whoever has left it by now, though that is not entered yet, is passed over.
+fn in_segment(
+    ledger: &Ledger,
+    (program, segment): (&ProgramId, &SegmentId),
+    list: &List<'_>,
+    page: &Page<MemberId>,
+) -> Result<v1::ListMembersResponse, Refusal> {
+    let history = ledger.program(program)?;
+    // One more than asked for shows whether there is a next page.
+    let ids = ledger.segment_members(program, segment, page.after, page.size + 1)?;
+    let (mut filling, mut last, now) = (Filling::new(), None, ledger.now());
+    for id in ids.iter().take(page.size) {
+        let member = ledger.member(&MemberKey { program: program.clone(), member: *id })?;
+        let is_in = member.header.segments.is_in(segment);
+        if is_in && !filling.add(convert::member_read(&member, history.newest(), now)) {
+            break;
+        }
+        last = Some(id);
+    }
+    let more = last != ids.last();
+    Ok(v1::ListMembersResponse {
+        members: filling.items,
+        next_page_token: last.filter(|_| more).map_or_else(String::new, |last| list.token(last)),
+    })
+}
+
+fn list_segments(ledger: &Ledger, request: &v1::ListSegmentsRequest) -> Result<v1::ListSegmentsResponse, Refusal> {
+    let mut mistakes = Mistakes::default();
+    let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
+    mistakes.settle(Some(()))?;
+    let listed = history.newest().segments.iter().map(|segment| {
+        let members = ledger.segment_size(&program, &segment.id)?;
+        Ok::<_, Refusal>(convert::segment(segment, members))
+    });
+    Ok(v1::ListSegmentsResponse { segments: listed.collect::<Result<_, _>>()? })
 }
 
 fn get(ledger: &Ledger, request: &v1::GetMemberRequest) -> Result<v1::GetMemberResponse, Refusal> {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, Voucher, VoucherChange, VoucherCode, VoucherRejection,
+        OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, SegmentId, Voucher, VoucherChange, VoucherCode,
+        VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -95,6 +96,23 @@ impl Ledger {
         self.program(program)?;
         let ids = self.0.store.members(program, after, limit)?;
         ids.into_iter().map(|member| self.member(&MemberKey { program: program.clone(), member })).collect()
+    }
+
+    /// Who is in a segment, in the order of their ids, as far as is entered.
+    pub fn segment_members(
+        &self,
+        program: &ProgramId,
+        segment: &SegmentId,
+        after: Option<MemberId>,
+        limit: usize,
+    ) -> Result<Vec<MemberId>, LedgerError> {
+        self.program(program)?;
+        Ok(self.0.store.in_segment(program, segment, after, limit)?)
+    }
+
+    /// How many are in a segment, as far as is entered.
+    pub fn segment_size(&self, program: &ProgramId, segment: &SegmentId) -> Result<u64, LedgerError> {
+        Ok(self.0.store.segment_size(program, segment)?.unwrap_or_default().members)
     }
 
     /// What recording the purchase would enter, and what of its total the member could pay with points before.

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
     loading::{self, Loaded, Named},
-    stock::{StagedTallies, Stocks},
+    stock::{Sizes, StagedTallies, Stocks},
     writer::Answer,
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     operators: HashMap<(ProgramId, ActorId), StagedOperator, RandomState>,
     stocks: Stocks,
     tallies: StagedTallies,
+    sizes: Sizes,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
     /// Nothing may come after what it has.
@@ -111,6 +112,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             operators: HashMap::default(),
             stocks: Stocks::default(),
             tallies: StagedTallies::default(),
+            sizes: Sizes::default(),
             bytes: 0,
             closed: false,
         }
@@ -195,12 +197,12 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
         if decision.still_due {
-            self.keep(key, due_before, decision.entries, decision.member);
+            self.keep(key, due_before, decision.entries, decision.member)?;
             return Ok(None);
         }
         let other = other.map(|(to, _)| self.receive(Context { request: None, ..context }, to, &decision)).transpose()?;
         if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
-            self.keep(key, due_before, other.entries, other.member);
+            self.keep(key, due_before, other.entries, other.member)?;
             return Ok(None);
         }
         let entries = decision.entries.iter().chain(other.iter().flat_map(|(_, _, other)| &other.entries));
@@ -210,12 +212,12 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         self.bytes += bytes;
         if let Some((key, due_before, other)) = other {
-            self.keep(key, due_before, other.entries, other.member);
+            self.keep(key, due_before, other.entries, other.member)?;
         }
         for identifier in freed {
             self.identifiers.insert((program.clone(), identifier), StagedIdentifier { by: key.member, held: false });
         }
-        Ok(Some(self.stage(programs, key, due_before, decision, &submission.command)))
+        self.stage(programs, key, due_before, decision, &submission.command).map(Some)
     }
 
     /// Who adjusts points, if that is counted. The entries of a commit are ordered by member, so the last word on what an operator has
@@ -292,12 +294,12 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let context = Context { programs, now: self.now, request: asked, actor, operator: None, history: History::NONE };
         let (gone, stays) = domain::merge(context, gone, stays, &request.reason)?;
         self.closed = true;
-        self.keep(gone.member.key.clone(), due_before, gone.entries, gone.member);
+        self.keep(gone.member.key.clone(), due_before, gone.entries, gone.member)?;
         if gone.still_due || stays.still_due {
-            self.keep(stays.member.key.clone(), own_due_before, stays.entries, stays.member);
+            self.keep(stays.member.key.clone(), own_due_before, stays.entries, stays.member)?;
             return Ok(None);
         }
-        Ok(Some(self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command)))
+        self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command).map(Some)
     }
 
     /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due.
@@ -317,7 +319,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         self.bytes += bytes;
         let is_due = decision.member.header.next_due_time().is_some_and(|time| time <= self.now);
-        self.keep(key.clone(), due_before, decision.entries, decision.member);
+        self.keep(key.clone(), due_before, decision.entries, decision.member)?;
         Ok(if is_due { Turn::StillDue } else { Turn::Done })
     }
 
@@ -459,18 +461,19 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         due_before: Option<Timestamp>,
         decision: Decision,
         command: &Command,
-    ) -> Outcome {
+    ) -> Result<Outcome, LedgerError> {
         let Decision { entries, own, member, done_before, still_due: _, shown } = decision;
         for entry in &entries {
             self.stage_lookups(entry);
         }
         let answered = entries[own].iter().chain(&done_before).cloned().collect();
         let shown = command.answers_with_member().then(|| shown.unwrap_or_else(|| Box::new(member.clone())));
-        self.keep(key.clone(), due_before, entries, member);
-        Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown }
+        self.keep(key.clone(), due_before, entries, member)?;
+        Ok(Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown })
     }
 
-    fn keep(&mut self, key: MemberKey, due_before: Option<Timestamp>, entries: Vec<Entry>, member: Member) {
+    fn keep(&mut self, key: MemberKey, due_before: Option<Timestamp>, mut entries: Vec<Entry>, member: Member) -> Result<(), LedgerError> {
+        self.sizes.complete(self.store, &mut entries)?;
         let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
         match self.places.get(&key) {
             None if entries.is_empty() => {}
@@ -485,6 +488,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
                 self.members.push(Staged { member, entries, lots_complete, due_before });
             }
         }
+        Ok(())
     }
 
     /// Later commands of the group must find what this entry makes findable.
@@ -537,6 +541,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             // Nothing comes after it in the group.
             | EntryKind::MergedInto(_)

@@ -1,5 +1,5 @@
-//! What has been taken of rewards, and what promotions have given, on top of what is stored. It is counted over all members, so that of several commands of one group each sees
-//! what those before it took: nobody gets the last one twice.
+//! What has been taken of rewards, what promotions have given, and how large segments are, on top of what is stored. It is counted over all
+//! members, so that of several commands of one group each sees what those before it took: nobody gets the last one twice.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        Command, Entry, Header, History, ProgramHistory, ProgramId, PromotionTally, RewardId, RewardStock, Tallies, TallyKey,
-        VoucherRequest, tally_keys,
+        Command, Entry, EntryKind, Header, History, ProgramHistory, ProgramId, PromotionTally, RewardId, RewardStock, SegmentId,
+        SegmentSize, Tallies, TallyKey, VoucherRequest, tally_keys,
     },
     store::{Read, StoreError},
 };
@@ -93,5 +93,32 @@ impl StagedTallies {
         for (key, tally) in entry.promotion_counts().iter().flat_map(|counts| &counts.tallies) {
             self.0.insert((entry.key.program.clone(), key.clone()), *tally);
         }
+    }
+}
+
+/// How large the commands of a group have left segments. Nothing is decided by it: it is written on the entries that change it.
+#[derive(Default)]
+pub(super) struct Sizes(HashMap<(ProgramId, SegmentId), SegmentSize, RandomState>);
+
+impl Sizes {
+    /// Completes new entries, in their order.
+    pub fn complete(&mut self, store: &(impl Read + ?Sized), entries: &mut [Entry]) -> Result<(), StoreError> {
+        for entry in entries {
+            let EntryKind::SegmentsChanged(changed) = &mut entry.kind else { continue };
+            let mut sizes = Vec::with_capacity(changed.entered.len() + changed.left.len());
+            for (segment, is_entered) in changed.turned() {
+                let key = (entry.key.program.clone(), segment.clone());
+                let before = match self.0.get(&key) {
+                    Some(staged) => *staged,
+                    None => store.segment_size(&key.0, segment)?.unwrap_or_default(),
+                };
+                let after = if is_entered { before.with_one() } else { before.without_one() };
+                let after = after.expect("a segment has the members that leave it, and less than 2^64");
+                self.0.insert(key, after);
+                sizes.push(after);
+            }
+            changed.sizes = sizes;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::domain::{
     ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId,
     MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, PromotionTally, Request, RequestId, RewardId, RewardStock,
-    TallyKey, VoucherCode, VoucherCodeKey,
+    SegmentId, SegmentSize, TallyKey, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -83,6 +83,11 @@ pub trait Read {
     fn due(&self, now: Timestamp, after: Option<&Due>, limit: usize) -> Result<Vec<Due>, StoreError>;
     /// Members in the order of their ids, those behind `after`.
     fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError>;
+    /// Who is in a segment, in the order of their ids, those behind `after`. As was entered: what is due of them is not looked at.
+    fn in_segment(&self, program: &ProgramId, id: &SegmentId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError>;
+    /// How many are in a segment, as was entered; `None`: nobody ever was. Of several entries of one commit the one whose size has the highest
+    /// number of changes says so.
+    fn segment_size(&self, program: &ProgramId, id: &SegmentId) -> Result<Option<SegmentSize>, StoreError>;
     /// All versions of all programmes, in the order in which they were published.
     fn publications(&self) -> Result<Vec<Publication>, StoreError>;
 }

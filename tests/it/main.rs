@@ -55,6 +55,8 @@ mod rewards_served;
 mod rule_book;
 mod sandbox;
 mod schedule;
+mod segments;
+mod segments_served;
 mod serve;
 mod services;
 mod simulation;

@@ -197,7 +197,7 @@ async fn members_are_listed_page_by_page() {
     let mut listed = Vec::new();
     let mut token = String::new();
     loop {
-        let request = v1::ListMembersRequest { program_id: PROGRAM.into(), page_size: 3, page_token: token };
+        let request = v1::ListMembersRequest { program_id: PROGRAM.into(), page_size: 3, page_token: token, ..Default::default() };
         let page = server.members().list_members(request).await.unwrap().into_inner();
         listed.push(page.members.len());
         enrolled.retain(|id| page.members.iter().all(|member| member.member_id != *id));

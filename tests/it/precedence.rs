@@ -96,6 +96,7 @@ fn book() -> v1::Program {
         activity_rules: text::read(ACTIVITIES).expect("well-formed rules").activity_rules,
         voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
         rewards: text::read(REWARDS).expect("well-formed rewards").rewards,
+        segments: text::read(REWARDS).expect("well-formed segments").segments,
         birthday: text::read(BIRTHDAY).expect("well-formed rules").birthday,
         ..rule_book()
     }
@@ -120,6 +121,10 @@ const REWARDS: &str = "rewards:
   - { reward_id: few, display_name: A few, voucher_kind_id: mug, points: 8, stock: 1, maximum_quantity: 3, member_limit: { redemptions: 1, period: PERIOD_DAY } }
   - { reward_id: golden, display_name: A golden one, voucher_kind_id: mug, points: 8, tier_ids: [gold] }
   - { reward_id: past, display_name: A past one, voucher_kind_id: mug, points: 8, tier_ids: [gold], end_time: \"2020-01-01T00:00:00Z\" }
+  - { reward_id: inner, display_name: An inner one, voucher_kind_id: mug, points: 8, segment_ids: [inner] }
+  - { reward_id: both, display_name: For both, voucher_kind_id: mug, points: 8, tier_ids: [gold], segment_ids: [inner] }
+segments:
+  - { segment_id: inner, condition: \"member.purchases > 1000\" }
 ";
 
 const BIRTHDAY: &str = "birthday: { window: WINDOW_DAY, rewards: [{ points: { points: 1 } }], maximum_changes: 0 }";
@@ -821,7 +826,9 @@ async fn rewards(server: &TestServer, seen: &mut Seen) {
     seen.refuses(BY, "REWARD_NOT_OFFERED", desk.redeem_reward(ask(&an, "w-x", "past", 9)).await);
     seen.prefers("REWARD_NOT_OFFERED", "REWARD_TIER", desk.redeem_reward(ask(&an, "w-x", "past", 1)).await);
     seen.refuses(BY, "REWARD_TIER", desk.redeem_reward(ask(&an, "w-x", "golden", 1)).await);
-    seen.prefers("REWARD_TIER", "REWARD_QUANTITY", desk.redeem_reward(ask(&an, "w-x", "golden", 2)).await);
+    seen.prefers("REWARD_TIER", "REWARD_SEGMENT", desk.redeem_reward(ask(&an, "w-x", "both", 1)).await);
+    seen.refuses(BY, "REWARD_SEGMENT", desk.redeem_reward(ask(&an, "w-x", "inner", 1)).await);
+    seen.prefers("REWARD_SEGMENT", "REWARD_QUANTITY", desk.redeem_reward(ask(&an, "w-x", "inner", 2)).await);
     seen.refuses(Code::InvalidArgument, "REWARD_QUANTITY", desk.redeem_reward(ask(&an, "w-x", "mug", 6)).await);
     seen.prefers("REWARD_QUANTITY", "REWARD_LIMIT", desk.redeem_reward(ask(&an, "w-x", "few", 4)).await);
     seen.refuses(BY, "REWARD_LIMIT", desk.redeem_reward(ask(&an, "w-x", "mug", 2)).await);

@@ -661,7 +661,7 @@ fn mistakes_of_conditions_are_named_with_line_and_column() {
         ("condition: 'member.tier == \"gold\"'", "promotions[0].condition", "is not a tier of the programme"),
         ("condition: '\"spring\" in purchase.codes'", "promotions[0].condition", "\"SPRING\""),
         ("condition: '\"cheque\" in purchase.tenders'", "promotions[0].condition", "is not a kind of tenders"),
-        ("condition: '\"vip\" in member.segments'", "promotions[0].condition", "no segments"),
+        ("condition: '\"vip\" in member.segments'", "promotions[0].condition", "is not a segment of the programme"),
         ("line_condition: 'line.kind == \"food\"'", "promotions[0].line_condition", "is not a kind of lines"),
         ("line_condition: 'purchase.lines.exists(l, true)'", "promotions[0].line_condition", "line 1, column"),
     ] {

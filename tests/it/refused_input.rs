@@ -512,7 +512,12 @@ async fn lists(server: &TestServer, member: &str) -> Vec<Case> {
         wrong("token of another list", Call::Lots(lots), TOKEN),
         wrong(
             "token of another service",
-            Call::Members(v1::ListMembersRequest { program_id: PROGRAM.into(), page_size: 1, page_token: token.clone() }),
+            Call::Members(v1::ListMembersRequest {
+                program_id: PROGRAM.into(),
+                page_size: 1,
+                page_token: token.clone(),
+                ..Default::default()
+            }),
             TOKEN,
         ),
         wrong("negative page", Call::Entries(entries(member, "", -1)), &["page_size"]),

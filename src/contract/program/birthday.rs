@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::{Mistakes, Scope, policy, v1};
 use crate::domain::{
-    BirthdayGift, BirthdayPolicy, BirthdayReward, BirthdayWindow, Tier, TierId, VoucherKind, VoucherKindId, parse_decimal,
+    BirthdayGift, BirthdayPolicy, BirthdayReward, BirthdayWindow, Segment, Tier, TierId, VoucherKind, VoucherKindId, parse_decimal,
 };
 
 const MAX_REWARDS: usize = 21;
@@ -18,6 +18,7 @@ const MAX_MULTIPLIER: Decimal = Decimal::ONE_THOUSAND;
 pub(super) struct Known<'a> {
     pub tiers: Option<&'a [Tier]>,
     pub kinds: Option<&'a [VoucherKind]>,
+    pub segments: Option<&'a [Segment]>,
 }
 
 /// The outer `None`: a mistake was noted.

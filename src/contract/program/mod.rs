@@ -10,6 +10,7 @@ mod promotion;
 mod redemption;
 mod reward;
 mod rule;
+mod segment;
 mod tier;
 mod tier_policy;
 mod voucher;
@@ -100,8 +101,7 @@ struct Scope {
 }
 
 fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes: &mut Mistakes) -> Option<domain::Program> {
-    let id = mistakes.take("program_id", ProgramId::new(&document.program_id));
-    let display_name = mistakes.text("display_name", &document.display_name, 1, 120);
+    let (id, display_name) = names(document, mistakes);
     let currency = currency(&document.currency_code, mistakes);
     let time_zone = time_zone(&document.time_zone, mistakes);
     let precision = mistakes.number("points_precision", document.points_precision, 0..=2);
@@ -125,16 +125,15 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
     let (maximum_adjustment, adjust_into_debt) = adjustments(document.adjustments.as_ref(), &scope, mistakes);
     let returns = policy::returns(document.returns.as_ref(), mistakes);
-    let transfers = transfers(document.transfers.as_ref(), &scope, mistakes);
     let consumption_order = policy::consumption_order(document.consumption_order, mistakes);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
-    let offline = redemption::offline(document.offline.as_ref(), &scope, mistakes);
-    let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref() };
+    let segments = segment::segments(&document.segments, tiers.as_deref(), &scope, mistakes);
+    let known = birthday::Known { tiers: tiers.as_deref(), kinds: voucher_kinds.as_deref(), segments: segments.as_deref() };
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let goal = goal::goal(&document.goals, voucher_kinds.as_deref(), &scope, mistakes);
     let rewards = reward::rewards(&document.rewards, &known, &scope, mistakes);
     let (promotions, promotion_groups) = promotion::all(document, &known, &scope, &mut rule_ids, mistakes);
-    let redemption = redemption::policy(document.redemption.as_ref(), &scope, mistakes);
+    let (redemption, offline, transfers) = spending(document, &scope, mistakes);
     Some(domain::Program {
         id: id?,
         display_name: display_name?,
@@ -167,7 +166,24 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         rewards: rewards?,
         promotions: promotions?,
         promotion_groups: promotion_groups?,
+        segments: segments?,
     })
+}
+
+fn names(document: &v1::Program, mistakes: &mut Mistakes) -> (Option<ProgramId>, Option<String>) {
+    let id = mistakes.take("program_id", ProgramId::new(&document.program_id));
+    (id, mistakes.text("display_name", &document.display_name, 1, 120))
+}
+
+/// Points as money, what tills give of them while they cannot ask, and what members give away.
+fn spending(
+    document: &v1::Program,
+    scope: &Scope,
+    mistakes: &mut Mistakes,
+) -> (Option<Option<domain::RedemptionPolicy>>, Option<domain::OfflinePolicy>, Option<domain::TransferPolicy>) {
+    let redemption = redemption::policy(document.redemption.as_ref(), scope, mistakes);
+    let offline = redemption::offline(document.offline.as_ref(), scope, mistakes);
+    (redemption, offline, transfers(document.transfers.as_ref(), scope, mistakes))
 }
 
 fn rounding(document: Option<&v1::Rounding>, mistakes: &mut Mistakes) -> Option<domain::Rounding> {

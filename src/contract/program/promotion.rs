@@ -221,9 +221,6 @@ fn condition(
     let digits = Digits { money: scope.digits, points: scope.precision };
     let condition = mistakes.take(path, Condition::compile(text, over, digits))?;
     let before = mistakes.count();
-    if condition.reads(Field::List(ListField::MemberSegments)) {
-        mistakes.note(path, "asks for member.segments, but the programme has no segments");
-    }
     for named in condition.named() {
         if let Some(message) = not_there(named, known) {
             mistakes.note(path, format_args!("line {}, column {}: {message}", named.line, named.column));
@@ -233,13 +230,16 @@ fn condition(
 }
 
 /// Why nothing can be what a condition compares with it.
-fn not_there(named: &Named, known: &birthday::Known<'_>) -> Option<String> {
+pub(super) fn not_there(named: &Named, known: &birthday::Known<'_>) -> Option<String> {
     let text = &*named.text;
     match named.field {
         Field::Text(TextField::MemberTier) => {
-            let tiers = known.tiers?;
-            let is_known = tiers.iter().any(|tier| tier.id.as_str() == text);
+            let is_known = text.is_empty() || known.tiers?.iter().any(|tier| tier.id.as_str() == text);
             (!is_known).then(|| format!("{text:?} is not a tier of the programme"))
+        }
+        Field::List(ListField::MemberSegments) => {
+            let is_known = known.segments?.iter().any(|segment| segment.id.as_str() == text);
+            (!is_known).then(|| format!("{text:?} is not a segment of the programme"))
         }
         Field::List(ListField::PurchaseTenders) => {
             let kinds = ["cash", "card", "store_card", "gift_card", "points", "voucher", "other"];
@@ -256,13 +256,16 @@ fn not_there(named: &Named, known: &birthday::Known<'_>) -> Option<String> {
         | Field::Number(_)
         | Field::Amount(_)
         | Field::Text(TextField::PurchaseStoreId | TextField::PurchaseChannel)
-        | Field::List(ListField::PurchaseLabels | ListField::MemberSegments)
+        | Field::List(ListField::PurchaseLabels)
         | Field::Time(_)
         | Field::Calendar(_)
         | Field::Lines
         | Field::LineText(LineTextField::Sku | LineTextField::Category)
         | Field::LineAmount(_)
-        | Field::LineList(_) => None,
+        | Field::LineList(_)
+        // Known in segments alone.
+        | Field::PurchasesIn(_)
+        | Field::SpendIn(_) => None,
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::{Mistakes, Scope, birthday::Known, instant, rule, v1, voucher};
-use crate::domain::{MAX_REWARD_QUANTITY, Points, Reward, RewardId, RewardLimit, TierId, VoucherKind, VoucherKindId, VoucherValidity};
+use crate::domain::{
+    MAX_REWARD_QUANTITY, MAX_SEGMENTS, Points, Reward, RewardId, RewardLimit, SegmentId, TierId, VoucherKind, VoucherKindId,
+    VoucherValidity,
+};
 
 const MAX_REWARDS: usize = 500;
 const MAX_REDEMPTIONS: i32 = 1_000_000;
@@ -43,6 +46,7 @@ fn reward(path: &str, document: &v1::Reward, known: &Known<'_>, scope: &Scope, m
     let points = mistakes.required_points(format!("{path}.points"), &document.points, scope.precision);
     let tier_points = tier_points(path, &document.tier_costs, known, scope, mistakes);
     let tiers = tiers(path, &document.tier_ids, known, mistakes);
+    let segments = segments(path, &document.segment_ids, known, mistakes);
     let (start_time, end_time) = times(path, (document.start_time.as_ref(), document.end_time.as_ref()), mistakes)?;
     let stock = document.stock.map(u64::try_from).transpose();
     if stock.is_err() {
@@ -64,6 +68,7 @@ fn reward(path: &str, document: &v1::Reward, known: &Known<'_>, scope: &Scope, m
         points: points?,
         tier_points: tier_points?,
         tiers: tiers?,
+        segments: segments?,
         start_time,
         end_time,
         stock: stock.ok()?,
@@ -117,6 +122,24 @@ pub(super) fn tiers(path: &str, texts: &[String], known: &Known<'_>, mistakes: &
         mistakes.note(format!("{path}.tier_ids"), format_args!("has {} tiers; a programme has at most {}", texts.len(), super::MAX_TIERS));
     }
     tiers
+}
+
+fn segments(path: &str, texts: &[String], known: &Known<'_>, mistakes: &mut Mistakes) -> Option<BTreeSet<SegmentId>> {
+    let before = mistakes.count();
+    let mut segments = BTreeSet::new();
+    for (index, text) in texts.iter().take(MAX_SEGMENTS).enumerate() {
+        let place = format!("{path}.segment_ids[{index}]");
+        let Some(segment) = mistakes.take(&place, SegmentId::new(text)) else { continue };
+        if known.segments.is_some_and(|segments| !segments.iter().any(|known| known.id == segment)) {
+            mistakes.note(place, "is not a segment of the programme");
+        } else if !segments.insert(segment) {
+            mistakes.note(place, "is named before too");
+        }
+    }
+    if texts.len() > MAX_SEGMENTS {
+        mistakes.note(format!("{path}.segment_ids"), format_args!("has {}; a programme has at most {MAX_SEGMENTS} segments", texts.len()));
+    }
+    (mistakes.count() == before).then_some(segments)
 }
 
 fn tier_points(

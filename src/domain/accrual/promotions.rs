@@ -146,7 +146,7 @@ impl Marks {
 /// Adds what promotions give to what the rules do.
 pub(super) fn award(sale: &Sale<'_>, shares: &Shares<'_, '_>, accrual: &mut Accrual, lots: &mut Lots<'_>) -> Result<(), Rejection> {
     let mut found = Vec::new();
-    let member = MemberFacts::of(sale.header);
+    let member = MemberFacts::of(sale.header, sale.occurred_time);
     let tier = accrual.tier.clone();
     let ground = Ground::new(sale, None, tier.as_ref(), &member);
     let mut work = Work { steps: 0, award_lines: accrual.awards.iter().map(|award| award.lines.len()).sum() };

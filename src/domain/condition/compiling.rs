@@ -13,9 +13,10 @@ use super::{
     literals,
     parsing::{MAX_CONDITION_BYTES, Parsed},
     tree::{Amount, Arithmetic, Comparison, Duration, List, MAX_ITEMS, Number, Quantifier, Search, Text, Time, Truth},
-    typed::{Typed, arithmetic, compared, comparison, longest, scanned, searched, unit_of},
+    turning::{self, Turning},
+    typed::{Typed, arithmetic, compared, comparison, items, longest, scanned, searched, unit_of},
 };
-use crate::domain::{MAX_LABELS, MAX_LINES, MAX_TENDERS};
+use crate::domain::MAX_LINES;
 
 /// Parts of a condition, at most: names, literals, operators and calls.
 pub const MAX_CONDITION_NODES: usize = 400;
@@ -28,12 +29,9 @@ pub const MAX_CONDITION_STEPS: u64 = 1_000_000;
 /// Lines of a purchase, as steps are counted.
 const LINES: u64 = MAX_LINES as u64;
 
-/// Items of a list that is no literal.
-const LIST_ITEMS: u64 = if MAX_LABELS > MAX_TENDERS { MAX_LABELS as u64 } else { MAX_TENDERS as u64 };
-
 pub(super) struct Compiler<'a> {
-    parsed: &'a Parsed<'a>,
-    scope: Scope,
+    pub(super) parsed: &'a Parsed<'a>,
+    pub(super) scope: Scope,
     digits: Digits,
     /// What has been named by what is gone through.
     bound: Vec<(&'a str, Bound)>,
@@ -43,6 +41,9 @@ pub(super) struct Compiler<'a> {
     nodes: usize,
     pub reads: BTreeSet<Field>,
     pub named: Vec<Named>,
+    pub turnings: BTreeSet<Turning>,
+    /// Where days are read that have not been compared yet.
+    pub(super) days_read: Vec<&'a IdedExpr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,12 +59,15 @@ impl<'a> Compiler<'a> {
     pub fn new(parsed: &'a Parsed<'a>, scope: Scope, digits: Digits) -> Self {
         let times = if scope == Scope::Line { LINES } else { 1 };
         let (bound, reads, named) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Self { parsed, scope, digits, bound, times, steps: 0, nodes: 0, reads, named }
+        let (turnings, days_read) = (BTreeSet::new(), Vec::new());
+        Self { parsed, scope, digits, bound, times, steps: 0, nodes: 0, reads, named, turnings, days_read }
     }
 
     /// The whole condition.
     pub fn condition(&mut self) -> Result<Truth> {
-        self.truth(&self.parsed.root)
+        let truth = self.truth(&self.parsed.root)?;
+        self.check_days_read()?;
+        Ok(truth)
     }
 
     pub fn steps(&self) -> u64 {
@@ -84,7 +88,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn compile(&mut self, node: &'a IdedExpr) -> Result<Typed> {
+    pub(super) fn compile(&mut self, node: &'a IdedExpr) -> Result<Typed> {
         self.nodes += 1;
         if self.nodes > MAX_CONDITION_NODES {
             let message = format!("the condition has more than {MAX_CONDITION_NODES} names, literals and operators: make it simpler");
@@ -102,7 +106,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn spend(&mut self, node: &IdedExpr, steps: u64) -> Result<()> {
+    pub(super) fn spend(&mut self, node: &IdedExpr, steps: u64) -> Result<()> {
         self.steps = self.steps.saturating_add(steps.saturating_mul(self.times));
         if self.steps > MAX_CONDITION_STEPS {
             let message = format!(
@@ -184,6 +188,11 @@ impl<'a> Compiler<'a> {
         self.bound.iter().rev().find(|(known, _)| *known == name).map(|(_, bound)| *bound)
     }
 
+    /// It names a variable itself.
+    pub(super) fn is_variable(&self, node: &IdedExpr, variable: &str) -> bool {
+        matches!(&node.expr, Expr::Ident(name) if name == variable && self.bound(name).is_none())
+    }
+
     fn field(&mut self, node: &'a IdedExpr, select: &'a SelectExpr) -> Result<Typed> {
         let Expr::Ident(name) = &select.operand.expr else {
             let found = self.compile(&select.operand)?;
@@ -218,6 +227,7 @@ impl<'a> Compiler<'a> {
             return Err(self.parsed.mistake(node, message));
         };
         self.reads.insert(field);
+        self.read_in_time(node, field);
         Ok(match field {
             Field::Truth(field) => Typed::Truth(Truth::Fact(field)),
             Field::Number(field) => Typed::Number(Number::Fact(field)),
@@ -230,6 +240,8 @@ impl<'a> Compiler<'a> {
             Field::LineText(field) => Typed::Text(Text::Line(field)),
             Field::LineAmount(field) => Typed::Amount(field.unit(), Amount::Line(field)),
             Field::LineList(field) => Typed::List(List::Line(field)),
+            Field::PurchasesIn(window) => Typed::Number(Number::Window(window)),
+            Field::SpendIn(window) => Typed::Amount(Unit::Money, Amount::Window(window)),
         })
     }
 
@@ -252,6 +264,7 @@ impl<'a> Compiler<'a> {
             ("exists", Some(range), [name, inner]) => self.quantified(node, Quantifier::Exists, range, name, inner),
             ("exists_one" | "existsOne", Some(range), [name, inner]) => self.quantified(node, Quantifier::ExistsOne, range, name, inner),
             ("filter", Some(range), [name, inner]) => self.filtered(node, range, name, inner),
+            (_, Some(of), args) if turning::is_window(name) => self.window(node, name, of, args),
             ("duration", None, [text]) => self.constant(text, literals::duration).map(|value| Typed::Duration(Duration::Literal(value))),
             ("timestamp", None, [text]) => self.constant(text, literals::timestamp).map(|value| Typed::Time(Time::Literal(value))),
             _ => Err(self.unknown_function(node, call)),
@@ -367,7 +380,11 @@ impl<'a> Compiler<'a> {
                     return Err(self.parsed.mistake(node, "true and false are only compared by == and !="));
                 }
             },
-            (Typed::Number(a), Typed::Number(b)) => Truth::Numbers(comparison, Box::new((a, b))),
+            (Typed::Number(left), Typed::Number(right)) => {
+                self.compared_in_time(a, &left, &right);
+                self.compared_in_time(b, &right, &left);
+                Truth::Numbers(comparison, Box::new((left, right)))
+            }
             (Typed::Text(left), Typed::Text(right)) => {
                 self.spend(node, compared(self.bytes(&left), self.bytes(&right)))?;
                 self.name(&left, b, &right);
@@ -456,6 +473,7 @@ impl<'a> Compiler<'a> {
         Ok(Typed::Truth(match (self.compile(item)?, self.compile(list)?) {
             (Typed::Number(number), Typed::Numbers(mut numbers)) => {
                 self.spend(node, searched(numbers.len()))?;
+                numbers.iter().for_each(|days| self.compared_in_time(item, &number, &Number::Literal(*days)));
                 numbers.sort_unstable();
                 Truth::NumberIn(Box::new((number, numbers.into())))
             }
@@ -471,7 +489,7 @@ impl<'a> Compiler<'a> {
                 Truth::TextIn(Box::new((text, texts)))
             }
             (Typed::Text(text), Typed::List(own)) => {
-                self.spend(node, LIST_ITEMS * (1 + compared(self.bytes(&text), MAX_FIELD_BYTES)))?;
+                self.spend(node, items(&own) * (1 + compared(self.bytes(&text), MAX_FIELD_BYTES)))?;
                 match (&text, &own) {
                     (Text::Literal(text), List::Fact(field)) => self.note(Field::List(*field), item, text),
                     (Text::Literal(text), List::Line(field)) => self.note(Field::LineList(*field), item, text),
@@ -528,8 +546,8 @@ impl<'a> Compiler<'a> {
             Typed::List(list) => {
                 let place = self.bound.iter().filter(|(_, bound)| *bound != Bound::Line).count();
                 let (items, bytes) = match &list {
-                    List::Literal(texts) => (texts.len() as u64, texts.iter().map(|text| text.len()).max().unwrap_or(0)),
-                    List::Fact(_) | List::Line(_) => (LIST_ITEMS, MAX_FIELD_BYTES),
+                    List::Literal(texts) => (items(&list), texts.iter().map(|text| text.len()).max().unwrap_or(0)),
+                    List::Fact(_) | List::Line(_) => (items(&list), MAX_FIELD_BYTES),
                 };
                 let inner = self.within(node, name, inner, Bound::Item(place, bytes), items)?;
                 Ok(Typed::Truth(Truth::OfList(quantifier, Box::new((list, place, inner)))))

@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, civil::DateTime};
 
-use crate::domain::{MAX_ID_CHARS, Overflow};
+use crate::domain::{LatelyKind, MAX_ID_CHARS, Overflow};
 
 /// Where a condition stands, which says what it can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,28 @@ pub enum Field {
     LineText(LineTextField),
     LineAmount(LineAmountField),
     LineList(LineListField),
+    /// `member.purchases_in_days(n)` and `member.purchases_in_months(n)`.
+    PurchasesIn(SegmentWindow),
+    /// `member.spend_in_days(n)` and `member.spend_in_months(n)`.
+    SpendIn(SegmentWindow),
+}
+
+/// The last local days or months, today included. A month is over on the day before the one of its number, and at the end of a month that is
+/// too short to have that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SegmentWindow {
+    Days(u32),
+    Months(u32),
+}
+
+impl SegmentWindow {
+    /// Days that it has at most.
+    pub fn days(self) -> u32 {
+        match self {
+            Self::Days(days) => days,
+            Self::Months(months) => months.saturating_mul(31),
+        }
+    }
 }
 
 /// Bytes of a string that is no literal, at most: ids, labels and codes have 64 characters.
@@ -84,7 +106,8 @@ pub enum NumberField {
     MemberTierRank,
     /// Local days since the member enrolled: 0 on that day.
     MemberAgeDays,
-    /// Local days since the latest purchase before this one occurred, or since enrolment if there was none; never less than 0.
+    /// Local days since the latest purchase before this one occurred, whatever of it has come back; since enrolment if there was none. Never
+    /// less than 0.
     MemberDaysSinceLastPurchase,
     /// Purchases before this one, those that were returned whole not counted.
     MemberPurchases,
@@ -212,6 +235,18 @@ pub trait Facts {
     fn line_amount(&self, field: LineAmountField, line: usize) -> Result<i128, Overflow>;
     fn line_count(&self, field: LineListField, line: usize) -> usize;
     fn line_item(&self, field: LineListField, line: usize, index: usize) -> &str;
+    /// Purchases of a window that ends today. Asked for segments alone.
+    fn purchases_in(&self, _window: SegmentWindow) -> Result<i64, Overflow> {
+        Ok(0)
+    }
+    /// Whether the member bought through a channel, or did an activity, in the last so many local days. Asked for segments alone.
+    fn did_lately(&self, _kind: LatelyKind, _id: &str, _days: u32) -> bool {
+        false
+    }
+    /// The basis of the purchases of a window. Asked for segments alone.
+    fn spend_in(&self, _window: SegmentWindow) -> Result<i128, Overflow> {
+        Ok(0)
+    }
 }
 
 /// All fields by variable and name, with the scopes that have them.

@@ -13,6 +13,9 @@
 //!   multiplied by whole numbers.
 //! - Functions: `size`, `startsWith`, `endsWith`, `contains`, `duration("36h")`, `timestamp("2026-01-31T00:00:00Z")`; `exists`, `all` and
 //!   `exists_one` over lines and lists of strings, and `size(purchase.lines.filter(l, ...))`. No regular expressions, maps, null.
+//! - In a segment `member.purchases_in_days(90)` and `member.spend_in_days(90)` look at the last so many local days, and the same
+//!   with `_in_months` at months. What grows by a day each
+//!   day is compared with numbers that are written there, so that it is known when a condition turns ([`Turning`]).
 //! - The one thing that can go wrong when a condition is judged is a number that is too large. As CEL wants it, what decides `&&`, `||`,
 //!   `exists` and `all` goes before that, on whichever side it stands.
 
@@ -21,6 +24,7 @@ mod fields;
 mod literals;
 mod parsing;
 mod tree;
+mod turning;
 mod typed;
 
 use std::{fmt, sync::Arc};
@@ -28,9 +32,10 @@ use std::{fmt, sync::Arc};
 pub use compiling::{MAX_CONDITION_NODES, MAX_CONDITION_STEPS};
 pub use fields::{
     AmountField, CalendarField, Digits, Facts, Field, LineAmountField, LineListField, LineTextField, ListField, NumberField,
-    QUANTITY_DIGITS, Scope, TextField, TimeField, TruthField, Unit,
+    QUANTITY_DIGITS, Scope, SegmentWindow, TextField, TimeField, TruthField, Unit,
 };
 pub use parsing::MAX_CONDITION_BYTES;
+pub use turning::{MAX_WINDOW_DAYS, MAX_WINDOW_MONTHS, Turning};
 
 use super::Overflow;
 use compiling::Compiler;
@@ -46,6 +51,7 @@ struct Compiled {
     /// Sorted.
     reads: Box<[Field]>,
     named: Box<[Named]>,
+    turnings: Box<[Turning]>,
     steps: u64,
 }
 
@@ -76,7 +82,8 @@ impl Condition {
         let mut compiler = Compiler::new(&parsed, scope, digits);
         let root = compiler.condition()?;
         let (steps, reads, named) = (compiler.steps(), compiler.reads.into_iter().collect(), compiler.named.into());
-        Ok(Self(Arc::new(Compiled { text: text.into(), root, reads, named, steps })))
+        let turnings = compiler.turnings.into_iter().collect();
+        Ok(Self(Arc::new(Compiled { text: text.into(), root, reads, named, turnings, steps })))
     }
 
     /// Judges one that is not of [`Scope::Line`].
@@ -106,6 +113,11 @@ impl Condition {
     /// The strings that fields are compared with.
     pub fn named(&self) -> &[Named] {
         &self.0.named
+    }
+
+    /// What can turn one of [`Scope::Segment`] as days pass.
+    pub fn turnings(&self) -> &[Turning] {
+        &self.0.turnings
     }
 
     /// What judging it costs at most, for the largest purchase that there is; one of [`Scope::Line`], for all lines of it.

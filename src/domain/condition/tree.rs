@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fields::{
-    AmountField, CalendarField, Facts, LineAmountField, LineListField, LineTextField, ListField, NumberField, TextField, TimeField,
-    TruthField,
+    AmountField, CalendarField, Facts, LineAmountField, LineListField, LineTextField, ListField, NumberField, SegmentWindow, TextField,
+    TimeField, TruthField,
 };
-use crate::domain::Overflow;
+use crate::domain::{LatelyKind, Overflow};
 
 /// Lists of strings that are gone through inside one another, at most.
 pub(super) const MAX_ITEMS: usize = 2;
@@ -18,6 +18,7 @@ pub(super) const MAX_ITEMS: usize = 2;
 pub(super) enum Truth {
     Literal(bool),
     Fact(TruthField),
+    Lately(LatelyKind, Box<str>, u32),
     Not(Box<Truth>),
     All(Box<[Truth]>),
     Any(Box<[Truth]>),
@@ -91,6 +92,8 @@ pub(super) enum Number {
     Lines,
     /// Lines of which something holds.
     LinesWith(Box<Truth>),
+    /// Purchases of the last so many days.
+    Window(SegmentWindow),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,8 @@ pub(super) enum Amount {
     Difference(Box<(Amount, Amount)>),
     Times(Box<(Number, Amount)>),
     If(Box<(Truth, Amount, Amount)>),
+    /// Spent in the last so many days.
+    Window(SegmentWindow),
 }
 
 #[derive(Debug)]
@@ -197,6 +202,7 @@ impl Truth {
         match self {
             Self::Literal(value) => Ok(*value),
             Self::Fact(field) => view.facts.truth(*field),
+            Self::Lately(kind, id, days) => Ok(view.facts.did_lately(*kind, id, *days)),
             Self::Not(inner) => Ok(!inner.holds(view)?),
             Self::All(parts) => decided(parts.iter().map(|part| part.holds(view)), false),
             Self::Any(parts) => decided(parts.iter().map(|part| part.holds(view)), true),
@@ -287,6 +293,7 @@ impl Number {
             Self::Length(text) => i64::try_from(text.value(view)?.chars().count()).map_err(|_| Overflow),
             Self::Size(list) => i64::try_from(list.count(view)).map_err(|_| Overflow),
             Self::Lines => i64::try_from(view.facts.lines()).map_err(|_| Overflow),
+            Self::Window(window) => view.facts.purchases_in(*window),
             Self::LinesWith(inner) => number_of((0..view.facts.lines()).map(|line| inner.holds(view.at_line(line)))),
         }
     }
@@ -301,6 +308,7 @@ impl Amount {
             Self::Negated(inner) => inner.value(view)?.checked_neg().ok_or(Overflow),
             Self::Sum(sides) => sides.0.value(view)?.checked_add(sides.1.value(view)?).ok_or(Overflow),
             Self::Difference(sides) => sides.0.value(view)?.checked_sub(sides.1.value(view)?).ok_or(Overflow),
+            Self::Window(window) => view.facts.spend_in(*window),
             Self::Times(sides) => i128::from(sides.0.value(view)?).checked_mul(sides.1.value(view)?).ok_or(Overflow),
             Self::If(parts) => if parts.0.holds(view)? { &parts.1 } else { &parts.2 }.value(view),
         }

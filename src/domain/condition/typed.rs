@@ -1,9 +1,10 @@
 //! Parts of a condition with their types, and what joins them.
 
 use super::{
-    fields::{MAX_FIELD_BYTES, Unit},
+    fields::{LineListField, ListField, MAX_FIELD_BYTES, Unit},
     tree::{Amount, Arithmetic, Comparison, Duration, List, Number, Text, Time, Truth},
 };
+use crate::domain::{MAX_LABELS, MAX_PROMOTION_CODES, MAX_SEGMENTS, MAX_TENDERS};
 
 /// A part of a condition with its type.
 pub(super) enum Typed {
@@ -38,6 +39,19 @@ impl Typed {
             Self::Decimal(_) => "a number with decimal places, which only an amount can be compared with",
         }
     }
+}
+
+/// Items of a list, at most.
+pub(super) fn items(list: &List) -> u64 {
+    let most = match list {
+        List::Literal(texts) => texts.len(),
+        List::Fact(ListField::PurchaseLabels) | List::Line(LineListField::Labels) => MAX_LABELS,
+        // Of each tender its kind, and no more kinds than tenders.
+        List::Fact(ListField::PurchaseTenders) => MAX_TENDERS,
+        List::Fact(ListField::PurchaseCodes) => MAX_PROMOTION_CODES,
+        List::Fact(ListField::MemberSegments) => MAX_SEGMENTS,
+    };
+    most as u64
 }
 
 /// Steps of looking for something among so many in order.

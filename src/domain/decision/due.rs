@@ -65,11 +65,41 @@ impl Draft<'_> {
         self.enter_what_is_due(usize::MAX).map(|_| ())
     }
 
-    /// The next of what is due, and what goals make of it. False: nothing is due, or nothing that may be entered.
+    /// The next of what is due, and what goals and segments make of it. Segments come last of what is due at the same instant. False: nothing is
+    /// due, or nothing that may be entered.
     fn enter_next_due(&mut self) -> Result<bool, Rejection> {
-        let Some(instant) = self.enter_one_due()? else { return Ok(false) };
+        let segments = match self.due_segments() {
+            Some(due) if self.next_but_segments()?.is_none_or(|other| due < other) => Some(due),
+            Some(_) | None => None,
+        };
+        let other = match segments {
+            // By other rules a birthday may be planned anew before that.
+            Some(due) => self.enter_changed_policy(Some(due))?,
+            None => self.enter_one_due()?,
+        };
+        let instant = match (other, segments) {
+            (Some(instant), _) => instant,
+            (None, Some(due)) => {
+                self.enter_segments_due(due)?;
+                return Ok(true);
+            }
+            (None, None) => return Ok(false),
+        };
         self.settle_goal(instant)?;
+        self.settle_segments(instant)?;
         Ok(true)
+    }
+
+    /// When anything is due next that could bear on segments.
+    fn next_but_segments(&self) -> Result<Option<Timestamp>, Rejection> {
+        let now = self.context.now;
+        let activation = activation::next_activation(&self.member, now)?.map(|(_, time)| time);
+        let ended = hold::next_end(&self.member, now).map(|hold| hold.expire_time);
+        let lapse = expiry::next_lapse(&self.member, now, self.lapses_left).map(|(_, time)| time.max(self.hold_end));
+        let voucher = voucher::next_due(&self.member, now).map(|(_, due)| due);
+        let birthday = self.due_birthday().map(|plan| plan.due_time);
+        let all = [activation, ended, lapse, self.next_review(), self.due_goal(), voucher, birthday];
+        Ok(all.into_iter().flatten().min())
     }
 
     /// Of what is due at the same instant pending points become active first, then the tier is reviewed, and lots lapse last: a hold that

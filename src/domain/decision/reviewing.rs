@@ -36,6 +36,31 @@ impl Draft<'_> {
         Ok(Some(Counted { day, kept_since }))
     }
 
+    /// The day that a sale counts in for windows of segments, and that what comes back of it does. Once a version has had a window all are counted,
+    /// so that no later one leaves a gap.
+    pub(super) fn day_counted(&mut self, kind: &EntryKind, occurred_time: Timestamp) -> Result<Option<Counted>, Rejection> {
+        let programs = self.context.programs;
+        let counts = &self.member.header.day_counts;
+        if let EntryKind::PurchaseReturned(_) = kind {
+            let day = self.sale_day_counted.take().filter(|day| counts.has(*day));
+            return Ok(day.map(|day| Counted { day, kept_since: None }));
+        }
+        if !matches!(kind, EntryKind::PurchaseAccrued(_)) || programs.segment_days() == 0 {
+            return Ok(None);
+        }
+        let local = |instant| calendar::local_date(&programs.newest().time_zone, instant);
+        // All that is due has been judged before, so that no window ends earlier than today, but by a clock that was set back.
+        let kept = programs.segment_days().saturating_add(7);
+        // Before the calendar begins there is nothing.
+        let since = calendar::subtract_days(local(self.context.now), kept).ok();
+        let day = local(occurred_time);
+        if since.is_some_and(|since| day < since) {
+            return Ok(None);
+        }
+        let kept_since = since.filter(|since| counts.first_day().is_some_and(|first| first < *since));
+        Ok(Some(Counted { day, kept_since }))
+    }
+
     /// Tier times never go back, however late a sale is reported.
     fn tier_start(&self, instant: Timestamp) -> Timestamp {
         self.member.header.tier.current().map_or(instant, |held| held.start_time.max(instant))

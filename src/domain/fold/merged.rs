@@ -62,6 +62,9 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     for (day, count) in got.tier_counts.iter() {
         header.tier_counts.add(*day, count)?;
     }
+    for (day, count) in got.day_counts.iter() {
+        header.day_counts.add(*day, count)?;
+    }
     header.tier = got.tier.clone();
     header.state = if got.suspended { MemberState::Suspended } else { MemberState::Active };
     header.merged.extend_from_slice(&got.merged);
@@ -73,6 +76,7 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     got.promotions.fold(header);
     header.purchases = header.purchases.checked_add(got.purchases).ok_or(Overflow)?;
     header.last_purchase_time = header.last_purchase_time.max(got.last_purchase_time);
+    header.lately.join(&got.lately);
     header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::{
-    super::{RewardId, TierBounds, VoucherCodeKey},
+    super::{RewardId, TierBounds, VoucherCodeKey, segment},
     InactivityPolicy, Program,
 };
 
@@ -43,6 +43,10 @@ struct Turn {
     tier_bounds: Arc<TierBounds>,
     birthday_version: u32,
     has_goals: bool,
+    /// Since when segments are as they are; 0: there never were any.
+    segment_version: u32,
+    /// The longest window of a segment that there was.
+    segment_days: u32,
 }
 
 impl Turn {
@@ -60,7 +64,13 @@ impl Turn {
         }
         let max_age_days = last.map_or(0, |last| last.max_age_days).max(program.purchase_time.max_age_days);
         let has_goals = program.goal.is_some() || last.is_some_and(|last| last.has_goals);
-        Self { program, max_age_days, tier_bounds, birthday_version, has_goals }
+        let mut segment_version = last.map_or(0, |last| last.segment_version);
+        let is_other = last.is_none_or(|last| !segment::judge_alike(&last.program, &program));
+        if is_other && (!program.segments.is_empty() || segment_version > 0) {
+            segment_version = program.version;
+        }
+        let segment_days = last.map_or(0, |last| last.segment_days).max(program.segment_days());
+        Self { program, max_age_days, tier_bounds, birthday_version, has_goals, segment_version, segment_days }
     }
 
     /// One that was published to hold at once does so however the clock is set.
@@ -166,15 +176,41 @@ impl ProgramHistory {
         changes.map(|turn| &turn.program)
     }
 
-    /// The version since which members are to be looked at, whether or not something of theirs is due: since birthdays are as they are, or tiers
-    /// are reviewed at once. 0: no version asks for it.
+    /// The version since which members are to be looked at, whether or not something of theirs is due: since birthdays or segments are as they
+    /// are, or tiers are reviewed at once. 0: no version asks for it.
     pub fn walk_version(&self) -> u32 {
-        self.birthday_version().max(self.review_at_once().map_or(0, |(version, _)| version))
+        self.birthday_version().max(self.review_at_once().map_or(0, |(version, _)| version)).max(self.segment_version())
     }
 
     /// The newest version that reviews all tiers at once, and since when.
     pub fn review_at_once(&self) -> Option<(u32, Timestamp)> {
         self.tier_bounds().at_change.last().copied()
+    }
+
+    /// The version since which segments are as in the newest; 0: no version ever had any.
+    pub fn segment_version(&self) -> u32 {
+        self.turn().segment_version
+    }
+
+    /// The same as of an instant.
+    pub(in crate::domain) fn segment_version_at(&self, instant: Timestamp) -> u32 {
+        self.known.turns[self.index_at(instant)].segment_version
+    }
+
+    /// The same as of a version that took effect.
+    pub(in crate::domain) fn segment_version_of(&self, version: u32) -> u32 {
+        self.known.turns.iter().rfind(|turn| turn.program.version <= version).map_or(0, |turn| turn.segment_version)
+    }
+
+    /// The versions with which segments became other than before, the oldest first.
+    pub(in crate::domain) fn segment_changes(&self) -> impl Iterator<Item = &Program> {
+        let changes = self.known.turns[..=self.newest].iter().filter(|turn| turn.segment_version == turn.program.version);
+        changes.map(|turn| &*turn.program)
+    }
+
+    /// Of the longest window that a segment of any version had.
+    pub(in crate::domain) fn segment_days(&self) -> u32 {
+        self.turn().segment_days
     }
 
     pub(in crate::domain) fn voucher_codes(&self) -> &VoucherCodeKey {

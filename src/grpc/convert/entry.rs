@@ -14,6 +14,7 @@ use super::{
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
     returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
+    segment::segments_changed,
     tier::{tier_benefits, tier_changed, tier_kept, tier_rewarded},
     time::timestamp,
     voucher::{used_vouchers, voucher_change_kind, voucher_changed},
@@ -151,6 +152,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
         EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
         EntryKind::BirthdayChanged(changed) => birthday_change_kind(changed),
+        EntryKind::SegmentsChanged(_) => v1::EntryKind::SegmentsChanged,
         EntryKind::GoalChanged(changed) => goal_change_kind(changed),
     }
 }
@@ -205,6 +207,7 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
         EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
         EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
+        EntryKind::SegmentsChanged(changed) => Kind::SegmentsChanged(segments_changed(changed)),
         EntryKind::GoalChanged(changed) => goal_changed(changed),
     }
 }

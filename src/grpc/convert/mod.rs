@@ -16,6 +16,7 @@ mod redemption;
 mod request;
 mod returned;
 mod reward;
+mod segment;
 mod tier;
 mod time;
 mod voucher;
@@ -40,6 +41,7 @@ pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase
 pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use request::{Mutation, request};
 pub use reward::{listed_reward, next_reward};
+pub use segment::segment;
 pub use time::{parse_date, parse_timestamp, past, timestamp};
 pub use voucher::{ended_voucher, voucher, voucher_code, voucher_issued};
 

@@ -23,6 +23,7 @@ pub(super) fn row(rejection: &RewardRejection) -> Row {
             metadata.extend(tier.as_ref().map(|tier| ("tier_id", tier.to_string())));
             refused("REWARD_TIER", metadata)
         }
+        RewardRejection::Segment { reward } => refused("REWARD_SEGMENT", vec![named(reward)]),
         RewardRejection::Quantity { reward, maximum, requested } => {
             let metadata = vec![named(reward), ("maximum", maximum.to_string()), asked(*requested)];
             row(Code::InvalidArgument, "REWARD_QUANTITY", Some("quantity"), metadata)

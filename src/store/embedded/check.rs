@@ -65,7 +65,7 @@ impl Report {
         self.difference_count == 0 && self.programs.iter().all(ProgramTotals::is_conserved)
     }
 
-    fn differ(&mut self, key: &RowKey, how: &str) {
+    pub(super) fn differ(&mut self, key: &RowKey, how: &str) {
         self.difference_count += 1;
         if self.differences.len() < MAX_DIFFERENCES {
             self.differences.push(format!("{} {how}", key.describe()));
@@ -173,6 +173,7 @@ pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) 
     in_scratch(scratch, |path| {
         let (folded, mut report) = fold(&parts, path, options, end.seq - 1, newest)?;
         folded.overlay.drain()?;
+        folded.check_sizes(&mut report)?;
         report.programs = totals(&folded)?;
         Ok(report)
     })
@@ -258,6 +259,7 @@ fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64, 
     stored.overlay.drain()?;
     folded.overlay.drain()?;
     compare(stored, &folded, &mut report)?;
+    stored.check_sizes(&mut report)?;
     report.programs = totals(&folded)?;
     Ok(report)
 }

@@ -26,7 +26,7 @@ use super::{
     decode_returns::{activated, returned},
     effects, goals, promotions, rewards,
     segment::damaged,
-    stored, tiers, vouchers,
+    segments, stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
 };
 
@@ -110,6 +110,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
         Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
         Kind::GoalChanged(one) => EntryKind::GoalChanged(goals::read_changed(&one)?),
+        Kind::SegmentsChanged(one) => EntryKind::SegmentsChanged(segments::read_changed(&one)?),
         Kind::BirthdayChanged(one) => {
             let plan = sealed(open()?, birthdays::read_sealed_plan)?;
             EntryKind::BirthdayChanged(Box::new(birthdays::read_changed(one, plan)?))
@@ -127,6 +128,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
         inactivity_time: optional_time(entry.inactivity_time)?,
         counted: entry.counted.as_ref().map(tiers::read_counted).transpose()?,
+        day_counted: entry.day_counted.as_ref().map(tiers::read_counted).transpose()?,
         kind,
     })
 }
@@ -501,6 +503,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         balance: balance(row.balance.unwrap_or_default()),
         tier: tiers::read_standing(&row.tiers, row.tier_manual, row.tier_status)?,
         tier_counts: tiers::read_counts(&row.tier_counts)?,
+        day_counts: tiers::read_counts(&row.day_counts)?,
         lifetime: LifetimeTotals { qualifying_points: Points(row.qualifying_points), spend: decimal(&row.spend)?, visits: row.visits },
         latest_occurred_time: optional_time(latest.transpose()?)?,
         carries: row.carries.iter().map(carry).collect::<Decoded<_>>()?,
@@ -517,6 +520,8 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         promotions: row.promotions.iter().map(promotions::read_counter).collect::<Decoded<_>>()?,
         purchases: row.purchases,
         last_purchase_time: optional_time(row.last_purchase_time)?,
+        segments: segments::read_segments(row.segments.as_ref())?,
+        lately: segments::read_lately(&row.lately)?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, promotions, rewards, stored, tiers, vouchers,
+    goals, promotions, rewards, segments, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -37,6 +37,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         dropped_counters: dropped_counters(&got.dropped_counters)?,
         tier: tiers::read_standing(&got.tiers, got.tier_manual, got.tier_status)?,
         tier_counts: tiers::read_counts(&got.tier_counts)?,
+        day_counts: tiers::read_counts(&got.day_counts)?,
         suspended: got.suspended,
         merged: got.merged.iter().map(merged).collect::<Decoded<_>>()?,
         person,
@@ -57,6 +58,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         promotions: promotions::read_counts(got.promotion_counts.as_ref())?,
         purchases: got.purchases.unwrap_or(got.visits),
         last_purchase_time: optional_time(got.last_purchase_time)?,
+        lately: segments::read_lately(&got.lately)?,
         reason: got.reason,
     })
 }

@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, promotions, rewards, tiers, vouchers,
+    goals, promotions, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 
@@ -43,6 +43,9 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
         w.message(61, |w| watched(w, one));
     }
     w.optional_time(62, entry.inactivity_time);
+    if let Some(one) = &entry.day_counted {
+        w.message(63, |w| tiers::counted(w, one));
+    }
 }
 
 fn kind(w: &mut Writer, entry: &Entry) {
@@ -78,6 +81,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
         EntryKind::BirthdayChanged(one) => w.message(38, |w| birthdays::changed(w, one)),
         EntryKind::GoalChanged(one) => w.message(39, |w| goals::changed(w, one)),
+        EntryKind::SegmentsChanged(one) => w.message(45, |w| segments::changed(w, one)),
     };
 }
 
@@ -521,6 +525,11 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     }
     w.uint(51, header.purchases);
     w.optional_time(52, header.last_purchase_time);
+    segments::segments(w, 60, &header.segments);
+    segments::lately(w, 61, &header.lately);
+    if !header.day_counts.is_empty() {
+        w.bytes(62, &tiers::counts(&header.day_counts));
+    }
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

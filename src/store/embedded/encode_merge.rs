@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, promotions, rewards, tiers, vouchers,
+    goals, promotions, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -82,6 +82,11 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
         w.message(44, |w| birthdays::multiplier(w, one));
     }
     w.optional_time(45, got.birthday.known_since);
+    from_the_rule_book(w, got);
+}
+
+/// What goals, rewards, promotions and segments have counted.
+fn from_the_rule_book(w: &mut Writer, got: &MergedFrom) {
     goals::waiting(w, 50, &got.goals.waiting);
     for (reward, tally) in &got.rewards {
         w.message(51, |w| rewards::tally(w, reward, Some(tally)));
@@ -89,6 +94,10 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     promotions::counts(w, 52, &got.promotions);
     w.present_uint(53, got.purchases);
     w.optional_time(54, got.last_purchase_time);
+    segments::lately(w, 55, &got.lately);
+    if !got.day_counts.is_empty() {
+        w.bytes(56, &tiers::counts(&got.day_counts));
+    }
 }
 
 pub(super) fn merged(w: &mut Writer, merged: &Merged) {

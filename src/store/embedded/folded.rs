@@ -21,9 +21,11 @@ impl From<FoldedEntry> for Entry {
             watched,
             inactivity_time,
             counted,
+            day_counted,
             kind,
         } = entry;
         Self {
+            day_counted,
             sequence,
             record_time,
             delay,
@@ -72,6 +74,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
             FoldedKind::BirthdayChanged(one) => Self::BirthdayChanged(one),
             FoldedKind::GoalChanged(one) => Self::GoalChanged(one),
+            FoldedKind::SegmentsChanged(one) => Self::SegmentsChanged(one),
         }
     }
 }
@@ -85,8 +88,8 @@ impl From<FoldedPurchaseAccrued> for PurchaseAccrued {
 
 impl From<FoldedPurchase> for Purchase {
     fn from(purchase: FoldedPurchase) -> Self {
-        let FoldedPurchase { store_id, order_id } = purchase;
-        Self { store_id, order_id, ..Self::default() }
+        let FoldedPurchase { store_id, order_id, channel } = purchase;
+        Self { store_id, order_id, channel, ..Self::default() }
     }
 }
 

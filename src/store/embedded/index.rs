@@ -2,7 +2,8 @@
 
 use super::{encode, keys::Key};
 use crate::domain::{
-    ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, RewardId, TallyKey, VoucherCode, VoucherCodeKey,
+    ActivityId, ActorId, Fingerprint, Identifier, OrderKey, ProgramId, RequestId, RewardId, SegmentId, TallyKey, VoucherCode,
+    VoucherCodeKey,
 };
 
 /// Hashes what rows are found by. Keyed, so that nobody can choose values that collide, or try phone numbers against a stolen disk.
@@ -40,6 +41,10 @@ impl Index {
     pub(super) fn promotion(&self, (promotion, day): &TallyKey) -> [u8; 32] {
         let day = day.map_or(0, encode::date_number);
         self.hash(&[b"j", promotion.as_str().as_bytes(), &[0], &day.to_be_bytes()])
+    }
+
+    pub(super) fn segment(&self, segment: &SegmentId) -> [u8; 32] {
+        self.hash(&[b"q", segment.as_str().as_bytes()])
     }
 
     pub(super) fn voucher(&self, code: &VoucherCode) -> [u8; 32] {

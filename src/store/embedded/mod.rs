@@ -127,8 +127,10 @@
 //! | `m` P M 6, hash of `x`, activity, 0 | the same of the entry by which the member was referred |
 //! | `k` P hash of `c`, code of a voucher (10 bytes) | M of the member that it was issued to, sequence of the entry that did, as a varint |
 //! | `m` P M 7, code of a voucher (10 bytes) | `Voucher` of `journal.proto`, as long as it is live |
+//! | `n` P hash of `q`, segment id (16 bytes) | `SegmentSizeRow`, of segments that anybody ever was in |
 //! | `o` G P hash of `o`, store id, 0, order id | `PurchaseRow` |
 //! | `p` P M | the `Person`, sealed like an entry with the number 2^64 - 1; the slot alone: erased, or merged into another member |
+//! | `q` P hash of `q`, segment id (16 bytes) M | nothing: the member is in the segment |
 //! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `s` P hash of `s`, reward id | `RewardStockRow`, of rewards of which one was ever taken |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
@@ -176,6 +178,7 @@ mod overlay;
 mod packed;
 mod programs;
 mod promotions;
+mod publication;
 mod reads;
 mod redo;
 mod replay;
@@ -184,6 +187,7 @@ mod row_values;
 mod rows;
 mod sealing;
 mod segment;
+mod segments;
 mod source;
 mod space;
 mod spare;

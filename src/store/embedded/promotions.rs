@@ -12,7 +12,7 @@ use super::{
     encode::{award_line as write_award_line, date_number, limit_kind as limit_number, rounding_step as write_rounding_step},
     index::Index,
     rows::{Change, ProgramNumber, RowKey, value},
-    stored,
+    segments, stored,
     wire::Writer,
 };
 use crate::{
@@ -154,6 +154,7 @@ pub(super) fn facts(w: &mut Writer, facts: &MemberFacts) {
     w.sint(6, facts.pending_points.0);
     w.sint(7, facts.qualifying_points.0);
     w.uint(8, u64::from(facts.is_first));
+    facts.segments.iter().for_each(|segment| w.item_text(9, segment.as_str()));
 }
 
 pub(super) fn read_facts(facts: &stored::MemberFacts) -> Decoded<MemberFacts> {
@@ -166,6 +167,7 @@ pub(super) fn read_facts(facts: &stored::MemberFacts) -> Decoded<MemberFacts> {
         pending_points: Points(facts.pending_points),
         qualifying_points: Points(facts.qualifying_points),
         is_first: facts.is_first,
+        segments: facts.segments.iter().map(|text| segments::segment_id(text)).collect::<Decoded<_>>()?,
     })
 }
 

@@ -12,14 +12,15 @@ use super::{
     journal::Position,
     promotions, rewards,
     rows::{self, ProgramNumber, RowKey},
-    sealing, stored, stories,
+    sealing, segments, stored, stories,
     view::View,
     vouchers,
 };
 use crate::{
     domain::{
         ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-        OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, TallyKey, VoucherCode,
+        OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, SegmentId, SegmentSize,
+        TallyKey, VoucherCode,
     },
     store::{Due, LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
 };
@@ -237,6 +238,12 @@ impl Engine {
         Ok(row.map(|row| promotions::read_tally_row(key, &row)).transpose()?.flatten())
     }
 
+    fn segment_size(&self, program: &ProgramId, segment: &SegmentId) -> Result<Option<SegmentSize>, StoreError> {
+        let Some(number) = self.programs.number(program) else { return Ok(None) };
+        let row = self.overlay.view().get(&segments::size_row(&self.index, number, segment))?;
+        Ok(row.map(|row| segments::read_size_row(segment, &row)).transpose()?.flatten())
+    }
+
     fn entries(&self, key: &MemberKey, first: u64, last: u64) -> Result<Vec<Entry>, StoreError> {
         let Some(number) = self.programs.number(&key.program) else { return Ok(Vec::new()) };
         let behind = match last.checked_add(1) {
@@ -433,6 +440,18 @@ macro_rules! read_through_engine {
             }
             fn members(&self, program: &ProgramId, after: Option<MemberId>, limit: usize) -> Result<Vec<MemberId>, StoreError> {
                 self.engine.watched(self.engine.members(program, after, limit))
+            }
+            fn in_segment(
+                &self,
+                program: &ProgramId,
+                segment: &SegmentId,
+                after: Option<MemberId>,
+                limit: usize,
+            ) -> Result<Vec<MemberId>, StoreError> {
+                self.engine.watched(self.engine.in_segment(program, segment, after, limit))
+            }
+            fn segment_size(&self, program: &ProgramId, segment: &SegmentId) -> Result<Option<SegmentSize>, StoreError> {
+                self.engine.watched(self.engine.segment_size(program, segment))
             }
             fn publications(&self) -> Result<Vec<Publication>, StoreError> {
                 self.engine.watched(self.engine.publications())

@@ -229,6 +229,7 @@ impl Engine {
         }
         self.stock_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
         self.tally_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes)?;
+        self.size_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
         let recorded = members.iter().flat_map(|(read, _)| &read.entries).map(|entry| entry.record_time);
         let applied = self.applied((seq, &hash), publications.iter().map(|(one, _)| one.publish_time).chain(recorded));
         let mut count = 0;

@@ -2,15 +2,11 @@
 
 use std::cmp::Ordering;
 
-use jiff::Timestamp;
-use prost::Message as _;
-
+pub(super) use super::publication::publication;
 pub(super) use super::row_values::{position_bytes, read_position, read_sequence, value};
-use super::{activities, encode_fraud, index::Index, journal::Position, stored, stories, vouchers};
-use crate::{
-    domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey},
-    store::Publication,
-};
+use super::{activities, encode_fraud, index::Index, journal::Position, segments, stories, vouchers};
+use crate::domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey};
+use jiff::Timestamp;
 
 /// Of a key; one byte is left for [`RowKey::next`].
 const LONGEST: usize = 38;
@@ -29,7 +25,7 @@ pub(super) type Change = (RowKey, Option<Box<[u8]>>);
 pub(super) type ProgramNumber = u32;
 
 /// Of the rows as a whole. Tables with another one are made again.
-pub(super) const FORMAT: u32 = 6;
+pub(super) const FORMAT: u32 = 7;
 pub(super) const APPLIED: &[u8] = b"a";
 const PROGRAM: u8 = b'g';
 const IDENTIFIER: u8 = b'i';
@@ -547,6 +543,7 @@ fn kind_look_ups(
             }
         }
         EntryKind::ActivityAccrued(accrued) => changes.extend(activities::look_ups(index, number, member, entry.sequence, accrued)),
+        EntryKind::SegmentsChanged(changed) => segments::look_ups(index, number, member, changed, changes),
         EntryKind::VoucherChanged(changed) => changes.extend(vouchers::look_up(index, number, entry, changed)),
         EntryKind::ProfileUpdated { .. }
         | EntryKind::BirthdayChanged(_)
@@ -576,22 +573,6 @@ fn kind_look_ups(
         changes.push((RowKey::operator(number, &index.operator(actor)), Some(row)));
     }
     changes.extend(stories::look_up(number, entry));
-}
-
-/// A publication's own row, and the one of its request.
-pub(super) fn publication(
-    index: &Index,
-    generation: Generation,
-    number: ProgramNumber,
-    (commit, place): (u64, u32),
-    publication: &Publication,
-    position: &Position,
-    changes: &mut Vec<Change>,
-) {
-    changes.push((RowKey::publication(commit, place), Some(position_bytes(position))));
-    let row = stored::RequestRow { published_version: publication.version, commit_seq: commit, place, ..Default::default() };
-    let key = looked_up_request(number, &index.request(&publication.request.id));
-    changes.push((RowKey::looked_up(generation, &key), Some(row.encode_to_vec().into())));
 }
 
 /// The member that has an identifier, if the row is really the identifier's.

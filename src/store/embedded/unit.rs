@@ -161,6 +161,7 @@ impl Engine {
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;
@@ -202,6 +203,7 @@ impl Engine {
         }
         self.stock_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
         self.tally_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes)?;
+        self.size_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
         changes.extend(spans.wiped.iter().map(erasure::wiped));
         Ok(changes)
     }

@@ -6,7 +6,7 @@ use super::{
     index::Index,
     promotions, rewards,
     rows::{Change, ProgramNumber, RowKey, owner, value},
-    stored,
+    segments, stored,
     wire::Writer,
 };
 use crate::domain::{
@@ -42,6 +42,8 @@ pub(super) fn code_of(key: &RowKey) -> Option<VoucherCode> {
 /// What a key's kind is called in messages, if it is one of vouchers.
 pub(super) fn describe(kind: u8, own: Option<&u8>) -> Option<&'static str> {
     match (kind, own) {
+        (segments::MEMBER_OF, _) => Some("member of a segment"),
+        (segments::SIZE, _) => Some("size of a segment"),
         (CODE, _) => Some("code of a voucher"),
         (rewards::STOCK, _) => Some("stock of a reward"),
         (promotions::TALLY, _) => Some("what a promotion has given"),

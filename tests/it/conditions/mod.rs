@@ -6,8 +6,8 @@ mod sample;
 use std::{fmt::Write as _, time::Instant};
 
 use loyaltyd::domain::{
-    AmountField, Condition, ConditionMistake, Digits, Field, ListField, MAX_CONDITION_BYTES, MAX_CONDITION_STEPS, NumberField, Overflow,
-    Scope, TextField,
+    AmountField, Condition, ConditionMistake, Digits, Field, ListField, MAX_CONDITION_BYTES, MAX_CONDITION_STEPS, MAX_SEGMENTS,
+    NumberField, Overflow, Scope, TextField,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -261,6 +261,9 @@ fn what_a_condition_costs_is_bounded() {
     assert!((10_000..=MAX_CONDITION_STEPS).contains(&one.steps()), "{}", one.steps());
     let found = mistake(&format!("{part} || {part}"), Scope::Purchase);
     assert!(found.text.contains("steps for a purchase of 10000 lines") && found.column > part.len(), "{found}");
+    // A member can be in as many segments as a rule book can have.
+    let of = |list: &str| Condition::compile(&format!("{list}.exists(s, s == 'vip')"), Scope::Purchase, CENTS).unwrap().steps();
+    assert!(of("member.segments") >= MAX_SEGMENTS as u64 && of("member.segments") > of("purchase.labels"));
     // What is looked for in a long text costs as much as that is long, also where a name stands for it.
     let long = "a".repeat(1_700);
     for text in [

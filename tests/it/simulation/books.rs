@@ -4,7 +4,10 @@ use loyaltyd::contract::{rule_book, v1};
 
 use super::{
     Random,
-    auditor::promotions::{CONDITIONS, LINE_CONDITION},
+    auditor::{
+        promotions::{CONDITIONS, LINE_CONDITION, SEGMENT_CONDITION},
+        segments,
+    },
 };
 
 /// Zones of which some change their clocks, a few of them at midnight.
@@ -47,20 +50,27 @@ pub struct Frame {
     standing: String,
     /// Changed now and then.
     birthday: String,
+    segments: String,
+    /// Segments look at the last days, in all versions: what was counted before is not there.
+    has_windows: bool,
     /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
     is_first: bool,
 }
 
 impl Frame {
     pub fn new(id: &str, random: &mut Random) -> Self {
+        let standing = standing(random);
+        let has_windows = !standing.contains("reset_at_review") && random.percent(60);
         Self {
             id: id.to_owned(),
             currency: if random.percent(70) { "USD" } else { "VND" },
             zone: *random.pick::<&'static str>(&ZONES),
             precision: random.within(0..=2) as u32,
             tiers: *random.pick(&[0, 2, 3, 3]),
-            standing: standing(random),
+            standing,
             birthday: String::new(),
+            segments: String::new(),
+            has_windows,
             is_first: true,
         }
     }
@@ -69,6 +79,9 @@ impl Frame {
     pub fn book(&mut self, random: &mut Random) -> v1::Program {
         if self.is_first || random.percent(55) {
             self.birthday = self.birthday(random);
+        }
+        if self.is_first || random.percent(45) {
+            self.segments = self.segments(random);
         }
         let text = self.text(random);
         self.is_first = false;
@@ -134,6 +147,7 @@ impl Frame {
         let kinds: Vec<&str> = VOUCHER_KINDS.into_iter().filter(|kind| *kind == BIRTHDAY_KIND || random.percent(80)).collect();
         text.push_str(&self.voucher_kinds(&kinds, random));
         text.push_str(&self.birthday);
+        text.push_str(&self.segments);
         text.push_str(&self.goal(random));
         text.push_str(&self.rewards(random));
         text.push_str(&self.promotions(inactivity.as_deref(), random));
@@ -248,6 +262,29 @@ impl Frame {
         )
     }
 
+    fn segments(&self, random: &mut Random) -> String {
+        let mut text = String::new();
+        let is_none = !self.has_windows && random.percent(25);
+        let ids: std::collections::BTreeSet<&str> = segments::CONDITIONS.iter().map(|(id, _)| *id).collect();
+        let mut ids: Vec<&str> = ids.into_iter().collect();
+        random.shuffle(&mut ids);
+        for id in ids {
+            let of_days = segments::WINDOWS.contains(&id);
+            let is_left_out = if of_days { !self.has_windows } else { is_none || random.percent(35) };
+            if is_left_out {
+                continue;
+            }
+            let all: Vec<&str> = segments::CONDITIONS.iter().filter(|(own, _)| *own == id).map(|(_, text)| *text).collect();
+            let condition = random.pick(&all).replace("AMOUNT", if self.is_fine() { "200" } else { "300000" });
+            text.push_str(&format!("- {{ segment_id: {id}, condition: \"{condition}\" }}\n"));
+        }
+        if text.is_empty() { text } else { format!("segments:\n{text}") }
+    }
+
+    fn has_segment(&self, id: &str) -> bool {
+        self.segments.contains(&format!("segment_id: {id},"))
+    }
+
     /// Some of them, for some time, for some tiers, and not for all who ask.
     fn rewards(&self, random: &mut Random) -> String {
         let mut text = String::new();
@@ -263,6 +300,11 @@ impl Frame {
             }
             if !tiers.is_empty() && random.percent(20) {
                 fields.push(format!("tier_ids: [{}]", tiers.join(", ")));
+            }
+            let segments = ["new", "risk", "season", "top"].into_iter().filter(|id| self.has_segment(id) && random.percent(50));
+            let segments: Vec<&str> = segments.collect();
+            if !segments.is_empty() && random.percent(40) {
+                fields.push(format!("segment_ids: [{}]", segments.join(", ")));
             }
             if random.percent(55) {
                 fields.push(format!("stock: {}", random.within(0..=25)));
@@ -319,7 +361,9 @@ impl Frame {
                 let window = *random.pick(&["DAY", "MONTH, leap_day: LEAP_DAY_MARCH_1", "AROUND, days_before: 20, days_after: 30"]);
                 fields.push(format!("birthday: {{ window: WINDOW_{window} }}"));
             }
-            if random.percent(15) {
+            if self.has_segment("new") && random.percent(20) {
+                fields.push(format!("condition: '{SEGMENT_CONDITION}'"));
+            } else if random.percent(15) {
                 fields.push(format!("condition: '{}'", random.pick(&CONDITIONS)));
             }
             if random.percent(10) {

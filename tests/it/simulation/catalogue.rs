@@ -1,9 +1,9 @@
-//! Comparing the catalogue that a member is shown with how its rewards must stand.
+//! Comparing the catalogue that a member is shown with how its rewards must stand, and how large segments are.
 
-use loyaltyd::domain::{MemberKey, Rejection, RewardId, RewardStanding};
+use loyaltyd::domain::{MemberKey, Rejection, RewardId, RewardStanding, SegmentId};
 
 use super::{
-    auditor::{Account, rewards},
+    auditor::{Account, rewards, segments},
     life::{Life, Shop},
 };
 
@@ -21,5 +21,19 @@ impl Life {
         let expected =
             rewards::listed(account, &shop.books, self.last_now.expect("something was read"), rewards::shelf(shop.accounts.iter()));
         if found == expected { Ok(()) } else { Err(format!("of the rewards:\n{expected:#?}\nwas expected, and found was\n{found:#?}")) }
+    }
+
+    /// How many are in each segment, as far as is entered.
+    pub fn segments_are_as_large(&self, shop: usize) -> Result<(), String> {
+        let shop = &self.shops[shop];
+        for (id, _) in segments::CONDITIONS {
+            let segment = SegmentId::new(id).expect("an id");
+            let found = self.ledger().segment_size(&shop.id, &segment).map_err(|error| error.to_string())?;
+            let expected = shop.accounts.iter().filter(|account| account.segments.held.contains_key(id)).count();
+            if found != expected as u64 {
+                return Err(format!("{expected} members are in {id}, and the ledger says {found}"));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! Comparing what was foretold with what the ledger answers, and with what it shows afterwards.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use loyaltyd::{
@@ -211,6 +214,10 @@ impl Life {
         for (who, changed) in &changes {
             self.shops[who.0].learn(changed).unwrap_or_else(|fault| self.fail(*who, &fault));
         }
+        let shops: BTreeSet<usize> = touched.iter().map(|(shop, _)| *shop).collect();
+        for shop in shops {
+            self.segments_are_as_large(shop).unwrap_or_else(|fault| self.fail((shop, 0), &fault));
+        }
         for who in touched {
             self.is_shown_as_told(who).unwrap_or_else(|fault| self.fail(who, &fault));
         }
@@ -263,6 +270,8 @@ impl Life {
         let expected = (Points(account.qualifying), money, account.visits);
         ensure(shown == expected, || differ(&expected, &shown))?;
         self.is_known_as_told(who, &account, &member)?;
+        let held: BTreeMap<String, Timestamp> = header.segments.held.iter().map(|held| (held.segment.to_string(), held.since)).collect();
+        ensure(held == account.segments.held, || format!("of the segments: {}", differ(&account.segments.held, &held)))?;
         let idle = account.lots.iter().filter(|lot| lot.lapse == Lapse::Inactive).map(|lot| lot.points).sum::<i64>();
         let shown = (header.inactivity.lapse_time, header.inactivity.points.0);
         ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;

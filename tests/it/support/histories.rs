@@ -623,6 +623,7 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => {}
         EntryKind::BirthdayChanged(changed) => changed.plan = Sealed::Erased,

@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::DateTime};
 use super::{QUANTITY_DIGITS, Sale};
 use crate::domain::{
     AmountField, Facts, LineAmountField, LineKind, LineListField, LineTextField, ListField, MemberFacts, NumberField, Overflow, Promotion,
-    TenderKind, TextField, TierId, TimeField, TruthField, accrual::remaining::Rest, calendar, money,
+    SegmentId, TenderKind, TextField, TierId, TimeField, TruthField, accrual::remaining::Rest, calendar, money,
 };
 
 /// A purchase, all of it or what is left, with what promotions see of the member.
@@ -127,8 +127,7 @@ impl Facts for Ground<'_, '_> {
             ListField::PurchaseLabels => purchase.labels.len(),
             ListField::PurchaseTenders => purchase.tenders.iter().filter(|tender| !tender.amount.is_zero()).count(),
             ListField::PurchaseCodes => purchase.codes.len(),
-            // No rule book has any yet.
-            ListField::MemberSegments => 0,
+            ListField::MemberSegments => self.member.segments.len(),
         }
     }
 
@@ -141,7 +140,7 @@ impl Facts for Ground<'_, '_> {
                 paid.nth(index).map_or("", |tender| tender_name(tender.kind))
             }
             ListField::PurchaseCodes => purchase.codes.get(index).map_or("", String::as_str),
-            ListField::MemberSegments => "",
+            ListField::MemberSegments => self.member.segments.get(index).map_or("", SegmentId::as_str),
         }
     }
 

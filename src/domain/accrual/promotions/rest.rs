@@ -18,7 +18,7 @@ pub(in crate::domain::accrual) fn promotions_left(
         return Ok(Vec::new());
     }
     // Where nothing is kept of the member, no condition reads it.
-    let member = accrual.member_facts.as_deref().cloned().unwrap_or_else(|| MemberFacts::of(sale.header));
+    let member = accrual.member_facts.as_deref().cloned().unwrap_or_else(|| MemberFacts::of(sale.header, sale.occurred_time));
     let ground = Ground::new(sale, Some(rest), accrual.tier.as_ref(), &member);
     accrual.promotions.iter().map(|award| left(&ground, award, shares)).collect()
 }

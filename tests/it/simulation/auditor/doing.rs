@@ -60,6 +60,8 @@ impl Act<'_> {
         // Whatever it earns, and though the tier may change with it, the entry is the one before that.
         let sequence = self.said.iter().rfind(|said| matches!(said.fact, Fact::Did { .. })).expect("it is entered").sequence;
         let entry = self.account.own(sequence);
+        let last = self.account.did.entry(activity.clone()).or_insert(occurred_time);
+        *last = occurred_time.max(*last);
         let done = Arc::make_mut(&mut self.account.done);
         done.entry((activity.clone(), Some(reference.clone()))).or_default().push(entry);
         if let Some(to) = referrer {

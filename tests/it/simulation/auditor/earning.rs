@@ -40,6 +40,8 @@ pub struct Earned {
     pub promoted: Vec<Promoted>,
     /// Purchases of the member before it.
     pub visits: u64,
+    /// The segments that the member was in before it.
+    pub segments: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -426,6 +428,7 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
         order_fraction,
         promoted: Vec::new(),
         visits: act.account.visits,
+        segments: act.account.segments_at_sale(time),
     };
     let mut next = act.account.last_lot + 1;
     let mut rules = Vec::new();
@@ -451,6 +454,7 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
         lines: lines.iter().enumerate().map(|(line, (_, basis, earns))| (*basis, units(line), *earns)).collect(),
         goods: vec![true; purchase.lines.len()],
         visits: act.account.visits,
+        segments: act.account.segments_at_sale(time),
         only_extras: false,
     };
     let shares = Shares { rules, multiplier, counting: if unmultiplied { one } else { multiplier } };

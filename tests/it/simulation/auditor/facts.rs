@@ -15,6 +15,7 @@ use super::{
     book::Lapse,
     goals::{self, Back, TurnedSaid, Waits},
     rewards::{self, RewardedSaid, Tally},
+    segments,
     vouchers::Terms,
 };
 
@@ -228,6 +229,13 @@ pub enum Fact {
         vouchers: i64,
         waits: Waits,
     },
+    /// Those that are entered and left, by which version, and when to look again.
+    Segments {
+        entered: Vec<String>,
+        left: Vec<String>,
+        version: u32,
+        next: Option<Timestamp>,
+    },
     /// What becomes of the voucher that an entry issued.
     Voucher {
         issued: EntryRef,
@@ -434,6 +442,7 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::MergedFrom(got) => merged(got),
         EntryKind::VoucherChanged(changed) => Fact::Voucher { issued: changed.issued, change: change(&changed.change) },
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
+        EntryKind::SegmentsChanged(changed) => segments::changed(changed),
         EntryKind::BirthdayChanged(changed) => birthday(changed),
         EntryKind::GoalChanged(changed) => goals::changed(changed),
     }

@@ -121,6 +121,7 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     if gone.merged.len() + stays.merged.len() + 2 > MANY_CARDS {
         return Err(Rejection::TooManyIdentifiers { limit: MANY_CARDS });
     }
+    from.leave_segments();
     let old = std::mem::take(&mut from.account);
     leave(&mut from, &old, new);
     into.by_time = false;
@@ -129,6 +130,8 @@ pub fn merge(gone: &Account, stays: &Account, books: &Books, now: Timestamp) -> 
     into.acted = true;
     into.settle_goal(now);
     into.plan_birthday(Why::SameDate, 0);
+    into.by_time = true;
+    into.settle_segments(now);
     Ok([from, into].map(|act| Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None }))
 }
 
@@ -258,6 +261,10 @@ impl Act<'_> {
         let done = Arc::make_mut(&mut self.account.done);
         for (what, entries) in old.done.iter() {
             done.entry(what.clone()).or_default().extend(entries);
+        }
+        for (activity, time) in &old.did {
+            let last = self.account.did.entry(activity.clone()).or_insert(*time);
+            *last = (*last).max(*time);
         }
         self.account.ended.extend(old.ended.iter().map(|(hold, end)| (*hold, *end)));
     }

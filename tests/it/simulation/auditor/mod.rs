@@ -14,6 +14,7 @@ pub mod promotions;
 mod returning;
 pub mod reviewing;
 pub mod rewards;
+pub mod segments;
 mod spending;
 pub mod vouchers;
 mod watching;
@@ -217,6 +218,9 @@ pub struct Account {
     pub promoted: promotions::Counted,
     pub potted: promotions::Potted,
     pub latest_had: rewards::Latest,
+    pub segments: segments::Segments,
+    /// When the member last did each activity.
+    pub did: BTreeMap<String, Timestamp>,
 }
 
 impl Account {
@@ -273,6 +277,8 @@ pub struct Act<'a> {
     asked: bool,
     /// It has: what comes now is looked at from now.
     acted: bool,
+    /// As of when segments were looked at last.
+    judged: Timestamp,
     /// What a hold or its waiting kept from lapsing lapses when that ends.
     hold_end: Option<Timestamp>,
     /// What goes to another member.
@@ -330,6 +336,7 @@ impl<'a> Act<'a> {
             until: now,
             asked: false,
             acted: false,
+            judged: Timestamp::MIN,
             hold_end: None,
             passed: None,
             meant: BTreeMap::new(),
@@ -379,6 +386,7 @@ pub fn expect(
     act.settle_goal(now);
     (act.by_time, act.asked, act.acted) = (true, false, true);
     act.pass_time();
+    act.settle_segments(now);
     Ok(Expected { account: act.account, said: act.said, done_before, passed: act.passed, desk: act.desk.flatten() })
 }
 
@@ -394,6 +402,7 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
     act.settle_goal(now);
     (act.asked, act.acted) = (false, true);
     act.pass_time();
+    act.settle_segments(now);
     Ok(Expected { account: act.account, said: act.said, done_before: None, passed: None, desk: None })
 }
 
@@ -416,7 +425,7 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     let dated = account.lots.iter().filter_map(|lot| if let Lapse::On(time) = lot.lapse { Some(time) } else { None });
     let waiting = account.waiting.iter().filter_map(|lot| lot.until);
     let holds = account.holds.values().map(|hold| hold.until);
-    let single = [account.idle_until, act.next_review(), act.next_voucher().map(|(time, _)| time)];
+    let single = [account.idle_until, act.next_review(), act.next_voucher().map(|(time, _)| time), account.segments.next];
     let birthday = account.birthdays.plan.map(|plan| plan.due).into_iter();
     let birthdays = birthday.cycle().take(if account.birthdays.plan.is_none() {
         0
@@ -565,6 +574,7 @@ impl Act<'_> {
         }
         self.earned = None;
         self.pass_time();
+        self.leave_segments();
         self.by_time = false;
         (self.account.erased, self.account.suspended) = (true, false);
         (self.account.birthdays, self.account.goals) = (Birthdays::default(), Vec::new());
@@ -611,7 +621,13 @@ impl Act<'_> {
                 self.next_voucher().map(|(time, _)| (time, 5)),
                 self.account.birthdays.plan.map(|plan| (plan.due, 6)),
             ];
-            let Some((time, what)) = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.until) else { return };
+            let next = next.into_iter().flatten().min().filter(|(time, _)| *time <= self.until);
+            // Segments come after all else of their instant.
+            if let Some(due) = self.segments_due().filter(|due| *due <= self.until && next.is_none_or(|(time, _)| *due < time)) {
+                self.judge_segments_due(due);
+                continue;
+            }
+            let Some((time, what)) = next else { return };
             match (what, hold, lapse) {
                 (-1, _, _) => self.plan_birthday_anew(other_rules.expect("there are")),
                 (0, _, _) => self.activate(time),
@@ -635,6 +651,7 @@ impl Act<'_> {
                 (_, _, None) => unreachable!("something lapses"),
             }
             self.settle_goal(time);
+            self.settle_segments(time);
         }
     }
 

@@ -26,6 +26,8 @@ use super::{
 /// Fixed texts, which are judged here by other means.
 pub const CONDITIONS: [&str; 2] =
     ["member.purchases < 4 || now.weekday == 3", "size(purchase.lines.filter(l, l.category != \"food\")) >= 2"];
+/// Of the segments of before the sale.
+pub const SEGMENT_CONDITION: &str = "\"new\" in member.segments || size(member.segments) >= 3";
 pub const LINE_CONDITION: &str = "line.quantity >= 1.5 && !(\"organic\" in line.labels)";
 
 /// What a promotion gave with a sale.
@@ -127,6 +129,7 @@ pub struct There<'a> {
     pub goods: Vec<bool>,
     /// Purchases of the member before it.
     pub visits: u64,
+    pub segments: Vec<String>,
     /// No goods are there, only what came with them.
     pub only_extras: bool,
 }
@@ -187,6 +190,9 @@ impl There<'_> {
     }
 
     fn holds(&self, book: &Book, condition: &str) -> bool {
+        if condition == SEGMENT_CONDITION {
+            return self.segments.iter().any(|segment| segment == "new") || self.segments.len() >= 3;
+        }
         match CONDITIONS.iter().position(|known| *known == condition) {
             None => true,
             Some(0) => self.visits < 4 || book.zone.to_datetime(self.time).weekday().to_monday_one_offset() == 3,

@@ -280,6 +280,7 @@ fn promote_again(sale: &Sale, goods: &Goods, bases: &[i128], shares: Shares, res
         lines: bases.iter().enumerate().map(|(line, basis)| (*basis, units(line), there(line))).collect(),
         goods: (0..lines.len()).map(|line| !goods.is_gone(line)).collect(),
         visits: sale.earned.visits,
+        segments: sale.earned.segments.clone(),
         only_extras: goods.are_gone(),
     };
     rest.promoted = promotions::left_of(sale, &there, &shares);

@@ -72,7 +72,7 @@ impl Books {
 
     /// The version for whose sake the service looks at all members: birthdays are others with it, or all tiers are reviewed.
     pub fn walked_since(&self) -> u32 {
-        self.tier_changes().last().map_or(0, |(version, _)| version).max(self.birthdays_since())
+        self.tier_changes().last().map_or(0, |(version, _)| version).max(self.birthdays_since()).max(self.segments_now())
     }
 }
 

@@ -94,7 +94,7 @@ pub fn listed(account: &Account, books: &Books, now: Timestamp, shelf: Shelf) ->
 }
 
 /// In the smallest unit.
-fn points(text: &str, precision: u32) -> i64 {
+pub fn points(text: &str, precision: u32) -> i64 {
     let mut points: rust_decimal::Decimal = text.parse().expect("a number");
     points.rescale(precision);
     i64::try_from(points.mantissa()).expect("it fits")
@@ -158,6 +158,10 @@ impl Act<'_> {
         if !reward.tier_ids.is_empty() && !tier.as_ref().is_some_and(is_for) {
             let tier = tier.map(|tier| loyaltyd::domain::TierId::new(&tier).expect("an id"));
             return Err(RewardRejection::Tier { reward: id.clone(), tier }.into());
+        }
+        let is_in = |segment: &String| self.account.segments.held.contains_key(segment);
+        if !reward.segment_ids.is_empty() && !reward.segment_ids.iter().any(is_in) {
+            return Err(RewardRejection::Segment { reward: id.clone() }.into());
         }
         let maximum = reward.maximum_quantity.max(1) as u32;
         if quantity > maximum {
