@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OrderKey, Payment, Person, Points, Purchase, Rejection,
-    ReturnedLine, RewardId, TierId, VoucherCode, VoucherKindId,
+    ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OfferId, OrderKey, Payment, Person, Points, Purchase,
+    Rejection, ReturnedLine, RewardId, TierId, VoucherCode, VoucherKindId,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub enum Command {
     TransferPoints(TransferRequest),
     RecordActivity(ActivityRequest),
     Voucher(VoucherRequest),
+    Offer(OfferRequest),
     MergeMembers(MergeRequest),
 }
 
@@ -95,6 +96,26 @@ pub enum VoucherRequest {
     },
     Cancel {
         code: VoucherCode,
+        reason: String,
+    },
+}
+
+/// What is asked about one offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferRequest {
+    /// Gives a personal one to the member.
+    Assign {
+        offer: OfferId,
+        reason: String,
+        /// Until then, exclusive; `None`: as long as the offer says.
+        end_time: Option<Timestamp>,
+    },
+    Activate {
+        offer: OfferId,
+    },
+    /// Takes a personal one away.
+    Withdraw {
+        offer: OfferId,
         reason: String,
     },
 }
@@ -272,6 +293,7 @@ impl Command {
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::MergeMembers(_) => None,
         }
     }
@@ -299,6 +321,7 @@ impl Command {
             | Command::ReleaseHold { .. }
             | Command::ConfirmPurchase { .. }
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::ReturnPurchase(_) => None,
         }
     }
@@ -341,7 +364,7 @@ impl Command {
                 // The lowest number has no positive counterpart; it is more than any balance anyway.
                 Demand { points: Some(adjustment.points.negated().unwrap_or(Points(i64::MAX))), ..Demand::default() }
             }
-            Command::AdjustPoints(_) | Command::RecordActivity(_) => Demand::default(),
+            Command::AdjustPoints(_) | Command::RecordActivity(_) | Command::Offer(_) => Demand::default(),
             Command::TransferPoints(request) => Demand { points: Some(request.points), ..Demand::default() },
             Command::RedeemPoints(request) => Demand { points: redeem(request), ..Demand::default() },
             Command::ReverseRedemption(request) => {
@@ -382,6 +405,7 @@ impl Command {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::RecordActivity(_) => false,
         }
     }

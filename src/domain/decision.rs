@@ -10,6 +10,7 @@ mod goals;
 mod hints;
 mod history;
 mod holding;
+mod offers;
 mod promotions;
 mod reviewing;
 mod rewards;
@@ -106,6 +107,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         }
         Command::RecordActivity(request) => draft.record_activity(request),
         Command::Voucher(request) => draft.voucher(request),
+        Command::Offer(request) => draft.offer(request),
         Command::MergeMembers(_) => unreachable!("a merge is decided over both members: see `merge`"),
     }?;
     draft.settle_goal(context.now)?;

@@ -8,9 +8,9 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
-    FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OrderKey, PendingKey, PendingLot,
-    Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned, Reversed, Sealed,
-    SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
+    FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OfferChanged, OrderKey, PendingKey,
+    PendingLot, Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned,
+    Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +97,7 @@ pub enum EntryKind {
     BirthdayChanged(Box<BirthdayChanged>),
     GoalChanged(GoalChanged),
     SegmentsChanged(SegmentsChanged),
+    OfferChanged(OfferChanged),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +181,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
@@ -224,6 +226,7 @@ impl Entry {
             | EntryKind::MemberSuspended { .. }
             | EntryKind::MemberReactivated { .. }
             | EntryKind::MemberErased { .. }
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
@@ -258,6 +261,7 @@ impl Entry {
             | EntryKind::PointsExpired(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsRedeemed(_)
@@ -305,6 +309,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
@@ -340,6 +345,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
@@ -372,6 +378,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::VoucherChanged(_)
@@ -409,6 +416,7 @@ impl Entry {
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
@@ -444,6 +452,7 @@ impl Entry {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
@@ -490,6 +499,7 @@ impl Entry {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_) => None,

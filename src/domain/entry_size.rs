@@ -1,8 +1,8 @@
 //! How much of a commit an entry takes.
 
 use super::{
-    Award, Entry, EntryKind, Line, MergedFrom, PriceEffect, PromotionAward, PromotionCounts, PurchaseAccrued, Voucher, VoucherBenefit,
-    VoucherChange, VoucherChanged,
+    Award, Entry, EntryKind, Line, MergedFrom, OfferChange, OfferChanged, PriceEffect, PromotionAward, PromotionCounts, PurchaseAccrued,
+    Voucher, VoucherBenefit, VoucherChange, VoucherChanged,
 };
 
 const LINE: usize = 96;
@@ -66,6 +66,7 @@ impl Entry {
                 EntryKind::VoucherChanged(changed) => changed.stored_size_estimate(),
                 EntryKind::BirthdayChanged(_) => 4 * LINE,
                 EntryKind::SegmentsChanged(changed) => (LINE + ALLOCATION) * (changed.entered.len() + changed.left.len()),
+                EntryKind::OfferChanged(changed) => 8 * LINE + changed.stored_size_estimate(),
                 EntryKind::GoalChanged(changed) => LINE + ALLOCATION * changed.waiting.len(),
             }
     }
@@ -98,6 +99,16 @@ fn accrued_effects(effects: &[PriceEffect]) -> usize {
 impl PromotionAward {
     fn stored_size_estimate(&self) -> usize {
         4 * LINE + self.display_name.len() + LINE * self.lines.len() + self.arm.as_ref().map_or(0, |arm| arm.as_str().len())
+    }
+}
+
+impl OfferChanged {
+    fn stored_size_estimate(&self) -> usize {
+        let reason = match &self.change {
+            OfferChange::Assigned { reason } | OfferChange::Withdrawn { reason } => reason.len(),
+            OfferChange::Activated => 0,
+        };
+        reason + LINE * self.dropped.len()
     }
 }
 
@@ -147,7 +158,9 @@ impl MergedFrom {
             + self.counters.len()
             + self.dropped_counters.len()
             + self.tier.history.len()
-            + self.rewards.len();
+            + self.rewards.len()
+            + 8 * self.offers.len()
+            + self.dropped_offers.len();
         let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();

@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActivitySide, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven,
     Birthdays, Captured, Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, LatelyKind, Lot, LotExpiry, Member, MemberState,
-    Overflow, PendingLot, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed, Released, Returned, Reversed,
-    RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, voucher,
+    OfferChanged, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed, Released,
+    Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, offer, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -128,6 +128,7 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             member.header.state = MemberState::Erased;
             member.header.birthday = Birthdays::default();
             member.header.goals = Goals::default();
+            member.header.offers.clear();
             member.person = Some(Sealed::Erased);
             Ok(())
         }
@@ -163,11 +164,17 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             member.header.segments.fold(changed, entry.occurred_time);
             Ok(())
         }
+        EntryKind::OfferChanged(changed) => fold_offer(member, changed),
         EntryKind::GoalChanged(changed) => {
             member.header.goals.waiting.clone_from(&changed.waiting);
             Ok(())
         }
     }
+}
+
+fn fold_offer(member: &mut Member, changed: &OfferChanged) -> Result<(), Fault> {
+    offer::fold(&mut member.header, changed);
+    Ok(())
 }
 
 /// With the points that turned into it, or that come back.

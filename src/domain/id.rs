@@ -100,6 +100,7 @@ id!(/** Of a tier. */ TierId, check_slug);
 id!(/** Of a kind of vouchers. */ VoucherKindId, check_slug);
 id!(/** Of a goal. */ GoalId, check_slug);
 id!(/** Of a reward. */ RewardId, check_slug);
+id!(/** Of an offer. */ OfferId, check_slug);
 id!(/** Of a segment. */ SegmentId, check_slug);
 id!(/** A kind of activity, such as `review` or `sign_up`. */ ActivityId, check_word);
 id!(/** Chosen by the caller for each new intention and kept for its retries. */ RequestId, check_token);

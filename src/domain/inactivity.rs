@@ -104,6 +104,7 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::BirthdayChanged(_) => false,
@@ -139,6 +140,7 @@ fn brings_points(kind: &EntryKind) -> bool {
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::MergedInto(_)
         | EntryKind::MergedFrom(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::VoucherChanged(_) => false,

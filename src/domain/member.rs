@@ -6,9 +6,9 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OrderKey, Overflow,
-    PendingKey, PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, Segments, TierCounts, TierStanding, Voucher,
-    VoucherCode, VoucherSummary, fold::sooner,
+    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OfferHeld, OfferId,
+    OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, Segments, TierCounts,
+    TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -112,6 +112,8 @@ pub struct Header {
     pub last_purchase_time: Option<Timestamp>,
     pub segments: Segments,
     pub lately: Lately,
+    /// What the member has of offers: of those that the programme has, and of others as far as that is kept.
+    pub offers: BTreeMap<OfferId, OfferHeld>,
 }
 
 impl Header {
@@ -146,6 +148,7 @@ impl Header {
             last_purchase_time: None,
             segments: Segments::default(),
             lately: Lately::default(),
+            offers: BTreeMap::new(),
         }
     }
 

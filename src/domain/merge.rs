@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 
 use super::{
     Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot, LotExpiry,
-    LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, Overflow, PendingLot,
-    PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally, RuleId,
-    SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual,
-    decision::Draft, fold::sooner, fraud, lot::split, promotion, reward, taking, tier,
+    LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId, Overflow,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally,
+    RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual,
+    decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -99,6 +99,10 @@ pub struct MergedFrom {
     pub goals: Goals,
     /// What was had of rewards, as it is after it, those that the other one had.
     pub rewards: Vec<(RewardId, RewardTally)>,
+    /// What was had of offers, as it is after it, those that the other one had.
+    pub offers: Vec<(OfferId, OfferHeld)>,
+    /// What this one had of these is not kept any more.
+    pub dropped_offers: Vec<OfferId>,
     /// What promotions have given, as it is after it, of those that the other one had.
     pub promotions: PromotionCounts,
     /// How many purchases the other one's record has.
@@ -133,7 +137,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     let (due, own_due) = (gone.entries.len(), stays.entries.len());
     let before = gone.member.clone();
     gone.enter_now(EntryKind::MergedInto(leaving(&before, stays.member.key.member, reason)))?;
-    let got = coming(context.programs.newest(), &before, &stays.member, person, context.now)?;
+    let got = coming(context.programs.newest(), &before, &stays.member, person, (context.now, stays.oldest()))?;
     stays.watched = fraud::join(&stays.member.header, &before.header, stays.oldest())?;
     stays.enter_now(EntryKind::MergedFrom(Arc::new(MergedFrom { reason: reason.to_owned(), ..got })))?;
     stays.upgrade(context.now)?;
@@ -208,8 +212,15 @@ fn leaving(gone: &Member, into: MemberId, reason: &str) -> MergedInto {
     }
 }
 
-fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now: Timestamp) -> Result<MergedFrom, Rejection> {
+fn coming(
+    program: &Program,
+    gone: &Member,
+    stays: &Member,
+    person: Person,
+    (now, oldest): (Timestamp, Timestamp),
+) -> Result<MergedFrom, Rejection> {
     let own = &stays.header;
+    let (offers, dropped_offers) = offer::join(program, own, &gone.header, oldest)?;
     let from = Merged {
         member: gone.key.member,
         lots_before: own.last_lot.0,
@@ -258,6 +269,8 @@ fn coming(program: &Program, gone: &Member, stays: &Member, person: Person, now:
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
         goals: own.goals.joined(&gone.header.goals),
         rewards: reward::join(own, &gone.header)?,
+        offers,
+        dropped_offers,
         promotions: promotion::join(own, &gone.header)?,
         purchases: gone.header.purchases,
         last_purchase_time: gone.header.last_purchase_time,
@@ -438,6 +451,7 @@ impl Merged {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {}

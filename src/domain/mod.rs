@@ -29,6 +29,7 @@ mod lot;
 mod member;
 mod merge;
 mod money;
+mod offer;
 mod points;
 mod program;
 mod promotion;
@@ -75,6 +76,10 @@ pub use lot::*;
 pub use member::*;
 pub use merge::{MAX_MERGED, MAX_MERGED_LOTS, Merged, MergedFrom, MergedInto, merge};
 pub use money::*;
+pub use offer::{
+    MAX_OFFER_TIMES, MAX_OFFERS, MAX_PAST_OFFERS, Offer, OfferAudience, OfferChange, OfferChanged, OfferGift, OfferHeld, OfferObstacle,
+    OfferStanding, OfferState, OfferTime,
+};
 pub use points::{Overflow, Points};
 pub use program::*;
 pub use promotion::{
@@ -85,7 +90,7 @@ pub use promotion::{
 pub use purchase::*;
 pub use quote::{QuoteId, QuoteIdError, QuotePart};
 pub use redemption::{Usable, usable};
-pub use rejection::{ActivityRejection, Rejection, RewardRejection, TooComplex, VoucherRejection};
+pub use rejection::{ActivityRejection, OfferRejection, Rejection, RewardRejection, TooComplex, VoucherRejection};
 pub use returned::*;
 pub use reward::{
     MAX_PAST_REWARDS, MAX_REWARD_QUANTITY, Reward, RewardFreed, RewardLimit, RewardObstacle, RewardPaid, RewardStanding, RewardStock,

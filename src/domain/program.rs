@@ -13,8 +13,8 @@ use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Points, ProgramId, Promotion, PromotionGroup, Reward, RewardId,
-    RuleId, Segment, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Offer, Points, ProgramId, Promotion, PromotionGroup, Reward,
+    RewardId, RuleId, Segment, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -68,6 +68,8 @@ pub struct Program {
     pub promotion_groups: Vec<PromotionGroup>,
     /// In the order of the file.
     pub segments: Vec<Segment>,
+    /// In the order of the file.
+    pub offers: Vec<Offer>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.

@@ -18,7 +18,7 @@ use rust_decimal::Decimal;
 
 use super::{
     Activation, AmountField, Arm, ArmId, AwardLine, BirthDate, BirthdayWindow, Command, Condition, EntryKind, Expiry, Field, Filter,
-    Header, History, LimitKind, ListField, LotExpiry, LotId, NumberField, Overflow, Period, PeriodStart, Points, PointsCap, Program,
+    Header, History, LimitKind, ListField, LotExpiry, LotId, NumberField, Offer, Overflow, Period, PeriodStart, Points, PointsCap, Program,
     ProgramHistory, Purchase, ReturnRequest, RoundingMode, RoundingStep, RuleId, SegmentId, TierId, TimeField, TruthField, VoucherKindId,
     accrual, calendar,
 };
@@ -36,6 +36,10 @@ pub struct Promotion {
     pub description: String,
     /// Its place in [`Program::promotion_groups`]; `None`: it gives whatever others do.
     pub group: Option<usize>,
+    /// It works for members alone who have its offer; where no offer has it, for nobody.
+    pub only_with_offer: bool,
+    /// Its place in [`Program::offers`].
+    pub offer: Option<usize>,
     /// In its group the smaller number goes first; equal ones in the order of the file.
     pub priority: u32,
     /// For sales from then on.
@@ -405,12 +409,23 @@ impl Program {
             let local = *local.get_or_insert_with(|| self.time_zone.to_datetime(occurred_time));
             // Nobody's first purchase comes after another one.
             let is_for = (!promotion.first_purchase || header.purchases == 0)
+                && self.may_be_had(promotion, header)
                 && (promotion.tiers.is_empty() || tier.is_none_or(|tier| promotion.tiers.contains(tier)));
             if is_for && accrual::may_give(promotion, purchase, local) && accrual::may_match(promotion, purchase) {
                 keys.extend(promotion.tallies(local.date()));
             }
         }
         keys
+    }
+
+    /// Nothing that is due gives a member an offer.
+    fn may_be_had(&self, promotion: &Promotion, header: &Header) -> bool {
+        !promotion.only_with_offer
+            || self.offer_of(promotion).is_some_and(|offer| !offer.must_be_held() || header.offers.contains_key(&offer.id))
+    }
+
+    pub fn offer_of(&self, promotion: &Promotion) -> Option<&Offer> {
+        promotion.offer.and_then(|place| self.offers.get(place))
     }
 
     /// By which a purchase is rated that is the next thing to happen to a member; `None`: something else may come before it, or the tier that it
@@ -458,6 +473,7 @@ pub fn tally_keys(programs: &ProgramHistory, header: &Header, command: &Command,
         | Command::TransferPoints(_)
         | Command::RecordActivity(_)
         | Command::Voucher(_)
+        | Command::Offer(_)
         | Command::MergeMembers(_) => Vec::new(),
     }
 }

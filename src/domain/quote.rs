@@ -292,6 +292,7 @@ impl Digest {
             VoucherCause::Goal => "goal",
             VoucherCause::Reward => "reward",
             VoucherCause::Promotion => "promotion",
+            VoucherCause::Offer => "offer",
         });
         self.amount(voucher.minimum_order);
         match &voucher.benefit {

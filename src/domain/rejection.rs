@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use rust_decimal::Decimal;
 
-use super::{ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OrderKey, Points, QuotePart, RewardId, TierId, VoucherKindId};
+use super::{
+    ActivityId, FraudFlag, HoldId, IdentifierKind, MemberId, OfferId, OrderKey, Points, QuotePart, RewardId, TierId, VoucherKindId,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -60,6 +62,8 @@ pub enum Rejection {
     PurchaseInFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
     #[error(transparent)]
     Reward(#[from] RewardRejection),
+    #[error(transparent)]
+    Offer(#[from] OfferRejection),
     #[error(transparent)]
     Voucher(#[from] VoucherRejection),
     #[error("the programme's rule book has no tier {tier}")]
@@ -231,6 +235,45 @@ pub enum RewardRejection {
     Limit { reward: RewardId, limit: u32, left: u32, requested: u32, next_time: Option<Timestamp> },
     #[error("of reward {reward} {left} are left in stock, {requested} were asked for")]
     OutOfStock { reward: RewardId, left: u64, requested: u32 },
+}
+
+/// Why an offer is not given, activated or withdrawn, in order of precedence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferRejection {
+    #[error("the programme's rule book has no offer {offer}")]
+    NotFound { offer: OfferId },
+    #[error(
+        "offer {offer} {}",
+        match (start_time, end_time) {
+            (Some(start), _) => format!("can be had from {start} on"),
+            (None, Some(end)) => format!("could be had until {end}"),
+            (None, None) => "cannot be had now".to_owned(),
+        }
+    )]
+    NotOffered { offer: OfferId, start_time: Option<Timestamp>, end_time: Option<Timestamp> },
+    #[error("offer {offer} is not personal: whoever the rule book says has it without being given it")]
+    NotPersonal { offer: OfferId },
+    #[error("offer {offer} would end at {end_time}, before it begins; leave `end_time` out for as long as the offer lasts")]
+    EndPast { offer: OfferId, end_time: Timestamp },
+    #[error("offer {offer} is personal, and the member was not given it, or not for as long as now")]
+    NotAssigned { offer: OfferId },
+    #[error("offer {offer} is not for members of {}", tier.as_ref().map_or_else(|| "no tier".to_owned(), |tier| format!("tier {tier}")))]
+    Tier { offer: OfferId, tier: Option<TierId> },
+    #[error("offer {offer} is for members of some segments, and the member is in none of them")]
+    Segment { offer: OfferId },
+    #[error("offer {offer} is for new members, and this one was new until {end_time}")]
+    NotNew { offer: OfferId, end_time: Timestamp },
+    #[error("offer {offer} needs no activation: its promotion works with the next purchase that fits")]
+    NoActivation { offer: OfferId },
+    #[error("the member has activated offer {offer} already{}", end_time.map_or_else(String::new, |end| format!(", until {end}")))]
+    Active { offer: OfferId, end_time: Option<Timestamp> },
+    #[error("the member has activated offer {offer} before, that time is over, and it cannot be activated again in this period")]
+    Ended { offer: OfferId },
+    #[error(
+        "the member has used offer {offer} as often as it may, {limit} in a period{}",
+        next_time.map_or_else(String::new, |time| format!("; the next period begins at {time}"))
+    )]
+    Limit { offer: OfferId, limit: u32, next_time: Option<Timestamp> },
 }
 
 /// Why a voucher is not issued, held, used or cancelled, in order of precedence. No code is repeated.

@@ -169,12 +169,12 @@ impl RewardTally {
     }
 
     /// The day on which something counts that happens today. A clock that was set back counts for the day that it showed before.
-    fn today(kept: Option<&Self>, today: Date) -> Date {
+    pub(super) fn today(kept: Option<&Self>, today: Date) -> Date {
         kept.map_or(today, |kept| kept.day.max(today))
     }
 
     /// How many in the period that a day lies in.
-    fn on(&self, day: Date, period: Period) -> u32 {
+    pub(super) fn on(&self, day: Date, period: Period) -> u32 {
         let is_same = calendar::period_start(self.day, period) == calendar::period_start(day, period);
         if is_same { self.counts[Self::place(period)] } else { 0 }
     }

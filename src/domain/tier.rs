@@ -132,6 +132,7 @@ pub(super) fn qualifies(kind: &EntryKind) -> bool {
         | EntryKind::TierRewarded(_)
         | EntryKind::VoucherChanged(_)
         | EntryKind::BirthdayChanged(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::PointsRedeemed(_)

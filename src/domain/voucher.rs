@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OrderKey, Overflow, Program, Purchase, RewardFreed,
-    RewardPaid, RuleId, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
+    Entry, EntryKind, EntryRef, GoalPaid, GoalRefund, LineKind, Member, MemberKey, OfferId, OrderKey, Overflow, Program, Purchase,
+    RewardFreed, RewardPaid, RuleId, VoucherKindId, VoucherRejection, calendar, fold::sooner, reward,
 };
 
 pub(super) use benefit::FreeUnits;
@@ -71,6 +71,7 @@ pub enum VoucherCause {
     Goal,
     Reward,
     Promotion,
+    Offer,
 }
 
 /// A voucher is set aside for an order.
@@ -105,6 +106,8 @@ pub enum VoucherChange {
         reward: Option<Box<RewardPaid>>,
         /// It came with a purchase: of the entries right behind that one as many as its promotions gave vouchers.
         promotion: Option<RuleId>,
+        /// Its member asked for it: the entry right before says so.
+        offer: Option<OfferId>,
     },
     Held(VoucherHold),
     Released {

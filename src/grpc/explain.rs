@@ -4,6 +4,7 @@ mod activity;
 mod birthday;
 mod goal;
 mod merge;
+mod offer;
 mod promotion;
 mod reward;
 mod segment;
@@ -77,6 +78,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MergedFrom(got) => story.merged_from(got),
         EntryKind::VoucherChanged(changed) => story.voucher(changed),
         EntryKind::BirthdayChanged(changed) => story.birthday(changed),
+        EntryKind::OfferChanged(changed) => story.offer_changed(changed),
         EntryKind::SegmentsChanged(changed) => story.segments_changed(changed),
         EntryKind::GoalChanged(changed) => story.goal_changed(changed),
     };

@@ -11,13 +11,14 @@ use tonic_health::{
 use tonic_reflection::server::Builder;
 
 /// What every service has; the empty name is the service as a whole.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "loyalty.v1.ProgramService",
     "loyalty.v1.MemberService",
     "loyalty.v1.PurchaseService",
     "loyalty.v1.PointsService",
     "loyalty.v1.RewardService",
+    "loyalty.v1.OfferService",
 ];
 const ADMIN: &str = "loyalty.v1.AdminService";
 const SANDBOX: &str = "loyalty.v1.SandboxService";

@@ -11,6 +11,7 @@ mod gathering;
 mod health;
 mod member;
 mod observe;
+mod offer;
 mod page;
 mod points;
 mod program;
@@ -30,7 +31,7 @@ use tonic::service::Routes;
 
 use crate::{
     contract::v1::{
-        program_service_server::ProgramServiceServer, reward_service_server::RewardServiceServer,
+        offer_service_server::OfferServiceServer, program_service_server::ProgramServiceServer, reward_service_server::RewardServiceServer,
         sandbox_service_server::SandboxServiceServer,
     },
     domain::{ProgramHistory, ProgramId},
@@ -63,6 +64,7 @@ pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides) -> Service
     let mut others = Routes::builder();
     others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
     others.add_service(RewardServiceServer::new(reward::Rewards(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    others.add_service(OfferServiceServer::new(offer::Offers(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
     match besides {
         Besides::Admin(from) => others.add_service(admin::service(gate, *from)),
         Besides::Sandbox(clock) => {

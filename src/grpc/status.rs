@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+mod offers;
 mod rewards;
 mod vouchers;
 
@@ -226,17 +227,18 @@ struct Row {
 /// The table of rejections.
 fn row(rejection: &Rejection) -> Row {
     match rejection {
-        Rejection::RequestIdReused => coded(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
-        Rejection::MemberNotFound => coded(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
+        Rejection::RequestIdReused => plain(Code::AlreadyExists, "REQUEST_ID_REUSED", vec![]),
+        Rejection::MemberNotFound => plain(Code::NotFound, "MEMBER_NOT_FOUND", vec![]),
         Rejection::PurchaseExists { order, member, entry_sequence } => purchase_exists(order, member, *entry_sequence),
         Rejection::Activity(rejection) => activity_row(rejection),
         Rejection::Reward(rejection) => rewards::row(rejection),
+        Rejection::Offer(rejection) => offers::row(rejection),
         Rejection::Voucher(rejection) => vouchers::row(rejection),
         Rejection::IdentifierTaken { kind, member } => identifier_taken(*kind, member),
         Rejection::IdentifierHeld { kind } => refused("IDENTIFIER_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::IdentifierNotHeld { kind } => refused("IDENTIFIER_NOT_HELD", vec![("kind", kind_name(*kind))]),
         Rejection::TooManyIdentifiers { limit } => refused("TOO_MANY_IDENTIFIERS", vec![("limit", limit.to_string())]),
-        Rejection::MergeTargetNotFound => coded(Code::NotFound, "MERGE_TARGET_NOT_FOUND", vec![]),
+        Rejection::MergeTargetNotFound => plain(Code::NotFound, "MERGE_TARGET_NOT_FOUND", vec![]),
         Rejection::MergeWithSelf => blamed(Code::InvalidArgument, "MERGE_WITH_SELF", "into", vec![]),
         Rejection::MemberMerged { into } => refused("MEMBER_MERGED", vec![("member_id", into.to_string())]),
         Rejection::HoldsOpen { holds } => refused("HOLDS_OPEN", vec![("holds", holds.to_string())]),
@@ -256,7 +258,7 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::AdjustmentTooLarge { limit, requested } => refused_points("ADJUSTMENT_TOO_LARGE", ("limit", limit), requested),
         Rejection::RedemptionNotFound { redemption } => of_redemption(Code::NotFound, "REDEMPTION_NOT_FOUND", *redemption),
         Rejection::RedemptionOfReward { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_OF_REWARD", *redemption),
-        Rejection::HoldNotFound { hold } => coded(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
+        Rejection::HoldNotFound { hold } => plain(Code::NotFound, "HOLD_NOT_FOUND", vec![("hold_id", hold.to_string())]),
         Rejection::HoldEnded { hold, captured, entry_sequence } => hold_ended(*hold, *captured, *entry_sequence),
         Rejection::RedemptionNotOffered => refused("REDEMPTION_NOT_OFFERED", vec![]),
         Rejection::OrderTotalRequired => blamed(Code::InvalidArgument, "ORDER_TOTAL_REQUIRED", "order_total", vec![]),
@@ -270,16 +272,14 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::MoreThanHeld { held, requested } => refused_points("MORE_THAN_HELD", ("held", held), requested),
         Rejection::MoreThanRedeemed { left, requested } => refused_points("MORE_THAN_REDEEMED", ("left", left), requested),
         Rejection::PaymentMismatch { tendered, paid } => numbers("PAYMENT_MISMATCH", ("tendered", tendered), ("paid", paid)),
-        Rejection::TendersMismatch { total, tendered } => numbers("TENDERS_MISMATCH", ("total", total), ("tendered", tendered)),
         Rejection::RedemptionUnusable { redemption } => of_redemption(Code::FailedPrecondition, "REDEMPTION_UNUSABLE", *redemption),
         Rejection::InsufficientPoints { available, requested } => missing(*available, *requested),
         Rejection::TooManyLots { limit, most, requested } => too_many_lots(*limit, most, requested),
         Rejection::TransfersNotOffered => refused("TRANSFERS_NOT_OFFERED", vec![]),
-        Rejection::RecipientNotFound => coded(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
+        Rejection::RecipientNotFound => plain(Code::NotFound, "RECIPIENT_NOT_FOUND", vec![]),
         Rejection::TransferToSelf => blamed(Code::InvalidArgument, "TRANSFER_TO_SELF", "recipient", vec![]),
-        Rejection::RecipientErased => refused("RECIPIENT_ERASED", vec![]),
         of @ (Rejection::RecipientSuspended | Rejection::ReferrerSuspended) => other_suspended(*of == Rejection::RecipientSuspended),
-        Rejection::ReferrerErased => refused("REFERRER_ERASED", vec![]),
+        of @ (Rejection::RecipientErased | Rejection::ReferrerErased) => other_erased(*of == Rejection::RecipientErased),
         Rejection::TransferTooLarge { limit, requested } => refused_points("TRANSFER_TOO_LARGE", ("limit", limit), requested),
         Rejection::ReturnLineNotFound { line } => line_not_found(*line),
         Rejection::PurchaseReturned => refused("PURCHASE_RETURNED", vec![]),
@@ -290,18 +290,23 @@ fn row(rejection: &Rejection) -> Row {
         Rejection::ReturnShortfall { shortfall, requested } => refused_points("RETURN_SHORTFALL", ("shortfall", shortfall), requested),
         Rejection::OverFloorLimit { limit, requested } => refused_points("OVER_FLOOR_LIMIT", ("limit", limit), requested),
         Rejection::FraudLimit(flag) => fraud_limit(flag),
+        Rejection::TendersMismatch { total, tendered } => numbers("TENDERS_MISMATCH", ("total", total), ("tendered", tendered)),
         Rejection::QuoteChanged { parts } => refused("QUOTE_CHANGED", vec![("changed", changed(parts))]),
-        Rejection::Overflow => coded(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
+        Rejection::Overflow => plain(Code::OutOfRange, "NUMBER_TOO_LARGE", vec![]),
     }
 }
 
-fn coded(code: Code, reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
-    Row { code, reason, field: None, metadata }
-}
-
-/// The other member of a transfer, or of a referral.
+/// The one of a transfer, or of a referral, who did not ask for it.
 fn other_suspended(is_recipient: bool) -> Row {
     refused(if is_recipient { "RECIPIENT_SUSPENDED" } else { "REFERRER_SUSPENDED" }, vec![])
+}
+
+fn other_erased(is_recipient: bool) -> Row {
+    refused(if is_recipient { "RECIPIENT_ERASED" } else { "REFERRER_ERASED" }, vec![])
+}
+
+fn plain(code: Code, reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
+    Row { code, reason, field: None, metadata }
 }
 
 fn refused(reason: &'static str, metadata: Vec<(&'static str, String)>) -> Row {
@@ -466,6 +471,7 @@ fn subject(reason: &str) -> &'static str {
         "PAYMENT_MISMATCH" => "purchase",
         "BACKUP_OF_OTHER_STORE" | "BACKUP_OF_OTHER_HISTORY" => "backup",
         "PURCHASE_RETURNED" | "NOTHING_RETURNED" | "RETURN_TOO_LARGE" | "RETURN_SHORTFALL" | "NOTHING_PENDING" => "purchase",
+        _ if reason.starts_with("OFFER_") => "offer",
         _ if reason.starts_with("REWARD_") => "reward",
         _ if reason.starts_with("VOUCHER_") => "voucher",
         _ => "member",

@@ -31,8 +31,8 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 use crate::{
     contract::{Violation, v1},
     domain::{
-        ActorId, Command, Decision, Entry, Hint, Identifier, Member, MemberId, MemberKey, OrderKey, Program, ProgramHistory, ProgramId,
-        QuoteId, Rejection, Request, RewardStanding, Usable, Voucher, VoucherCode,
+        ActorId, Command, Decision, Entry, Hint, Identifier, Member, MemberId, MemberKey, OfferStanding, OrderKey, Program, ProgramHistory,
+        ProgramId, QuoteId, Rejection, Request, RewardStanding, Usable, Voucher, VoucherCode,
     },
     store::{Store, StoreError},
 };
@@ -147,6 +147,7 @@ impl Submission {
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::MergeMembers(_) => 0,
             Command::ReturnPurchase(request) => request.lines.len() + request.exchange.as_ref().map_or(0, |purchase| purchase.lines.len()),
         };
@@ -199,6 +200,15 @@ pub struct Rewards {
     pub program: Arc<Program>,
     /// Of each of its rewards, in their order.
     pub standings: Vec<RewardStanding>,
+}
+
+/// Offers, as they stand for a member.
+#[derive(Debug, Clone)]
+pub struct Offers {
+    /// The version in effect.
+    pub program: Arc<Program>,
+    /// Of each of its offers, in their order.
+    pub standings: Vec<OfferStanding>,
 }
 
 /// An entry of a list.

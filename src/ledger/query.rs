@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Quote, Rewards, idempotency,
+    FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Offers, Quote, Rewards, idempotency,
     loading::{self, Loaded, Named},
     stock::StagedTallies,
 };
@@ -222,6 +222,16 @@ impl Ledger {
         };
         let standings = program.rewards.values().map(standing).collect::<Result<_, _>>()?;
         Ok(Rewards { program, standings })
+    }
+
+    /// The offers of the version in effect, in their order, as they stand now for a member.
+    pub fn offers(&self, key: &MemberKey) -> Result<Offers, LedgerError> {
+        let now = self.now();
+        let programs = self.program_at(&key.program, now)?;
+        let member = self.advanced(key)?.member;
+        let program = Arc::clone(programs.newest());
+        let standings = program.offers.iter().map(|offer| offer.standing(&program, &member.header, now)).collect::<Result<_, _>>();
+        Ok(Offers { standings: standings.map_err(Rejection::from)?, program })
     }
 
     fn advanced_with_vouchers(&self, key: &MemberKey) -> Result<Decision, LedgerError> {

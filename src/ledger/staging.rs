@@ -350,6 +350,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::TransferPoints(_)
             | Command::RecordActivity(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::MergeMembers(_) => false,
         }
     }
@@ -406,6 +407,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::MergeMembers(_) => Ok(()),
         }
     }
@@ -541,6 +543,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::BirthdayChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             // Nothing comes after it in the group.

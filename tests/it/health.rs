@@ -9,10 +9,11 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::support::{self, PROGRAM, Refused, TestServer, by_card, noon, refused};
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "",
     "loyalty.v1.AdminService",
     "loyalty.v1.MemberService",
+    "loyalty.v1.OfferService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",
@@ -133,10 +134,11 @@ async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
     assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "{seen:?}");
 }
 
-const LISTED: [&str; 7] = [
+const LISTED: [&str; 8] = [
     "grpc.health.v1.Health",
     "loyalty.v1.AdminService",
     "loyalty.v1.MemberService",
+    "loyalty.v1.OfferService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",

@@ -30,6 +30,8 @@ mod ledger;
 mod member;
 mod merge;
 mod midnight;
+mod offers;
+mod offers_served;
 mod offline;
 mod overload;
 mod pending;

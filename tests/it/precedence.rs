@@ -21,9 +21,10 @@ const LIST: &str = include_str!("../../src/domain/rejection.rs");
 fn reasons() -> Vec<String> {
     let reason = |name: String| match name.as_str() {
         "Overflow" => vec!["NUMBER_TOO_LARGE".to_owned()],
-        // Those of activities, of rewards and of vouchers have lists of their own.
+        // Those of activities, of rewards, of offers and of vouchers have lists of their own.
         "Activity" => variants("ActivityRejection").iter().map(|name| of_activity(name)).collect(),
         "Reward" => variants("RewardRejection").iter().map(|name| format!("REWARD_{}", in_capitals(name))).collect(),
+        "Offer" => variants("OfferRejection").iter().map(|name| format!("OFFER_{}", in_capitals(name))).collect(),
         "Voucher" => variants("VoucherRejection").iter().map(|name| format!("VOUCHER_{}", in_capitals(name))).collect(),
         name => vec![in_capitals(name)],
     };
@@ -97,6 +98,8 @@ fn book() -> v1::Program {
         voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
         rewards: text::read(REWARDS).expect("well-formed rewards").rewards,
         segments: text::read(REWARDS).expect("well-formed segments").segments,
+        promotions: text::read(OFFERS).expect("well-formed promotions").promotions,
+        offers: text::read(OFFERS).expect("well-formed offers").offers,
         birthday: text::read(BIRTHDAY).expect("well-formed rules").birthday,
         ..rule_book()
     }
@@ -125,6 +128,21 @@ const REWARDS: &str = "rewards:
   - { reward_id: both, display_name: For both, voucher_kind_id: mug, points: 8, tier_ids: [gold], segment_ids: [inner] }
 segments:
   - { segment_id: inner, condition: \"member.purchases > 1000\" }
+";
+
+/// The promotions give to nobody.
+const OFFERS: &str = "promotions:
+  - { promotion_id: week, only_with_offer: true, code: never, multiply: { multiplier: 2 } }
+  - { promotion_id: always, only_with_offer: true, code: never, multiply: { multiplier: 2 } }
+offers:
+  - { offer_id: past, display_name: A past one, end_time: \"2020-01-01T00:00:00Z\", voucher: { voucher_kind_id: mug } }
+  - { offer_id: given, display_name: A personal one, personal: true, voucher: { voucher_kind_id: mug } }
+  - { offer_id: golden, display_name: For gold, tier_ids: [gold], segment_ids: [inner], voucher: { voucher_kind_id: mug } }
+  - { offer_id: inner, display_name: An inner one, segment_ids: [inner], new_member_days: 1, voucher: { voucher_kind_id: mug } }
+  - { offer_id: new, display_name: For new ones, new_member_days: 1, voucher: { voucher_kind_id: mug } }
+  - { offer_id: always, display_name: Always, promotion_id: always }
+  - { offer_id: week, display_name: A day, requires_activation: true, valid_days: 0, promotion_id: week }
+  - { offer_id: once, display_name: Once, member_limit: { uses: 1, period: PERIOD_LIFETIME }, voucher: { voucher_kind_id: mug } }
 ";
 
 const BIRTHDAY: &str = "birthday: { window: WINDOW_DAY, rewards: [{ points: { points: 1 } }], maximum_changes: 0 }";
@@ -314,6 +332,7 @@ async fn every_reason_is_given_and_of_several_the_first_of_the_list() {
     small_change(&server, &mut seen).await;
     rewards(&server, &mut seen).await;
     vouchers(&server, &mut seen).await;
+    offers(&server, &mut seen).await;
     // A return of nothing is a mistake of the request's fields: the domain's own guard is never reached through the contract.
     seen.refuses(Code::InvalidArgument, "INVALID_FIELD", server.purchases().return_purchase(nothing()).await);
     let missing: Vec<_> = seen.order.iter().filter(|reason| !seen.seen.contains(*reason) && *reason != "NOTHING_RETURNED").collect();
@@ -840,6 +859,50 @@ async fn rewards(server: &TestServer, seen: &mut Seen) {
     seen.prefers("IN_DEBT", "INSUFFICIENT_POINTS", desk.redeem_reward(ask(&an, "w-x", "mug", 1)).await);
     server.members().suspend_member(suspend(&an, "suspend-w")).await.unwrap();
     seen.prefers("MEMBER_SUSPENDED", "REWARD_NOT_FOUND", desk.redeem_reward(ask(&an, "w-x", "cup", 1)).await);
+}
+
+async fn offers(server: &TestServer, seen: &mut Seen) {
+    let an = server.enroll("f-1").await;
+    let mut desk = server.offers();
+    let (ask, given) = (
+        |request: &str, offer: &str| v1::ActivateOfferRequest {
+            request_id: request.into(),
+            program_id: PROGRAM.into(),
+            member: by_id(&an),
+            offer_id: offer.into(),
+        },
+        |offer: &str, end_time| v1::AssignOfferRequest {
+            request_id: "f-given".into(),
+            program_id: PROGRAM.into(),
+            member: by_id(&an),
+            offer_id: offer.into(),
+            reason: "a present".into(),
+            actor: actor(),
+            end_time,
+        },
+    );
+    let past = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+    seen.refuses(Code::NotFound, "OFFER_NOT_FOUND", desk.activate_offer(ask("f-x", "none")).await);
+    seen.refuses(BY, "OFFER_NOT_OFFERED", desk.activate_offer(ask("f-x", "past")).await);
+    seen.prefers("OFFER_NOT_OFFERED", "OFFER_NOT_PERSONAL", desk.assign_offer(given("past", None)).await);
+    seen.refuses(BY, "OFFER_NOT_PERSONAL", desk.assign_offer(given("new", None)).await);
+    seen.prefers("OFFER_NOT_PERSONAL", "OFFER_END_PAST", desk.assign_offer(given("new", past)).await);
+    seen.refuses(Code::InvalidArgument, "OFFER_END_PAST", desk.assign_offer(given("given", past)).await);
+    seen.refuses(BY, "OFFER_NOT_ASSIGNED", desk.activate_offer(ask("f-x", "given")).await);
+    seen.refuses(BY, "OFFER_TIER", desk.activate_offer(ask("f-x", "golden")).await);
+    seen.prefers("OFFER_TIER", "OFFER_SEGMENT", desk.activate_offer(ask("f-x", "golden")).await);
+    seen.refuses(BY, "OFFER_SEGMENT", desk.activate_offer(ask("f-x", "inner")).await);
+    seen.refuses(BY, "OFFER_NO_ACTIVATION", desk.activate_offer(ask("f-x", "always")).await);
+    desk.activate_offer(ask("f-week", "week")).await.expect("it is for all");
+    seen.refuses(BY, "OFFER_ACTIVE", desk.activate_offer(ask("f-x", "week")).await);
+    desk.activate_offer(ask("f-once", "once")).await.expect("it is for all");
+    seen.refuses(BY, "OFFER_LIMIT", desk.activate_offer(ask("f-x", "once")).await);
+    server.days_later(1);
+    seen.refuses(BY, "OFFER_NOT_NEW", desk.activate_offer(ask("f-x", "new")).await);
+    seen.prefers("OFFER_SEGMENT", "OFFER_NOT_NEW", desk.activate_offer(ask("f-x", "inner")).await);
+    seen.refuses(BY, "OFFER_ENDED", desk.activate_offer(ask("f-x", "week")).await);
+    server.members().suspend_member(suspend(&an, "suspend-f")).await.unwrap();
+    seen.prefers("MEMBER_SUSPENDED", "OFFER_NOT_FOUND", desk.activate_offer(ask("f-x", "none")).await);
 }
 
 async fn vouchers(server: &TestServer, seen: &mut Seen) {

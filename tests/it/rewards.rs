@@ -112,7 +112,7 @@ fn a_reward_takes_points_out_of_lots_and_gives_its_voucher_in_one_entry() {
     let entries = cups(&mut shop, 1).expect("it is had");
     let [entry] = &entries[..] else { panic!("{entries:#?}") };
     let changed = entry.voucher_change().expect("a voucher");
-    let VoucherChange::Issued { voucher, reason, goal: None, reward: Some(paid), promotion: None } = &changed.change else {
+    let VoucherChange::Issued { voucher, reason, goal: None, reward: Some(paid), promotion: None, offer: None } = &changed.change else {
         panic!("{changed:#?}")
     };
     // The older points first.

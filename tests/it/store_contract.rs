@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    BIRTHDAYS, GOAL, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id, order,
-    person, phone, program_id, purchase, purchase_by_code, purchase_on, purchase_with, redemption, release, return_of, reversal, reward,
-    voucher,
+    BIRTHDAYS, GOAL, OFFERS, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id,
+    offer, order, person, phone, program_id, purchase, purchase_by_code, purchase_on, purchase_with, redemption, release, return_of,
+    reversal, reward, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -536,6 +536,8 @@ enum Step {
     Voucher(u8, usize, u8),
     /// So many of one or the other.
     Reward(u8, u32),
+    /// One of those things that are asked about offers.
+    Offer(u8, u8),
     Wait(i64),
     Commit,
     Flush,
@@ -561,6 +563,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (member.clone(), 1..12u64).prop_map(|(member, hold)| Step::Release(member, hold)),
         4 => (member.clone(), 0..9usize, 0..10u8).prop_map(|(member, voucher, what)| Step::Voucher(member, voucher, what)),
         4 => (member.clone(), 1..5u32).prop_map(|(member, quantity)| Step::Reward(member, quantity)),
+        4 => (member.clone(), 0..6u8).prop_map(|(member, what)| Step::Offer(member, what)),
         4 => (member, 1..12u64, 1..50i64).prop_map(|(member, redemption, points)| Step::Reverse(member, redemption, points)),
         3 => (1..40i64).prop_map(Step::Wait),
         6 => Just(Step::Commit),
@@ -585,7 +588,7 @@ fn with_voucher(code: VoucherCode, what: u8, number: u64) -> Command {
 
 fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
     let mut store = factory.open();
-    let mut world = World::with(&format!("{BIRTHDAYS}{}", ["", GOAL, SLOW_GOAL][steps.len() % 3]));
+    let mut world = World::with(&format!("{BIRTHDAYS}{OFFERS}{}", ["", GOAL, SLOW_GOAL][steps.len() % 3]));
     for (index, step) in steps.into_iter().enumerate() {
         let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
         let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
@@ -632,6 +635,10 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 let (reward, quantity) = if quantity == 1 { ("tasting", 1) } else { ("cup", quantity) };
                 drop(world.decide(member, &self::reward(reward, quantity)));
             }
+            Step::Offer(member, what) if enrolled(&world, member) => {
+                let command = self::offer(what, world.now);
+                drop(world.decide(member, &command));
+            }
             Step::Return(member, sale, cents) => {
                 if let Some(order) = bought(&world, member, sale) {
                     drop(world.decide(member, &return_of(order, cents)));
@@ -675,7 +682,7 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
             | Step::RemovePhone(..)
             | Step::Rename(..) => {}
             Step::Redeem(..) | Step::Hold(..) | Step::Capture(..) | Step::Release(..) | Step::Reverse(..) => {}
-            Step::Voucher(..) | Step::Reward(..) => {}
+            Step::Voucher(..) | Step::Reward(..) | Step::Offer(..) => {}
         }
     }
     world.commit(&*store);

@@ -5,6 +5,7 @@ mod birthday;
 mod fraud;
 mod goal;
 mod mistakes;
+mod offer;
 mod policy;
 mod promotion;
 mod redemption;
@@ -132,7 +133,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     let birthday = birthday::policy(document.birthday.as_ref(), &known, &scope, mistakes);
     let goal = goal::goal(&document.goals, voucher_kinds.as_deref(), &scope, mistakes);
     let rewards = reward::rewards(&document.rewards, &known, &scope, mistakes);
-    let (promotions, promotion_groups) = promotion::all(document, &known, &scope, &mut rule_ids, mistakes);
+    let (promotions, promotion_groups, offers) = offer::all(document, &known, &scope, &mut rule_ids, mistakes);
     let (redemption, offline, transfers) = spending(document, &scope, mistakes);
     Some(domain::Program {
         id: id?,
@@ -167,6 +168,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         promotions: promotions?,
         promotion_groups: promotion_groups?,
         segments: segments?,
+        offers: offers?,
     })
 }
 

@@ -120,6 +120,9 @@ fn promotion(path: &str, document: &v1::Promotion, known: Known<'_>, scope: &Boo
         display_name: display_name?,
         description: description?,
         group: group?,
+        only_with_offer: document.only_with_offer,
+        // Offers name their promotions.
+        offer: None,
         priority: priority?,
         start_time,
         end_time,
@@ -360,6 +363,17 @@ fn check_together(path: &str, document: &v1::Promotion, mistakes: &mut Mistakes)
         Some(Effect::AddFixed(_)) => (false, false),
         Some(Effect::Multiply(_) | Effect::AddPerAmount(_)) | None => (false, true),
     };
+    let has_times = document.limits.as_ref().is_some_and(|limits| limits.times.is_some());
+    let of_offer = [
+        ("limits.times", "member_limit", has_times),
+        ("start_time", "start_time", document.start_time.is_some()),
+        ("end_time", "end_time", document.end_time.is_some()),
+        ("tier_ids", "tier_ids", !document.tier_ids.is_empty()),
+    ];
+    for (name, offers_name, _) in of_offer.into_iter().filter(|(_, _, is_set)| *is_set && document.only_with_offer) {
+        mistakes
+            .note(format!("{path}.{name}"), format_args!("is for its offer to say, with only_with_offer: give that one's {offers_name}"));
+    }
     if document.rounding_mode != 0 && !is_rounded {
         mistakes.note(format!("{path}.rounding_mode"), "is of no use: nothing is rounded");
     }

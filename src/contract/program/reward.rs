@@ -53,7 +53,7 @@ fn reward(path: &str, document: &v1::Reward, known: &Known<'_>, scope: &Scope, m
         mistakes.note(format!("{path}.stock"), "is negative; leave it out for no bound");
     }
     let limit = document.member_limit.as_ref().map(|limit| self::limit(&format!("{path}.member_limit"), limit, mistakes));
-    let validity = validity(path, document, kind.as_ref().and_then(|(_, kind)| *kind), mistakes);
+    let validity = own_validity(path, (document.valid_days, document.valid_months), kind.as_ref().and_then(|(_, kind)| *kind), mistakes);
     let most = i32::try_from(MAX_REWARD_QUANTITY).unwrap_or(i32::MAX);
     let maximum_quantity = match document.maximum_quantity {
         0 => Some(1),
@@ -124,7 +124,7 @@ pub(super) fn tiers(path: &str, texts: &[String], known: &Known<'_>, mistakes: &
     tiers
 }
 
-fn segments(path: &str, texts: &[String], known: &Known<'_>, mistakes: &mut Mistakes) -> Option<BTreeSet<SegmentId>> {
+pub(super) fn segments(path: &str, texts: &[String], known: &Known<'_>, mistakes: &mut Mistakes) -> Option<BTreeSet<SegmentId>> {
     let before = mistakes.count();
     let mut segments = BTreeSet::new();
     for (index, text) in texts.iter().take(MAX_SEGMENTS).enumerate() {
@@ -199,15 +199,20 @@ fn limit(path: &str, document: &v1::RewardLimit, mistakes: &mut Mistakes) -> Opt
 }
 
 /// The outer `None`: a mistake was noted.
-fn validity(path: &str, document: &v1::Reward, kind: Option<&VoucherKind>, mistakes: &mut Mistakes) -> Option<Option<VoucherValidity>> {
-    if document.valid_days.is_none() && document.valid_months == 0 {
+pub(super) fn own_validity(
+    path: &str,
+    (days, months): (Option<i32>, i32),
+    kind: Option<&VoucherKind>,
+    mistakes: &mut Mistakes,
+) -> Option<Option<VoucherValidity>> {
+    if days.is_none() && months == 0 {
         return Some(None);
     }
-    let validity = voucher::validity(path, (document.valid_days, document.valid_months), mistakes)?;
+    let validity = voucher::validity(path, (days, months), mistakes)?;
     if let Some(kind) = kind
         && kind.after_days > voucher::fewest_days(validity)
     {
-        let name = if document.valid_days.is_some() { "valid_days" } else { "valid_months" };
+        let name = if days.is_some() { "valid_days" } else { "valid_months" };
         let message = format_args!("ends before its voucher is valid, which is {} days after it is issued", kind.after_days);
         mistakes.note(format!("{path}.{name}"), message);
         return None;

@@ -43,6 +43,7 @@ pub(super) struct Seen<'a> {
     /// `None`: not known, or no promotion asks.
     pub birth_date: Option<BirthDate>,
     pub tallies: &'a Tallies,
+    pub now: Timestamp,
 }
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come

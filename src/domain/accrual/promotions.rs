@@ -190,6 +190,13 @@ fn candidate<'a>(
         Place::In(arm) => Some(arm),
         Place::Outside => return Ok(None),
     };
+    // At the sale alone: what comes back does not change who had the offer.
+    if promotion.only_with_offer {
+        let Some(offer) = sale.program.offer_of(promotion) else { return Ok(None) };
+        if !offer.is_had(sale.program, sale.header, ground.tier, (sale.occurred_time, sale.seen.now))? {
+            return Ok(None);
+        }
+    }
     if promotion.looks_at_lines() {
         work.steps(sale.bases.lines.len())?;
     }

@@ -68,6 +68,7 @@ impl Draft<'_> {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => entry.points() > Points::ZERO,

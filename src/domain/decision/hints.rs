@@ -16,6 +16,7 @@ pub fn hints(context: Context<'_>, mut before: Member, decision: &Decision) -> R
                 member: Some(before.key.member),
                 birth_date: person.and_then(|person| person.profile.birth_date),
                 tallies: &context.history.tallies,
+                now: context.now,
             };
             let purchase = (&*accrued.purchase, &accrued.accrual);
             let hints = accrual::hints(context.programs, (&before.header, seen), purchase, entry.occurred_time, oldest(context));

@@ -71,6 +71,7 @@ impl History {
             | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => Vec::new(),

@@ -20,7 +20,12 @@ impl Draft<'_> {
 
     pub(super) fn seen<'b>(&self, tallies: &'b Tallies) -> Seen<'b> {
         let person = self.member.person.as_ref().and_then(Sealed::open);
-        Seen { member: Some(self.member.key.member), birth_date: person.and_then(|person| person.profile.birth_date), tallies }
+        Seen {
+            member: Some(self.member.key.member),
+            birth_date: person.and_then(|person| person.profile.birth_date),
+            tallies,
+            now: self.context.now,
+        }
     }
 
     /// The vouchers of a sale's promotions, right behind it, in their order. They are valid from when the service learns of the sale, so that one

@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use super::{
     super::{
-        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OrderKey, Program, Purchase, Rejection, RewardPaid, RuleId, Voucher,
+        Entry, EntryKind, EntryRef, GoalPaid, MAX_VOUCHERS, OfferId, OrderKey, Program, Purchase, Rejection, RewardPaid, RuleId, Voucher,
         VoucherCause, VoucherChange, VoucherChanged, VoucherCode, VoucherHold, VoucherKind, VoucherRejection, VoucherRelease,
         VoucherRequest,
         returns::Sale,
@@ -21,6 +21,8 @@ pub(super) enum Paid {
     ForReward(RewardPaid),
     /// It comes with a purchase.
     ForPromotion(RuleId),
+    /// Its member has asked for an offer.
+    ForOffer(OfferId),
 }
 
 impl Draft<'_> {
@@ -88,13 +90,14 @@ impl Draft<'_> {
         let issued = EntryRef { member: self.member.key.member, sequence };
         let code = self.context.programs.voucher_codes().code(&self.member.key, sequence, instant);
         let voucher = voucher::issue(program, kind, (code, issued), cause, instant)?;
-        let (goal, reward, promotion) = match paid {
-            Paid::Nothing => (None, None, None),
-            Paid::ForGoal(paid) => (Some(Box::new(paid)), None, None),
-            Paid::ForReward(paid) => (None, Some(Box::new(paid)), None),
-            Paid::ForPromotion(promotion) => (None, None, Some(promotion)),
+        let (goal, reward, promotion, offer) = match paid {
+            Paid::Nothing => (None, None, None, None),
+            Paid::ForGoal(paid) => (Some(Box::new(paid)), None, None, None),
+            Paid::ForReward(paid) => (None, Some(Box::new(paid)), None, None),
+            Paid::ForPromotion(promotion) => (None, None, Some(promotion), None),
+            Paid::ForOffer(offer) => (None, None, None, Some(offer)),
         };
-        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal, reward, promotion };
+        let change = VoucherChange::Issued { voucher: Box::new(voucher), reason: reason.to_owned(), goal, reward, promotion, offer };
         let next_due_time = voucher::next_due_after(&self.member, code, &change);
         self.enter(EntryKind::VoucherChanged(VoucherChanged { code, issued, change, next_due_time }), instant, program)
     }

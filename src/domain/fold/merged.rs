@@ -73,6 +73,10 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     header.inactivity = got.inactivity;
     header.goals = got.goals.clone();
     header.rewards.extend(got.rewards.iter().cloned());
+    for offer in &got.dropped_offers {
+        header.offers.remove(offer);
+    }
+    header.offers.extend(got.offers.iter().cloned());
     got.promotions.fold(header);
     header.purchases = header.purchases.checked_add(got.purchases).ok_or(Overflow)?;
     header.last_purchase_time = header.last_purchase_time.max(got.last_purchase_time);

@@ -10,6 +10,7 @@ use super::{
     goal::{goal_change_kind, goal_changed, goal_reached_by, issued_vouchers},
     member::{count, identifier_out, profile},
     merge::{merged_from, merged_into, others},
+    offer::{offer_change_kind, offer_changed},
     promotion::promotion_award,
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
@@ -152,6 +153,7 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
         EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
         EntryKind::BirthdayChanged(changed) => birthday_change_kind(changed),
+        EntryKind::OfferChanged(changed) => offer_change_kind(changed),
         EntryKind::SegmentsChanged(_) => v1::EntryKind::SegmentsChanged,
         EntryKind::GoalChanged(changed) => goal_change_kind(changed),
     }
@@ -207,6 +209,7 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
         EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
         EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
+        EntryKind::OfferChanged(changed) => offer_changed(changed),
         EntryKind::SegmentsChanged(changed) => Kind::SegmentsChanged(segments_changed(changed)),
         EntryKind::GoalChanged(changed) => goal_changed(changed),
     }

@@ -10,6 +10,7 @@ mod entry;
 mod goal;
 mod member;
 mod merge;
+mod offer;
 mod promotion;
 mod purchase;
 mod redemption;
@@ -36,6 +37,7 @@ pub use member::{
     MAX_SHOWN, count, enrolment, identifier, member, member_read, member_target, optional_member_id, profile_update, recipient,
     whole_member,
 };
+pub use offer::listed_offer;
 pub use promotion::effect;
 pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase_at, quote_id, sequence};
 pub use redemption::{hold, hold_seconds, redeemed, usable};

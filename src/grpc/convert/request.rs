@@ -56,6 +56,9 @@ mutation! {
     ReleaseVoucherRequest: "RewardService/ReleaseVoucher",
     UseVoucherRequest: "RewardService/UseVoucher",
     CancelVoucherRequest: "RewardService/CancelVoucher",
+    ActivateOfferRequest: "OfferService/ActivateOffer",
+    AssignOfferRequest: "OfferService/AssignOffer",
+    WithdrawOfferRequest: "OfferService/WithdrawOffer",
     AdvanceClockRequest: "SandboxService/AdvanceClock",
 }
 

@@ -46,11 +46,11 @@ fn reward(reward: &Reward, program: &Program) -> v1::Reward {
 }
 
 /// What is bounded in a rule book fits into the wire's type.
-fn small(number: u32) -> i32 {
+pub(super) fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn period(period: Period) -> v1::Period {
+pub(super) fn period(period: Period) -> v1::Period {
     match period {
         Period::Day => v1::Period::Day,
         Period::Week => v1::Period::Week,

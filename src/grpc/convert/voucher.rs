@@ -76,6 +76,7 @@ fn terms(voucher: &Voucher, member_id: String, currency: &Currency) -> v1::Vouch
         VoucherCause::Tier => Cause::Tier,
         VoucherCause::Reward => Cause::Reward,
         VoucherCause::Goal => Cause::Goal,
+        VoucherCause::Offer => Cause::Offer,
         VoucherCause::Promotion => Cause::Promotion,
     };
     v1::Voucher {
@@ -154,11 +155,12 @@ pub fn voucher_changed(changed: &VoucherChanged, entry: &Entry, currency: &Curre
     use v1::{entry::Kind, voucher_released::Cause};
     let code = changed.code.to_string();
     match &changed.change {
-        VoucherChange::Issued { voucher, reason, goal, reward, promotion } => {
+        VoucherChange::Issued { voucher, reason, goal, reward, promotion, offer } => {
             let voucher = Some(voucher_issued(voucher, entry, currency));
             let issued = v1::VoucherIssued { voucher, reason: reason.clone(), ..Default::default() };
             let promotion_id = promotion.as_ref().map_or_else(String::new, ToString::to_string);
-            let issued = v1::VoucherIssued { promotion_id, ..issued };
+            let offer_id = offer.as_ref().map_or_else(String::new, ToString::to_string);
+            let issued = v1::VoucherIssued { promotion_id, offer_id, ..issued };
             Kind::VoucherIssued(with_reward_paid(with_goal_paid(issued, goal.as_deref()), reward.as_deref()))
         }
         VoucherChange::Held(held) => Kind::VoucherHeld(v1::VoucherHeld { code, hold: Some(hold(held)) }),

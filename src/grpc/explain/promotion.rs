@@ -22,6 +22,11 @@ impl Story<'_> {
             name => format!("Promotion {} ({name})", award.promotion),
         };
         let gives = effect(award, self.program);
+        let offer = self.program.promotion(&award.promotion).and_then(|promotion| self.program.offer_of(promotion));
+        let name = match offer {
+            Some(offer) => format!("{name}, by offer {}", self.offer_name(&offer.id)),
+            None => name,
+        };
         let mut sentence = match &award.effect {
             PromotionEffect::Multiply { .. } => {
                 let base = decimal(whole_points(award.basis, self.program));

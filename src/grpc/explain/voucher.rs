@@ -7,10 +7,14 @@ impl Story<'_> {
     pub(super) fn voucher(mut self, changed: &VoucherChanged) -> Vec<String> {
         let code = changed.code;
         match &changed.change {
-            VoucherChange::Issued { voucher, reason, goal, reward, promotion } => {
+            VoucherChange::Issued { voucher, reason, goal, reward, promotion, offer } => {
                 self.voucher_issued(voucher, reason);
                 if let Some(promotion) = promotion {
                     self.say(format!("It came with the nearest purchase before it, by promotion {promotion}."));
+                }
+                if let Some(offer) = offer {
+                    let name = self.offer_name(offer);
+                    self.say(format!("The member asked for it with offer {name}, by the entry before."));
                 }
                 if let Some(paid) = reward {
                     self.reward_paid(paid);
@@ -64,6 +68,7 @@ impl Story<'_> {
             VoucherCause::Reward => "for a reward",
             VoucherCause::Goal => "for points",
             VoucherCause::Promotion => "by a promotion",
+            VoucherCause::Offer => "for an offer",
         };
         let name = if voucher.display_name.is_empty() { voucher.kind.to_string() } else { voucher.display_name.clone() };
         self.say(format!("Voucher {} was issued {cause}: {name}.", voucher.code));

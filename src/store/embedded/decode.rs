@@ -24,7 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    effects, goals, promotions, rewards,
+    effects, goals, offers, promotions, rewards,
     segment::damaged,
     segments, stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -110,6 +110,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
         Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
         Kind::GoalChanged(one) => EntryKind::GoalChanged(goals::read_changed(&one)?),
+        Kind::OfferChanged(one) => EntryKind::OfferChanged(offers::read_changed(one)?),
         Kind::SegmentsChanged(one) => EntryKind::SegmentsChanged(segments::read_changed(&one)?),
         Kind::BirthdayChanged(one) => {
             let plan = sealed(open()?, birthdays::read_sealed_plan)?;
@@ -522,6 +523,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         last_purchase_time: optional_time(row.last_purchase_time)?,
         segments: segments::read_segments(row.segments.as_ref())?,
         lately: segments::read_lately(&row.lately)?,
+        offers: row.offers.iter().map(offers::read_held).collect::<Decoded<_>>()?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

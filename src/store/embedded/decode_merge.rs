@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, promotions, rewards, segments, stored, tiers, vouchers,
+    goals, offers, promotions, rewards, segments, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -55,6 +55,8 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         },
         goals: Goals { waiting: goals::read_waiting(&got.goals_waiting)? },
         rewards: rewards::read_tallies(&got.rewards)?,
+        offers: got.offers.iter().map(offers::read_held).collect::<Decoded<_>>()?,
+        dropped_offers: got.dropped_offers.iter().map(|text| offers::offer_id(text)).collect::<Decoded<_>>()?,
         promotions: promotions::read_counts(got.promotion_counts.as_ref())?,
         purchases: got.purchases.unwrap_or(got.visits),
         last_purchase_time: optional_time(got.last_purchase_time)?,

@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, promotions, rewards, segments, tiers, vouchers,
+    goals, offers, promotions, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 
@@ -81,6 +81,7 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
         EntryKind::BirthdayChanged(one) => w.message(38, |w| birthdays::changed(w, one)),
         EntryKind::GoalChanged(one) => w.message(39, |w| goals::changed(w, one)),
+        EntryKind::OfferChanged(one) => w.message(46, |w| offers::changed(w, one)),
         EntryKind::SegmentsChanged(one) => w.message(45, |w| segments::changed(w, one)),
     };
 }
@@ -529,6 +530,9 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     segments::lately(w, 61, &header.lately);
     if !header.day_counts.is_empty() {
         w.bytes(62, &tiers::counts(&header.day_counts));
+    }
+    for (offer, held) in &header.offers {
+        w.message(70, |w| offers::held(w, offer, held));
     }
 }
 

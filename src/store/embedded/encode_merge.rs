@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, promotions, rewards, segments, tiers, vouchers,
+    goals, offers, promotions, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -85,12 +85,16 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     from_the_rule_book(w, got);
 }
 
-/// What goals, rewards, promotions and segments have counted.
+/// What goals, rewards, offers, promotions and segments have counted.
 fn from_the_rule_book(w: &mut Writer, got: &MergedFrom) {
     goals::waiting(w, 50, &got.goals.waiting);
     for (reward, tally) in &got.rewards {
         w.message(51, |w| rewards::tally(w, reward, Some(tally)));
     }
+    for (offer, held) in &got.offers {
+        w.message(70, |w| offers::held(w, offer, held));
+    }
+    got.dropped_offers.iter().for_each(|offer| w.item_text(71, offer.as_str()));
     promotions::counts(w, 52, &got.promotions);
     w.present_uint(53, got.purchases);
     w.optional_time(54, got.last_purchase_time);

@@ -74,6 +74,7 @@ impl From<FoldedKind> for Kind {
             FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
             FoldedKind::BirthdayChanged(one) => Self::BirthdayChanged(one),
             FoldedKind::GoalChanged(one) => Self::GoalChanged(one),
+            FoldedKind::OfferChanged(one) => Self::OfferChanged(one),
             FoldedKind::SegmentsChanged(one) => Self::SegmentsChanged(one),
         }
     }

@@ -174,6 +174,7 @@ mod layer;
 mod leaves;
 mod lost_keys;
 mod marker;
+mod offers;
 mod overlay;
 mod packed;
 mod programs;

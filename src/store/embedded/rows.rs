@@ -548,6 +548,7 @@ fn kind_look_ups(
         EntryKind::ProfileUpdated { .. }
         | EntryKind::BirthdayChanged(_)
         | EntryKind::GoalChanged(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::MemberSuspended { .. }
         | EntryKind::MemberReactivated { .. }
         | EntryKind::MemberErased { .. }

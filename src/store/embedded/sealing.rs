@@ -53,6 +53,7 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => return None,

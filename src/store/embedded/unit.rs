@@ -161,6 +161,7 @@ impl Engine {
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
             | EntryKind::VoucherChanged(_)
+            | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {

@@ -4,14 +4,14 @@ use super::{
     decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, rule_id, time},
     encode, goals,
     index::Index,
-    promotions, rewards,
+    offers, promotions, rewards,
     rows::{Change, ProgramNumber, RowKey, owner, value},
     segments, stored,
     wire::Writer,
 };
 use crate::domain::{
-    Entry, EntryRef, MemberId, RuleId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode, VoucherHold,
-    VoucherKindId, VoucherRelease,
+    Entry, EntryRef, MemberId, OfferId, RuleId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode,
+    VoucherHold, VoucherKindId, VoucherRelease,
 };
 
 /// Of a member's rows: a live voucher.
@@ -100,6 +100,7 @@ pub(super) fn voucher(w: &mut Writer, voucher: &Voucher) {
         VoucherCause::Promotion => 3,
         VoucherCause::Reward => 4,
         VoucherCause::Goal => 5,
+        VoucherCause::Offer => 6,
     };
     w.uint(11, cause);
     w.uint(12, u64::from(voucher.program_version));
@@ -151,7 +152,7 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
     w.bytes(3, &changed.issued.member.0);
     w.optional_time(4, changed.next_due_time);
     match &changed.change {
-        VoucherChange::Issued { voucher: issued, reason, goal, reward, promotion } => w.message(5, |w| {
+        VoucherChange::Issued { voucher: issued, reason, goal, reward, promotion, offer } => w.message(5, |w| {
             w.message(1, |w| voucher(w, issued));
             w.text(2, reason);
             if let Some(paid) = goal {
@@ -161,6 +162,7 @@ pub(super) fn changed(w: &mut Writer, changed: &VoucherChanged) {
                 w.message(4, |w| rewards::paid(w, paid));
             }
             w.text(5, promotion.as_ref().map_or("", RuleId::as_str));
+            w.text(6, offer.as_ref().map_or("", OfferId::as_str));
         }),
         VoucherChange::Held(one) => w.message(6, |w| hold(w, one)),
         VoucherChange::Released { cause, reason } => w.message(7, |w| {
@@ -204,6 +206,7 @@ pub(super) fn read_changed(changed: stored::VoucherChanged) -> Decoded<VoucherCh
             goal: one.goal.as_ref().map(goals::read_paid).transpose()?.map(Box::new),
             reward: one.reward.as_ref().map(rewards::read_paid).transpose()?.map(Box::new),
             promotion: (!one.promotion_id.is_empty()).then(|| rule_id(&one.promotion_id)).transpose()?,
+            offer: (!one.offer_id.is_empty()).then(|| offers::offer_id(&one.offer_id)).transpose()?,
         },
         Stored::Held(one) => VoucherChange::Held(read_hold(&one)?),
         Stored::Released(one) => VoucherChange::Released {
@@ -258,6 +261,7 @@ pub(super) fn read_voucher(voucher: stored::Voucher) -> Decoded<Voucher> {
             3 => VoucherCause::Promotion,
             4 => VoucherCause::Reward,
             5 => VoucherCause::Goal,
+            6 => VoucherCause::Offer,
             _ => return Err(Malformed("voucher.cause")),
         },
         program_version: voucher.program_version,

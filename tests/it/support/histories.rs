@@ -8,9 +8,9 @@ use loyaltyd::{
     domain::{
         ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
         Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
-        MemberKey, MemberState, Numbered, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory, ProgramId, Purchase,
-        Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId, RewardStock, RuleId, Sealed,
-        StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
+        MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory,
+        ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId,
+        RewardStock, RuleId, Sealed, StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
@@ -92,6 +92,14 @@ goals: [{ goalId: card, points: "9", voucherKindId: mug }]
 /// After a day.
 pub const SLOW_GOAL: &str = r#"
 goals: [{ goalId: card, points: "9", voucherKindId: mug, delayDays: 1 }]
+"#;
+
+/// A mug twice a day, and a promotion for those to whom it is given.
+pub const OFFERS: &str = r#"
+offers:
+  - { offerId: mug, displayName: A mug, voucher: { voucherKindId: mug, validDays: 3 }, memberLimit: { uses: 2, period: PERIOD_DAY } }
+  - { offerId: given, displayName: A spring, personal: true, requiresActivation: true, validDays: 1, promotionId: spring,
+      memberLimit: { uses: 2, period: PERIOD_DAY } }
 "#;
 
 /// Who does what is done by hand.
@@ -251,6 +259,19 @@ pub fn reward(reward: &str, quantity: u32) -> Command {
     Command::Voucher(VoucherRequest::Redeem { reward: RewardId::new(reward).expect("a valid id"), quantity })
 }
 
+/// Something about one of the offers.
+pub fn offer(what: u8, now: Timestamp) -> Command {
+    let id = |offer| OfferId::new(offer).expect("a valid id");
+    let reason = || "sorry".to_owned();
+    Command::Offer(match what {
+        0 => OfferRequest::Activate { offer: id("mug") },
+        1 | 2 => OfferRequest::Activate { offer: id("given") },
+        3 => OfferRequest::Assign { offer: id("given"), reason: reason(), end_time: None },
+        4 => OfferRequest::Assign { offer: id("given"), reason: reason(), end_time: now.checked_add(hours(30)).ok() },
+        _ => OfferRequest::Withdraw { offer: id("given"), reason: reason() },
+    })
+}
+
 /// With vouchers of the member's.
 pub fn purchase_with(vouchers: &[VoucherCode], number: u64, cents: i64) -> Command {
     let Command::RecordPurchase(purchase) = purchase(number, cents, None) else { unreachable!("it is a purchase") };
@@ -291,7 +312,10 @@ impl World {
 
     /// With more in the rule book.
     pub fn with(more: &str) -> Self {
-        Self::under(&format!("{RULE_BOOK}{more}"))
+        // The promotion of an offer is for those alone who have that.
+        let gated = RULE_BOOK.replace("{ promotionId: spring,", "{ promotionId: spring, onlyWithOffer: true,");
+        let book = if more.contains("promotionId: spring") { gated } else { RULE_BOOK.to_owned() };
+        Self::under(&format!("{book}{more}"))
     }
 
     /// Where tiers are counted by the day, have an end and are reviewed, and who reaches one gets something.
@@ -420,6 +444,7 @@ impl World {
             | Command::ReturnPurchase(_)
             | Command::TransferPoints(_)
             | Command::Voucher(_)
+            | Command::Offer(_)
             | Command::MergeMembers(_) => {}
         }
         self.keep(id, due_before, decision.entries, decision.member);
@@ -623,6 +648,7 @@ fn forget(entry: &mut Entry) {
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::ActivityAccrued(_)
         | EntryKind::VoucherChanged(_)
+        | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => {}

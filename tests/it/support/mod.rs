@@ -16,9 +16,9 @@ use loyaltyd::{
     app::{self, RunningServer},
     config::{Config, Limits},
     contract::v1::{
-        self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
-        program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
-        reward_service_client::RewardServiceClient,
+        self, member_service_client::MemberServiceClient, offer_service_client::OfferServiceClient,
+        points_service_client::PointsServiceClient, program_service_client::ProgramServiceClient,
+        purchase_service_client::PurchaseServiceClient, reward_service_client::RewardServiceClient,
     },
     ledger::{Clock, ManualClock},
     store::embedded::Options,
@@ -117,6 +117,10 @@ impl TestServer {
 
     pub fn rewards(&self) -> RewardServiceClient<Channel> {
         RewardServiceClient::new(self.channel.clone())
+    }
+
+    pub fn offers(&self) -> OfferServiceClient<Channel> {
+        OfferServiceClient::new(self.channel.clone())
     }
 
     pub fn points(&self) -> PointsServiceClient<Channel> {

@@ -443,6 +443,8 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::VoucherChanged(changed) => Fact::Voucher { issued: changed.issued, change: change(&changed.change) },
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
         EntryKind::SegmentsChanged(changed) => segments::changed(changed),
+        // No programme of the simulation has any.
+        EntryKind::OfferChanged(_) => Fact::Other,
         EntryKind::BirthdayChanged(changed) => birthday(changed),
         EntryKind::GoalChanged(changed) => goals::changed(changed),
     }

@@ -560,6 +560,8 @@ impl Act<'_> {
             Command::TransferPoints(request) => self.give(request)?,
             Command::RecordActivity(request) => self.do_beside(request)?,
             Command::Voucher(request) => return self.ask_of_voucher(request),
+            // No programme of the simulation has any.
+            Command::Offer(_) => return Err(Rejection::MemberNotFound),
             Command::MergeMembers(_) => unreachable!("it is about two members: see `merge`"),
         }
         Ok(None)
