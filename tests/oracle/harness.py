@@ -19,13 +19,13 @@ def free_port():
 class Loyaltyd:
     """A server with its data in `folder`/data; starts on the same port again after a stop."""
 
-    def __init__(self, binary, folder, programs):
-        self.binary, self.folder, self.programs = binary, pathlib.Path(folder), programs
+    def __init__(self, binary, folder, programs, *flags):
+        self.binary, self.folder, self.programs, self.flags = binary, pathlib.Path(folder), programs, flags
         self.address = f"127.0.0.1:{free_port()}"
         self.process = None
 
     def start(self):
-        command = [self.binary, "serve", "--listen", self.address, "--data", self.folder / "data"]
+        command = [self.binary, "serve", "--listen", self.address, "--data", self.folder / "data", *self.flags]
         for program in self.programs:
             command += ["--program", program]
         with open(self.folder / "server.log", "ab") as log:

@@ -58,6 +58,37 @@ def lines(dice, members, path):
     return count
 
 
+def year(path, seed=1, households=30):
+    """Baskets of 2017, line by line: households that come often or seldom, from some day on, and stay away for a while or for good."""
+    dice = random.Random(seed)
+    baskets = []
+    for household in range(1, households + 1):
+        day = dice.uniform(0, 150)
+        away = dice.uniform(day, 365)
+        back = away + dice.choice([0, 20, 60, 500])
+        gap = dice.choice([2, 4, 9, 20])
+        while (day := day + dice.expovariate(1 / gap)) < 365:
+            if not away < day < back:
+                baskets.append((datetime.datetime(2017, 1, 1) + datetime.timedelta(seconds=int(day * 86_400)), household))
+    with open(path, "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow("basket_id,transaction_timestamp,household_id,store_id,product_id,department,product_category,quantity,sales_value,coupon_disc".split(","))
+        for number, (moment, household) in enumerate(sorted(baskets)):
+            head = [31_000_000_000 + number, moment.isoformat(), household, dice.randint(300, 340)]
+            for _ in range(1 + int(dice.expovariate(0.15))):
+                out.writerow([*head, *goods(dice)])
+    return len(baskets)
+
+
+def goods(dice):
+    """A line from `product_id` on."""
+    department, kind = dice.choice([(name, "") for name in DEPARTMENTS] + [("GROCERY", "SOFT DRINKS"), ("COSMETICS", "MAKEUP"), ("COUPON", "COUPON/MISC ITEMS")])
+    amount = 0 if dice.random() < 0.01 else int(dice.lognormvariate(7.5 if department == "FUEL" else 5.6, 0.8)) + 1
+    quantity = dice.choice([0, 1, 1, 1, 2, 3, dice.randint(1000, 28_000) if department == "FUEL" else 1])
+    sku = 1_082_185 if department == "PRODUCE" and dice.random() < 0.2 else dice.randint(800_000, 900_000)
+    return [sku, department, kind, quantity, cents(amount), cents(dice.choice([0] * 30 + [25, 50, 100, amount]))]
+
+
 def make(folder, seed=1, members=300):
     folder.mkdir(parents=True, exist_ok=True)
     dice = random.Random(seed)
