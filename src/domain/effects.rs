@@ -80,9 +80,9 @@ impl Basket {
         Ok(basket)
     }
 
-    /// What a tier gives on every purchase.
-    pub fn apply_tier(&mut self, tier: &Tier) -> Result<(), Rejection> {
-        if let Some(percent) = tier.benefits.discount_percent {
+    /// What a tier gives, with its discount of the day.
+    pub fn apply_tier(&mut self, tier: &Tier, percent: Option<Decimal>) -> Result<(), Rejection> {
+        if let Some(percent) = percent {
             let share = self.goods()?.checked_mul(percent).and_then(|share| share.checked_div(Decimal::ONE_HUNDRED)).ok_or(Overflow)?;
             let amount = share.round_dp_with_strategy(self.digits, RoundingStrategy::MidpointAwayFromZero);
             if !amount.is_zero() {

@@ -28,6 +28,7 @@ mod inactivity;
 mod late_sales;
 mod ledger;
 mod member;
+mod member_days;
 mod merge;
 mod midnight;
 mod offers;

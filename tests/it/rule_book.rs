@@ -50,7 +50,7 @@ fn the_examples_are_sound_and_survive_writing() {
         assert_eq!(read(&rule_book::to_json(&document)), document);
         found += 1;
     }
-    assert_eq!(found, 15);
+    assert_eq!(found, 16);
 }
 
 #[test]
@@ -410,9 +410,24 @@ fn mistakes_of_tiers_are_named() {
         ("benefits: { discount_percent: 0 }", "benefits.discount_percent"),
         ("benefits: { discount_percent: 101 }", "benefits.discount_percent"),
         ("benefits: { custom: { \"\": x } }", "benefits.custom"),
+        ("benefits: { price_days: [{ weekdays: [WEEKDAY_MONDAY] }] }", "benefits.price_days[0].discount_percent"),
+        ("benefits: { price_days: [{ discount_percent: 100.5 }] }", "benefits.price_days[0].discount_percent"),
+        ("benefits: { price_days: [{ discount_percent: 5, weekdays: [9] }] }", "benefits.price_days[0].weekdays[0]"),
+        ("benefits: { price_days: [{ discount_percent: 5, first_day_of_month: 3 }] }", "benefits.price_days[0].last_day_of_month"),
+        ("benefits: { price_days: [{ discount_percent: 5, last_day_of_month: 3 }] }", "benefits.price_days[0].first_day_of_month"),
+        (
+            "benefits: { price_days: [{ discount_percent: 5, first_day_of_month: 7, last_day_of_month: 6 }] }",
+            "benefits.price_days[0].last_day_of_month",
+        ),
+        (
+            "benefits: { price_days: [{ discount_percent: 5, start_time: \"2026-12-02T00:00:00Z\", end_time: \"2026-12-02T00:00:00Z\" }] }",
+            "benefits.price_days[0].end_time",
+        ),
     ] {
         assert_eq!(paths(&tiered(&format!(", {silver}"), "")), [format!("tiers[1].{path}")], "{silver}");
     }
+    let many = format!("benefits: {{ price_days: [{}] }}", "{ discount_percent: 5 }, ".repeat(21));
+    assert_eq!(paths(&tiered(&format!(", {many}"), "")), ["tiers[1].benefits.price_days"]);
     let lowest = "{ tier_id: base, retention: { visits: 1 }, entry_reward: { points: 1 } }";
     assert_eq!(paths(&format!("{SOUND}tiers: [{lowest}]\n")), ["tiers[0].retention", "tiers[0].entry_reward"]);
 }

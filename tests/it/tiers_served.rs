@@ -19,7 +19,8 @@ fn yearly() -> v1::Program {
         ..Default::default()
     });
     let custom = [("lounge".to_owned(), "open".to_owned())].into();
-    program.tiers[1].benefits = Some(v1::TierBenefits { discount_percent: "5".into(), free_shipping: true, early_access: false, custom });
+    program.tiers[1].benefits =
+        Some(v1::TierBenefits { discount_percent: "5".into(), free_shipping: true, early_access: false, custom, ..Default::default() });
     program.tiers[1].entry_reward = Some(v1::EntryReward { points: "20".into(), ..Default::default() });
     program
 }

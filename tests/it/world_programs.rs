@@ -24,7 +24,7 @@ const AIRLINE: &str = include_str!("../../examples/programs/airline.yaml");
 const STAMP_CARD: &str = include_str!("../../examples/programs/stamp-card.yaml");
 
 /// A served programme, and a calendar on its wall.
-struct Club {
+pub struct Club {
     server: TestServer,
     zone: TimeZone,
     currency: String,
@@ -33,7 +33,7 @@ struct Club {
 
 impl Club {
     /// Under the name that the tests' requests say; all else is the file's.
-    async fn open(text: &str, day: &str) -> Self {
+    pub async fn open(text: &str, day: &str) -> Self {
         let program = v1::Program { program_id: PROGRAM.into(), ..rule_book::read(text).expect("the example reads") };
         let zone = TimeZone::get(&program.time_zone).expect("a zone");
         let currency = program.currency_code.clone();
@@ -42,12 +42,12 @@ impl Club {
         Self { server, zone, currency, requests: Cell::new(0) }
     }
 
-    fn on(&self, day: &str) {
+    pub fn on(&self, day: &str) {
         self.server.clock.set(noon_of(day, &self.zone));
     }
 
     /// Nothing in the store contradicts the ledger.
-    async fn close(self) {
+    pub async fn close(self) {
         let (folder, _) = self.server.end().await;
         let report = check(&folder.path().join("data"), &options()).expect("the store can be checked");
         assert!(report.is_sound(), "{report:#?}");
@@ -62,7 +62,7 @@ impl Club {
         Some(v1::Money { currency_code: self.currency.clone(), amount: amount.into() })
     }
 
-    async fn enroll(&self, card: &str) -> String {
+    pub async fn enroll(&self, card: &str) -> String {
         self.server.enroll(card).await
     }
 
@@ -74,11 +74,11 @@ impl Club {
         answer.into_inner().member.expect("a member").member_id
     }
 
-    fn line(&self, category: &str, amount: &str) -> v1::PurchaseLine {
+    pub fn line(&self, category: &str, amount: &str) -> v1::PurchaseLine {
         v1::PurchaseLine { sku: "goods".into(), category: category.into(), amount: self.money(amount), ..Default::default() }
     }
 
-    fn purchase(&self, line: v1::PurchaseLine, total: &str) -> v1::Purchase {
+    pub fn purchase(&self, line: v1::PurchaseLine, total: &str) -> v1::Purchase {
         v1::Purchase {
             store_id: "store-1".into(),
             order_id: self.request(),
@@ -89,14 +89,23 @@ impl Club {
     }
 
     async fn records(&self, member: &str, purchase: v1::Purchase) -> v1::RecordPurchaseResponse {
+        self.records_as_quoted(member, purchase, "").await
+    }
+
+    /// If it leads to what was quoted; without a quote whatever it leads to.
+    pub async fn records_as_quoted(&self, member: &str, purchase: v1::Purchase, quote_id: &str) -> v1::RecordPurchaseResponse {
         let request = v1::RecordPurchaseRequest {
             request_id: self.request(),
             program_id: PROGRAM.into(),
             member: by_id(member),
             purchase: Some(purchase),
-            ..Default::default()
+            quote_id: quote_id.into(),
         };
         self.server.purchases().record_purchase(request).await.expect("it is recorded").into_inner()
+    }
+
+    pub async fn returns(&self, request: v1::ReturnPurchaseRequest) -> v1::ReturnPurchaseResponse {
+        self.server.purchases().return_purchase(request).await.expect("it comes back").into_inner()
     }
 
     /// The points that a purchase earns.
@@ -105,11 +114,11 @@ impl Club {
     }
 
     /// The points that goods for this amount earn.
-    async fn buys(&self, member: &str, amount: &str) -> i64 {
+    pub async fn buys(&self, member: &str, amount: &str) -> i64 {
         self.earns(member, self.purchase(self.line("", amount), amount)).await
     }
 
-    async fn quote(&self, member: &str, purchase: v1::Purchase) -> v1::QuotePurchaseResponse {
+    pub async fn quote(&self, member: &str, purchase: v1::Purchase) -> v1::QuotePurchaseResponse {
         let request = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_id(member), purchase: Some(purchase) };
         self.server.purchases().quote_purchase(request).await.expect("it is quoted").into_inner()
     }
@@ -142,16 +151,16 @@ impl Club {
         refused(&self.redeems(member, points, order_total).await.expect_err("it is refused")).reason
     }
 
-    async fn balance(&self, member: &str) -> i64 {
+    pub async fn balance(&self, member: &str) -> i64 {
         self.server.member(member).await.balance.expect("a balance").available
     }
 
-    async fn standing(&self, member: &str) -> v1::TierStanding {
+    pub async fn standing(&self, member: &str) -> v1::TierStanding {
         self.server.member(member).await.tier.expect("a standing")
     }
 
     /// The tier, and the last day on which it is held.
-    async fn tier(&self, member: &str) -> String {
+    pub async fn tier(&self, member: &str) -> String {
         let standing = self.standing(member).await;
         standing.end_time.as_ref().map_or(standing.tier_id.clone(), |end| format!("{} through {}", standing.tier_id, self.day_before(end)))
     }

@@ -148,7 +148,7 @@ pub(super) fn filter(path: &str, document: Option<&v1::Filter>, scope: &Scope, m
     let stores = texts("store_ids", &document.store_ids);
     let channels = texts("channels", &document.channels);
     let tenders = each(&format!("{path}.tenders"), &document.tenders, mistakes, tender);
-    let weekdays = each(&format!("{path}.weekdays"), &document.weekdays, mistakes, weekday);
+    let weekdays = weekdays(&format!("{path}.weekdays"), &document.weekdays, mistakes);
     let hours = each(&format!("{path}.hours"), &document.hours, mistakes, hour_range);
     let minimum_order = match document.minimum_order.as_str() {
         "" => Some(Decimal::ZERO),
@@ -195,6 +195,10 @@ fn tender(path: String, number: &i32, mistakes: &mut Mistakes) -> Option<TenderK
         Kind::Voucher => Some(TenderKind::Voucher),
         Kind::Other => Some(TenderKind::Other),
     }
+}
+
+pub(super) fn weekdays(path: &str, numbers: &[i32], mistakes: &mut Mistakes) -> Vec<Weekday> {
+    each(path, numbers, mistakes, weekday)
 }
 
 fn weekday(path: String, number: &i32, mistakes: &mut Mistakes) -> Option<Weekday> {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use super::{Mistakes, Scope, amount, policy, v1};
-use crate::domain::{EntryReward, Expiry, Points, Tier, TierBenefits, TierId, TierThreshold, VoucherKind, VoucherKindId, parse_decimal};
+use super::{Mistakes, Scope, amount, policy, reward, rule, v1};
+use crate::domain::{
+    EntryReward, Expiry, Points, PriceDays, Tier, TierBenefits, TierId, TierThreshold, VoucherKind, VoucherKindId, parse_decimal,
+};
 
 const MAX_MULTIPLIER: Decimal = Decimal::ONE_THOUSAND;
 
@@ -143,17 +145,21 @@ fn entry_reward(
 
 const MAX_CUSTOM_BENEFITS: usize = 20;
 
+const MAX_PRICE_DAYS: usize = 20;
+
 fn benefits(path: &str, document: Option<&v1::TierBenefits>, mistakes: &mut Mistakes) -> Option<TierBenefits> {
     let Some(document) = document else { return Some(TierBenefits::default()) };
     let before = mistakes.count();
-    let discount_path = format!("{path}.discount_percent");
     let discount_percent = match document.discount_percent.as_str() {
         "" => None,
-        text => mistakes.take(&discount_path, parse_decimal(text, 3, 4)).and_then(|share| mistakes.more_than_zero(&discount_path, share)),
+        text => percent(format!("{path}.discount_percent"), text, mistakes),
     };
-    if discount_percent.is_some_and(|share| share > Decimal::ONE_HUNDRED) {
-        mistakes.note(discount_path, "is more than 100");
+    if document.price_days.len() > MAX_PRICE_DAYS {
+        let found = document.price_days.len();
+        mistakes.note(format!("{path}.price_days"), format_args!("has {found} items; at most {MAX_PRICE_DAYS} are allowed"));
     }
+    let listed = document.price_days.iter().take(MAX_PRICE_DAYS).enumerate();
+    let price_days = listed.filter_map(|(index, days)| price_days(&format!("{path}.price_days[{index}]"), days, mistakes)).collect();
     if document.custom.len() > MAX_CUSTOM_BENEFITS {
         mistakes
             .note(format!("{path}.custom"), format_args!("has {} keys; at most {MAX_CUSTOM_BENEFITS} are allowed", document.custom.len()));
@@ -164,8 +170,42 @@ fn benefits(path: &str, document: Option<&v1::TierBenefits>, mistakes: &mut Mist
         mistakes.text(format!("{path}.custom[{key:?}]"), value, 0, 200);
         custom.insert(key.clone(), value.clone());
     }
-    let benefits = TierBenefits { discount_percent, free_shipping: document.free_shipping, early_access: document.early_access, custom };
+    let (free_shipping, early_access) = (document.free_shipping, document.early_access);
+    let benefits = TierBenefits { discount_percent, price_days, free_shipping, early_access, custom };
     (mistakes.count() == before).then_some(benefits)
+}
+
+fn percent(path: String, text: &str, mistakes: &mut Mistakes) -> Option<Decimal> {
+    let percent = mistakes.take(&path, parse_decimal(text, 3, 4)).and_then(|share| mistakes.more_than_zero(&path, share))?;
+    if percent > Decimal::ONE_HUNDRED {
+        mistakes.note(path, "is more than 100");
+        return None;
+    }
+    Some(percent)
+}
+
+fn price_days(path: &str, document: &v1::PriceDays, mistakes: &mut Mistakes) -> Option<PriceDays> {
+    let display_name = mistakes.text(format!("{path}.display_name"), &document.display_name, 0, 120);
+    let percent = percent(format!("{path}.discount_percent"), &document.discount_percent, mistakes);
+    let times = reward::times(path, (document.start_time.as_ref(), document.end_time.as_ref()), mistakes);
+    let weekdays = rule::weekdays(&format!("{path}.weekdays"), &document.weekdays, mistakes);
+    let days_of_month = days_of_month(path, (document.first_day_of_month, document.last_day_of_month), mistakes);
+    let (start_time, end_time) = times?;
+    Some(PriceDays { display_name: display_name?, percent: percent?, start_time, end_time, weekdays, days_of_month: days_of_month? })
+}
+
+fn days_of_month(path: &str, days: (i32, i32), mistakes: &mut Mistakes) -> Option<Option<(i8, i8)>> {
+    if days == (0, 0) {
+        return Some(None);
+    }
+    let first = mistakes.number(format!("{path}.first_day_of_month"), days.0, 1..=31);
+    let last = mistakes.number(format!("{path}.last_day_of_month"), days.1, 1..=31);
+    let (first, last) = (i8::try_from(first?).ok()?, i8::try_from(last?).ok()?);
+    if last < first {
+        mistakes.note(format!("{path}.last_day_of_month"), "is before first_day_of_month");
+        return None;
+    }
+    Some(Some((first, last)))
 }
 
 /// A wrong bound is noted and counts as one, so that it is not said to be missing too.

@@ -27,7 +27,7 @@ impl Draft<'_> {
         let goods = basket.goods()?;
         // The tier before the purchase: what is paid decides on the one after it.
         if let Some(tier) = program.tiers.get(program.rank(self.member.header.tier.at(occurred_time))) {
-            basket.apply_tier(tier)?;
+            basket.apply_tier(tier, tier.benefits.discount_at(occurred_time, &program.time_zone))?;
         }
         for code in &purchase.vouchers {
             let voucher = self.usable_voucher(*code, purchase.order.as_ref(), occurred_time)?;

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{
+    Timestamp,
+    civil::{Date, Weekday},
+    tz::TimeZone,
+};
 use rust_decimal::Decimal;
 
-use super::super::{Expiry, Points, Program, TierId, VoucherKindId};
+use super::super::{Expiry, Points, Program, TierId, VoucherKindId, calendar};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
@@ -46,13 +50,48 @@ pub struct EntryReward {
     pub voucher: Option<VoucherKindId>,
 }
 
-/// What whoever holds a tier has beside points; the service says so and does not act on it.
+/// What whoever holds a tier has beside points. The service reckons with discounts and shipping where a till asks for that, and says the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TierBenefits {
+    /// On every day.
     pub discount_percent: Option<Decimal>,
+    pub price_days: Vec<PriceDays>,
     pub free_shipping: bool,
     pub early_access: bool,
     pub custom: BTreeMap<String, String>,
+}
+
+impl TierBenefits {
+    /// What is off a purchase that occurs at an instant, in per cent: the most of what holds then. Discounts do not add up.
+    pub fn discount_at(&self, instant: Timestamp, zone: &TimeZone) -> Option<Decimal> {
+        let today = calendar::local_date(zone, instant);
+        let on_days = self.price_days.iter().filter(|days| days.hold(instant, today)).map(|days| days.percent);
+        on_days.chain(self.discount_percent).max()
+    }
+}
+
+/// Days on which the members of a tier pay less. All conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceDays {
+    pub display_name: String,
+    /// More than 0, at most 100.
+    pub percent: Decimal,
+    pub start_time: Option<Timestamp>,
+    /// Exclusive.
+    pub end_time: Option<Timestamp>,
+    /// None: all.
+    pub weekdays: Vec<Weekday>,
+    /// 1 to 31: the first and the last one.
+    pub days_of_month: Option<(i8, i8)>,
+}
+
+impl PriceDays {
+    fn hold(&self, instant: Timestamp, today: Date) -> bool {
+        self.start_time.is_none_or(|start| start <= instant)
+            && self.end_time.is_none_or(|end| instant < end)
+            && (self.weekdays.is_empty() || self.weekdays.contains(&today.weekday()))
+            && self.days_of_month.is_none_or(|(first, last)| (first..=last).contains(&today.day()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -46,7 +46,11 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         tier_change: change,
         redemptions: purchase_redemptions(entries, currency),
         flags: fraud_flags(entry),
-        benefits: tier_benefits(history.version(accrued.accrual.program_version).map(|program| &**program), accrued.accrual.tier.as_ref()),
+        benefits: tier_benefits(
+            history.version(accrued.accrual.program_version).map(|program| &**program),
+            accrued.accrual.tier.as_ref(),
+            entry.occurred_time,
+        ),
         vouchers: used_vouchers(entries, currency),
         issued_vouchers: issued_vouchers(history, entries),
         goal_reached: goal_reached_by(entries),

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        self, Currency, Header, LifetimeTotals, LotExpiry, Program, StatusEnd, Tier, TierCause, TierChange, TierId, TierKept, TierReview,
-        TierRewarded, start_of_day,
+        self, Currency, Header, LifetimeTotals, LotExpiry, PriceDays, Program, StatusEnd, Tier, TierCause, TierChange, TierId, TierKept,
+        TierReview, TierRewarded, start_of_day,
     },
 };
 
@@ -75,10 +75,12 @@ fn totals(totals: &LifetimeTotals, currency: &Currency) -> v1::QualifyingTotals 
     v1::QualifyingTotals { points: totals.qualifying_points.0, spend: Some(money(totals.spend, currency)), visits: count(totals.visits) }
 }
 
-/// Of the tier that a purchase was rated by.
-pub(super) fn tier_benefits(program: Option<&Program>, tier: Option<&TierId>) -> Option<v1::TierBenefits> {
-    let tiers = &program?.tiers;
-    tiers.iter().find(|candidate| Some(&candidate.id) == tier).map(benefits)
+/// Of the tier that a purchase was rated by, with the discount of when it occurred.
+pub(super) fn tier_benefits(program: Option<&Program>, tier: Option<&TierId>, occurred_time: Timestamp) -> Option<v1::TierBenefits> {
+    let program = program?;
+    let tier = program.tiers.iter().find(|candidate| Some(&candidate.id) == tier)?;
+    let discount_percent = tier.benefits.discount_at(occurred_time, &program.time_zone).map_or_else(String::new, decimal);
+    Some(v1::TierBenefits { discount_percent, ..benefits(tier) })
 }
 
 fn benefits(tier: &Tier) -> v1::TierBenefits {
@@ -88,6 +90,21 @@ fn benefits(tier: &Tier) -> v1::TierBenefits {
         free_shipping: benefits.free_shipping,
         early_access: benefits.early_access,
         custom: benefits.custom.clone(),
+        price_days: benefits.price_days.iter().map(price_days).collect(),
+    }
+}
+
+fn price_days(days: &PriceDays) -> v1::PriceDays {
+    let (first, last) = days.days_of_month.unwrap_or_default();
+    v1::PriceDays {
+        display_name: days.display_name.clone(),
+        discount_percent: decimal(days.percent),
+        start_time: days.start_time.map(timestamp),
+        end_time: days.end_time.map(timestamp),
+        // The contract numbers them as ISO 8601 does.
+        weekdays: days.weekdays.iter().map(|day| i32::from(day.to_monday_one_offset())).collect(),
+        first_day_of_month: i32::from(first),
+        last_day_of_month: i32::from(last),
     }
 }
 
