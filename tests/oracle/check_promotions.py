@@ -140,12 +140,12 @@ def basket_differences(server, expected):
         if answer.accrual.points != sum(sum(points.values()) for points in awards.values()):
             raise SystemExit(f"the points of {key} are not the sum of its awards: {answer.accrual}")
         found[key] = awards
-    yield from differences("basket", expected, found)
     for kind in ("rules", "promotions"):
         sums, times = totals(found, kind)
-        yield from differences(f"points by {kind}: ", totals(expected, kind)[0], sums)
+        yield from differences(f"all points of {kind},", totals(expected, kind)[0], sums)
         for name, points in sums.items():
             print(f"{name:17} {points:9} points with {times[name]:5} baskets, {limited[name]:4} times a limit gave less")
+    yield from differences("basket", expected, found)
 
 
 def totals(baskets, kind):
@@ -177,7 +177,8 @@ def run(binary, folder, file):
         print(f"{len(sales)} baskets of {len(play.members())} households were played in {time.monotonic() - started:.1f} s")
         server.stop()
         server.start()
-        problems += basket_differences(Server(server.address), expected["baskets"])
+        # First what tells most.
+        problems = [*basket_differences(Server(server.address), expected["baskets"]), *problems]
         server.stop()
         server.check()
     return problems

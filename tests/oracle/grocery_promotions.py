@@ -188,7 +188,7 @@ class Grocery:
             line.value - line.coupon for line in basket.lines if line.department in ("DRUG GM", "COSMETICS") and line.value - line.coupon >= 4
         )
         if self.is_between(date, (2017, 9, 1), (2017, 11, 1)):
-            given["drugstore"] = min(care // 5 * 40, 400 - self.drugstore_by_day[date], 6000 - self.drugstore)
+            given["drugstore"] = min(care // 5 * 40, 400 - self.drugstore_by_day[date], 4000 - self.drugstore)
         if not household.sales and total >= 20:
             given["welcome"] = 500
         quarter = date.replace(month=(date.month - 1) // 3 * 3 + 1, day=1)
