@@ -98,6 +98,7 @@ pub use reward::{
 };
 pub use segment::{MAX_SEGMENT_STEPS, MAX_SEGMENTS, Segment, SegmentHeld, SegmentSize, Segments, SegmentsChanged};
 pub use spent::*;
+pub use taking::points_within_reach;
 pub use tier::*;
 pub use voucher::{
     MAX_PURCHASE_VOUCHERS, MAX_VOUCHERS, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged, VoucherCode,

@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{
     GoalRefund, Header, MAX_VOUCHERS, MemberState, Overflow, Period, Points, Portion, Program, Rejection, RewardId, RewardRejection,
-    SegmentId, TierId, VoucherChange, VoucherChanged, VoucherKindId, VoucherRejection, VoucherValidity, calendar,
+    SegmentId, TierId, VoucherChange, VoucherChanged, VoucherKindId, VoucherRejection, VoucherValidity, calendar, taking,
 };
 
 /// Of one reward that are asked for at once, at most: each is a voucher of its own.
@@ -132,8 +132,18 @@ pub enum RewardObstacle {
     MemberSuspended,
     Refused(RewardRejection),
     TooManyVouchers,
-    InDebt { debt: Points },
-    InsufficientPoints { available: Points, requested: Points },
+    InDebt {
+        debt: Points,
+    },
+    InsufficientPoints {
+        available: Points,
+        requested: Points,
+    },
+    /// So many points at most are in as many lots as are taken from at a time.
+    TooManyLots {
+        most: Points,
+        requested: Points,
+    },
 }
 
 impl From<RewardObstacle> for Rejection {
@@ -147,6 +157,7 @@ impl From<RewardObstacle> for Rejection {
             RewardObstacle::TooManyVouchers => VoucherRejection::TooMany { limit: MAX_VOUCHERS }.into(),
             RewardObstacle::InDebt { debt } => Self::InDebt { debt },
             RewardObstacle::InsufficientPoints { available, requested } => Self::InsufficientPoints { available, requested },
+            RewardObstacle::TooManyLots { most, requested } => taking::too_many(most, requested),
         }
     }
 }

@@ -112,6 +112,11 @@ impl<'a> Taking<'a> {
     }
 }
 
+/// What can be taken at a time by a command that takes nothing else.
+pub fn points_within_reach(program: &Program, member: &Member, now: Timestamp) -> Result<Points, Overflow> {
+    Taking::of(program, member, MAX_LOTS, now).within_reach()
+}
+
 /// So many points can be taken at a time, which is fewer than were asked for.
 pub(super) fn too_many(most: Points, requested: Points) -> Rejection {
     Rejection::TooManyLots { limit: MAX_LOTS, most, requested }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, Member, MemberId, MemberKey,
-        OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, SegmentId, Voucher, VoucherChange, VoucherCode,
-        VoucherRejection,
+        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, MAX_LOTS, Member, MemberId,
+        MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle, RewardStanding, SegmentId,
+        Voucher, VoucherChange, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -220,8 +220,36 @@ impl Ledger {
                 None => reward.standing_of_all(stock, now),
             })
         };
-        let standings = program.rewards.values().map(standing).collect::<Result<_, _>>()?;
+        let mut standings = program.rewards.values().map(standing).collect::<Result<Vec<_>, _>>()?;
+        if let Some(key) = key {
+            self.note_scattered(key, (&programs, now), &mut standings)?;
+        }
         Ok(Rewards { program, standings })
+    }
+
+    /// Of rewards that nothing else stands against, those whose points lie in too many lots. A lot has a point at least, so that lots are
+    /// read only for what costs more points than lots are taken from at a time.
+    fn note_scattered(
+        &self,
+        key: &MemberKey,
+        (programs, now): (&ProgramHistory, Timestamp),
+        standings: &mut [RewardStanding],
+    ) -> Result<(), LedgerError> {
+        let is_dear = |standing: &RewardStanding| {
+            standing.why_not.is_empty() && usize::try_from(standing.points.0).is_ok_and(|points| points > MAX_LOTS)
+        };
+        let Some(most) = standings.iter().filter(|standing| is_dear(standing)).map(|standing| standing.points).max() else { return Ok(()) };
+        let lots = match programs.newest().consumption_order {
+            ConsumptionOrder::SoonestExpiry => LotDemand::Points(most),
+            ConsumptionOrder::OldestFirst => LotDemand::All,
+        };
+        let demand = MemberDemand { lots, ..MemberDemand::read(now).under(programs) };
+        let member = all_due(programs, now, self.0.store.member(key, demand)?.ok_or(Rejection::MemberNotFound)?)?.member;
+        let within_reach = domain::points_within_reach(programs.newest(), &member, now).map_err(Rejection::from)?;
+        for standing in standings.iter_mut().filter(|standing| is_dear(standing) && standing.points > within_reach) {
+            standing.why_not.push(RewardObstacle::TooManyLots { most: within_reach, requested: standing.points });
+        }
+        Ok(())
     }
 
     /// The offers of the version in effect, in their order, as they stand now for a member.

@@ -8,7 +8,7 @@ use loyaltyd::{
         rule_book as text,
         v1::{self, entry::Kind as Said, listed_reward::Reason, voucher::Cause},
     },
-    domain::{Command, MemberId, Rejection, RewardId, RewardRejection, VoucherCode, VoucherRequest},
+    domain::{Command, MemberId, Points, Rejection, RewardId, RewardObstacle, RewardRejection, VoucherCode, VoucherRequest},
     ledger::{Clock as _, Ledger, LedgerError, MemberTarget},
     store::embedded::{Backup, BackupPlace, EmbeddedStore, Until, check, restore},
 };
@@ -376,6 +376,43 @@ async fn a_thousand_who_ask_at_once_get_what_there_is_and_not_one_more() {
         assert_eq!(lives, 300 + again.len());
         shop = rebuilt_shop(shop);
         assert_eq!((left(&shop, "many"), left(&shop, "last")), (Some(0), Some(1 - again.len() as u64)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reward_whose_points_lie_in_too_many_lots_is_not_said_to_be_in_reach() {
+    let dear = "  - {rewardId: dear, displayName: Dear, voucherKindId: tea, points: \"10001\"}\n";
+    let fair = "  - {rewardId: fair, displayName: Fair, voucherKindId: tea, points: \"10000\"}\n";
+    for order in ["CONSUMPTION_ORDER_SOONEST_EXPIRY", "CONSUMPTION_ORDER_OLDEST_FIRST"] {
+        let shop = Shop::open_with(&format!("consumptionOrder: {order}{LEDGER_BOOK}{dear}{fair}")).await;
+        let member = shop.enroll("m-1").await;
+        // A point at a time, each in a lot of its own.
+        for thousand in 0..11 {
+            let gifts = (0..if thousand < 10 { TASKS } else { 1 }).map(|number| {
+                let (ledger, gift) = (shop.ledger.clone(), shop.adjust(member, &format!("gift-{thousand}-{number}"), 1));
+                tokio::spawn(async move { ledger.submit(gift).await })
+            });
+            for gift in gifts.collect::<Vec<_>>() {
+                gift.await.expect("it ends").expect("a point");
+            }
+        }
+        let key = ledger::key(member);
+        let why_not = |reward: &str| {
+            let found = shop.ledger.rewards(&key.program, Some(&key)).expect("rewards are listed");
+            let mut all = found.program.rewards.keys().zip(found.standings);
+            all.find(|(id, _)| id.as_str() == reward).expect("it is offered").1.why_not
+        };
+        let (most, requested) = (Points(10_000), Points(10_001));
+        assert_eq!(why_not("dear"), [RewardObstacle::TooManyLots { most, requested }], "{order}");
+        assert_eq!(why_not("fair"), []);
+        let submission = |request: &str, reward| shop.submission(MemberTarget::Id(member), request, redeem(reward));
+        let refused = shop.ledger.submit(submission("dear-1", "dear")).await.expect_err("it is refused as it was said");
+        let expected = Rejection::TooManyLots { limit: 10_000, most, requested };
+        assert!(matches!(&refused, LedgerError::Rejected(rejection) if *rejection == expected), "{refused:?}");
+        shop.ledger.submit(shop.adjust(member, "gift", 10_000)).await.expect("points");
+        assert_eq!(why_not("dear"), [RewardObstacle::TooManyLots { most, requested }], "the large lot is the last one");
+        shop.ledger.submit(submission("fair-1", "fair")).await.expect("it is had as it was said");
+        assert_eq!((why_not("dear"), why_not("fair")), (vec![], vec![]));
     }
 }
 

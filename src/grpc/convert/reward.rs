@@ -92,6 +92,7 @@ fn reason(why: &RewardObstacle) -> Reason {
         RewardObstacle::TooManyVouchers => Reason::TooManyVouchers,
         RewardObstacle::InDebt { .. } => Reason::InDebt,
         RewardObstacle::InsufficientPoints { .. } => Reason::InsufficientPoints,
+        RewardObstacle::TooManyLots { .. } => Reason::TooManyLots,
         // One of a reward that there is, is asked for, for the member that stays.
         RewardObstacle::MemberMerged | RewardObstacle::Refused(RewardRejection::NotFound { .. } | RewardRejection::Quantity { .. }) => {
             Reason::Unspecified
