@@ -409,7 +409,7 @@ impl Ledger {
         match &mut job {
             Job::Commands { submissions, .. } => submissions.iter_mut().for_each(|submission| keep(&mut submission.request)),
             Job::Publish { request, .. } => keep(request),
-            Job::Advance { .. } | Job::Stop => {}
+            Job::Advance(_) | Job::Stop => {}
         }
         self.0.queue.send(job).map_err(|_| LedgerError::Closing)
     }

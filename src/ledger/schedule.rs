@@ -8,25 +8,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::sleep,
-};
+use tokio::{sync::oneshot, time::sleep};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Ledger, LedgerError, writer::Job};
+use super::{
+    Ledger, LedgerError,
+    writer::{DUE_ALONE, DueWork, Job},
+};
 use crate::{
     domain::{MemberId, MemberKey, ProgramId},
     store::{Due, Store, StoreError},
 };
 
-/// Members of one commit. Tills wait for it, so it is small.
-const BATCH: usize = 64;
 /// Nothing was due: looks again after that.
 const IDLE: Duration = Duration::from_secs(1);
-/// Rests so many times as long as the work took, so that tills have most of the writer's time.
-const REST: u32 = 2;
+/// While commands come it rests so many times as long as its part of the writer's work took, so that they have half of the writer's time and more.
+const REST: u32 = 1;
 /// After all was done, as far before now it is looked again for what is due.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 /// After that all is looked through from the beginning, in case something was missed.
@@ -44,6 +42,23 @@ pub struct Advanced {
     pub entries: usize,
     /// Of these members, those who have something due still.
     pub left: usize,
+}
+
+/// The same, and what it cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Step {
+    pub advanced: Advanced,
+    /// Of the writer's time.
+    pub took: Duration,
+    /// Somebody sent a command lately.
+    pub beside_commands: bool,
+}
+
+impl Step {
+    /// Nobody waits for the writer when nobody has sent it anything.
+    fn rest(self) -> Duration {
+        if self.beside_commands { self.took * REST } else { Duration::ZERO }
+    }
 }
 
 impl Advanced {
@@ -72,7 +87,7 @@ impl DueWalk {
             self.after = None;
         }
         if let Some(after) = &mut self.after {
-            let due = store.due(now, Some(after), BATCH)?;
+            let due = store.due(now, Some(after), DUE_ALONE)?;
             let is_old = self.begun.is_none_or(|begun| begun.elapsed() > WHOLE);
             if !due.is_empty() {
                 return Ok(due);
@@ -85,7 +100,7 @@ impl DueWalk {
             }
         }
         *self = Self { begun: Some(Instant::now()), ..Self::default() };
-        store.due(now, None, BATCH)
+        store.due(now, None, DUE_ALONE)
     }
 
     /// Of those who were next, so many had their turn.
@@ -113,34 +128,42 @@ struct Walked {
 impl Ledger {
     /// Enters what is due of some members, those who have waited longest first.
     pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
+        Ok(self.step().await?.advanced)
+    }
+
+    async fn step(&self) -> Result<Step, LedgerError> {
         // One at a time: another one would find the same members due.
         let mut walk = self.0.advancing.lock().await;
-        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let next = walk.next(&*self.0.store, self.now())?;
         if next.is_empty() {
-            return Ok(Advanced::default());
+            return Ok(Step::default());
         }
         let members = next.iter().map(|due| due.key.clone()).collect();
-        let advanced = self.advance_all(members, false, permit).await?;
-        walk.had_turn(next, advanced);
-        Ok(advanced)
+        let step = self.advance_all(members, false).await?;
+        walk.had_turn(next, step.advanced);
+        Ok(step)
     }
 
     /// Enters what is due of one member.
     pub(super) async fn advance(&self, key: &MemberKey) -> Result<Advanced, LedgerError> {
-        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
-        self.advance_all(vec![key.clone()], true, permit).await
+        Ok(self.advance_all(vec![key.clone()], true).await?.advanced)
     }
 
-    async fn advance_all(&self, members: Vec<MemberKey>, persons: bool, permit: OwnedSemaphorePermit) -> Result<Advanced, LedgerError> {
+    async fn advance_all(&self, members: Vec<MemberKey>, persons: bool) -> Result<Step, LedgerError> {
+        let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Advance { members, persons, permit, reply })?;
+        self.send(Job::Advance(DueWork { members, persons, permit, reply }))?;
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 
     /// Plans the birthdays of some more members by rules that are others than before, and reviews their tiers where those say so. False: all
     /// are as the rules in effect want them.
     pub async fn plan_birthdays(&self, walk: &mut BirthdayWalk) -> Result<bool, LedgerError> {
+        Ok(self.planning_step(walk).await?.is_some())
+    }
+
+    /// `None`: all are as the rules in effect want them.
+    async fn planning_step(&self, walk: &mut BirthdayWalk) -> Result<Option<Step>, LedgerError> {
         for id in self.programs() {
             let version = self.program(&id)?.walk_version();
             let walked = walk.programs.entry(id.clone()).or_default();
@@ -151,17 +174,16 @@ impl Ledger {
             if walked.is_done || version == 0 {
                 continue;
             }
-            let listed = self.0.store.members(&id, walked.after, BATCH)?;
+            let listed = self.0.store.members(&id, walked.after, DUE_ALONE)?;
             let members = listed.iter().map(|member| MemberKey { program: id.clone(), member: *member }).collect();
-            let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
             // Only behind those who had their turn it goes on.
-            let advanced = self.advance_all(members, true, permit).await?;
-            let had_turn = listed.get(..advanced.members.max(1)).unwrap_or(&listed);
+            let step = self.advance_all(members, true).await?;
+            let had_turn = listed.get(..step.advanced.members).unwrap_or(&listed);
             walked.after = had_turn.last().copied().or(walked.after);
-            walked.is_done = listed.len() < BATCH && had_turn.len() == listed.len();
-            return Ok(true);
+            walked.is_done = listed.len() < DUE_ALONE && had_turn.len() == listed.len();
+            return Ok(Some(step));
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Keeps the schedule until the ledger closes.
@@ -169,16 +191,15 @@ impl Ledger {
         let (mut since, mut done, mut reported) = (Instant::now(), 0, Instant::now());
         let mut walk = BirthdayWalk::default();
         loop {
-            let begun = Instant::now();
-            match self.advance_due().await {
-                Ok(Advanced { members: 0, .. }) => {
+            match self.step().await {
+                Ok(Step { advanced: Advanced { members: 0, .. }, .. }) => {
                     if since.elapsed() > REPORT && done > 0 {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
                     }
-                    match self.plan_birthdays(&mut walk).await {
-                        Ok(true) => sleep(begun.elapsed() * REST).await,
+                    match self.planning_step(&mut walk).await {
+                        Ok(Some(step)) => sleep(step.rest()).await,
                         Err(LedgerError::Closing) => return,
-                        Ok(false) => sleep(IDLE).await,
+                        Ok(None) => sleep(IDLE).await,
                         Err(error) => {
                             tracing::error!(%error, "what a new rule book brings cannot be entered; it is tried again later");
                             sleep(AFTER_FAULT).await;
@@ -186,17 +207,17 @@ impl Ledger {
                     }
                     (since, done, reported) = (Instant::now(), 0, Instant::now());
                 }
-                Ok(advanced) if advanced.is_stuck() => {
-                    tracing::error!(members = advanced.left, "something is due, and nothing came of it; it is tried again later");
+                Ok(step) if step.advanced.is_stuck() => {
+                    tracing::error!(members = step.advanced.left, "something is due, and nothing came of it; it is tried again later");
                     sleep(AFTER_FAULT).await;
                 }
-                Ok(Advanced { members, .. }) => {
-                    done += members;
+                Ok(step) => {
+                    done += step.advanced.members;
                     if reported.elapsed() > REPORT {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "entering what is due");
                         reported = Instant::now();
                     }
-                    sleep(begun.elapsed() * REST).await;
+                    sleep(step.rest()).await;
                 }
                 Err(LedgerError::Closing) => return,
                 Err(LedgerError::NoSpace { retry_delay }) => sleep(retry_delay).await,

@@ -43,11 +43,14 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     sizes: Sizes,
     /// An upper estimate of what the entries take when they are stored.
     bytes: usize,
+    /// The same of what was due by time alone. Apart, so that commands never keep it out.
+    due_bytes: usize,
     /// Nothing may come after what it has.
     closed: bool,
 }
 
-/// Bytes of entries in one commit, by estimate, unless a single command has more; far below what the store takes.
+/// Bytes of entries of commands in one commit, by estimate, unless a single command has more, and as many of what is due by time alone; both
+/// together are far below what the store takes.
 const MAX_BYTES: usize = 8 << 20;
 
 struct Staged {
@@ -90,10 +93,12 @@ pub(super) enum Verdict {
 
 /// What became of what was due of a member.
 pub(super) enum Turn {
-    Done,
-    /// More is due than one commit takes.
-    StillDue,
-    /// It goes first in the next group.
+    Had {
+        entries: usize,
+        /// More is due than one commit takes.
+        is_due: bool,
+    },
+    /// The commit has enough.
     NextGroup,
 }
 
@@ -114,6 +119,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             tallies: StagedTallies::default(),
             sizes: Sizes::default(),
             bytes: 0,
+            due_bytes: 0,
             closed: false,
         }
     }
@@ -307,20 +313,21 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool) -> Result<Turn, LedgerError> {
         // What the group has changed was advanced before.
         if self.places.contains_key(key) {
-            return Ok(Turn::Done);
+            return Ok(Turn::Had { entries: 0, is_due: false });
         }
         let demand = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
-        let Some(member) = self.store.member(key, demand)? else { return Ok(Turn::Done) };
+        let Some(member) = self.store.member(key, demand)? else { return Ok(Turn::Had { entries: 0, is_due: false }) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
         let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
-        if self.bytes > 0 && self.bytes + bytes > MAX_BYTES {
+        if self.due_bytes > 0 && self.due_bytes + bytes > MAX_BYTES {
             return Ok(Turn::NextGroup);
         }
-        self.bytes += bytes;
+        self.due_bytes += bytes;
+        let entries = decision.entries.len();
         let is_due = decision.member.header.next_due_time().is_some_and(|time| time <= self.now);
         self.keep(key.clone(), due_before, decision.entries, decision.member)?;
-        Ok(if is_due { Turn::StillDue } else { Turn::Done })
+        Ok(Turn::Had { entries, is_due })
     }
 
     /// Whether the command is about an identifier that the group has given to, or taken from, another member. The entries of a commit are

@@ -1,10 +1,12 @@
-//! The one writer: takes all that waits, up to a bound, decides it, commits once, and replies to all.
+//! The one writer: takes all that waits, up to a bound, decides it, commits once, and replies to all. What is due by time alone goes into the
+//! commits that tills wait for anyway, a little of it at a time; it has commits of its own when nobody else waits.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -21,15 +23,28 @@ use crate::{
 };
 
 use super::{
-    Advanced, LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
+    LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     clock::SteadyClock,
     idempotency::Repeat,
     programs::{Draft, Programs},
+    schedule::{Advanced, Step},
     staging::{Staging, Turn, Verdict},
 };
 
 /// Commands in one commit, at most.
 pub(super) const MAX_GROUP: usize = 512;
+
+/// Members in one commit who have a turn because something is due of them, at most, when nobody has sent a command lately.
+pub(super) const DUE_ALONE: usize = 64;
+
+/// The same while commands come: those in the same commit wait for it, and so do those who come while it is made.
+pub(super) const DUE_BESIDE: usize = 16;
+
+/// Or one for so many commands in the commit.
+const COMMANDS_PER_DUE: usize = 8;
+
+/// For so long after a command others are expected.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// Callers who are woken before others have their turn, so that a probe does not wait for a whole group to be answered.
 const REPLIES_AT_ONCE: usize = 32;
@@ -58,14 +73,7 @@ pub(super) enum Job {
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<Published, LedgerError>>,
     },
-    /// What is due of these members by time alone.
-    Advance {
-        members: Vec<MemberKey>,
-        /// What is personal is looked at too, for what other rules make of it.
-        persons: bool,
-        permit: OwnedSemaphorePermit,
-        reply: oneshot::Sender<Result<Advanced, LedgerError>>,
-    },
+    Advance(DueWork),
     Stop,
 }
 
@@ -76,6 +84,10 @@ pub(super) struct Writer {
     queue: mpsc::UnboundedReceiver<Job>,
     /// Taken from the queue, not yet answered.
     taken: VecDeque<Taken>,
+    /// The same of what is due by time alone. One of them has its turn with each commit.
+    due: VecDeque<DueWork>,
+    /// When there were commands to decide last.
+    commanded: Option<Instant>,
     ids: uuid::ContextV7,
     /// The last commit was refused for want of space.
     is_full: bool,
@@ -84,6 +96,21 @@ pub(super) struct Writer {
     /// Told when some were answered.
     relief: Arc<Notify>,
     stopping: bool,
+}
+
+/// What is due of these members by time alone. As many as fit into the next commit have their turn; the others are asked for again.
+pub(super) struct DueWork {
+    pub members: Vec<MemberKey>,
+    /// What is personal is looked at too, for what other rules make of it.
+    pub persons: bool,
+    pub permit: OwnedSemaphorePermit,
+    pub reply: oneshot::Sender<Result<Step, LedgerError>>,
+}
+
+/// Of whom the first so many may have their turn.
+struct DueTurns {
+    work: DueWork,
+    most: usize,
 }
 
 /// A job of commands, of which the first `results.len()` are decided.
@@ -109,6 +136,8 @@ impl Writer {
             programs,
             queue,
             taken: VecDeque::new(),
+            due: VecDeque::new(),
+            commanded: None,
             ids: uuid::ContextV7::new(),
             is_full: false,
             replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime, Arc::clone(&relief))),
@@ -126,15 +155,19 @@ impl Writer {
 
     fn run(&mut self) {
         while self.take_what_waits() {
-            if !self.taken.is_empty() {
+            if self.has_taken() {
                 self.commit_group();
             }
         }
     }
 
+    fn has_taken(&self) -> bool {
+        !self.taken.is_empty() || !self.due.is_empty()
+    }
+
     /// Waits for work and takes up to a group of it. False when the service stops and all is answered.
     fn take_what_waits(&mut self) -> bool {
-        if self.taken.is_empty() {
+        if !self.has_taken() {
             if self.stopping {
                 return false;
             }
@@ -148,8 +181,9 @@ impl Writer {
             && !self.stopping
             && let Ok(job) = self.queue.try_recv()
         {
+            let before = self.taken.len();
             self.take(job);
-            commands += self.taken.back().map_or(0, Taken::undecided);
+            commands += self.taken.iter().skip(before).map(Taken::undecided).sum::<usize>();
         }
         true
     }
@@ -165,20 +199,14 @@ impl Writer {
             }
             Job::Publish { request, document, replace, permit: _permit, reply } => {
                 // What was taken before is decided before: by the rule book that it was sent under.
-                while !self.taken.is_empty() {
+                while self.has_taken() {
                     self.commit_group();
                 }
                 let published = self.publish(request, &document, replace);
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
-            Job::Advance { members, persons, permit: _permit, reply } => {
-                // What waited longer goes first, as ever.
-                while !self.taken.is_empty() {
-                    self.commit_group();
-                }
-                let _ = reply.send(self.advance(&members, persons));
-            }
+            Job::Advance(work) => self.due.push_back(work),
             Job::Stop => self.stopping = true,
         }
     }
@@ -187,19 +215,49 @@ impl Writer {
     fn commit_group(&mut self) {
         let now = self.clock.now();
         let store = Arc::clone(&self.store);
+        if !self.taken.is_empty() {
+            self.commanded = Some(Instant::now());
+        }
+        let due = self.due.pop_front().map(|work| DueTurns { most: self.due_turns().min(work.members.len()), work });
         let unit = {
-            let names = names(&self.taken);
+            let names = names(&self.taken, due.as_ref());
             store.begin(&names)
         };
         let unit = unit.unwrap_or_else(|error| end(&error));
         // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
         self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
-        let commit = self.decide_group(&*unit, now);
-        if !commit.is_empty() && self.commit(unit, commit, now).is_err() {
+        let mut staging = Staging::new(&*unit, now, self.group() + due.as_ref().map_or(0, |due| due.most));
+        let commands = self.decide_group(&mut staging, now);
+        let step = due.as_ref().map(|due| self.decide_due(&mut staging, now, due));
+        let commit = staging.into_commit();
+        let begun = Instant::now();
+        let committed = if commit.is_empty() { Ok(()) } else { self.commit(unit, commit, now) };
+        if committed.is_err() {
             self.take_back(&before);
         }
         self.reply();
+        if let Some((due, step)) = due.zip(step) {
+            let DueWork { reply, permit: _permit, .. } = due.work;
+            // A commit's time is shared by all that it has.
+            let part = begun.elapsed().mul_f64(step.advanced.members as f64 / (step.advanced.members + commands).max(1) as f64);
+            // The caller may have gone away; what is committed stays so.
+            let _ = reply.send(committed.map(|()| Step { took: step.took + part, ..step }));
+        }
+    }
+
+    /// Commands of the next commit, at most.
+    fn group(&self) -> usize {
+        self.taken.iter().map(Taken::undecided).sum::<usize>().min(MAX_GROUP)
+    }
+
+    fn expects_commands(&self) -> bool {
+        self.commanded.is_some_and(|last| last.elapsed() < LATELY)
+    }
+
+    /// Members in the next commit who have a turn because something is due of them, at most. Large groups of commands take long in any case.
+    fn due_turns(&self) -> usize {
+        if self.expects_commands() { DUE_BESIDE.max(self.group() / COMMANDS_PER_DUE).min(DUE_ALONE) } else { DUE_ALONE }
     }
 
     /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
@@ -243,29 +301,54 @@ impl Writer {
         }
     }
 
-    fn decide_group(&mut self, unit: &dyn Unit, now: Timestamp) -> Commit {
-        let commands = self.taken.iter().map(Taken::undecided).sum::<usize>().min(MAX_GROUP);
-        let mut staging = Staging::new(unit, now, commands);
+    /// How many commands were decided.
+    fn decide_group(&mut self, staging: &mut Staging<'_, dyn Unit + '_>, now: Timestamp) -> usize {
         let (programs, ids) = (&self.programs, &self.ids);
-        let mut left = MAX_GROUP;
+        let mut decided = 0;
         'group: for taken in &mut self.taken {
             while let Some(submission) = taken.submissions.get(taken.results.len()) {
-                if left == 0 {
+                if decided == MAX_GROUP {
                     break 'group;
                 }
-                left -= 1;
                 let program = &submission.program.newest().id;
-                let Some(history) = programs.history(program, now) else {
-                    taken.results.push(Err(LedgerError::ProgramNotFound { program: program.clone() }));
-                    continue;
-                };
-                match staging.decide(&history, submission, || new_member_id(ids, now)) {
-                    Verdict::Done(result) => taken.results.push(result),
-                    Verdict::NextGroup => break 'group,
+                match programs.history(program, now) {
+                    Some(history) => match staging.decide(&history, submission, || new_member_id(ids, now)) {
+                        Verdict::Done(result) => taken.results.push(result),
+                        Verdict::NextGroup => break 'group,
+                    },
+                    None => taken.results.push(Err(LedgerError::ProgramNotFound { program: program.clone() })),
                 }
+                decided += 1;
             }
         }
-        staging.into_commit()
+        decided
+    }
+
+    /// What is due of the first members of the work, behind the commands of the same commit: of whom these were about, nothing is due then.
+    fn decide_due(&self, staging: &mut Staging<'_, dyn Unit + '_>, now: Timestamp, due: &DueTurns) -> Step {
+        let begun = Instant::now();
+        let mut advanced = Advanced::default();
+        for key in &due.work.members[..due.most] {
+            let turn = match self.programs.history(&key.program, now) {
+                Some(programs) => staging.advance(&programs, key, due.work.persons),
+                None => Ok(Turn::Had { entries: 0, is_due: false }),
+            };
+            match turn {
+                Ok(Turn::Had { entries, is_due }) => {
+                    advanced.entries += entries;
+                    advanced.left += usize::from(is_due);
+                }
+                // Those that do not fit have their turn the next time.
+                Ok(Turn::NextGroup) => break,
+                // One that cannot go on must not keep the others from it.
+                Err(error) => {
+                    tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered");
+                    advanced.left += 1;
+                }
+            }
+            advanced.members += 1;
+        }
+        Step { advanced, took: begun.elapsed(), beside_commands: self.expects_commands() }
     }
 
     /// Those who wait are woken together: each by itself would cost this thread a lock of the runtime's and often a system call.
@@ -281,41 +364,6 @@ impl Writer {
             }
             Some(_) | None => reply(done, &self.relief),
         }
-    }
-
-    fn advance(&mut self, members: &[MemberKey], persons: bool) -> Result<Advanced, LedgerError> {
-        let now = self.clock.now();
-        let store = Arc::clone(&self.store);
-        let names: Vec<_> = members.iter().map(|key| Name::Member(&key.program, key.member)).collect();
-        let unit = store.begin(&names)?;
-        let (mut left, mut waiting) = (0, 0);
-        let commit = {
-            let mut staging = Staging::new(&*unit, now, members.len());
-            for (tried, key) in members.iter().enumerate() {
-                // Those that do not fit have their turn the next time.
-                let Some(programs) = self.programs.history(&key.program, now) else { continue };
-                match staging.advance(&programs, key, persons) {
-                    Ok(Turn::Done) => {}
-                    Ok(Turn::StillDue) => left += 1,
-                    Ok(Turn::NextGroup) => {
-                        waiting = members.len() - tried;
-                        break;
-                    }
-                    // One that cannot go on must not keep the others from it.
-                    Err(error) => {
-                        tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered");
-                        left += 1;
-                    }
-                }
-            }
-            staging.into_commit()
-        };
-        let entries = commit.members.iter().map(|change| change.entries.len()).sum();
-        let advanced = Advanced { members: members.len() - waiting, entries, left };
-        if !commit.is_empty() {
-            self.commit(unit, commit, now)?;
-        }
-        Ok(advanced)
     }
 
     fn publish(&mut self, request: Request, document: &v1::Program, replace: bool) -> Result<Published, LedgerError> {
@@ -386,8 +434,9 @@ fn warn_of_fraud(entry: &Entry) {
     }
 }
 
-fn names(taken: &VecDeque<Taken>) -> Vec<Name<'_>> {
-    let mut names = Vec::new();
+fn names<'a>(taken: &'a VecDeque<Taken>, due: Option<&'a DueTurns>) -> Vec<Name<'a>> {
+    let due = due.map_or(&[][..], |due| &due.work.members[..due.most]);
+    let mut names: Vec<_> = due.iter().map(|key| Name::Member(&key.program, key.member)).collect();
     for submission in taken.iter().flat_map(|taken| &taken.submissions[taken.results.len()..]).take(MAX_GROUP) {
         let program = &submission.program.newest().id;
         names.push(Name::Request(program, &submission.request.id));

@@ -1,6 +1,12 @@
 //! What becomes due by time alone is written down on time, in order, exactly once, also after a stop of days.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
@@ -8,7 +14,7 @@ use loyaltyd::{
     domain::{
         Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, MemberKey, Person, Points, ProgramId, Request, RequestId,
     },
-    ledger::{Clock as _, Ledger, ManualClock, MemberTarget, Submission},
+    ledger::{Clock, Ledger, ManualClock, MemberTarget, Submission},
     store::embedded::{self, EmbeddedStore, Options},
 };
 use tempfile::TempDir;
@@ -25,9 +31,42 @@ accrualRules:
     perAmount: { amount: "1", points: "1" }
 "#;
 
+/// Members in one commit whose due work it takes beside the commands of tills, at most.
+const BESIDE_TILLS: usize = 16;
+
+/// Stands still, and holds up the writer before it begins with what it took, as long as the gate is shut.
+struct Gated {
+    clock: ManualClock,
+    is_shut: AtomicBool,
+    /// How often the writer has come to the gate.
+    came: AtomicUsize,
+}
+
+impl Clock for Gated {
+    fn now(&self) -> Timestamp {
+        if std::thread::current().name() == Some("writer") {
+            self.came.fetch_add(1, Ordering::SeqCst);
+            while self.is_shut.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.clock.now()
+    }
+}
+
+impl Gated {
+    fn new(start: Timestamp) -> Arc<Self> {
+        Arc::new(Self { clock: ManualClock::new(start), is_shut: AtomicBool::new(false), came: AtomicUsize::new(0) })
+    }
+
+    fn set(&self, now: Timestamp) {
+        self.clock.set(now);
+    }
+}
+
 struct Club {
     folder: TempDir,
-    clock: Arc<ManualClock>,
+    clock: Arc<Gated>,
     ledger: Ledger,
     requests: u32,
 }
@@ -35,7 +74,7 @@ struct Club {
 impl Club {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::new("2026-03-02T12:00:00Z".parse().unwrap()));
+        let clock = Gated::new("2026-03-02T12:00:00Z".parse().unwrap());
         let ledger = open(&folder, &clock);
         let mut club = Self { folder, clock, ledger, requests: 0 };
         let document: v1::Program = rule_book::read(RULE_BOOK).unwrap();
@@ -50,10 +89,14 @@ impl Club {
         Request { id: RequestId::new(&format!("r-{}", self.requests)).unwrap(), fingerprint: Fingerprint([0; 16]) }
     }
 
-    async fn submit(&mut self, member: MemberTarget, command: Command) -> MemberKey {
+    fn submission(&mut self, member: MemberTarget, command: Command) -> Submission {
         let program = self.ledger.program(&ProgramId::new("club").unwrap()).unwrap();
-        let request = self.request();
-        self.ledger.submit(Submission { program, member, request, actor: None, command }).await.unwrap().key
+        Submission { program, member, request: self.request(), actor: None, command }
+    }
+
+    async fn submit(&mut self, member: MemberTarget, command: Command) -> MemberKey {
+        let submission = self.submission(member, command);
+        self.ledger.submit(submission).await.unwrap().key
     }
 
     async fn enroll(&mut self) -> MemberKey {
@@ -63,9 +106,28 @@ impl Club {
     }
 
     async fn give(&mut self, key: &MemberKey, points: i64) {
-        let adjustment =
-            Adjustment { points: Points(points), qualifying: false, reason: "gift".into(), reference: String::new(), expiry: None };
-        self.submit(MemberTarget::Id(key.member), Command::AdjustPoints(adjustment)).await;
+        self.submit(MemberTarget::Id(key.member), gift(points)).await;
+    }
+
+    /// So many members whose points lapse in two days.
+    async fn with_points(&mut self, count: usize) -> Vec<MemberKey> {
+        let mut members = Vec::new();
+        for _ in 0..count {
+            let member = self.enroll().await;
+            self.give(&member, 1).await;
+            members.push(member);
+        }
+        members
+    }
+
+    /// Commits of the journal, once the ledger is closed.
+    fn close(self) -> u64 {
+        self.ledger.close().unwrap();
+        let Self { folder, ledger, .. } = self;
+        drop(ledger);
+        let report = embedded::check(folder.path(), &Options::default()).unwrap();
+        assert!(report.is_sound(), "{:?}", report.differences);
+        report.commits
     }
 
     /// The lapses that are written down, oldest first: points, and when.
@@ -80,7 +142,18 @@ impl Club {
     }
 }
 
-fn open(folder: &TempDir, clock: &Arc<ManualClock>) -> Ledger {
+fn gift(points: i64) -> Command {
+    let (points, reason) = (Points(points), "gift".into());
+    Command::AdjustPoints(Adjustment { points, qualifying: false, reason, reference: String::new(), expiry: None })
+}
+
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn open(folder: &TempDir, clock: &Arc<Gated>) -> Ledger {
     let store = EmbeddedStore::open(folder.path(), Options::default()).unwrap();
     Ledger::open(Arc::new(store), Arc::clone(clock) as _).unwrap()
 }
@@ -111,12 +184,7 @@ async fn points_lapse_in_the_journal_though_nobody_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_stop_of_days_it_catches_up_in_order_and_once() {
     let mut club = Club::open().await;
-    let mut members = Vec::new();
-    for _ in 0..300 {
-        let member = club.enroll().await;
-        club.give(&member, 1).await;
-        members.push(member);
-    }
+    let members = club.with_points(300).await;
     club.forward(24);
     for member in &members[..50] {
         club.give(member, 2).await;
@@ -142,11 +210,83 @@ async fn after_a_stop_of_days_it_catches_up_in_order_and_once() {
         let expected = if number < 50 { vec![(-1, first), (-2, second)] } else { vec![(-1, first)] };
         assert_eq!(club.lapses(member), expected, "member {number}");
     }
-    club.ledger.close().unwrap();
-    let Club { folder, ledger, .. } = club;
-    drop(ledger);
-    let report = embedded::check(folder.path(), &Options::default()).unwrap();
-    assert!(report.is_sound(), "{:?}", report.differences);
+    club.close();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_goes_into_the_commit_that_tills_wait_for_a_little_at_a_time() {
+    let (members, tills) = (100, 20);
+    let mut club = Club::open().await;
+    let due = club.with_points(members).await;
+    club.forward(24 * 4);
+    let mut buyers = Vec::new();
+    for _ in 0..tills {
+        buyers.push(club.enroll().await);
+    }
+    let clock = Arc::clone(&club.clock);
+    let came = clock.came.load(Ordering::SeqCst);
+    clock.is_shut.store(true, Ordering::SeqCst);
+    let mut waiting = Vec::new();
+    for (place, buyer) in buyers.iter().enumerate() {
+        let (ledger, submission) = (club.ledger.clone(), club.submission(MemberTarget::Id(buyer.member), gift(3)));
+        waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
+        until(|| club.ledger.waiting() == place + 1).await;
+        // The first is alone in its group, and is decided when all the others wait.
+        until(|| clock.came.load(Ordering::SeqCst) > came).await;
+    }
+    let schedule = club.ledger.clone();
+    let advanced = tokio::spawn(async move { schedule.advance_due().await });
+    until(|| club.ledger.waiting() == tills + 1).await;
+    clock.is_shut.store(false, Ordering::SeqCst);
+    for outcome in waiting {
+        outcome.await.unwrap().unwrap();
+    }
+    let advanced = advanced.await.unwrap().unwrap();
+    assert_eq!((advanced.members, advanced.entries), (BESIDE_TILLS, BESIDE_TILLS));
+    let lapsed: Vec<_> = due.iter().map(|member| club.lapses(member).len()).collect();
+    assert_eq!(lapsed[..BESIDE_TILLS], [1; BESIDE_TILLS], "those who have waited longest come first");
+    assert_eq!(lapsed[BESIDE_TILLS..], [0; 100 - BESIDE_TILLS]);
+    // The rule book, two for each member, one for each buyer; then the first till's, and that of the others with what was due.
+    assert_eq!(club.close(), 1 + 2 * members as u64 + tills as u64 + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_entered_though_tills_never_stop() {
+    let mut club = Club::open().await;
+    let due = club.with_points(200).await;
+    club.forward(24 * 4);
+    let (sold, closing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut tills = Vec::new();
+    for _ in 0..4 {
+        let buyer = club.enroll().await;
+        let (ledger, submission) = (club.ledger.clone(), club.submission(MemberTarget::Id(buyer.member), gift(1)));
+        let (sold, closing) = (Arc::clone(&sold), Arc::clone(&closing));
+        tills.push(tokio::spawn(async move {
+            while !closing.load(Ordering::SeqCst) {
+                let id = RequestId::new(&format!("sale-{}", sold.fetch_add(1, Ordering::SeqCst))).unwrap();
+                let request = Request { id, ..submission.request.clone() };
+                ledger.submit(Submission { request, ..submission.clone() }).await.unwrap();
+            }
+        }));
+    }
+    let mut steps = Vec::new();
+    loop {
+        let before = sold.load(Ordering::SeqCst);
+        let step = club.ledger.advance_due().await.unwrap().members;
+        if step == 0 {
+            break;
+        }
+        steps.push(step);
+        until(|| sold.load(Ordering::SeqCst) > before).await;
+    }
+    closing.store(true, Ordering::SeqCst);
+    for till in tills {
+        till.await.unwrap();
+    }
+    assert_eq!(steps.iter().sum::<usize>(), due.len(), "{steps:?}");
+    assert!(steps.iter().all(|step| *step <= BESIDE_TILLS), "{steps:?}");
+    assert!(due.iter().all(|member| club.lapses(member) == [(-1, at("2026-03-05T05:00:00Z"))]));
+    club.close();
 }
 
 #[tokio::test(flavor = "multi_thread")]

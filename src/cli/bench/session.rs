@@ -28,8 +28,9 @@ const PRELOAD_IN_FLIGHT: usize = 64;
 /// How long a server that has nothing to do may go on writing out before the next measurement begins.
 const SETTLE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// It has settled when so many looks in turn found it quiet: it writes rows when nothing was committed for two seconds.
-const QUIET_LOOKS: u32 = 6;
+/// It has settled when so many looks in turn found it quiet. It writes rows when nothing was committed for two seconds, and looks for that every
+/// two seconds: it can begin four seconds after the last commit.
+const QUIET_LOOKS: u32 = 10;
 
 pub struct Session {
     address: ServerArgs,
