@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 
 use super::{
-    AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, Header, LimitKind, LotExpiry, LotId,
-    MemberId, Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, RuleId,
+    AccruedLot, ActivityId, ActivityRejection, ActivityRequest, ActivityRule, Counter, Earner, EntryRef, Header, LimitKind, LotExpiry,
+    LotId, MemberId, Overflow, PeriodStart, Points, Program, ProgramHistory, PurchaseTimePolicy, ReferralEarned, RuleId,
     accrual::{self, Limited, Lots},
     calendar, tier,
 };
@@ -29,6 +29,8 @@ pub struct ActivityAccrued {
     pub counters: Vec<Counter>,
     /// Counters that nothing that may still come can need.
     pub dropped_counters: Vec<(RuleId, PeriodStart)>,
+    /// It is what a referral gave that waited for a purchase.
+    pub referral: Option<Box<ReferralEarned>>,
 }
 
 /// Whose part of an activity an entry is.
@@ -55,6 +57,12 @@ pub struct ActivityAward {
     pub lot: Option<LotId>,
 }
 
+impl ActivityRule {
+    fn holds_at(&self, instant: Timestamp) -> bool {
+        self.start_time.is_none_or(|start| start <= instant) && self.end_time.is_none_or(|end| instant < end)
+    }
+}
+
 impl ActivitySide {
     fn earner(self) -> Earner {
         match self {
@@ -66,14 +74,29 @@ impl ActivitySide {
 
 impl ActivityAccrued {
     /// By what it is found again in its member's ledger, so that nothing earns twice: its reference, and, of an activity by which the member
-    /// was referred, `None`. The referrer's side is not looked for.
+    /// was referred, `None`. The referrer's side is not looked for, and of a referral that waited the entry that made it is.
     pub fn keys(&self) -> impl Iterator<Item = Option<&str>> {
         let keys = match self.side {
+            _ if self.referral.is_some() => [None, None],
             ActivitySide::Member { referrer: None } => [Some(Some(self.reference.as_str())), None],
             ActivitySide::Member { referrer: Some(_) } => [Some(Some(self.reference.as_str())), Some(None)],
             ActivitySide::Referrer { .. } => [None, None],
         };
         keys.into_iter().flatten()
+    }
+
+    /// As if no rule gave anything.
+    pub(super) fn without_points(self) -> Self {
+        let (points, qualifying_points) = (Points::ZERO, Points::ZERO);
+        Self { points, qualifying_points, awards: Vec::new(), lots: Vec::new(), counters: Vec::new(), ..self }
+    }
+
+    /// The referrer's side of what a referral gave goes on with the other side's story, by which it is found.
+    pub(super) fn continues(&self) -> Option<EntryRef> {
+        match self.side {
+            ActivitySide::Referrer { member, sequence } if self.referral.is_some() => Some(EntryRef { member, sequence }),
+            ActivitySide::Referrer { .. } | ActivitySide::Member { .. } => None,
+        }
     }
 
     pub fn is_found_by(&self, activity: &ActivityId, key: Option<&str>) -> bool {
@@ -97,7 +120,8 @@ pub(super) fn check_offered(program: &Program, request: &ActivityRequest) -> Res
     if rules.peek().is_none() {
         return Err(ActivityRejection::NotOffered { activity: request.activity.clone() });
     }
-    if request.referrer.is_none() && rules.all(|rule| rule.earner == Earner::Referrer) {
+    let is_referral = program.referral.as_ref().is_some_and(|terms| terms.activity == request.activity);
+    if request.referrer.is_none() && (is_referral || rules.all(|rule| rule.earner == Earner::Referrer)) {
         return Err(ActivityRejection::ReferrerRequired { activity: request.activity.clone() });
     }
     Ok(())
@@ -107,16 +131,26 @@ fn rules<'a>(program: &'a Program, activity: &'a ActivityId) -> impl Iterator<It
     program.activity_rules.iter().filter(move |rule| rule.activity == *activity)
 }
 
-/// What an activity earns on a side, under the version of the rule book of when it occurred. Nothing that may still come occurred before
-/// `oldest`.
+/// One side of an activity.
+#[derive(Clone, Copy)]
+pub(super) struct Done<'a> {
+    pub activity: &'a ActivityId,
+    pub reference: &'a str,
+    pub side: ActivitySide,
+    /// When: of a referral, before the purchase that earns it. The rules of then say what it earns.
+    pub time: Timestamp,
+    /// The version of the rule book of then.
+    pub program: &'a Program,
+}
+
+/// What an activity earns on a side at an instant. Nothing that may still come occurred before `oldest`.
 pub(super) fn accrue(
     programs: &ProgramHistory,
     header: &Header,
-    (activity, reference, side): (&ActivityId, &str, ActivitySide),
+    Done { activity, reference, side, time, program }: Done<'_>,
     occurred_time: Timestamp,
     oldest: Timestamp,
 ) -> Result<ActivityAccrued, Overflow> {
-    let program = programs.at(occurred_time);
     let date = calendar::local_date(&program.time_zone, occurred_time);
     let mut lots = Lots::new(program, header, occurred_time);
     let mut accrued = ActivityAccrued {
@@ -129,8 +163,9 @@ pub(super) fn accrue(
         lots: Vec::new(),
         counters: Vec::new(),
         dropped_counters: Vec::new(),
+        referral: None,
     };
-    for rule in rules(program, activity).filter(|rule| rule.earner == side.earner()) {
+    for rule in rules(program, activity).filter(|rule| rule.earner == side.earner() && rule.holds_at(time)) {
         let Limited { points, limit, counters } = accrual::limit(header, date, &rule.id, &rule.limits, rule.points)?;
         let qualifying_points = if rule.qualifying { points } else { Points::ZERO };
         let waits = if program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };

@@ -12,10 +12,13 @@ mod history;
 mod holding;
 mod offers;
 mod promotions;
+mod referrals;
 mod reviewing;
 mod rewards;
 mod segments;
 mod vouchers;
+
+use referrals::Lost;
 
 pub use hints::hints;
 pub use history::{History, Thread};
@@ -91,7 +94,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::Suspend { reason } => draft.suspend(reason),
         Command::Reactivate { reason } => draft.reactivate(reason),
         Command::Erase { reason } => draft.enter_now(EntryKind::MemberErased { reason: reason.clone() }),
-        Command::RecordPurchase(purchase) => draft.record_purchase(purchase),
+        Command::RecordPurchase(purchase) => draft.record_purchase(purchase, None).map(|_| ()),
         Command::AdjustPoints(request) => draft.adjust(request),
         Command::RedeemPoints(request) => draft.redeem(request),
         Command::ReverseRedemption(request) => draft.reverse_redemption(request),
@@ -133,8 +136,8 @@ pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Res
     Ok(draft.finish(0..0))
 }
 
-/// The other side of an entry of another member: of a transfer, or of an activity that this one referred that one to. The header is loaded,
-/// and what is due.
+/// The other side of an entry of another member: of a transfer, or of an activity that this one referred that one to, be it earned or taken back.
+/// The header is loaded, and what is due; where something is taken back what a return of a purchase asks for, with its history.
 pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
     if !draft.enter_what_is_due(MAX_LOTS)? {
@@ -145,8 +148,17 @@ pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Dec
         let got = transfer::receive(&draft.member, sent.key.member, sent.sequence, transferred)?;
         draft.enter_now(EntryKind::PointsTransferredIn(got))?;
     }
+    if let EntryKind::ReferralMade(_) = &sent.kind {
+        draft.require_referrer()?;
+    }
     if let EntryKind::ActivityAccrued(accrued) = &sent.kind {
-        draft.referred(sent, accrued)?;
+        match &accrued.referral {
+            Some(earned) => draft.referrer_earns(sent, earned)?,
+            None => draft.referred(sent, accrued)?,
+        }
+    }
+    if let EntryKind::ReferralTakenBack(back) = &sent.kind {
+        draft.referrer_gives_back(sent, back)?;
     }
     draft.settle_goal(context.now)?;
     let own = first..draft.entries.len();
@@ -386,11 +398,15 @@ impl<'a> Draft<'a> {
         let history = self.context.history;
         let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
         let mut due = returns::due(self.context.programs, (&self.member, &self.tallies()), &sale, request)?;
+        let lost = self.lost_bonus(&sale, &due);
+        due.totals.referral_ended |= lost.is_some();
         due.totals.reinstated = self.reinstate(&sale, &due)?;
         for code in std::mem::take(&mut due.lost_vouchers) {
             self.cancel_voucher(code, &request.reason)?;
         }
-        self.cancel_reached(&sale, due.points, &request.reason)?;
+        let own: Vec<LotKey> = sale.lots().collect();
+        let by: Vec<EntryRef> = sale.accrued.referral.into_iter().chain([sale.entry.reference()]).collect();
+        self.cancel_reached(&by, (&sale.accrued.accrual.lots, &own), due.points, &request.reason)?;
         let (newest, now) = (self.context.programs.newest(), self.context.now);
         let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
         let counts_now = returned.qualifying_points < Points::ZERO;
@@ -402,11 +418,14 @@ impl<'a> Draft<'a> {
         if voids {
             self.give_vouchers_back(&sale)?;
         }
-        match &request.exchange {
-            Some(purchase) => self.record_purchase(purchase)?,
+        let takes_place = match &request.exchange {
+            Some(purchase) => self.record_purchase(purchase, lost.as_ref())?,
             // Points that were to count later are gone, and what they were to count does so for the goods that stay.
-            None if counts_now => self.upgrade(now)?,
-            None => {}
+            None if counts_now => self.upgrade(now).map(|()| false)?,
+            None => false,
+        };
+        if let Some(lost) = lost.filter(|_| !takes_place) {
+            self.take_bonus_back(&lost, request)?;
         }
         self.review_return(sale.entry.occurred_time)
     }
@@ -505,7 +524,8 @@ impl<'a> Draft<'a> {
         Ok(occurred_time)
     }
 
-    fn record_purchase(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+    /// Whether what a referral gave for a purchase that this one takes the place of stays with this one.
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>, lost: Option<&Lost<'_>>) -> Result<bool, Rejection> {
         let occurred_time = self.require_sale(purchase)?;
         let newest = self.context.programs.newest();
         let program = self.context.programs.at(occurred_time);
@@ -517,6 +537,7 @@ impl<'a> Draft<'a> {
         let accrual = accrual::accrue(self.context.programs, seen, &purchase, occurred_time, oldest)?;
         let counted = [(FraudLimit::PurchasesPerHour, 1), (FraudLimit::PointsPerDay, accrual.points.0)];
         let watched = fraud::watch(self.context.programs, &self.member.header, occurred_time, oldest, &counted)?;
+        let referral = self.bonus_of(&accrual, occurred_time, lost)?;
         let accrued = PurchaseAccrued {
             purchase,
             accrual,
@@ -524,12 +545,16 @@ impl<'a> Draft<'a> {
             tier: newest.tier(self.member.header.tier.current().map(|held| &held.tier)).map(|tier| tier.id.clone()),
             redemptions,
             effects,
+            referral,
         };
         self.watched = watched;
         let accrued = Arc::new(accrued);
         self.enter(EntryKind::PurchaseAccrued(Arc::clone(&accrued)), occurred_time, program)?;
+        let sale = self.own(self.member.header.last_sequence);
         self.issue_promoted(&accrued)?;
-        self.upgrade(occurred_time)
+        self.earn_referral(&accrued, sale, occurred_time)?;
+        self.upgrade(occurred_time)?;
+        Ok(lost.is_some() && referral.is_some())
     }
 }
 

@@ -9,8 +9,9 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
     FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OfferChanged, OrderKey, PendingKey,
-    PendingLot, Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Released, RequestId, Returned,
-    Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
+    PendingLot, Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Referral, ReferralTakenBack, Released,
+    RequestId, Returned, Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut,
+    VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,10 @@ pub enum EntryKind {
     GoalChanged(GoalChanged),
     SegmentsChanged(SegmentsChanged),
     OfferChanged(OfferChanged),
+    /// It waits for the member's first qualifying purchase.
+    ReferralMade(Box<Referral>),
+    /// What a referral gave is taken back, on one of its sides.
+    ReferralTakenBack(Box<ReferralTakenBack>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +115,9 @@ pub struct PurchaseAccrued {
     pub redemptions: Vec<EntryRef>,
     /// What led from the till's prices to those of the purchase, in their order.
     pub effects: Vec<PriceEffect>,
+    /// The entry that gave the member what a referral gives for it; of an exchange, what it gave for the purchase that this one took the place
+    /// of. `None`: it is no referral's qualifying purchase.
+    pub referral: Option<EntryRef>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,6 +182,7 @@ impl Entry {
             EntryKind::MergedFrom(got) => Points(sum(&got.lots).0 - got.debt_paid.0 + taken(&got.allocations).0),
             EntryKind::TierRewarded(rewarded) => rewarded.lot.as_ref().map_or(Points::ZERO, AccruedLot::available),
             EntryKind::VoucherChanged(changed) => changed.points(),
+            EntryKind::ReferralTakenBack(back) => Points(taken(&back.from_bonus).0 + taken(&back.from_others).0),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -183,6 +192,7 @@ impl Entry {
             | EntryKind::MemberErased { .. }
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Points::ZERO,
@@ -219,6 +229,7 @@ impl Entry {
             EntryKind::MergedFrom(got) => lots(&got.lots).into_iter().chain(got.allocations.iter().map(|taken| taken.lot)).collect(),
             EntryKind::TierRewarded(rewarded) => rewarded.lot.iter().map(AccruedLot::key).collect(),
             EntryKind::VoucherChanged(changed) => changed.touched_lots(),
+            EntryKind::ReferralTakenBack(back) => back.from_bonus.iter().chain(&back.from_others).map(|taken| taken.lot).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -228,6 +239,7 @@ impl Entry {
             | EntryKind::MemberErased { .. }
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::TierChanged(_)
             | EntryKind::TierKept(_) => Vec::new(),
@@ -263,6 +275,8 @@ impl Entry {
             | EntryKind::TierKept(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsRedeemed(_)
             | EntryKind::PointsHeld(_)
@@ -292,6 +306,8 @@ impl Entry {
             EntryKind::PointsActivated(activated) => activated.confirmed.as_ref().map(|confirmed| &confirmed.order),
             EntryKind::PurchaseReturned(returned) => Some(&returned.order),
             EntryKind::VoucherChanged(changed) => changed.order(),
+            EntryKind::ActivityAccrued(accrued) => accrued.referral.as_ref()?.order.as_ref(),
+            EntryKind::ReferralTakenBack(back) => Some(&back.order),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -307,10 +323,10 @@ impl Entry {
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -326,6 +342,7 @@ impl Entry {
             EntryKind::PurchaseReturned(returned) => returned.from_pending.iter().map(|taken| taken.lot).collect(),
             EntryKind::MergedInto(gone) => gone.pending.iter().map(|taken| taken.lot).collect(),
             EntryKind::MergedFrom(got) => got.pending.iter().map(PendingLot::key).collect(),
+            EntryKind::ReferralTakenBack(back) => back.from_pending.iter().map(|taken| taken.lot).collect(),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -347,6 +364,7 @@ impl Entry {
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::PointsTransferredIn(_) => Vec::new(),
         }
@@ -380,6 +398,8 @@ impl Entry {
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::VoucherChanged(_)
             | EntryKind::MergedInto(_)
@@ -388,7 +408,7 @@ impl Entry {
     }
 
     /// The entry whose story this one goes on with: a redemption that goes back, a hold that ends, a purchase that is confirmed or
-    /// returned, a voucher that was issued.
+    /// returned, a voucher that was issued, what a referral gave.
     pub fn continues(&self) -> Option<EntryRef> {
         let own = |hold: HoldId| EntryRef { member: self.key.member, sequence: hold.0 };
         match &self.kind {
@@ -398,6 +418,8 @@ impl Entry {
             EntryKind::RedemptionReversed(reversed) => Some(reversed.redemption),
             EntryKind::HoldReleased(released) => Some(own(released.hold)),
             EntryKind::VoucherChanged(changed) => changed.continues(),
+            EntryKind::ActivityAccrued(accrued) => accrued.continues(),
+            EntryKind::ReferralTakenBack(back) => Some(back.bonus),
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
             | EntryKind::IdentifierAdded { .. }
@@ -414,10 +436,10 @@ impl Entry {
             | EntryKind::PointsHeld(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_)
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => None,
@@ -454,6 +476,8 @@ impl Entry {
             | EntryKind::VoucherChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::ActivityAccrued(_) => false,
         }
@@ -501,6 +525,8 @@ impl Entry {
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::MergedInto(_) => None,
         }

@@ -52,7 +52,13 @@ impl Entry {
                     accrued.activity.as_str().len()
                         + accrued.reference.len()
                         + awards
+                        + accrued.referral.as_ref().map_or(0, |_| 8 * LINE)
                         + LINE * (accrued.lots.len() + accrued.counters.len() + accrued.dropped_counters.len())
+                }
+                EntryKind::ReferralMade(made) => 4 * LINE + made.reference.len(),
+                EntryKind::ReferralTakenBack(back) => {
+                    let lots = back.from_pending.len() + back.from_bonus.len() + back.from_others.len();
+                    8 * LINE + back.reason.len() + back.referral.reference.len() + PORTION * lots + LINE * back.counters.len()
                 }
                 EntryKind::HoldReleased(released) => released.reason.len() + PORTION * released.portions.len(),
                 EntryKind::MemberEnrolled { person } => person.open().map_or(0, |person| LINE * 4 + 512 * person.identifiers.len()),

@@ -1,6 +1,7 @@
 //! Folding entries into a member's state.
 
 mod merged;
+mod referral;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -8,8 +9,9 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActivitySide, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven,
     Birthdays, Captured, Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, LatelyKind, Lot, LotExpiry, Member, MemberState,
-    OfferChanged, Overflow, PendingLot, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed, Released,
-    Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, offer, voucher,
+    OfferChanged, Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed,
+    Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, offer,
+    voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -125,15 +127,13 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             Ok(())
         }
         EntryKind::MemberErased { .. } => {
-            member.header.state = MemberState::Erased;
-            member.header.birthday = Birthdays::default();
-            member.header.goals = Goals::default();
-            member.header.offers.clear();
-            member.person = Some(Sealed::Erased);
+            fold_erased(member);
             Ok(())
         }
         EntryKind::PurchaseAccrued(accrued) => fold_purchase(member, entry, accrued),
         EntryKind::ActivityAccrued(accrued) => fold_activity(member, entry, accrued),
+        EntryKind::ReferralMade(made) => referral::fold_made(member, entry, made),
+        EntryKind::ReferralTakenBack(back) => referral::fold_taken_back(member, entry, back),
         EntryKind::PointsAdjusted(adjusted) => fold_adjustment(member, entry, adjusted),
         EntryKind::PointsExpired(expired) => fold_expiry(member, expired),
         EntryKind::TierChanged(change) => {
@@ -170,6 +170,16 @@ fn fold_kind(member: &mut Member, entry: &Entry) -> Result<(), Fault> {
             Ok(())
         }
     }
+}
+
+fn fold_erased(member: &mut Member) {
+    let header = &mut member.header;
+    header.state = MemberState::Erased;
+    header.birthday = Birthdays::default();
+    header.goals = Goals::default();
+    header.offers.clear();
+    header.referral = None;
+    member.person = Some(Sealed::Erased);
 }
 
 fn fold_offer(member: &mut Member, changed: &OfferChanged) -> Result<(), Fault> {
@@ -277,6 +287,10 @@ fn fold_activity(member: &mut Member, entry: &Entry, accrued: &ActivityAccrued) 
     }
     fold_counters(&mut member.header, &accrued.counters, &accrued.dropped_counters);
     if let ActivitySide::Member { .. } = accrued.side {
+        if let Some(earned) = &accrued.referral {
+            referral::waits(&mut member.header, earned.referral.made, false);
+            return Ok(());
+        }
         member.header.lately.note(LatelyKind::Activity, accrued.activity.as_str(), entry.occurred_time);
     }
     Ok(())
@@ -500,19 +514,7 @@ fn fold_activation(member: &mut Member, entry: &Entry, activated: &Activated) ->
 }
 
 fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Result<(), Fault> {
-    for taken in &returned.from_pending {
-        let lot = member.pending.get_mut(&taken.lot).ok_or(Fault::NotLoaded)?;
-        lot.remaining = lot.remaining.minus(taken.points)?;
-        lot.qualifying_points = lot.qualifying_points.minus(taken.qualifying_points)?;
-        match lot.remaining {
-            left if left < Points::ZERO => return Err(Fault::Lot(taken.lot.id().0)),
-            Points::ZERO => {
-                member.pending.remove(&taken.lot);
-            }
-            _ => {}
-        }
-        member.header.balance.claw_back_pending(taken.points)?;
-    }
+    take_from_pending(member, &returned.from_pending)?;
     let from_lots = take_from_lots(member, &returned.from_sale)?.plus(take_from_lots(member, &returned.from_others)?)?;
     let header = &mut member.header;
     header.balance.claw_back(from_lots)?;
@@ -529,6 +531,24 @@ fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Resul
     header.next_expiry_time = returned.next_expiry_time;
     header.next_activation_time = returned.next_activation_time;
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
+    Ok(())
+}
+
+/// Parts of pending lots, or whole ones.
+fn take_from_pending(member: &mut Member, from_pending: &[PendingTaken]) -> Result<(), Fault> {
+    for taken in from_pending {
+        let lot = member.pending.get_mut(&taken.lot).ok_or(Fault::NotLoaded)?;
+        lot.remaining = lot.remaining.minus(taken.points)?;
+        lot.qualifying_points = lot.qualifying_points.minus(taken.qualifying_points)?;
+        match lot.remaining {
+            left if left < Points::ZERO => return Err(Fault::Lot(taken.lot.id().0)),
+            Points::ZERO => {
+                member.pending.remove(&taken.lot);
+            }
+            _ => {}
+        }
+        member.header.balance.claw_back_pending(taken.points)?;
+    }
     Ok(())
 }
 

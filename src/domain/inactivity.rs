@@ -84,7 +84,10 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         EntryKind::VoucherChanged(changed) => activities.redemption && changed.reward_paid().is_some_and(|paid| paid.points > Points::ZERO),
         EntryKind::PointsAdjusted(_) => activities.adjustment,
         EntryKind::PointsTransferredOut(_) => activities.transfer,
-        EntryKind::ActivityAccrued(accrued) => activities.activity && matches!(accrued.side, ActivitySide::Member { .. }),
+        EntryKind::ActivityAccrued(accrued) => {
+            activities.activity && accrued.referral.is_none() && matches!(accrued.side, ActivitySide::Member { .. })
+        }
+        EntryKind::ReferralMade(_) => activities.activity,
         EntryKind::MemberEnrolled { .. }
         | EntryKind::ProfileUpdated { .. }
         | EntryKind::IdentifierAdded { .. }
@@ -106,6 +109,7 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
         | EntryKind::MergedFrom(_)
         | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
+        | EntryKind::ReferralTakenBack(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::BirthdayChanged(_) => false,
     }
@@ -142,6 +146,8 @@ fn brings_points(kind: &EntryKind) -> bool {
         | EntryKind::MergedFrom(_)
         | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
+        | EntryKind::ReferralMade(_)
+        | EntryKind::ReferralTakenBack(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::VoucherChanged(_) => false,
     }

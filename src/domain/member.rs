@@ -7,8 +7,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OfferHeld, OfferId,
-    OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, RewardId, RewardTally, RuleId, Segments, TierCounts,
-    TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, ReferralHeld, RewardId, RewardTally, RuleId, Segments,
+    TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -114,6 +114,8 @@ pub struct Header {
     pub lately: Lately,
     /// What the member has of offers: of those that the programme has, and of others as far as that is kept.
     pub offers: BTreeMap<OfferId, OfferHeld>,
+    /// How the member was referred, where that waits for a purchase, or waited.
+    pub referral: Option<ReferralHeld>,
 }
 
 impl Header {
@@ -149,6 +151,7 @@ impl Header {
             segments: Segments::default(),
             lately: Lately::default(),
             offers: BTreeMap::new(),
+            referral: None,
         }
     }
 

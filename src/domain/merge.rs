@@ -9,9 +9,9 @@ use rust_decimal::Decimal;
 use super::{
     Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot, LotExpiry,
     LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, Rejection, RewardId, RewardTally,
-    RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual,
-    decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, reward, taking, tier,
+    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, ReferralHeld, Rejection, RewardId,
+    RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection,
+    accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -108,6 +108,8 @@ pub struct MergedFrom {
     /// How many purchases the other one's record has.
     pub purchases: u64,
     pub last_purchase_time: Option<Timestamp>,
+    /// How the member was referred, as it is after it.
+    pub referral: Option<ReferralHeld>,
     /// What the other one did lately.
     pub lately: Lately,
     pub reason: String,
@@ -274,6 +276,7 @@ fn coming(
         promotions: promotion::join(own, &gone.header)?,
         purchases: gone.header.purchases,
         last_purchase_time: gone.header.last_purchase_time,
+        referral: referral::join((stays.key.member, own), (gone.key.member, &gone.header)),
         lately: gone.header.lately.clone(),
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),
@@ -413,6 +416,11 @@ impl Merged {
                 accrual.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
                 accrual.promotions.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
             }
+            EntryKind::ActivityAccrued(accrued) => {
+                let accrued = Arc::make_mut(accrued);
+                accrued.lots.iter_mut().for_each(|lot| lot.id = self.lot(lot.id));
+                accrued.awards.iter_mut().filter_map(|award| award.lot.as_mut()).for_each(|lot| *lot = self.lot(*lot));
+            }
             EntryKind::PointsRedeemed(redeemed) => {
                 self.taken(&mut redeemed.portions, &mut entry.record_time);
             }
@@ -448,11 +456,12 @@ impl Merged {
             | EntryKind::HoldReleased(_)
             | EntryKind::PointsTransferredOut(_)
             | EntryKind::PointsTransferredIn(_)
-            | EntryKind::ActivityAccrued(_)
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {}
         }

@@ -36,6 +36,7 @@ mod promotion;
 mod purchase;
 mod quote;
 mod redemption;
+mod referral;
 mod rejection;
 mod returned;
 mod returns;
@@ -90,6 +91,9 @@ pub use promotion::{
 pub use purchase::*;
 pub use quote::{QuoteId, QuoteIdError, QuotePart};
 pub use redemption::{Usable, usable};
+pub use referral::{
+    MAX_REFERRAL_CHAIN, MAX_REFERRAL_DAYS, Referral, ReferralEarned, ReferralHeld, ReferralTakenBack, ReferralTerms, ReferrerAbsent,
+};
 pub use rejection::{ActivityRejection, OfferRejection, Rejection, RewardRejection, TooComplex, VoucherRejection};
 pub use returned::*;
 pub use reward::{

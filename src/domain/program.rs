@@ -13,8 +13,8 @@ use jiff::{Timestamp, ToSpan as _, civil::Weekday, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Offer, Points, ProgramId, Promotion, PromotionGroup, Reward,
-    RewardId, RuleId, Segment, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
+    ActivityId, BirthdayPolicy, Currency, FraudLimit, FraudLimits, Goal, Offer, Points, ProgramId, Promotion, PromotionGroup,
+    ReferralTerms, Reward, RewardId, RuleId, Segment, TenderKind, Tier, TierId, TierPolicy, VoucherKind, VoucherKindId,
 };
 
 /// One published version. Everything in it has been checked; `contract::program` is where it is parsed.
@@ -70,6 +70,8 @@ pub struct Program {
     pub segments: Vec<Segment>,
     /// In the order of the file.
     pub offers: Vec<Offer>,
+    /// `None`: a referral gives at once what the activity rules say.
+    pub referral: Option<ReferralTerms>,
 }
 
 /// How long something is held if a rule book does not say: a quarter of an hour, and a day at most.
@@ -223,6 +225,10 @@ pub struct ActivityRule {
     /// The rule's own, or the programme's; never [`Activation::Confirmation`].
     pub activation: Activation,
     pub qualifying: bool,
+    /// From when on what is done counts; `None`: since ever.
+    pub start_time: Option<Timestamp>,
+    /// Until when, exclusive; `None`: for ever.
+    pub end_time: Option<Timestamp>,
 }
 
 /// Whom an activity rule gives points to.

@@ -10,8 +10,8 @@ use std::{fmt, str::FromStr};
 use rust_decimal::Decimal;
 
 use super::{
-    Accrual, EffectSource, Entry, EntryKind, GoalChanged, GoalId, MemberKey, Pending, Points, PriceEffect, PurchaseAccrued, Rejection,
-    RuleId, TierId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged,
+    AccruedLot, ActivityAccrued, EffectSource, Entry, EntryKind, GoalChanged, GoalId, MemberKey, Pending, Points, PriceEffect,
+    PurchaseAccrued, Rejection, RuleId, TierId, Voucher, VoucherBenefit, VoucherCause, VoucherChange, VoucherChanged,
 };
 
 /// Of the encoding.
@@ -190,6 +190,9 @@ impl Digest {
                 if let EntryKind::PurchaseAccrued(accrued) = &entry.kind {
                     self.earned(accrued);
                 }
+                if let EntryKind::ActivityAccrued(accrued) = &entry.kind {
+                    self.referral(accrued);
+                }
             }
             QuotePart::Vouchers => {
                 if let Some(VoucherChange::Issued { voucher, promotion, .. }) = entry.voucher_change().map(|changed| &changed.change) {
@@ -264,13 +267,27 @@ impl Digest {
             self.points(award.points);
             self.points(award.qualifying_points);
         }
-        self.activated(accrual);
+        self.activated(&accrual.lots);
+    }
+
+    /// What a referral gives with a purchase.
+    fn referral(&mut self, accrued: &ActivityAccrued) {
+        self.text("referral");
+        self.text(accrued.activity.as_str());
+        self.points(accrued.points);
+        self.points(accrued.qualifying_points);
+        for award in accrued.awards.iter().filter(|award| award.points != Points::ZERO) {
+            self.text(award.rule.as_str());
+            self.points(award.points);
+            self.points(award.qualifying_points);
+        }
+        self.activated(&accrued.lots);
     }
 
     /// How many points can be spent at once, some days after, and once the purchase is confirmed. The days themselves begin with the sale's.
-    fn activated(&mut self, accrual: &Accrual) {
+    fn activated(&mut self, lots: &[AccruedLot]) {
         let (mut at_once, mut by_time, mut confirmed) = (0i64, 0i64, 0i64);
-        for lot in &accrual.lots {
+        for lot in lots {
             let points = match lot.pending {
                 None => &mut at_once,
                 Some(Pending { activate_time: Some(_), .. }) => &mut by_time,

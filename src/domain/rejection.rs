@@ -204,8 +204,12 @@ pub enum ActivityRejection {
     InFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
     #[error("no rule of the rule book that was in force gives points for activity {activity}")]
     NotOffered { activity: ActivityId },
-    #[error("activity {activity} gives points to who referred the member alone: say who did")]
+    #[error("activity {activity} gives nothing without a member who referred this one: say who did")]
     ReferrerRequired { activity: ActivityId },
+    #[error("the member has bought {purchases} times already: a referral is for those who have not bought yet")]
+    ReferralTooLate { purchases: u64 },
+    #[error("member {referrer} was referred by this member, or by one that this member referred: they cannot refer one another")]
+    ReferralRing { referrer: MemberId },
 }
 
 /// Why a reward is not to be had, in order of precedence.

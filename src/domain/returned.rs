@@ -59,6 +59,8 @@ pub struct ReturnTotals {
     pub is_void: bool,
     /// How many returns that were.
     pub returns: u32,
+    /// What is left is not what a referral asked for: what it gave for the purchase was taken back, or went over to the one of an exchange.
+    pub referral_ended: bool,
     /// Promotions of the sale, by their places in it, of which less was left after an earlier return than the goods that are left now would give: a
     /// condition may hold again when more has come back. What was taken back is not given again.
     pub promotions: Vec<(usize, RestOfPromotion)>,

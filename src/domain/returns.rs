@@ -249,11 +249,15 @@ fn promotion_counts(
 }
 
 /// How many points a return finds where it takes from.
-pub(super) fn within_reach(program: &Program, member: &Member, sale: &Sale<'_>, now: Timestamp) -> Result<Points, Overflow> {
-    let keys = sale.accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key);
+pub(super) fn within_reach(
+    program: &Program,
+    member: &Member,
+    (accrued, own): (&[AccruedLot], &[LotKey]),
+    now: Timestamp,
+) -> Result<Points, Overflow> {
+    let keys = accrued.iter().filter_map(AccruedLot::pending_key);
     let pending = Points::total(keys.filter_map(|key| member.pending.get(&key)).map(|lot| lot.remaining))?;
     let lots = taking::in_order(program, &member.lots, now).into_iter();
-    let own: Vec<LotKey> = sale.lots().collect();
     let lots = lots.filter(|lot| program.returns.from_other_lots || own.contains(&lot.key()));
     pending.plus(Points::total(lots.map(|lot| lot.remaining))?)
 }
@@ -267,33 +271,14 @@ pub(super) fn take(
     request: &ReturnRequest,
     now: Timestamp,
 ) -> Result<Returned, Rejection> {
-    let mut left = due.points;
-    let mut pending = member.pending.clone();
-    let (from_pending, waiting) = take_pending(&mut pending, sale, &mut left, due.qualifying_points)?;
-    let mut lots = member.lots.clone();
-    let mut from_sale = Vec::new();
-    for key in sale.lots() {
-        if let Some(lot) = lots.get_mut(&key).filter(|lot| !lot.has_lapsed(now)) {
-            from_sale.extend(take_from(lot, &mut left)?);
-        }
-    }
-    let mut from_others = Vec::new();
-    let policy = program.returns;
-    if policy.from_other_lots {
-        // What has just gone back into a lot that has lapsed lapses, and pays nothing.
-        for lot in taking::in_order(program, &member.lots, now) {
-            let Some(lot) = lots.get_mut(&lot.key()).filter(|lot| lot.remaining > Points::ZERO) else { continue };
-            if left.is_zero() {
-                break;
-            }
-            if from_sale.len() + from_others.len() >= MAX_LOTS {
-                return Err(taking::too_many(due.points.minus(left)?, due.points));
-            }
-            from_others.extend(take_from(lot, &mut left)?);
-        }
+    let accrued = (sale.accrued.accrual.lots.as_slice(), sale.lots());
+    let gathered = gather(program, member, accrued, (due.points, due.qualifying_points), MAX_LOTS, now)?;
+    let left = gathered.left;
+    if gathered.is_cut {
+        return Err(taking::too_many(due.points.minus(left)?, due.points));
     }
     let (mut debt, mut forgiven, mut withheld) = (Points::ZERO, Points::ZERO, Points::ZERO);
-    match policy.shortfall {
+    match program.returns.shortfall {
         Shortfall::Debt => debt = left,
         Shortfall::Forgive => forgiven = left,
         Shortfall::Withhold => withheld = left,
@@ -304,7 +289,6 @@ pub(super) fn take(
     }
     let digits = program.currency.digits();
     let worth = program.redemption.as_ref().filter(|_| withheld > Points::ZERO);
-    let next_activation_time = pending.values().find(|lot| lot.remaining > Points::ZERO).and_then(|lot| lot.activate_time);
     Ok(Returned {
         order: request.order.clone(),
         reason: request.reason.clone(),
@@ -312,11 +296,11 @@ pub(super) fn take(
         sale: SaleState { returned: due.totals, ..sale.state.clone() },
         points: due.points,
         // What was to count later is not taken from what counts.
-        qualifying_points: due.qualifying_points.minus(waiting)?.min(member.header.lifetime.qualifying_points.max(Points::ZERO)),
+        qualifying_points: due.qualifying_points.minus(gathered.waiting)?.min(member.header.lifetime.qualifying_points.max(Points::ZERO)),
         basis: due.basis,
-        from_pending,
-        from_sale,
-        from_others,
+        from_pending: gathered.from_pending,
+        from_sale: gathered.from_own,
+        from_others: gathered.from_others,
         debt,
         forgiven,
         withheld,
@@ -325,20 +309,75 @@ pub(super) fn take(
         promotion_counts: due.promotion_counts,
         lost_vouchers: due.held_vouchers,
         voids: due.voids,
-        next_expiry_time: lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time()),
-        next_activation_time,
+        next_expiry_time: gathered.next_expiry_time,
+        next_activation_time: gathered.next_activation_time,
     })
 }
 
-/// The sale's points that are pending go first, with what waits to count for tiers.
+/// Where points are that are taken back.
+pub(super) struct Gathered {
+    pub from_pending: Vec<PendingTaken>,
+    pub from_own: Vec<Allocation>,
+    pub from_others: Vec<Allocation>,
+    /// So many are nowhere.
+    pub left: Points,
+    /// More lots were there than may be taken from.
+    pub is_cut: bool,
+    /// What was to count for tiers later, and does not any more.
+    pub waiting: Points,
+    pub next_expiry_time: Option<Timestamp>,
+    pub next_activation_time: Option<Timestamp>,
+}
+
+/// From the pending lots that something accrued, from its own lots, and from others, if the programme takes from those. `room`: so many lots may be
+/// taken from.
+pub(super) fn gather(
+    program: &Program,
+    member: &Member,
+    (accrued, own): (&[AccruedLot], impl Iterator<Item = LotKey>),
+    (points, qualifying_points): (Points, Points),
+    room: usize,
+    now: Timestamp,
+) -> Result<Gathered, Overflow> {
+    let (mut left, mut is_cut) = (points, false);
+    let mut pending = member.pending.clone();
+    let (from_pending, waiting) = take_pending(&mut pending, accrued, &mut left, qualifying_points)?;
+    let mut lots = member.lots.clone();
+    let mut from_own = Vec::new();
+    for key in own {
+        if let Some(lot) = lots.get_mut(&key).filter(|lot| !lot.has_lapsed(now)) {
+            from_own.extend(take_from(lot, &mut left)?);
+        }
+    }
+    let mut from_others = Vec::new();
+    if program.returns.from_other_lots {
+        // What has just gone back into a lot that has lapsed lapses, and pays nothing.
+        for lot in taking::in_order(program, &member.lots, now) {
+            let Some(lot) = lots.get_mut(&lot.key()).filter(|lot| lot.remaining > Points::ZERO) else { continue };
+            if left.is_zero() {
+                break;
+            }
+            if from_own.len() + from_others.len() >= room {
+                is_cut = true;
+                break;
+            }
+            from_others.extend(take_from(lot, &mut left)?);
+        }
+    }
+    let next_expiry_time = lots.values().find(|lot| lot.remaining > Points::ZERO && !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time());
+    let next_activation_time = pending.values().find(|lot| lot.remaining > Points::ZERO).and_then(|lot| lot.activate_time);
+    Ok(Gathered { from_pending, from_own, from_others, left, is_cut, waiting, next_expiry_time, next_activation_time })
+}
+
+/// Its own points that are pending go first, with what waits to count for tiers.
 fn take_pending(
     pending: &mut BTreeMap<PendingKey, PendingLot>,
-    sale: &Sale<'_>,
+    accrued: &[AccruedLot],
     left: &mut Points,
     qualifying_points: Points,
 ) -> Result<(Vec<PendingTaken>, Points), Overflow> {
     let (mut taken, mut waiting) = (Vec::new(), Points::ZERO);
-    for key in sale.accrued.accrual.lots.iter().filter_map(AccruedLot::pending_key) {
+    for key in accrued.iter().filter_map(AccruedLot::pending_key) {
         let Some(lot) = pending.get_mut(&key) else { continue };
         let points = lot.remaining.min(*left);
         *left = left.minus(points)?;

@@ -117,6 +117,7 @@ pub(super) fn qualifies(kind: &EntryKind) -> bool {
     match kind {
         EntryKind::PurchaseAccrued(_) | EntryKind::PurchaseReturned(_) => true,
         EntryKind::ActivityAccrued(accrued) => !accrued.qualifying_points.is_zero(),
+        EntryKind::ReferralTakenBack(back) => !back.qualifying_points.is_zero(),
         EntryKind::PointsAdjusted(adjusted) => !adjusted.qualifying_points.is_zero(),
         EntryKind::PointsActivated(activated) => activated.lots.iter().any(|lot| lot.qualifying_points != Points::ZERO),
         EntryKind::MemberEnrolled { .. }
@@ -134,6 +135,7 @@ pub(super) fn qualifies(kind: &EntryKind) -> bool {
         | EntryKind::BirthdayChanged(_)
         | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
+        | EntryKind::ReferralMade(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::PointsRedeemed(_)
         | EntryKind::RedemptionReversed(_)

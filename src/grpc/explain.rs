@@ -6,6 +6,7 @@ mod goal;
 mod merge;
 mod offer;
 mod promotion;
+mod referral;
 mod reward;
 mod segment;
 mod tier;
@@ -78,6 +79,8 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
         EntryKind::MergedFrom(got) => story.merged_from(got),
         EntryKind::VoucherChanged(changed) => story.voucher(changed),
         EntryKind::BirthdayChanged(changed) => story.birthday(changed),
+        EntryKind::ReferralMade(made) => story.referral_made(made),
+        EntryKind::ReferralTakenBack(back) => story.referral_taken_back(back),
         EntryKind::OfferChanged(changed) => story.offer_changed(changed),
         EntryKind::SegmentsChanged(changed) => story.segments_changed(changed),
         EntryKind::GoalChanged(changed) => story.goal_changed(changed),

@@ -100,7 +100,13 @@ impl Purchases {
             accrual.awards.iter_mut().for_each(|award| award.lot_id.clear());
             accrual.lots.iter_mut().for_each(|lot| lot.lot_id.clear());
         }
+        let mut referral = recorded.referral;
+        if let Some(referral) = &mut referral {
+            referral.awards.iter_mut().for_each(|award| award.lot_id.clear());
+            referral.lots.clear();
+        }
         Ok(v1::QuotePurchaseResponse {
+            referral,
             accrual,
             balance: recorded.balance,
             tier_id: recorded.tier_id,
@@ -154,7 +160,8 @@ impl Purchases {
         let (program, history) = program_named(ledger, &request.program_id, &mut mistakes)?;
         let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
         let (entry, latest) = ledger.purchase(&program, &mistakes.settle(order)?)?;
-        convert::purchase_shown(&history, &entry, latest.as_ref()).ok_or_else(no_purchase)
+        let referral = ledger.referral_entries(&entry)?;
+        convert::purchase_shown(&history, &entry, latest.as_ref(), &referral).ok_or_else(no_purchase)
     }
 }
 

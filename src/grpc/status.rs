@@ -357,6 +357,12 @@ fn activity_row(rejection: &ActivityRejection) -> Row {
         ActivityRejection::ReferrerRequired { activity } => {
             row(Code::InvalidArgument, "REFERRER_REQUIRED", Some("referrer"), vec![named(activity)])
         }
+        ActivityRejection::ReferralTooLate { purchases } => {
+            row(Code::FailedPrecondition, "REFERRAL_TOO_LATE", None, vec![("purchases", purchases.to_string())])
+        }
+        ActivityRejection::ReferralRing { referrer } => {
+            row(Code::FailedPrecondition, "REFERRAL_RING", None, vec![("referrer_member_id", referrer.to_string())])
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         Command, ConsumptionOrder, Entry, EntryKind, EntryRef, Header, History, MAX_GOAL_VOUCHERS, Member, MemberId, MemberKey,
-        MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Reward, Thread, VoucherCause,
-        VoucherChange, VoucherCode, VoucherRequest,
+        MergeRequest, Numbered, OrderKey, Points, Program, ProgramHistory, ProgramId, Recipient, Rejection, Reward, Thread, Voucher,
+        VoucherCause, VoucherChange, VoucherCode, VoucherRequest,
     },
     store::{LotDemand, MemberDemand, Read, StoreError},
 };
@@ -65,6 +65,7 @@ pub(super) fn load(
         if let Some(order) = &demand.sale {
             let earned = past.sale(named, order, &mut history)?;
             if demand.takes_back {
+                let earned = earned.plus(past.bonus(order, &mut history)?).unwrap_or(Points(i64::MAX));
                 points = Some(points.unwrap_or(Points::ZERO).plus(earned).unwrap_or(Points(i64::MAX)));
             }
         }
@@ -96,17 +97,57 @@ pub(super) fn load(
     };
     if demand.takes_back && has_goals {
         let past = Past { store, key: &key, header: &member.header };
-        for code in may_be_reached(&member, demand.sale.as_ref(), &history) {
+        for code in may_be_reached(&member, &history) {
             past.voucher(&code, &mut history)?;
         }
     }
+    complete(store, &mut member, &history)?;
+    Ok(Some(Loaded { member, history }))
+}
+
+/// The lots that points may go back into, or be taken back from.
+fn complete(store: &(impl Read + ?Sized), member: &mut Member, history: &History) -> Result<(), StoreError> {
     for lot in history.lots() {
         if !member.lots.contains_key(&lot)
-            && let Some(found) = store.lot(&key, &lot)?
+            && let Some(found) = store.lot(&member.key, &lot)?
         {
             member.lots.insert(lot, found);
         }
     }
+    Ok(())
+}
+
+/// Who referred a member, as far as it takes to take back what that gave by an entry: as the member's own return loads the member.
+pub(super) fn load_referrer(
+    store: &(impl Read + ?Sized),
+    programs: &ProgramHistory,
+    key: &MemberKey,
+    bonus: EntryRef,
+    now: Timestamp,
+) -> Result<Option<Loaded>, LedgerError> {
+    let beside = MemberDemand::header(now).under(programs);
+    let Some(header) = store.member(key, bare())?.map(|member| member.header) else { return Ok(None) };
+    let mut history = History::default();
+    let past = Past { store, key, header: &header };
+    let Some(thread) = past.thread(bonus)? else { return Ok(None) };
+    let points = match &thread.origin.kind {
+        EntryKind::ActivityAccrued(accrued) => accrued.points,
+        _ => Points::ZERO,
+    };
+    history.threads.insert(bonus, thread);
+    let lots = match programs.newest().consumption_order {
+        ConsumptionOrder::SoonestExpiry => LotDemand::Points(points),
+        ConsumptionOrder::OldestFirst => LotDemand::All,
+    };
+    let has_goals = beside.goals != LotDemand::None;
+    let demand = MemberDemand { lots, pending: true, vouchers: has_goals, ..beside };
+    let Some(mut member) = store.member(key, demand)? else { return Ok(None) };
+    if has_goals {
+        for code in may_be_reached(&member, &history) {
+            past.voucher(&code, &mut history)?;
+        }
+    }
+    complete(store, &mut member, &history)?;
     Ok(Some(Loaded { member, history }))
 }
 
@@ -126,21 +167,25 @@ fn gave_vouchers(history: &History) -> bool {
     })
 }
 
-/// Vouchers of goals that the sale of an order may have reached, which is in the history: they were issued right behind it, and behind the
-/// vouchers that its promotions gave.
-fn may_be_reached(member: &Member, order: Option<&OrderKey>, history: &History) -> Vec<VoucherCode> {
+/// Vouchers of goals that the sale may have reached that comes back, or what a referral gave for it, which are in the history: they were issued
+/// right behind it, and behind the vouchers that its promotions gave.
+fn may_be_reached(member: &Member, history: &History) -> Vec<VoucherCode> {
     let promoted = |thread: &Thread| match &thread.origin.kind {
-        EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == order => {
-            Some(accrued.accrual.promotions.iter().filter(|award| award.voucher().is_some()).count())
-        }
+        EntryKind::PurchaseAccrued(accrued) => Some(accrued.accrual.promotions.iter().filter(|award| award.voucher().is_some()).count()),
+        EntryKind::ActivityAccrued(_) => Some(0),
         _ => None,
     };
-    let found = history.threads.iter().find_map(|(sale, thread)| Some((sale, promoted(thread)?)));
-    let Some((sale, promoted)) = found else { return Vec::new() };
-    let most = BEHIND_SALE.saturating_add(u64::from(MAX_GOAL_VOUCHERS)).saturating_add(u64::try_from(promoted).unwrap_or(u64::MAX));
-    let behind = sale.sequence..=sale.sequence.saturating_add(most);
-    let of_goals = member.vouchers.values().filter(|voucher| voucher.cause == VoucherCause::Goal && voucher.issued.member == sale.member);
-    of_goals.filter(|voucher| behind.contains(&voucher.issued.sequence)).map(|voucher| voucher.code).collect()
+    let behind = |(brought, thread): (&EntryRef, &Thread)| {
+        let promoted = u64::try_from(promoted(thread)?).unwrap_or(u64::MAX);
+        let most = BEHIND_SALE.saturating_add(u64::from(MAX_GOAL_VOUCHERS)).saturating_add(promoted);
+        Some((brought.member, brought.sequence..=brought.sequence.saturating_add(most)))
+    };
+    let ranges: Vec<_> = history.threads.iter().filter_map(behind).collect();
+    let is_behind = |voucher: &&Voucher| {
+        ranges.iter().any(|(member, range)| voucher.issued.member == *member && range.contains(&voucher.issued.sequence))
+    };
+    let of_goals = member.vouchers.values().filter(|voucher| voucher.cause == VoucherCause::Goal);
+    of_goals.filter(is_behind).map(|voucher| voucher.code).collect()
 }
 
 /// Who a member is now. `None`: there is no such member.
@@ -220,6 +265,29 @@ impl<R: Read + ?Sized> Past<'_, R> {
             self.came_with(code, history)?;
         }
         Ok(accrued.accrual.points)
+    }
+
+    /// What a referral gave for the sale of an order, which is in the history; how many points, with those of the other side where they are the
+    /// member's now.
+    fn bonus(&self, order: &OrderKey, history: &mut History) -> Result<Points, StoreError> {
+        let is_it = |thread: &&Thread| thread.origin.order() == Some(order);
+        let referral = history.threads.values().filter(is_it).find_map(|thread| match &thread.origin.kind {
+            EntryKind::PurchaseAccrued(accrued) => accrued.referral,
+            _ => None,
+        });
+        let mut sum = Points::ZERO;
+        let mut next = referral;
+        while let Some(bonus) = next {
+            let Some(thread) = self.thread(bonus)? else { break };
+            if let EntryKind::ActivityAccrued(accrued) = &thread.origin.kind {
+                sum = sum.plus(accrued.points).unwrap_or(Points(i64::MAX));
+            }
+            let is_own =
+                |other: &EntryRef| other.member == self.key.member || self.header.merged.iter().any(|it| it.member == other.member);
+            next = thread.referrer_bonus().filter(is_own);
+            history.threads.insert(bonus, thread);
+        }
+        Ok(sum)
     }
 
     /// A voucher, with what became of it.

@@ -10,6 +10,7 @@ mod loading;
 mod moves;
 mod programs;
 mod query;
+mod referring;
 mod sandbox;
 mod schedule;
 mod staging;

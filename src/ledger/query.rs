@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryRef, Hold, Inactivity, Lot, LotKey, MAX_LOTS, Member, MemberId,
-        MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle, RewardStanding, SegmentId,
-        Voucher, VoucherChange, VoucherCode, VoucherRejection,
+        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryKind, EntryRef, Hold, Inactivity, Lot, LotKey, MAX_LOTS, Member,
+        MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle, RewardStanding,
+        SegmentId, Voucher, VoucherChange, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -22,6 +22,7 @@ use crate::{
 use super::{
     FoundVoucher, Ledger, LedgerError, Listed, MemberTarget, Offers, Quote, Rewards, idempotency,
     loading::{self, Loaded, Named},
+    referring::{self, Headers},
     stock::StagedTallies,
 };
 
@@ -132,6 +133,7 @@ impl Ledger {
         let beside = MemberDemand { person, ..MemberDemand::read(now).under(&programs) };
         let loaded = loading::load(&*self.0.store, newest, &named, &command, beside)?;
         let Loaded { member, mut history } = loaded.ok_or(Rejection::MemberNotFound)?;
+        referring::of(Headers { store: &*self.0.store, staged: &|_| None }, (&programs, now), &member, &command, &mut history)?;
         let keys = domain::quoted_tally_keys(&programs, &member.header, &purchase, &history, now);
         history.tallies = StagedTallies::default().of_keys(&*self.0.store, program, keys)?;
         let member = all_due(&programs, now, member)?.member;
@@ -334,6 +336,32 @@ impl Ledger {
         let entry = |EntryRef { member, sequence }| Ok::<_, LedgerError>(self.0.store.entries(&key(member), sequence, sequence)?.pop());
         let latest = self.0.store.story(&recorded.key, recorded.sequence)?.map(entry).transpose()?.flatten();
         Ok((recorded, latest))
+    }
+
+    /// What a referral gave for a recorded purchase: the member's entry, that of who referred them, and behind them those that took it back.
+    pub fn referral_entries(&self, purchase: &Entry) -> Result<Vec<Entry>, LedgerError> {
+        let EntryKind::PurchaseAccrued(accrued) = &purchase.kind else { return Ok(Vec::new()) };
+        let entry = |EntryRef { member, sequence }| {
+            let key = MemberKey { member, ..purchase.key.clone() };
+            Ok::<_, LedgerError>(self.0.store.entries(&key, sequence, sequence)?.pop())
+        };
+        let behind = |origin: &Entry| {
+            let latest = self.0.store.story(&origin.key, origin.sequence)?;
+            Ok::<_, LedgerError>(latest.map(entry).transpose()?.flatten())
+        };
+        let Some(own) = accrued.referral.map(entry).transpose()?.flatten() else { return Ok(Vec::new()) };
+        let latest = behind(&own)?;
+        let other = latest.as_ref().map(|latest| match &latest.kind {
+            EntryKind::ReferralTakenBack(back) => back.other_bonus,
+            _ => Some(latest.reference()),
+        });
+        let other = other.flatten().map(entry).transpose()?.flatten();
+        let back = latest.filter(|latest| matches!(latest.kind, EntryKind::ReferralTakenBack(_)));
+        let other_back = match &other {
+            Some(other) => behind(other)?,
+            None => None,
+        };
+        Ok(std::iter::once(own).chain(other).chain(back).chain(other_back).collect())
     }
 
     fn advanced(&self, key: &MemberKey) -> Result<Decision, LedgerError> {

@@ -20,6 +20,7 @@ use crate::{
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
     loading::{self, Loaded, Named},
+    referring::{self, Headers, Referring},
     stock::{Sizes, StagedTallies, Stocks},
     writer::Answer,
 };
@@ -162,24 +163,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         new_member: impl FnOnce() -> MemberId,
     ) -> Result<Option<Outcome>, LedgerError> {
         let program = &programs.newest().id;
-        let mut purchase = None;
-        let member = match &submission.member {
-            MemberTarget::New => new_member(),
-            MemberTarget::Id(member) => *member,
-            MemberTarget::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::MemberNotFound)?,
-            // What the group has just recorded cannot be read yet.
-            MemberTarget::Order(order) if self.purchases.contains_key(&(program.clone(), order.clone())) => return Ok(None),
-            MemberTarget::Order(order) => {
-                let found = self.store.purchase(program, order)?;
-                let entry = found.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?;
-                purchase.insert(entry).key.member
-            }
-            MemberTarget::Voucher(code) => {
-                let issued = self.store.voucher(program, code)?;
-                issued.ok_or_else(|| Rejection::from(VoucherRejection::NotFound))?.member
-            }
-        };
-        let named = Named { purchase, ..Named::new(program, member, &submission.member) };
+        let Some(named) = self.named(program, &submission.member, new_member)? else { return Ok(None) };
+        let member = named.key.member;
         if let Command::MergeMembers(request) = &submission.command {
             return self.merge(programs, submission, &named.key, request);
         }
@@ -193,7 +178,12 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let key = member.key.clone();
         self.check_unique(&member, &submission.command)?;
         let other = self.other_side(program, &submission.command)?;
-        if other.as_ref().is_some_and(|(other, _)| !self.may_receive(programs, *other)) {
+        let staged = |key: &MemberKey| self.places.get(key).map(|place| &self.members[*place].member.header);
+        let (headers, command) = (Headers { store: self.store, staged: &staged }, (&submission.command, other.as_ref()));
+        let found = referring::find(headers, (programs, self.now), &member, command, &mut history)?;
+        let Some(referring) = found else { return Ok(None) };
+        let receiver = other.as_ref().map(|(other, _)| *other).or(referring.as_ref().map(Referring::member));
+        if receiver.is_some_and(|other| !self.may_receive(programs, other)) {
             return Ok(None);
         }
         let due_before = member.header.next_due_time();
@@ -206,7 +196,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             self.keep(key, due_before, decision.entries, decision.member)?;
             return Ok(None);
         }
-        let other = other.map(|(to, _)| self.receive(Context { request: None, ..context }, to, &decision)).transpose()?;
+        let other = match (decision.for_other_side(), receiver) {
+            (Some(sent), Some(to)) => Some(self.receive(Context { request: None, ..context }, (to, referring), sent)?),
+            (None, _) | (_, None) => None,
+        };
         if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
             self.keep(key, due_before, other.entries, other.member)?;
             return Ok(None);
@@ -224,6 +217,33 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             self.identifiers.insert((program.clone(), identifier), StagedIdentifier { by: key.member, held: false });
         }
         self.stage(programs, key, due_before, decision, &submission.command).map(Some)
+    }
+
+    /// Who is meant. `None`: what finds them is of this group.
+    fn named(
+        &self,
+        program: &ProgramId,
+        target: &MemberTarget,
+        new_member: impl FnOnce() -> MemberId,
+    ) -> Result<Option<Named>, LedgerError> {
+        let mut purchase = None;
+        let member = match target {
+            MemberTarget::New => new_member(),
+            MemberTarget::Id(member) => *member,
+            MemberTarget::Identifier(identifier) => self.member_by_identifier(program, identifier)?.ok_or(Rejection::MemberNotFound)?,
+            // What the group has just recorded cannot be read yet.
+            MemberTarget::Order(order) if self.purchases.contains_key(&(program.clone(), order.clone())) => return Ok(None),
+            MemberTarget::Order(order) => {
+                let found = self.store.purchase(program, order)?;
+                let entry = found.ok_or_else(|| LedgerError::PurchaseNotFound { order: order.clone() })?;
+                purchase.insert(entry).key.member
+            }
+            MemberTarget::Voucher(code) => {
+                let issued = self.store.voucher(program, code)?;
+                issued.ok_or_else(|| Rejection::from(VoucherRejection::NotFound))?.member
+            }
+        };
+        Ok(Some(Named { purchase, ..Named::new(program, member, target) }))
     }
 
     /// Who adjusts points, if that is counted. The entries of a commit are ordered by member, so the last word on what an operator has
@@ -270,17 +290,21 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     fn receive(
         &self,
         context: Context<'_>,
-        to: MemberId,
-        sent: &Decision,
+        (to, referring): (MemberId, Option<Referring>),
+        sent: &Entry,
     ) -> Result<(MemberKey, Option<Timestamp>, Decision), LedgerError> {
         let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
+        if let Some(Referring::GivesBack(loaded)) = referring {
+            let Loaded { member, history } = *loaded;
+            let due_before = member.header.next_due_time();
+            return Ok((key, due_before, domain::receive(Context { history: &history, ..context }, member, sent)?));
+        }
         let member = match self.places.get(&key) {
             Some(place) => self.members[*place].member.clone(),
             None => self.store.member(&key, MemberDemand::header(self.now).under(context.programs))?.ok_or(Rejection::RecipientNotFound)?,
         };
         let due_before = member.header.next_due_time();
-        let entry = sent.entries[sent.own.clone()].first().expect("what has another side has an entry");
-        Ok((key, due_before, domain::receive(context, member, entry)?))
+        Ok((key, due_before, domain::receive(context, member, sent)?))
     }
 
     /// A merge is alone in its group, so that nothing before it in the group, and nothing after it, is about one of both.
@@ -523,6 +547,10 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
                 let order = accrued.purchase.order.clone().expect("a recorded purchase has an order");
                 self.purchases.insert((program.clone(), order), entry.reference());
             }
+            EntryKind::ReferralMade(made) => {
+                let found_by = made.keys().map(|reference| (entry.key.clone(), made.activity.clone(), reference.map(str::to_owned)));
+                self.activities.extend(found_by.map(|key| (key, entry.sequence)));
+            }
             EntryKind::ActivityAccrued(accrued) => {
                 let found_by = accrued.keys().map(|reference| (entry.key.clone(), accrued.activity.clone(), reference.map(str::to_owned)));
                 self.activities.extend(found_by.map(|key| (key, entry.sequence)));
@@ -552,6 +580,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::BirthdayChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             // Nothing comes after it in the group.
             | EntryKind::MergedInto(_)

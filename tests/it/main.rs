@@ -50,6 +50,7 @@ mod quotes_served;
 mod races;
 mod reads;
 mod redemption;
+mod referrals;
 mod refused_input;
 mod return_properties;
 mod returns;

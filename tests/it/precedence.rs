@@ -95,6 +95,7 @@ fn book() -> v1::Program {
         returns: Some(v1::ReturnPolicy { own_lots_only: true, shortfall: shortfall.into() }),
         adjustments: Some(v1::AdjustmentPolicy { maximum_points: "10000".into(), into_debt: true }),
         activity_rules: text::read(ACTIVITIES).expect("well-formed rules").activity_rules,
+        referral: text::read(ACTIVITIES).expect("well-formed terms").referral,
         voucher_kinds: text::read(VOUCHERS).expect("well-formed kinds").voucher_kinds,
         rewards: text::read(REWARDS).expect("well-formed rewards").rewards,
         segments: text::read(REWARDS).expect("well-formed segments").segments,
@@ -109,6 +110,8 @@ const ACTIVITIES: &str = "activity_rules:
   - { rule_id: joined, activity: referral, points: 10 }
   - { rule_id: brought, activity: referral, earner: EARNER_REFERRER, points: 10 }
   - { rule_id: lead, activity: lead, earner: EARNER_REFERRER, points: 5 }
+  - { rule_id: friend, activity: friend, points: 5 }
+referral: { activity: friend }
 ";
 
 const VOUCHERS: &str = "voucher_kinds:
@@ -774,6 +777,14 @@ async fn activities(server: &TestServer, seen: &mut Seen) {
     seen.refuses(Code::OutOfRange, "ACTIVITY_IN_FUTURE", points.record_activity(dated(did(&one, "referral", None), 2)).await);
     seen.refuses(BY, "ACTIVITY_NOT_OFFERED", points.record_activity(did(&one, "dance", None)).await);
     seen.refuses(Code::InvalidArgument, "REFERRER_REQUIRED", points.record_activity(did(&one, "lead", None)).await);
+    let (old, young) = (server.enroll("a-5").await, server.enroll("a-6").await);
+    let waits = v1::RecordActivityRequest { request_id: "waits".into(), ..did(&old, "friend", by_id(&young)) };
+    points.record_activity(waits).await.unwrap();
+    seen.refuses(BY, "REFERRAL_RING", points.record_activity(did(&young, "friend", by_id(&old))).await);
+    server.purchases().record_purchase(sale(&young, "a-7", "10000")).await.unwrap();
+    seen.refuses(BY, "REFERRAL_TOO_LATE", points.record_activity(did(&young, "friend", by_id(&other))).await);
+    seen.prefers("REFERRAL_TOO_LATE", "REFERRAL_RING", points.record_activity(did(&young, "friend", by_id(&old))).await);
+    seen.prefers("REFERRER_REQUIRED", "REFERRAL_TOO_LATE", points.record_activity(did(&young, "friend", None)).await);
     let first = v1::RecordActivityRequest { request_id: "first".into(), ..did(&one, "referral", by_id(&other)) };
     points.record_activity(first).await.unwrap();
     seen.refuses(Code::AlreadyExists, "ACTIVITY_EXISTS", points.record_activity(did(&one, "referral", None)).await);

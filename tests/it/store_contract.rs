@@ -192,6 +192,21 @@ fn activities_are_found_again(factory: &dyn Factory) {
     world.decide(2, &activity("referral", "r-2", None)).expect("one that nobody is said to have brought");
     world.commit(&*store);
     world.check(&*store);
+    // One that waits for a purchase is earned, taken back with the goods, and earned anew.
+    world.decide(3, &activity("friend", "f-1", Some(1))).expect("a referral that waits");
+    world.commit(&*store);
+    world.check(&*store);
+    assert_eq!([find(3, "friend", Some("f-1")), find(3, "friend", None)], [Some(world.entries[&member_id(3)].len() as u64); 2]);
+    let referral = |world: &World| world.members[&member_id(3)].header.referral.as_ref().map(|held| held.waits);
+    let mut waits = vec![referral(&world)];
+    for command in [purchase(30, 5_00, None), return_of(order(30), None), purchase(31, 5_00, None)] {
+        world.decide(3, &command).expect("it is recorded");
+        world.decide(1, &adjustment(1)).expect("an adjustment");
+        world.commit(&*store);
+        world.check(&*store);
+        waits.push(referral(&world));
+    }
+    assert_eq!(waits, [Some(true), Some(false), Some(true), Some(false)]);
     store.flush().expect("rows are written out");
     world.check(&*store);
     drop(store);

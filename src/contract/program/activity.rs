@@ -2,11 +2,43 @@
 
 use std::collections::HashSet;
 
-use super::{MAX_ACTIVITY_RULES, Mistakes, Scope, check_own_id, keep, policy, rule, v1};
-use crate::domain::{Activation, ActivityId, ActivityRule, Earner, Limits, RuleId};
+use rust_decimal::Decimal;
 
-/// `ids`: those of the accrual rules.
-pub(super) fn rules<'a>(
+use super::{MAX_ACTIVITY_RULES, Mistakes, Scope, amount, check_own_id, keep, policy, reward, rule, v1};
+use crate::domain::{Activation, ActivityId, ActivityRule, Earner, Limits, MAX_REFERRAL_DAYS, ReferralTerms, RuleId};
+
+/// With what a referral waits for, if it does. The outer `None`s: a mistake was noted. `ids`: those of the accrual rules.
+pub(super) fn all<'a>(
+    document: &'a v1::Program,
+    scope: &Scope,
+    ids: &mut HashSet<&'a str>,
+    mistakes: &mut Mistakes,
+) -> (Option<Vec<ActivityRule>>, Option<Option<ReferralTerms>>) {
+    let rules = rules(&document.activity_rules, scope, ids, mistakes);
+    let referral = match &document.referral {
+        Some(referral) => terms(referral, rules.as_deref(), scope, mistakes).map(Some),
+        None => Some(None),
+    };
+    (rules, referral)
+}
+
+fn terms(document: &v1::Referral, rules: Option<&[ActivityRule]>, scope: &Scope, mistakes: &mut Mistakes) -> Option<ReferralTerms> {
+    let activity = mistakes.take("referral.activity", ActivityId::new(&document.activity));
+    if let (Some(activity), Some(rules)) = (&activity, rules)
+        && !rules.iter().any(|rule| rule.activity == *activity)
+    {
+        mistakes.note("referral.activity", "is named by no activity rule, so that a referral would give nothing");
+    }
+    let minimum_amount = match document.minimum_amount.as_str() {
+        "" => Some(Decimal::ZERO),
+        text => amount("referral.minimum_amount", text, scope, mistakes).ok(),
+    };
+    let most = i32::try_from(MAX_REFERRAL_DAYS).unwrap_or(i32::MAX);
+    let within_days = mistakes.number("referral.within_days", document.within_days, 0..=most);
+    Some(ReferralTerms { activity: activity?, minimum_amount: minimum_amount?, within_days: within_days? })
+}
+
+fn rules<'a>(
     documents: &'a [v1::ActivityRule],
     scope: &Scope,
     ids: &mut HashSet<&'a str>,
@@ -52,6 +84,8 @@ fn activity_rule(path: &str, document: &v1::ActivityRule, scope: &Scope, mistake
         None => scope.expiry,
     };
     let activation = activation(&format!("{path}.activation"), document.activation.as_ref(), scope, mistakes);
+    let times = reward::times(path, (document.start_time.as_ref(), document.end_time.as_ref()), mistakes);
+    let (start_time, end_time) = times?;
     Some(ActivityRule {
         id: id?,
         display_name: display_name?,
@@ -63,6 +97,8 @@ fn activity_rule(path: &str, document: &v1::ActivityRule, scope: &Scope, mistake
         has_own_expiry: document.expiry.is_some(),
         activation: activation?,
         qualifying: !document.without_qualifying,
+        start_time,
+        end_time,
     })
 }
 

@@ -119,13 +119,12 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
     };
     let mut rule_ids = HashSet::new();
     let rules = rules(&document.accrual_rules, &scope, &mut rule_ids, mistakes);
-    let activity_rules = activity::rules(&document.activity_rules, &scope, &mut rule_ids, mistakes);
+    let (activity_rules, referral) = activity::all(document, &scope, &mut rule_ids, mistakes);
     let combination = policy::combination(document.combination, mistakes);
     let voucher_kinds = voucher::kinds(&document.voucher_kinds, &scope, mistakes);
     let tiers = tiers(&document.tiers, (&scope, voucher_kinds.as_deref()), mistakes);
     let purchase_time = policy::purchase_time(document.purchase_time.as_ref(), mistakes);
-    let (maximum_adjustment, adjust_into_debt) = adjustments(document.adjustments.as_ref(), &scope, mistakes);
-    let returns = policy::returns(document.returns.as_ref(), mistakes);
+    let ((maximum_adjustment, adjust_into_debt), returns) = corrections(document, &scope, mistakes);
     let consumption_order = policy::consumption_order(document.consumption_order, mistakes);
     let fraud_limits = fraud::limits(document.fraud_limits.as_ref(), &scope, mistakes);
     let segments = segment::segments(&document.segments, tiers.as_deref(), &scope, mistakes);
@@ -169,6 +168,7 @@ fn read(document: &v1::Program, version: u32, publish_time: Timestamp, mistakes:
         promotion_groups: promotion_groups?,
         segments: segments?,
         offers: offers?,
+        referral: referral?,
     })
 }
 
@@ -193,6 +193,16 @@ fn rounding(document: Option<&v1::Rounding>, mistakes: &mut Mistakes) -> Option<
         mistakes.note("rounding", "is required");
     }
     policy::rounding("rounding", document?, mistakes)
+}
+
+/// What is corrected by hand, and what returns take.
+fn corrections(
+    document: &v1::Program,
+    scope: &Scope,
+    mistakes: &mut Mistakes,
+) -> ((Option<domain::Points>, bool), Option<domain::ReturnPolicy>) {
+    let adjustments = adjustments(document.adjustments.as_ref(), scope, mistakes);
+    (adjustments, policy::returns(document.returns.as_ref(), mistakes))
 }
 
 fn adjustments(policy: Option<&v1::AdjustmentPolicy>, scope: &Scope, mistakes: &mut Mistakes) -> (Option<domain::Points>, bool) {

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        ActivityAccrued, ActivityId, ActivityRejection, ActivityRequest, ActivitySide, Entry, EntryKind, FraudLimit, MemberState,
-        Recipient, Rejection, activity, fraud,
+        ActivityAccrued, ActivityId, ActivityRejection, ActivityRequest, ActivitySide, Entry, EntryKind, FraudLimit, Recipient, Rejection,
+        activity::{self, Done},
+        fraud,
     },
     Draft,
 };
@@ -22,27 +23,32 @@ impl Draft<'_> {
         };
         let occurred_time = request.occurred_time.unwrap_or(self.context.now);
         activity::check_time(self.context.programs.newest().purchase_time, occurred_time, self.context.now)?;
-        activity::check_offered(self.context.programs.at(occurred_time), request)?;
+        let program = self.context.programs.at(occurred_time);
+        activity::check_offered(program, request)?;
         self.require_active()?;
+        let waiting = program.referral.as_ref().filter(|terms| terms.activity == request.activity);
+        if let (Some(terms), Some(referrer)) = (waiting, referrer) {
+            return self.refer((program, terms), request, referrer, occurred_time);
+        }
         self.earn_by((&request.activity, &request.reference, ActivitySide::Member { referrer }), occurred_time)
     }
 
     /// Who referred another member gets a part of what that one did.
     pub(super) fn referred(&mut self, sent: &Entry, accrued: &ActivityAccrued) -> Result<(), Rejection> {
-        match self.member.header.state {
-            MemberState::Active => {}
-            MemberState::Suspended => return Err(Rejection::ReferrerSuspended),
-            MemberState::Merged { .. } => return Err(ActivityRejection::ReferrerNotFound.into()),
-            MemberState::Erased => return Err(Rejection::ReferrerErased),
-        }
+        self.require_referrer()?;
         let side = ActivitySide::Referrer { member: sent.key.member, sequence: sent.sequence };
         self.earn_by((&accrued.activity, &accrued.reference, side), sent.occurred_time)
     }
 
-    fn earn_by(&mut self, side: (&ActivityId, &str, ActivitySide), occurred_time: Timestamp) -> Result<(), Rejection> {
+    fn earn_by(
+        &mut self,
+        (activity, reference, side): (&ActivityId, &str, ActivitySide),
+        occurred_time: Timestamp,
+    ) -> Result<(), Rejection> {
         let programs = self.context.programs;
         let (header, oldest) = (&self.member.header, self.oldest());
-        let accrued = activity::accrue(programs, header, side, occurred_time, oldest)?;
+        let done = Done { activity, reference, side, time: occurred_time, program: programs.at(occurred_time) };
+        let accrued = activity::accrue(programs, header, done, occurred_time, oldest)?;
         self.watched = fraud::watch(programs, header, occurred_time, oldest, &[(FraudLimit::PointsPerDay, accrued.points.0)])?;
         self.enter(EntryKind::ActivityAccrued(Arc::new(accrued)), occurred_time, programs.at(occurred_time))?;
         self.upgrade(occurred_time)

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        Balance, Entry, EntryKind, Goal, GoalChanged, GoalPaid, GoalRefund, GoalWaiting, LotExpiry, LotId, LotKey, MAX_LOTS, Member,
-        MemberState, Points, Program, ProgramHistory, Rejection, Voucher, VoucherCause, VoucherChanged, VoucherCode, goal, redemption,
-        returns::{self, Sale},
+        AccruedLot, Balance, Entry, EntryKind, EntryRef, Goal, GoalChanged, GoalPaid, GoalRefund, GoalWaiting, LotExpiry, LotId, LotKey,
+        MAX_LOTS, Member, MemberState, Points, Program, ProgramHistory, Rejection, Voucher, VoucherCause, VoucherChanged, VoucherCode,
+        goal, redemption, returns,
         taking::{Taken, Taking},
     },
     Draft,
@@ -70,6 +70,8 @@ impl Draft<'_> {
             | EntryKind::MergedFrom(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => entry.points() > Points::ZERO,
         };
@@ -212,16 +214,24 @@ impl Draft<'_> {
 
     /// A return takes back what its sale led to: where it would not find so many points, vouchers that the sale reached, and that are neither
     /// used nor held, are cancelled, the one that was issued last first.
-    pub(super) fn cancel_reached(&mut self, sale: &Sale<'_>, points: Points, reason: &str) -> Result<(), Rejection> {
+    ///
+    /// `by`: the entries that brought the points, of which the last is what a voucher names that they reached together. `from`: their lots.
+    pub(super) fn cancel_reached(
+        &mut self,
+        by: &[EntryRef],
+        from: (&[AccruedLot], &[LotKey]),
+        points: Points,
+        reason: &str,
+    ) -> Result<(), Rejection> {
         let (program, now, history) = (self.context.programs.newest(), self.context.now, self.context.history);
         let paid = |code| history.voucher(code)?.origin.voucher_change()?.goal_paid();
         let is_reached = |voucher: &&Voucher| {
-            let reached_by = |paid: &GoalPaid| voucher.issued.member == sale.entry.key.member && paid.reached_by == sale.entry.sequence;
+            let reached_by = |paid: &GoalPaid| by.contains(&EntryRef { sequence: paid.reached_by, ..voucher.issued });
             voucher.hold.is_none() && paid(voucher.code).is_some_and(reached_by)
         };
         let mut reached: Vec<_> = self.member.vouchers.values().filter(is_reached).map(|one| (one.issued.sequence, one.code)).collect();
         reached.sort_unstable_by_key(|(issued, _)| *issued);
-        while returns::within_reach(program, &self.member, sale, now)? < points
+        while returns::within_reach(program, &self.member, from, now)? < points
             && let Some((_, code)) = reached.pop()
         {
             self.cancel_voucher(code, reason)?;

@@ -15,8 +15,8 @@ impl Draft<'_> {
     pub(super) fn counted(&mut self, kind: &EntryKind, occurred_time: Timestamp) -> Result<Option<Counted>, Rejection> {
         let programs = self.context.programs;
         let header = &self.member.header;
-        // A return takes from what the sale counted in.
-        if let EntryKind::PurchaseReturned(_) = kind {
+        // A return takes from what the sale counted in, and from what its referral's bonus did.
+        if let EntryKind::PurchaseReturned(_) | EntryKind::ReferralTakenBack(_) = kind {
             let day = self.sale_counted.take().filter(|day| header.tier_counts.has(*day));
             return Ok(day.map(|day| Counted { day, kept_since: None }));
         }

@@ -80,6 +80,7 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     got.promotions.fold(header);
     header.purchases = header.purchases.checked_add(got.purchases).ok_or(Overflow)?;
     header.last_purchase_time = header.last_purchase_time.max(got.last_purchase_time);
+    header.referral.clone_from(&got.referral);
     header.lately.join(&got.lately);
     header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())

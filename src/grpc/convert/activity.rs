@@ -4,6 +4,7 @@ use super::{
     Mistakes, Path,
     entry::limit,
     member::{count, recipient},
+    referral::referral_earned,
     required_text,
     returned::accrued_lot,
     time::{parse_timestamp, timestamp},
@@ -43,6 +44,7 @@ pub fn activity_accrued(accrued: &ActivityAccrued) -> v1::ActivityAccrued {
         qualifying_points: accrued.qualifying_points.0,
         awards: accrued.awards.iter().map(award).collect(),
         lots: accrued.lots.iter().map(accrued_lot).collect(),
+        referral: accrued.referral.as_deref().map(referral_earned),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     promotion::promotion_award,
     purchase::purchase_out,
     redemption::{hold_released, points_held, points_redeemed, purchase_redemptions, redemption_reversed, transferred_in, transferred_out},
+    referral::{referral_bonus, referral_entries, referral_taken_back, waiting_referral},
     returned::{accrued_lot, points_activated, purchase_returned, purchase_returns},
     segment::segments_changed,
     tier::{tier_benefits, tier_changed, tier_kept, tier_rewarded},
@@ -56,6 +57,7 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
         goal_reached: goal_reached_by(entries),
         price_effects: price_effects(&accrued.effects, currency),
         priced: paid(&accrued.purchase, currency),
+        referral: referral_bonus(entries),
     })
 }
 
@@ -112,15 +114,18 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
     }
 }
 
-fn fraud_flags(entry: &Entry) -> Vec<v1::FraudFlag> {
-    let limit = |limit| match limit {
+pub(super) fn fraud_limit(limit: FraudLimit) -> v1::FraudLimit {
+    match limit {
         FraudLimit::PurchasesPerHour => v1::FraudLimit::PurchasesPerHour,
         FraudLimit::PointsPerDay => v1::FraudLimit::PointsPerDay,
         FraudLimit::AdjustmentsPerDay => v1::FraudLimit::AdjustmentsPerDay,
         FraudLimit::AdjustedPointsPerDay => v1::FraudLimit::AdjustedPointsPerDay,
-    };
+    }
+}
+
+fn fraud_flags(entry: &Entry) -> Vec<v1::FraudFlag> {
     let shown = entry.flags().iter().map(|flag| v1::FraudFlag {
-        limit: limit(flag.limit).into(),
+        limit: fraud_limit(flag.limit).into(),
         maximum: flag.maximum,
         count: flag.count,
         period_start: Some(timestamp(flag.period_start)),
@@ -157,6 +162,8 @@ pub fn entry_kind(kind: &EntryKind) -> v1::EntryKind {
         EntryKind::MergedFrom(_) => v1::EntryKind::MergedFrom,
         EntryKind::VoucherChanged(changed) => voucher_change_kind(changed),
         EntryKind::BirthdayChanged(changed) => birthday_change_kind(changed),
+        EntryKind::ReferralMade(_) => v1::EntryKind::ReferralMade,
+        EntryKind::ReferralTakenBack(_) => v1::EntryKind::ReferralTakenBack,
         EntryKind::OfferChanged(changed) => offer_change_kind(changed),
         EntryKind::SegmentsChanged(_) => v1::EntryKind::SegmentsChanged,
         EntryKind::GoalChanged(changed) => goal_change_kind(changed),
@@ -213,6 +220,8 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
         EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
         EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
+        EntryKind::ReferralMade(made) => Kind::ReferralMade(v1::ReferralMade { referral: Some(waiting_referral(made, currency)) }),
+        EntryKind::ReferralTakenBack(back) => Kind::ReferralTakenBack(referral_taken_back(back, currency)),
         EntryKind::OfferChanged(changed) => offer_changed(changed),
         EntryKind::SegmentsChanged(changed) => Kind::SegmentsChanged(segments_changed(changed)),
         EntryKind::GoalChanged(changed) => goal_changed(changed),
@@ -388,7 +397,12 @@ pub fn version(version: u32) -> i32 {
 }
 
 /// A purchase as it was recorded, with what has come back by the newest entry of its story. `None` if the entry is not one of a purchase.
-pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&Entry>) -> Option<v1::GetPurchaseResponse> {
+pub fn purchase_shown(
+    history: &ProgramHistory,
+    entry: &Entry,
+    latest: Option<&Entry>,
+    referral: &[Entry],
+) -> Option<v1::GetPurchaseResponse> {
     let program = program_of(history, entry);
     let v1::entry::Kind::PurchaseAccrued(accrued) = kind(entry, program) else {
         return None;
@@ -403,5 +417,6 @@ pub fn purchase_shown(history: &ProgramHistory, entry: &Entry, latest: Option<&E
         returns: latest.and_then(|latest| purchase_returns(entry.key.member, latest, &program.currency)),
         redemption_member_ids: accrued.redemption_member_ids,
         price_effects: accrued.price_effects,
+        referral_entries: referral_entries(referral, history),
     })
 }

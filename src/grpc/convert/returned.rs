@@ -61,8 +61,11 @@ fn activated_lot(active: &ActivatedLot) -> v1::ActivatedLot {
     }
 }
 
+pub(super) fn pending_allocation(taken: &PendingTaken) -> v1::Allocation {
+    v1::Allocation { lot_id: taken.lot.id().to_string(), points: taken.points.0, entry_sequence: 0 }
+}
+
 pub fn purchase_returned(returned: &Returned, own: MemberId, currency: &Currency) -> v1::PurchaseReturned {
-    let pending = |taken: &PendingTaken| v1::Allocation { lot_id: taken.lot.id().to_string(), points: taken.points.0, entry_sequence: 0 };
     let totals = &returned.sale.returned;
     v1::PurchaseReturned {
         store_id: returned.order.store.to_string(),
@@ -74,7 +77,7 @@ pub fn purchase_returned(returned: &Returned, own: MemberId, currency: &Currency
         points: returned.points.0,
         qualifying_points: returned.qualifying_points.0,
         basis: Some(money(returned.basis, currency)),
-        from_pending: returned.from_pending.iter().map(pending).collect(),
+        from_pending: returned.from_pending.iter().map(pending_allocation).collect(),
         from_sale: allocations(&returned.from_sale),
         from_others: allocations(&returned.from_others),
         debt: returned.debt.0,

@@ -22,7 +22,11 @@ impl Story<'_> {
                 "a referrer"
             }
         };
-        if accrued.awards.is_empty() {
+        let refused = accrued.referral.as_ref().is_some_and(|earned| earned.refused.is_some());
+        if let Some(earned) = &accrued.referral {
+            self.referral_earned(earned, accrued.side);
+        }
+        if accrued.awards.is_empty() && !refused {
             self.say(format!("No rule gives {earner} points for it."));
         }
         for award in &accrued.awards {

@@ -4,6 +4,7 @@ use super::{
     decode::{Decoded, Malformed, accrued_lot, counter, dropped_counters, expiry, limit_kind, member_id, rule_id},
     encode,
     index::Index,
+    referrals,
     rows::{self, ACTIVITY, Change, ProgramNumber, RowKey},
     stored,
     wire::Writer,
@@ -53,6 +54,9 @@ pub(super) fn accrued(w: &mut Writer, accrued: &ActivityAccrued) {
     for (rule, period) in &accrued.dropped_counters {
         w.message(11, |w| encode::counter_fields(w, rule, *period, Points::ZERO));
     }
+    if let Some(earned) = &accrued.referral {
+        w.message(12, |w| referrals::earned(w, earned));
+    }
 }
 
 fn award(w: &mut Writer, award: &ActivityAward) {
@@ -76,6 +80,7 @@ pub(super) fn read_accrued(accrued: stored::ActivityAccrued) -> Decoded<Activity
         (_, _) => return Err(Malformed("activity_accrued.referred_member_id")),
     };
     Ok(ActivityAccrued {
+        referral: accrued.referral.map(|earned| referrals::read_earned(earned).map(Box::new)).transpose()?,
         activity: ActivityId::new(&accrued.activity).map_err(|_| Malformed("activity"))?,
         reference: accrued.reference,
         side,

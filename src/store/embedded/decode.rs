@@ -24,7 +24,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    effects, goals, offers, promotions, rewards,
+    effects, goals, offers, promotions, referrals, rewards,
     segment::damaged,
     segments, stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -110,6 +110,8 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         Kind::MergedFrom(one) => EntryKind::MergedFrom(Arc::new(merged_from(one, sealed(open()?, person)?)?)),
         Kind::VoucherChanged(one) => EntryKind::VoucherChanged(vouchers::read_changed(one)?),
         Kind::GoalChanged(one) => EntryKind::GoalChanged(goals::read_changed(&one)?),
+        Kind::ReferralMade(one) => EntryKind::ReferralMade(Box::new(referrals::read_referral(&one)?)),
+        Kind::ReferralTakenBack(one) => EntryKind::ReferralTakenBack(Box::new(referrals::read_taken_back(one)?)),
         Kind::OfferChanged(one) => EntryKind::OfferChanged(offers::read_changed(one)?),
         Kind::SegmentsChanged(one) => EntryKind::SegmentsChanged(segments::read_changed(&one)?),
         Kind::BirthdayChanged(one) => {
@@ -244,6 +246,7 @@ fn purchase_accrued(own: MemberId, accrued: stored::PurchaseAccrued, occurred_ti
         tier: optional_tier(&accrued.tier_id)?,
         redemptions,
         effects: accrued.effects.into_iter().map(effects::read).collect::<Decoded<_>>()?,
+        referral: accrued.referral.as_ref().map(|entry| referrals::read_entry(Some(entry))).transpose()?,
     })
 }
 
@@ -524,6 +527,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         segments: segments::read_segments(row.segments.as_ref())?,
         lately: segments::read_lately(&row.lately)?,
         offers: row.offers.iter().map(offers::read_held).collect::<Decoded<_>>()?,
+        referral: row.referral.as_ref().map(referrals::read_held).transpose()?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

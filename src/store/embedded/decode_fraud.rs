@@ -25,7 +25,7 @@ fn fraud_flag(flag: &stored::FraudFlag) -> Decoded<FraudFlag> {
     Ok(FraudFlag { limit, maximum: flag.maximum, count: flag.count, period_start })
 }
 
-fn fraud_limit(number: u32) -> Decoded<FraudLimit> {
+pub(super) fn fraud_limit(number: u32) -> Decoded<FraudLimit> {
     match number {
         0 => Ok(FraudLimit::PurchasesPerHour),
         1 => Ok(FraudLimit::PointsPerDay),

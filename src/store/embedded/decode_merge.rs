@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, offers, promotions, rewards, segments, stored, tiers, vouchers,
+    goals, offers, promotions, referrals, rewards, segments, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -60,6 +60,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         promotions: promotions::read_counts(got.promotion_counts.as_ref())?,
         purchases: got.purchases.unwrap_or(got.visits),
         last_purchase_time: optional_time(got.last_purchase_time)?,
+        referral: got.referral.as_ref().map(referrals::read_held).transpose()?,
         lately: segments::read_lately(&got.lately)?,
         reason: got.reason,
     })

@@ -52,6 +52,7 @@ fn return_totals(own: MemberId, totals: stored::ReturnTotals) -> Decoded<ReturnT
         reinstated: totals.reinstated.iter().map(reinstated).collect::<Decoded<_>>()?,
         is_void: totals.is_void,
         returns: totals.returns,
+        referral_ended: totals.referral_ended,
         promotions: totals.promotions.iter().map(rest_of_promotion).collect(),
     })
 }

@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, offers, promotions, rewards, segments, tiers, vouchers,
+    goals, offers, promotions, referrals, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 
@@ -81,6 +81,8 @@ fn kind(w: &mut Writer, entry: &Entry) {
         EntryKind::VoucherChanged(one) => w.message(37, |w| vouchers::changed(w, one)),
         EntryKind::BirthdayChanged(one) => w.message(38, |w| birthdays::changed(w, one)),
         EntryKind::GoalChanged(one) => w.message(39, |w| goals::changed(w, one)),
+        EntryKind::ReferralMade(one) => w.message(49, |w| referrals::referral(w, one)),
+        EntryKind::ReferralTakenBack(one) => w.message(50, |w| referrals::taken_back(w, one)),
         EntryKind::OfferChanged(one) => w.message(46, |w| offers::changed(w, one)),
         EntryKind::SegmentsChanged(one) => w.message(45, |w| segments::changed(w, one)),
     };
@@ -147,6 +149,9 @@ fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
     }
     for effect in &accrued.effects {
         w.message(80, |w| effects::write(w, effect));
+    }
+    if let Some(bonus) = accrued.referral {
+        w.message(82, |w| referrals::entry(w, bonus));
     }
 }
 
@@ -524,6 +529,11 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     for ((promotion, period), count) in &header.promotions {
         w.message(50, |w| promotions::counter(w, promotion, *period, *count));
     }
+    header_of_purchases(w, header);
+}
+
+/// What purchases, activities and offers have led to.
+fn header_of_purchases(w: &mut Writer, header: &Header) {
     w.uint(51, header.purchases);
     w.optional_time(52, header.last_purchase_time);
     segments::segments(w, 60, &header.segments);
@@ -533,6 +543,9 @@ pub(super) fn header(w: &mut Writer, header: &Header) {
     }
     for (offer, held) in &header.offers {
         w.message(70, |w| offers::held(w, offer, held));
+    }
+    if let Some(held) = &header.referral {
+        w.message(80, |w| referrals::held(w, held));
     }
 }
 

@@ -33,7 +33,7 @@ fn fraud_flag(w: &mut Writer, flag: &FraudFlag) {
     w.time(4, flag.period_start);
 }
 
-fn fraud_limit(limit: FraudLimit) -> u64 {
+pub(super) fn fraud_limit(limit: FraudLimit) -> u64 {
     match limit {
         FraudLimit::PurchasesPerHour => 0,
         FraudLimit::PointsPerDay => 1,

@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, offers, promotions, rewards, segments, tiers, vouchers,
+    goals, offers, promotions, referrals, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -95,6 +95,9 @@ fn from_the_rule_book(w: &mut Writer, got: &MergedFrom) {
         w.message(70, |w| offers::held(w, offer, held));
     }
     got.dropped_offers.iter().for_each(|offer| w.item_text(71, offer.as_str()));
+    if let Some(held) = &got.referral {
+        w.message(72, |w| referrals::held(w, held));
+    }
     promotions::counts(w, 52, &got.promotions);
     w.present_uint(53, got.purchases);
     w.optional_time(54, got.last_purchase_time);

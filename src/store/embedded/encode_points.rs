@@ -153,6 +153,7 @@ fn return_totals(w: &mut Writer, own: MemberId, totals: &ReturnTotals) {
             w.uint(4, u64::from(left.stands));
         });
     }
+    w.uint(11, u64::from(totals.referral_ended));
 }
 
 pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {

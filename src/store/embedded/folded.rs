@@ -74,6 +74,8 @@ impl From<FoldedKind> for Kind {
             FoldedKind::VoucherChanged(one) => Self::VoucherChanged(one),
             FoldedKind::BirthdayChanged(one) => Self::BirthdayChanged(one),
             FoldedKind::GoalChanged(one) => Self::GoalChanged(one),
+            FoldedKind::ReferralMade(one) => Self::ReferralMade(one),
+            FoldedKind::ReferralTakenBack(one) => Self::ReferralTakenBack(one),
             FoldedKind::OfferChanged(one) => Self::OfferChanged(one),
             FoldedKind::SegmentsChanged(one) => Self::SegmentsChanged(one),
         }

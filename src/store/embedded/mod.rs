@@ -182,6 +182,7 @@ mod promotions;
 mod publication;
 mod reads;
 mod redo;
+mod referrals;
 mod replay;
 mod rewards;
 mod row_values;

@@ -206,7 +206,11 @@ impl Engine {
         let Some(row) = self.overlay.view().get(&activities::row(number, &key.member, &hash))? else { return Ok(None) };
         let sequence = rows::read_sequence(&row)?;
         let found = self.entries(key, sequence, sequence)?.pop().map(|entry| entry.kind);
-        let same = matches!(&found, Some(EntryKind::ActivityAccrued(accrued)) if accrued.is_found_by(activity, reference));
+        let same = match &found {
+            Some(EntryKind::ActivityAccrued(accrued)) => accrued.is_found_by(activity, reference),
+            Some(EntryKind::ReferralMade(made)) => made.is_found_by(activity, reference),
+            _ => false,
+        };
         Ok(same.then_some(sequence))
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 pub(super) use super::publication::publication;
 pub(super) use super::row_values::{position_bytes, read_position, read_sequence, value};
-use super::{activities, encode_fraud, index::Index, journal::Position, segments, stories, vouchers};
+use super::{activities, encode_fraud, index::Index, journal::Position, referrals, segments, stories, vouchers};
 use crate::domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey};
 use jiff::Timestamp;
 
@@ -543,6 +543,7 @@ fn kind_look_ups(
             }
         }
         EntryKind::ActivityAccrued(accrued) => changes.extend(activities::look_ups(index, number, member, entry.sequence, accrued)),
+        EntryKind::ReferralMade(made) => changes.extend(referrals::look_ups(index, number, member, entry.sequence, made)),
         EntryKind::SegmentsChanged(changed) => segments::look_ups(index, number, member, changed, changes),
         EntryKind::VoucherChanged(changed) => changes.extend(vouchers::look_up(index, number, entry, changed)),
         EntryKind::ProfileUpdated { .. }
@@ -563,6 +564,7 @@ fn kind_look_ups(
         | EntryKind::HoldReleased(_)
         | EntryKind::PointsActivated(_)
         | EntryKind::PurchaseReturned(_)
+        | EntryKind::ReferralTakenBack(_)
         | EntryKind::PointsTransferredOut(_)
         | EntryKind::PointsTransferredIn(_)
         | EntryKind::MergedInto(_) => {}

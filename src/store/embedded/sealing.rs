@@ -55,6 +55,8 @@ pub(super) fn personal(entry: &Entry) -> Option<Zeroizing<Vec<u8>>> {
         | EntryKind::VoucherChanged(_)
         | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
+        | EntryKind::ReferralMade(_)
+        | EntryKind::ReferralTakenBack(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => return None,
     }

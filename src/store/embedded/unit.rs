@@ -163,6 +163,8 @@ impl Engine {
             | EntryKind::VoucherChanged(_)
             | EntryKind::OfferChanged(_)
             | EntryKind::SegmentsChanged(_)
+            | EntryKind::ReferralMade(_)
+            | EntryKind::ReferralTakenBack(_)
             | EntryKind::GoalChanged(_)
             | EntryKind::BirthdayChanged(_) => {
                 let number = self.programs.number(&key.program).ok_or(Malformed("a change of a member that never enrolled"))?;

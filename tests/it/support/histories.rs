@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        ActivityId, ActivityRequest, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind, EntryRef,
-        Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member, MemberId,
-        MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points, Profile, ProgramHistory,
-        ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest, RewardId,
-        RewardStock, RuleId, Sealed, StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
+        ActivityId, ActivityRequest, ActivitySide, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind,
+        EntryRef, Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member,
+        MemberId, MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points, Profile,
+        ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest,
+        RewardId, RewardStock, RuleId, Sealed, StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
@@ -54,6 +54,9 @@ activityRules:
   - { ruleId: review, activity: review, points: "5", cap: { points: "8", period: PERIOD_DAY } }
   - { ruleId: joined, activity: referral, points: "3", activation: { afterDays: 1 } }
   - { ruleId: brought, activity: referral, earner: EARNER_REFERRER, points: "7", oncePerMember: true }
+  - { ruleId: friend, activity: friend, points: "2" }
+  - { ruleId: friends, activity: friend, earner: EARNER_REFERRER, points: "4", cap: { points: "9", period: PERIOD_DAY } }
+referral: { activity: friend, minimumAmount: "4", withinDays: 3 }
 redemption: { points: "100", amount: "1", graceDays: 1, maximumHoldSeconds: 864000 }
 voucherKinds:
   - { voucherKindId: off, displayName: 1 off, benefit: { amountOff: { amount: "1" } }, validDays: 2 }
@@ -382,6 +385,7 @@ impl World {
             tallies: tallies(self.entries.values().flatten()),
             ..history(self.entries.get(&id).map_or(&[], Vec::as_slice), command)
         };
+        let history = self.with_referral(id, history, command);
         let actor = actor();
         let context = Context {
             programs: &self.programs,
@@ -395,12 +399,14 @@ impl World {
         let before = self.members.get(&id).cloned().unwrap_or_else(new);
         let due_before = before.header.next_due_time();
         let decision = decide(context, before, command)?;
-        let own = decision.entries.get(decision.own.clone()).and_then(<[Entry]>::first);
-        if let (Some((Recipient::Id(other), _)), Some(own)) = (command.other_side(), own) {
-            let member = self.members.get(other).cloned().expect("the other side has enrolled");
+        if let (Some(other), Some(own)) = (self.other_side(command, decision.for_other_side()), decision.for_other_side()) {
+            let member = self.members.get(&other).cloned().expect("the other side has enrolled");
             let due_before = member.header.next_due_time();
-            let received = receive(Context { request: None, history: History::NONE, ..context }, member, own)?;
-            self.keep(*other, due_before, received.entries, received.member);
+            let history = self.given_by(own);
+            let received = receive(Context { request: None, history: &history, ..context }, member, own)?;
+            if !received.entries.is_empty() {
+                self.keep(other, due_before, received.entries, received.member);
+            }
         }
         if decision.done_before.is_some() {
             self.keep(id, due_before, decision.entries, decision.member);
@@ -451,6 +457,44 @@ impl World {
         Ok(())
     }
 
+    /// With who referred the member, and with what a referral gave for a purchase that comes back.
+    fn with_referral(&self, id: MemberId, history: History, command: &Command) -> History {
+        let referrer = self.members.get(&id).and_then(|member| member.header.referral.as_ref()).map(|held| held.referral.referrer);
+        let referrer = referrer.and_then(|referrer| Some((referrer, self.members.get(&referrer)?.header.state)));
+        let history = History { referrer, ..history };
+        let Some(order) = command.demand().sale else { return history };
+        let bonus = history.threads.values().find_map(|thread| match &thread.origin.kind {
+            EntryKind::PurchaseAccrued(accrued) if accrued.purchase.order.as_ref() == Some(&order) => accrued.referral,
+            _ => None,
+        });
+        let Some(bonus) = bonus else { return history };
+        let all: Vec<Entry> = self.entries.values().flatten().cloned().collect();
+        with_bonus(history, self.entries.get(&bonus.member).map_or(&[], Vec::as_slice), &all, bonus)
+    }
+
+    /// Whose ledger an entry of a command goes on in.
+    fn other_side(&self, command: &Command, sent: Option<&Entry>) -> Option<MemberId> {
+        if let Some((Recipient::Id(other), _)) = command.other_side() {
+            return Some(*other);
+        }
+        match &sent?.kind {
+            EntryKind::ActivityAccrued(accrued) => match accrued.side {
+                ActivitySide::Member { referrer } => referrer,
+                ActivitySide::Referrer { .. } => None,
+            },
+            EntryKind::ReferralTakenBack(back) => back.other_bonus.map(|bonus| bonus.member),
+            _ => None,
+        }
+    }
+
+    /// What the other side gives back with an entry that takes back what a referral gave, and the vouchers that it led to.
+    fn given_by(&self, sent: &Entry) -> History {
+        let EntryKind::ReferralTakenBack(back) = &sent.kind else { return History::default() };
+        let Some(bonus) = back.other_bonus else { return History::default() };
+        let entries = self.entries.get(&bonus.member).map_or(&[][..], Vec::as_slice);
+        with_bonus(History::default(), entries, entries, bonus)
+    }
+
     fn keep(&mut self, id: MemberId, due_before: Option<Timestamp>, entries: Vec<Entry>, member: Member) {
         self.members.insert(id, member);
         self.entries.entry(id).or_default().extend(entries.iter().cloned());
@@ -494,8 +538,11 @@ impl World {
             assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);
             let entries = &self.entries[id];
             assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
+            // What a referral gave goes on in the ledger of who referred the member; of one commit the members come in the order of their ids.
+            let mut all: Vec<&Entry> = self.entries.values().flatten().collect();
+            all.sort_by_key(|entry| entry.record_time);
             let mut newest: BTreeMap<EntryRef, EntryRef> = BTreeMap::new();
-            newest.extend(entries.iter().filter_map(|entry| Some((entry.continues()?, entry.reference()))));
+            newest.extend(all.into_iter().filter_map(|entry| Some((entry.continues()?, entry.reference()))));
             for entry in entries {
                 let found = store.story(&member.key, entry.sequence).expect("a story is read");
                 assert_eq!(found, newest.get(&entry.reference()).copied());
@@ -612,7 +659,22 @@ pub fn history(entries: &[Entry], command: &Command) -> History {
     let threads: BTreeMap<EntryRef, Thread> = threads.into_iter().filter_map(thread).collect();
     let named = |number: &Numbered| threads.keys().find(|origin| origin.sequence == number.sequence()).map(|origin| (*number, *origin));
     let numbers = demand.threads.iter().filter_map(named).collect();
-    History { threads, numbers, vouchers, stocks: stocks(entries.iter()), tallies: tallies(entries.iter()) }
+    History { threads, numbers, vouchers, stocks: stocks(entries.iter()), tallies: tallies(entries.iter()), ..History::default() }
+}
+
+/// With what a referral gave by an entry of these, with the newest of all that goes on with its story, and the vouchers that it reached.
+fn with_bonus(mut history: History, entries: &[Entry], all: &[Entry], bonus: EntryRef) -> History {
+    let latest = |origin: EntryRef| all.iter().rfind(|entry| entry.continues() == Some(origin)).cloned();
+    let issued = |entry: &&Entry| {
+        entry.voucher_change().and_then(|changed| changed.goal_paid()).is_some_and(|paid| paid.reached_by == bonus.sequence)
+    };
+    for origin in entries.iter().filter(|entry| entry.reference() == bonus).chain(entries.iter().filter(issued)) {
+        if let Some(changed) = origin.voucher_change() {
+            history.vouchers.insert(changed.code, origin.reference());
+        }
+        history.threads.insert(origin.reference(), Thread { origin: origin.clone(), latest: latest(origin.reference()) });
+    }
+    history
 }
 
 pub fn commit(store: &dyn Store, commit: Commit) -> CommitSeq {
@@ -650,6 +712,8 @@ fn forget(entry: &mut Entry) {
         | EntryKind::VoucherChanged(_)
         | EntryKind::OfferChanged(_)
         | EntryKind::SegmentsChanged(_)
+        | EntryKind::ReferralMade(_)
+        | EntryKind::ReferralTakenBack(_)
         | EntryKind::GoalChanged(_)
         | EntryKind::MergedInto(_) => {}
         EntryKind::BirthdayChanged(changed) => changed.plan = Sealed::Erased,

@@ -444,7 +444,7 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
         EntryKind::SegmentsChanged(changed) => segments::changed(changed),
         // No programme of the simulation has any.
-        EntryKind::OfferChanged(_) => Fact::Other,
+        EntryKind::OfferChanged(_) | EntryKind::ReferralMade(_) | EntryKind::ReferralTakenBack(_) => Fact::Other,
         EntryKind::BirthdayChanged(changed) => birthday(changed),
         EntryKind::GoalChanged(changed) => goals::changed(changed),
     }
