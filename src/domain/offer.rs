@@ -377,7 +377,7 @@ impl Offer {
         let given = held.and_then(|held| longest(&held.assigned, instant, now));
         let mut why_not: Vec<OfferRejection> = self.check_time(instant).into_iter().collect();
         if active.is_none() && given.is_none() {
-            why_not.extend(self.check_audience(program, header, tier, instant)?);
+            why_not.extend(self.check_audience(program, header, tier, (instant, now))?);
         }
         Ok(Had { active, given, why_not })
     }
@@ -400,7 +400,7 @@ impl Offer {
         program: &Program,
         header: &Header,
         tier: Option<&TierId>,
-        instant: Timestamp,
+        (instant, now): (Timestamp, Timestamp),
     ) -> Result<Vec<OfferRejection>, Overflow> {
         let mut why_not = Vec::new();
         let OfferAudience::Members { tiers, segments, new_days } = &self.audience else {
@@ -409,7 +409,7 @@ impl Offer {
         if !tiers.is_empty() && tier.is_none_or(|tier| !tiers.contains(tier)) {
             why_not.push(OfferRejection::Tier { offer: self.id.clone(), tier: tier.cloned() });
         }
-        if !segments.is_empty() && !segments.iter().any(|segment| header.segments.is_in(segment)) {
+        if !segments.is_empty() && !segments.iter().any(|segment| header.segments.was_in(segment, instant, now)) {
             why_not.push(OfferRejection::Segment { offer: self.id.clone() });
         }
         if let Some(days) = new_days {

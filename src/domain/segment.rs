@@ -128,6 +128,12 @@ impl Segments {
         self.held.binary_search_by(|held| held.segment.cmp(segment)).is_ok()
     }
 
+    /// The member is in it, and was so at an instant. Should the clock have been set back since, what began later than now has begun.
+    pub(super) fn was_in(&self, segment: &SegmentId, instant: Timestamp, now: Timestamp) -> bool {
+        let held = self.held.binary_search_by(|held| held.segment.cmp(segment));
+        held.is_ok_and(|place| self.held[place].since.min(now) <= instant)
+    }
+
     /// The member is in none, and will be in none by time alone.
     pub(super) fn are_none(&self) -> bool {
         self.held.is_empty() && self.next_due_time.is_none()

@@ -136,10 +136,13 @@ impl Ledger {
         referring::of(Headers { store: &*self.0.store, staged: &|_| None }, (&programs, now), &member, &command, &mut history)?;
         let keys = domain::quoted_tally_keys(&programs, &member.header, &purchase, &history, now);
         history.tallies = StagedTallies::default().of_keys(&*self.0.store, program, keys)?;
-        let member = all_due(&programs, now, member)?.member;
-        let before = member.clone();
+        let before = all_due(&programs, now, member.clone())?.member;
         let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };
+        // As it would be recorded: what ends only now is entered with it, so that a refusal can say what has become of that.
         let mut decision = domain::decide(context, member, &command)?;
+        if decision.still_due {
+            decision = domain::decide(context, before.clone(), &command)?;
+        }
         // What time alone brings is not the purchase's.
         decision.entries = decision.entries.drain(decision.own.clone()).collect();
         let total = decision.entries.iter().find_map(Entry::purchase_total).unwrap_or(purchase.total);

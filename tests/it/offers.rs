@@ -378,6 +378,24 @@ fn a_sale_that_is_told_late_earns_by_the_offer_that_was_had_then() {
     check_fold(&shop);
 }
 
+/// As promotions that ask for segments do.
+#[test]
+fn a_sale_that_is_told_late_has_no_offer_for_a_segment_that_the_member_came_into_after_it() {
+    let book = rule_book_with(
+        "accrual_rules: [{ rule_id: goods, per_amount: { amount: 1, points: 1 } }]\nsegments: [{ segment_id: regular, condition: \
+         \"member.purchases >= 1\" }]\npromotions: [{ promotion_id: double, only_with_offer: true, multiply: { multiplier: 2 } }]\noffers: [{ \
+         offer_id: it, display_name: It, segment_ids: [regular], promotion_id: double }]\n",
+    );
+    let mut shop = open_at(book, "2026-03-02T10:00:00Z");
+    passes(&mut shop, "2026-03-05T10:00:00Z");
+    assert_eq!(earns(&mut shop, "o-1"), 10, "she was in none before");
+    passes(&mut shop, "2026-03-06T10:00:00Z");
+    assert_eq!(earns_late(&mut shop, "o-2", "2026-03-05T09:59:59Z"), 10, "she was in none then");
+    assert_eq!(earns_late(&mut shop, "o-3", "2026-03-05T10:00:00Z"), 20);
+    assert_eq!(earns(&mut shop, "o-4"), 20);
+    check_fold(&shop);
+}
+
 #[test]
 fn of_the_times_that_an_offer_was_had_the_last_few_are_kept_as_long_as_a_sale_may_be_late() {
     let mut shop = open_at(book_of("personal: true, promotion_id: double, requires_activation: true"), "2026-03-02T10:00:00Z");

@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::histories::{
-    BIRTHDAYS, GOAL, OFFERS, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys, member_id,
-    offer, order, person, phone, program_id, purchase, purchase_by_code, purchase_on, purchase_with, redemption, release, return_of,
-    reversal, reward, voucher,
+    BIRTHDAYS, GOAL, OFFERS, SEGMENTS, SLOW_GOAL, World, activity, adjustment, capture, commit, erasure, hold, hours, key, lot_keys,
+    member_id, offer, order, person, phone, priced_purchase, program_id, purchase, purchase_by_code, purchase_on, purchase_with,
+    redemption, release, return_of, reversal, reward, voucher,
 };
 
 /// Opens the store of a test; again what was there before, if it was opened before.
@@ -603,7 +603,7 @@ fn with_voucher(code: VoucherCode, what: u8, number: u64) -> Command {
 
 fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: impl Fn()) {
     let mut store = factory.open();
-    let mut world = World::with(&format!("{BIRTHDAYS}{OFFERS}{}", ["", GOAL, SLOW_GOAL][steps.len() % 3]));
+    let mut world = World::with(&format!("{BIRTHDAYS}{OFFERS}{SEGMENTS}{}", ["", GOAL, SLOW_GOAL][steps.len() % 3]));
     for (index, step) in steps.into_iter().enumerate() {
         let taken = |world: &World, digits: u32| world.identifiers.get(&phone(digits)).copied().flatten();
         let enrolled = |world: &World, member: u8| world.members.contains_key(&member_id(member));
@@ -623,6 +623,10 @@ fn a_random_history_is_kept(factory: &dyn Factory, steps: Vec<Step>, reopening: 
                 let command = match index % 5 {
                     3 => purchase_by_code(index as u64, cents, &["SPRING"]),
                     4 => purchase_by_code(index as u64, cents, &["SPRING", "GIFT"]),
+                    2 if enrolled(&world, member) => {
+                        let codes: Vec<_> = world.members[&member_id(member)].vouchers.keys().copied().take(2).collect();
+                        priced_purchase(&codes, index as u64, cents)
+                    }
                     _ => purchase_on(channel, index as u64, cents, occurred),
                 };
                 drop(world.decide(member, &command));

@@ -275,6 +275,10 @@ async fn a_voucher_is_good_for_its_member_its_days_and_its_minimum_order() {
     server.clock.set(noon() + (7 * 24 + 12).hours());
     assert_eq!(state(&server, &fifty).await, (State::Expired, "VOUCHER_EXPIRED".into()));
     assert_eq!(live(&server, &an).await.len(), 2);
+    // Whether or not that is entered yet, a quote says what a sale does.
+    let v1::RecordPurchaseRequest { program_id, member, purchase, .. } = sale_with(&an, "o-1", "120000", &[&fifty]);
+    let quoted = server.purchases().quote_purchase(v1::QuotePurchaseRequest { program_id, member, purchase }).await.unwrap_err();
+    assert_refused(&quoted, precondition, "VOUCHER_EXPIRED", &[("expire_time", "2026-03-17T17:00:00Z")]);
     let late = record(&server, sale_with(&an, "o-1", "120000", &[&fifty])).await.unwrap_err();
     assert_refused(&late, precondition, "VOUCHER_EXPIRED", &[("expire_time", "2026-03-17T17:00:00Z")]);
     // A sale of yesterday that is told today revives nothing.

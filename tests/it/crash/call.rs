@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loyaltyd::contract::v1::{
-    self, member_service_client::MemberServiceClient, points_service_client::PointsServiceClient,
+    self, member_service_client::MemberServiceClient, offer_service_client::OfferServiceClient, points_service_client::PointsServiceClient,
     program_service_client::ProgramServiceClient, purchase_service_client::PurchaseServiceClient,
     reward_service_client::RewardServiceClient,
 };
@@ -29,6 +29,9 @@ pub enum Call {
     Cancel(v1::CancelVoucherRequest),
     SetTier(Box<v1::SetMemberTierRequest>),
     Merge(Box<v1::MergeMembersRequest>),
+    Assign(v1::AssignOfferRequest),
+    Activate(v1::ActivateOfferRequest),
+    Withdraw(v1::WithdrawOfferRequest),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +50,9 @@ pub enum Answer {
     Cancelled(Box<v1::CancelVoucherResponse>),
     TierSet(Box<v1::SetMemberTierResponse>),
     Merged(Box<v1::MergeMembersResponse>),
+    Assigned(Box<v1::AssignOfferResponse>),
+    Activated(Box<v1::ActivateOfferResponse>),
+    Withdrawn(Box<v1::WithdrawOfferResponse>),
 }
 
 /// What the caller knows after a call.
@@ -78,11 +84,24 @@ impl Call {
             Self::Cancel(request) => &request.request_id,
             Self::SetTier(request) => &request.request_id,
             Self::Merge(request) => &request.request_id,
+            Self::Assign(request) => &request.request_id,
+            Self::Activate(request) => &request.request_id,
+            Self::Withdraw(request) => &request.request_id,
         }
     }
 
     pub fn is_of_voucher(&self) -> bool {
         matches!(self, Self::Issue(_) | Self::Hold(_) | Self::Use(_) | Self::Redeem(_) | Self::Cancel(_))
+    }
+
+    pub fn is_of_offer(&self) -> bool {
+        matches!(self, Self::Assign(_) | Self::Activate(_) | Self::Withdraw(_))
+    }
+
+    /// A purchase whose prices the service makes.
+    pub fn is_priced(&self) -> bool {
+        let Self::Record(request) = self else { return false };
+        request.purchase.as_ref().is_some_and(|purchase| purchase.apply_price_effects)
     }
 
     /// The store and the order of a purchase.
@@ -129,6 +148,10 @@ impl Caller {
         PointsServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
 
+    fn offers(&self) -> OfferServiceClient<Channel> {
+        OfferServiceClient::new(self.channel.clone())
+    }
+
     fn rewards(&self) -> RewardServiceClient<Channel> {
         RewardServiceClient::new(self.channel.clone())
     }
@@ -169,6 +192,9 @@ impl Caller {
             Call::Cancel(request) => Answer::Cancelled(Box::new(self.rewards().cancel_voucher(self.request(request)).await?.into_inner())),
             Call::SetTier(request) => Answer::TierSet(Box::new(self.members().set_member_tier(self.request(*request)).await?.into_inner())),
             Call::Merge(request) => Answer::Merged(Box::new(self.members().merge_members(self.request(*request)).await?.into_inner())),
+            Call::Assign(request) => Answer::Assigned(Box::new(self.offers().assign_offer(self.request(request)).await?.into_inner())),
+            Call::Activate(request) => Answer::Activated(Box::new(self.offers().activate_offer(self.request(request)).await?.into_inner())),
+            Call::Withdraw(request) => Answer::Withdrawn(Box::new(self.offers().withdraw_offer(self.request(request)).await?.into_inner())),
         })
     }
 }

@@ -11,8 +11,11 @@ use prost::Message;
 
 use super::{
     call::{Answer, Call},
-    lives::{GOAL_POINTS, REWARD_POINTS},
-    model::{Fate, MemberNo, Model, OpId},
+    lives::{
+        CAMPAIGN, CAMPAIGN_POINTS, DISCOUNT_PERCENT, EXTRA, EXTRA_OFFER, EXTRA_POINTS, EXTRA_TIMES, GOAL_POINTS, OFF_AMOUNT, REWARD_POINTS,
+        SEGMENT, SEGMENT_VISITS,
+    },
+    model::{Extra, Fate, MemberNo, Model, OpId, id_of},
 };
 
 /// Names, thresholds and tenths of the multiplier of `support::rule_book`.
@@ -40,6 +43,13 @@ pub struct Verified {
     promised: Option<OpId>,
     /// Entries that must come next, the last one first: vouchers of the same request, and what each takes.
     owed: Vec<(OpId, i64)>,
+    /// A voucher was used, and the purchase that it was used for must come next.
+    used: Option<OpId>,
+    /// It was looked at which segments the member is in, and it is in the one that there is.
+    is_judged: bool,
+    is_regular: bool,
+    /// What the member has of the offer.
+    extra: Extra,
     /// Who the member is now.
     pub merged_into: Option<String>,
     /// When the latest of the requests so far was sent.
@@ -61,15 +71,32 @@ impl Verified {
         (self.digest, entry.encode_to_vec()).hash(&mut hasher);
         self.digest = hasher.finish();
         ensure(self.merged_into.is_none(), || "something has happened to a member that had become another".to_owned())?;
+        if let Some(Kind::SegmentsChanged(changed)) = &entry.kind {
+            return self.segment(entry, changed);
+        }
         let op = match &entry.kind {
             Some(Kind::MergedInto(_)) => model.merges.get(&member),
             _ => model.by_request.get(&entry.request_id),
         };
         let op = *op.ok_or_else(|| "an entry of a request that nobody sent".to_owned())?;
         ensure(entry.record_time.is_some(), || "the entry is not recorded".to_owned())?;
+        let is_whole = self.promised.is_none() && self.owed.is_empty() && self.used.is_none();
+        let is_leaving = matches!(entry.kind, Some(Kind::MergedInto(_)));
+        ensure(!is_whole || self.is_where_it_belongs() || is_leaving, || "it should have come into a segment before".to_owned())?;
+        if let Some(Kind::PurchaseAccrued(accrued)) = &entry.kind {
+            for award in accrued.accrual.iter().flat_map(|accrual| &accrual.awards).filter(|award| award.promotion_id == CAMPAIGN) {
+                model.campaign.insert((member, entry.sequence), award.points);
+                model.campaign_is_over |= award.limit() == v1::award::LimitKind::Budget;
+            }
+        }
         match (self.promised.take(), &entry.kind) {
             (Some(promised), _) => self.raise(model, promised, op, entry)?,
             (None, _) if !self.owed.is_empty() => self.voucher(model, op, entry)?,
+            (None, Some(Kind::PurchaseAccrued(accrued))) if self.used.is_some() => {
+                ensure(self.used.take() == Some(op), || "the voucher before it was used for another purchase".to_owned())?;
+                self.recorded(model, op, entry, accrued)?;
+            }
+            (None, _) if self.used.is_some() => return Err("a voucher was used, and its purchase is missing before it".to_owned()),
             (None, Some(Kind::MergedInto(merged))) => self.leave(model, op, entry, merged)?,
             (None, _) => self.first_of(model, member, op, entry)?,
         }
@@ -84,7 +111,33 @@ impl Verified {
     /// After the last entry: nothing is half there.
     pub fn ends(&self) -> Result<(), String> {
         ensure(self.promised.is_none(), || "the last entry raised the tier, and the entry that says so is missing".to_owned())?;
+        ensure(self.used.is_none(), || "the purchase is missing that a voucher was used for".to_owned())?;
+        let is_right = self.merged_into.is_some() || self.is_where_it_belongs();
+        ensure(is_right, || "the member should be in a segment".to_owned())?;
         ensure(self.owed.is_empty(), || "vouchers are missing that the last request brought".to_owned())
+    }
+
+    fn is_where_it_belongs(&self) -> bool {
+        self.is_regular == (self.visits >= SEGMENT_VISITS)
+    }
+
+    /// In the commit of what led to it, and when the member becomes another.
+    fn segment(&mut self, entry: &v1::Entry, changed: &v1::SegmentsChanged) -> Result<(), String> {
+        let ids = (changed.entered_segment_ids.as_slice(), changed.left_segment_ids.as_slice());
+        // Whoever has enrolled is in none, and that is said once.
+        if !std::mem::replace(&mut self.is_judged, true) {
+            let is_right = self.sequence == 2 && ids.0.is_empty() && ids.1.is_empty() && entry.request_id.is_empty();
+            return ensure(is_right && entry.balance == Some(self.balance()), || {
+                "it is in a segment before it has bought anything".to_owned()
+            });
+        }
+        let comes = !self.is_regular && self.visits >= SEGMENT_VISITS;
+        let expected: (&[String], &[String]) = if comes { (&[SEGMENT.to_owned()], &[]) } else { (&[], &[SEGMENT.to_owned()]) };
+        let is_right = ids == expected && (comes || self.is_regular) && entry.request_id.is_empty() && entry.points == 0;
+        ensure(is_right, || format!("it must come into or leave a segment: {expected:?}"))?;
+        ensure(self.promised.is_none() && self.owed.is_empty() && self.used.is_none(), || "it comes too early".to_owned())?;
+        self.is_regular = comes;
+        ensure(entry.balance == Some(self.balance()), || format!("the balance must be {:?}", self.balance()))
     }
 
     fn balance(&self) -> v1::Balance {
@@ -105,8 +158,14 @@ impl Verified {
         let (promised, points) = self.owed.pop().ok_or("no voucher is owed")?;
         let Some(Kind::VoucherIssued(issued)) = &entry.kind else { return Err("a voucher is missing before it".to_owned()) };
         ensure(promised == op && issued.points == points && entry.points == -points, || "it is another voucher".to_owned())?;
-        if let Fate::Answered(Answer::Redeemed(answer)) = &model.ops[op].fate {
-            ensure(answer.entries.contains(entry), || format!("the answer was {answer:?}"))?;
+        match &model.ops[op].fate {
+            Fate::Answered(Answer::Redeemed(answer)) => ensure(answer.entries.contains(entry), || format!("the answer was {answer:?}"))?,
+            Fate::Answered(Answer::Activated(answer)) => {
+                let code = |voucher: Option<&v1::Voucher>| voucher.map(|voucher| voucher.code.clone());
+                let is_told = code(issued.voucher.as_ref()) == code(answer.voucher.as_ref());
+                ensure(is_told, || format!("the answer was {answer:?}"))?;
+            }
+            Fate::Answered(_) | Fate::Unknown | Fate::Absent(_) => {}
         }
         (self.available, self.redeemed) = (self.available - points, self.redeemed + points);
         Ok(())
@@ -122,6 +181,7 @@ impl Verified {
         let lifetime = got.lifetime.clone().unwrap_or_default();
         let spend = lifetime.spend.as_ref().map_or("0", |spend| &spend.amount);
         let totals = (lifetime.qualifying_points, lifetime.visits, spend);
+        ensure(!self.is_regular, || "it is in a segment still".to_owned())?;
         ensure(answer.merged_into.as_ref() == Some(entry) && merged.into_member_id == member.member_id, || {
             format!("the answer was {answer:?}")
         })?;
@@ -176,7 +236,7 @@ impl Verified {
     fn first_of(&mut self, model: &mut Model, member: MemberNo, op: OpId, entry: &v1::Entry) -> Result<(), String> {
         let seen = model.op_sequences.insert(op, entry.sequence);
         ensure(seen.is_none_or(|seen| seen == entry.sequence), || format!("the request is in entry {seen:?} already"))?;
-        let (rates, number, op) = (&model.rates, op, &model.ops[op]);
+        let (number, op) = (op, &model.ops[op]);
         ensure(op.member == Some(member), || "the request was for another member".to_owned())?;
         ensure(op.answered > self.sent, || "it was answered before an earlier entry was asked for".to_owned())?;
         self.sent = self.sent.max(op.sent);
@@ -191,14 +251,31 @@ impl Verified {
                 self.identifiers.extend(enrolled.identifiers.iter().map(|it| (it.kind, it.value.clone())));
                 self.is_shown(entry, answer.member.as_ref())
             }
-            (Call::Record(request), Answer::Recorded(answer), Kind::PurchaseAccrued(accrued)) => {
-                let version = accrued.accrual.as_ref().map_or(0, |accrual| accrual.program_version);
-                let rate = *rates.get(&version).ok_or("it was decided by a rule book that nobody published")?;
-                self.purchase(entry, request, accrued, rate)?;
-                let told = (answer.entry_sequence, &answer.record_time, &answer.accrual, answer.balance);
-                ensure(told == (entry.sequence, &entry.record_time, &accrued.accrual, entry.balance), || {
-                    format!("the answer was {answer:?}")
-                })
+            (Call::Record(_), Answer::Recorded(_), Kind::PurchaseAccrued(accrued)) => self.recorded(model, number, entry, accrued),
+            (Call::Record(request), Answer::Recorded(_), Kind::VoucherUsed(used)) => {
+                self.used = Some(number);
+                let codes = request.purchase.iter().flat_map(|purchase| &purchase.voucher_codes);
+                let is_right = codes.eq([&used.code]) && entry.points == 0;
+                ensure(is_right, || format!("the request was {request:?}"))
+            }
+            (Call::Assign(request), Answer::Assigned(answer), Kind::OfferAssigned(assigned)) => {
+                self.extra.works = false;
+                let is_right = assigned.offer_id == request.offer_id && answer.entry.as_ref() == Some(entry);
+                ensure(is_right, || format!("the answer was {answer:?}"))
+            }
+            (Call::Activate(request), Answer::Activated(answer), Kind::OfferActivated(activated)) => {
+                let is_extra = request.offer_id == EXTRA_OFFER;
+                self.extra.works |= is_extra;
+                if !is_extra {
+                    self.owed.push((number, 0));
+                }
+                let is_right = activated.offer_id == request.offer_id && answer.voucher.is_none() == is_extra;
+                ensure(is_right && answer.entry.as_ref() == Some(entry), || format!("the answer was {answer:?}"))
+            }
+            (Call::Withdraw(request), Answer::Withdrawn(answer), Kind::OfferWithdrawn(withdrawn)) => {
+                self.extra.works = false;
+                let is_right = withdrawn.offer_id == request.offer_id && answer.entry.as_ref() == Some(entry);
+                ensure(is_right, || format!("the answer was {answer:?}"))
             }
             (Call::Adjust(request), Answer::Adjusted(answer), Kind::PointsAdjusted(adjusted)) => {
                 self.adjustment(entry, request, adjusted)?;
@@ -258,9 +335,25 @@ impl Verified {
                 self.tier = TIERS.iter().position(|tier| tier.0 == change.to_tier_id).ok_or("there is no such tier")?;
                 self.is_shown(entry, answer.member.as_ref())
             }
-            (Call::Merge(_), Answer::Merged(answer), Kind::MergedFrom(got)) => self.join(entry, got, answer),
+            (Call::Merge(request), Answer::Merged(answer), Kind::MergedFrom(got)) => {
+                let gone = model.extra(model.by_id[id_of(request.member.as_ref())]);
+                self.extra = Extra { works: self.extra.works || gone.works, times: self.extra.times + gone.times };
+                self.join(entry, got, answer)
+            }
             (call, answer, _) => Err(format!("an entry of another kind than the request {call:?} and its answer {answer:?}")),
         }
+    }
+
+    fn recorded(&mut self, model: &Model, op: OpId, entry: &v1::Entry, accrued: &v1::PurchaseAccrued) -> Result<(), String> {
+        let (Call::Record(request), Fate::Answered(Answer::Recorded(answer))) = (&model.ops[op].call, &model.ops[op].fate) else {
+            return Err("nobody was answered that it is recorded".to_owned());
+        };
+        let version = accrued.accrual.as_ref().map_or(0, |accrual| accrual.program_version);
+        let rate = *model.rates.get(&version).ok_or("it was decided by a rule book that nobody published")?;
+        self.purchase(entry, request, accrued, rate)?;
+        let told = (answer.entry_sequence, &answer.record_time, &answer.accrual, answer.balance, &answer.price_effects);
+        let expected = (entry.sequence, &entry.record_time, &accrued.accrual, entry.balance, &accrued.price_effects);
+        ensure(told == expected, || format!("the answer was {answer:?}"))
     }
 
     fn purchase(
@@ -274,11 +367,14 @@ impl Verified {
         let stored = v1::Purchase { occurred_time: None, ..stored.clone() };
         let of = |purchase: &v1::Purchase| {
             let lines = purchase.lines.iter().map(|line| (line.sku.clone(), line.amount.clone())).collect::<Vec<_>>();
-            (purchase.store_id.clone(), purchase.order_id.clone(), purchase.channel.clone(), purchase.total.clone(), lines)
+            (purchase.store_id.clone(), purchase.order_id.clone(), purchase.channel.clone(), purchase.codes.clone(), lines)
         };
         ensure(of(sent) == of(&stored), || format!("the purchase was {sent:?}"))?;
-        let total: i64 = sent.total.as_ref().and_then(|total| total.amount.parse().ok()).ok_or("the test sends whole amounts")?;
-        let points = total / BLOCK * rate * TIERS[self.tier].2 / 10;
+        let whole = |money: &Option<v1::Money>| money.as_ref().and_then(|it| it.amount.parse::<i64>().ok());
+        let shelf = whole(&sent.total).ok_or("the test sends whole amounts")?;
+        let total = if sent.apply_price_effects { self.due(shelf, sent.voucher_codes.len()) } else { shelf };
+        ensure(whole(&stored.total) == Some(total), || format!("{total} was to be paid of {shelf}"))?;
+        let points = total / BLOCK * rate * TIERS[self.tier].2 / 10 + self.promoted(sent, accrued)?;
         ensure(entry.points == points, || format!("the purchase earns {points} points"))?;
         self.available += points;
         self.issued += points;
@@ -286,6 +382,31 @@ impl Verified {
         self.spend += total;
         self.visits += 1;
         Ok(())
+    }
+
+    /// What is left of a price by the tier and by vouchers.
+    fn due(&self, shelf: i64, vouchers: usize) -> i64 {
+        let percent = if self.tier + 1 == TIERS.len() { DISCOUNT_PERCENT } else { 0 };
+        let off = (shelf * percent + 50) / 100;
+        (shelf - off - OFF_AMOUNT * vouchers as i64).max(0)
+    }
+
+    /// What promotions must have given; of the campaign what its budget has left, which all members together show.
+    fn promoted(&mut self, sent: &v1::Purchase, accrued: &v1::PurchaseAccrued) -> Result<i64, String> {
+        let of = |promotion: &str| {
+            let awards = accrued.accrual.iter().flat_map(|accrual| &accrual.awards);
+            awards.filter(|award| award.promotion_id == promotion).map(|award| (award.points, award.limit())).next()
+        };
+        let has_extra = self.extra.works && self.extra.times < EXTRA_TIMES;
+        self.extra.times += usize::from(has_extra);
+        let extra = if has_extra { EXTRA_POINTS } else { 0 };
+        let given = of(EXTRA).map_or(0, |(points, _)| points);
+        ensure(given == extra, || format!("the offer gives {extra} points"))?;
+        let (campaign, limit) = of(CAMPAIGN).unwrap_or_default();
+        let is_bounded = limit == v1::award::LimitKind::Budget && (0..CAMPAIGN_POINTS).contains(&campaign);
+        let is_right = if sent.codes.is_empty() { campaign == 0 } else { campaign == CAMPAIGN_POINTS || is_bounded };
+        ensure(is_right, || format!("the campaign gives {CAMPAIGN_POINTS} points, or what is left"))?;
+        Ok(extra + campaign)
     }
 
     fn adjustment(&mut self, entry: &v1::Entry, request: &v1::AdjustPointsRequest, adjusted: &v1::PointsAdjusted) -> Result<(), String> {

@@ -1,5 +1,5 @@
 //! Lives of members whom nobody else asks for anything: vouchers that are issued, held, used and cancelled, rewards, points that turn into a
-//! voucher, a tier by hand that ends, and a merge, one after the other.
+//! voucher, a tier by hand that ends, offers, sales whose prices the service makes, a campaign with a budget, and a merge, one after the other.
 
 use loyaltyd::contract::v1;
 
@@ -14,6 +14,24 @@ use crate::support::{self, PROGRAM, by_id};
 pub const REWARD_POINTS: i64 = 30;
 /// So many points turn into one, which nobody comes to have by buying.
 pub const GOAL_POINTS: i64 = 500_000;
+/// The promotion of an offer, how much it gives, and how often.
+pub const EXTRA: &str = "extra";
+pub const EXTRA_OFFER: &str = "thanks";
+pub const EXTRA_POINTS: i64 = 7;
+pub const EXTRA_TIMES: usize = 2;
+/// A promotion for whoever has its code, until all that there is of it is given.
+pub const CAMPAIGN: &str = "campaign";
+pub const CAMPAIGN_POINTS: i64 = 5;
+pub const CAMPAIGN_BUDGET: i64 = 203;
+/// What a voucher takes off, and what the highest tier does.
+pub const OFF_AMOUNT: i64 = 5_000;
+pub const DISCOUNT_PERCENT: i64 = 10;
+/// In which a member is with so many purchases.
+pub const SEGMENT: &str = "regular";
+pub const SEGMENT_VISITS: i64 = 2;
+const CAMPAIGN_CODE: &str = "CAMPAIGN";
+const OFF: &str = "off";
+const COFFEE_OFFER: &str = "welcome";
 const KIND: &str = "coffee";
 const REWARD: &str = "mug";
 /// No hold ends by itself while all this goes on.
@@ -21,14 +39,53 @@ const HOLD_SECONDS: i64 = 86_400;
 
 /// What the rule book says beside what purchases earn.
 pub fn offers(program: &mut v1::Program) {
-    let benefit = v1::voucher_benefit::Benefit::Custom(v1::voucher_benefit::Custom { key: "coffee".into(), text: "A coffee".into() });
-    program.voucher_kinds = vec![v1::VoucherKind {
-        voucher_kind_id: KIND.into(),
-        display_name: "A coffee".into(),
+    use v1::{
+        offer::{Gift, OfferVoucher},
+        promotion::{AddFixed, Effect},
+        voucher_benefit::{AmountOff, Benefit, Custom},
+    };
+    let kind = |id: &str, name: &str, benefit| v1::VoucherKind {
+        voucher_kind_id: id.into(),
+        display_name: name.into(),
         benefit: Some(v1::VoucherBenefit { benefit: Some(benefit) }),
         valid_days: Some(300),
         ..Default::default()
+    };
+    program.voucher_kinds = vec![
+        kind(KIND, "A coffee", Benefit::Custom(Custom { key: "coffee".into(), text: "A coffee".into() })),
+        kind(OFF, "5,000 off", Benefit::AmountOff(AmountOff { amount: OFF_AMOUNT.to_string() })),
+    ];
+    let promotion = |id: &str, points: i64| v1::Promotion {
+        promotion_id: id.into(),
+        effect: Some(Effect::AddFixed(AddFixed { points: points.to_string(), each_minimum_quantity: false })),
+        ..Default::default()
+    };
+    let limits = Some(v1::PromotionLimits { budget_points: CAMPAIGN_BUDGET.to_string(), ..Default::default() });
+    program.promotions = vec![
+        v1::Promotion { code: CAMPAIGN_CODE.into(), limits, ..promotion(CAMPAIGN, CAMPAIGN_POINTS) },
+        v1::Promotion { only_with_offer: true, ..promotion(EXTRA, EXTRA_POINTS) },
+    ];
+    let offer = |id: &str, uses: i32, gift| v1::Offer {
+        offer_id: id.into(),
+        display_name: id.into(),
+        member_limit: Some(v1::OfferLimit { uses, period: v1::Period::Lifetime.into() }),
+        gift: Some(gift),
+        ..Default::default()
+    };
+    let extra = offer(EXTRA_OFFER, EXTRA_TIMES as i32, Gift::PromotionId(EXTRA.into()));
+    program.offers = vec![
+        v1::Offer { personal: true, requires_activation: true, ..extra },
+        offer(COFFEE_OFFER, 1_000, Gift::Voucher(OfferVoucher { voucher_kind_id: KIND.into(), ..Default::default() })),
+    ];
+    program.segments = vec![v1::Segment {
+        segment_id: SEGMENT.into(),
+        display_name: "Regulars".into(),
+        condition: format!("member.purchases >= {SEGMENT_VISITS}"),
+        ..Default::default()
     }];
+    if let Some(highest) = program.tiers.last_mut() {
+        highest.benefits = Some(v1::TierBenefits { discount_percent: DISCOUNT_PERCENT.to_string(), ..Default::default() });
+    }
     program.rewards = vec![v1::Reward {
         reward_id: REWARD.into(),
         display_name: "A mug".into(),
@@ -75,9 +132,33 @@ impl Client {
     /// A part of a life, for the kill comes soon.
     async fn part(&mut self) -> Part<()> {
         let member = self.alone().await?;
-        match self.random.below(4) {
+        match self.random.below(8) {
+            4 => {
+                self.thank(member).await?;
+                self.purchase(member).await?;
+                if self.random.percent(50) {
+                    self.withdraw(member).await?;
+                }
+                Ok(self.purchase(member).await?)
+            }
+            5 => {
+                let code = self.coffee(member).await?;
+                self.use_up(member, &code).await.map(drop)
+            }
+            6 => {
+                for _ in 0..self.random.within(1..=3) {
+                    self.join_campaign(member).await?;
+                }
+                Ok(())
+            }
+            7 => {
+                if self.random.percent(60) {
+                    self.set_tier(member).await?;
+                }
+                self.priced_purchase(member).await
+            }
             0 => {
-                let code = self.issued(member).await?;
+                let code = self.issued(member, KIND).await?;
                 self.hold(member, &code).await?;
                 self.use_up(member, &code).await.map(drop)
             }
@@ -91,7 +172,7 @@ impl Client {
                 Ok(self.purchase(member).await?)
             }
             _ => {
-                let code = self.issued(member).await?;
+                let code = self.issued(member, KIND).await?;
                 let stays = self.alone().await?;
                 self.merge(member, stays).await?;
                 self.use_up(stays, &code).await.map(drop)
@@ -109,7 +190,12 @@ impl Client {
                 self.purchase(member).await?;
             }
         }
-        let by_hand = self.issued(gone).await?;
+        if self.random.percent(60) {
+            let thanked = if self.random.percent(70) { gone } else { stays };
+            self.thank(thanked).await?;
+            self.purchase(thanked).await?;
+        }
+        let by_hand = self.issued(gone, KIND).await?;
         if self.random.percent(70) {
             self.hold(gone, &by_hand).await?;
         }
@@ -131,13 +217,18 @@ impl Client {
         if coffees.len() > 1 {
             self.cancel(stays, &coffees[1]).await?;
         }
-        let more = self.issued(stays).await?;
+        let more = self.issued(stays, KIND).await?;
         self.use_up(stays, &more).await?;
+        self.priced_purchase(stays).await?;
         Ok(self.purchase(stays).await?)
     }
 
     async fn ask(&mut self, call: Call, member: Option<MemberNo>) -> Part<Answer> {
-        let op = self.shared.model().send(call.clone(), member, NOTHING);
+        self.ask_or(call, member, NOTHING).await
+    }
+
+    async fn ask_or(&mut self, call: Call, member: Option<MemberNo>, refusals: &'static [&'static str]) -> Part<Answer> {
+        let op = self.shared.model().send(call.clone(), member, refusals);
         let outcome = self.caller.call(call).await;
         self.shared.model().settle_only(op, outcome.clone());
         match outcome {
@@ -156,13 +247,13 @@ impl Client {
         Ok(self.shared.model().by_id[&member.member_id])
     }
 
-    async fn issued(&mut self, member: MemberNo) -> Part<String> {
+    async fn issued(&mut self, member: MemberNo, kind: &str) -> Part<String> {
         let (number, id) = self.numbered(member);
         let request = v1::IssueVoucherRequest {
             request_id: format!("issue-{number}"),
             program_id: PROGRAM.into(),
             member: by_id(&id),
-            voucher_kind_id: KIND.into(),
+            voucher_kind_id: kind.into(),
             reason: "goodwill".into(),
             actor: support::actor(),
         };
@@ -170,6 +261,73 @@ impl Client {
             panic!("a voucher is answered as another call");
         };
         Ok(answer.voucher.expect("a voucher").code)
+    }
+
+    /// Gives the offer, and activates it.
+    async fn thank(&mut self, member: MemberNo) -> Part<()> {
+        let (number, id) = self.numbered(member);
+        let request = v1::AssignOfferRequest {
+            request_id: format!("assign-{number}"),
+            program_id: PROGRAM.into(),
+            member: by_id(&id),
+            offer_id: EXTRA_OFFER.into(),
+            reason: "thanks".into(),
+            actor: support::actor(),
+            ..Default::default()
+        };
+        self.ask(Call::Assign(request), Some(member)).await?;
+        self.activate(member, EXTRA_OFFER).await.map(drop)
+    }
+
+    async fn activate(&mut self, member: MemberNo, offer: &str) -> Part<Answer> {
+        let (number, id) = self.numbered(member);
+        let (request_id, program_id) = (format!("activate-{number}"), PROGRAM.into());
+        let request = v1::ActivateOfferRequest { request_id, program_id, member: by_id(&id), offer_id: offer.into() };
+        self.ask(Call::Activate(request), Some(member)).await
+    }
+
+    async fn withdraw(&mut self, member: MemberNo) -> Part<Answer> {
+        let (number, id) = self.numbered(member);
+        let request = v1::WithdrawOfferRequest {
+            request_id: format!("withdraw-{number}"),
+            program_id: PROGRAM.into(),
+            member: by_id(&id),
+            offer_id: EXTRA_OFFER.into(),
+            reason: "by mistake".into(),
+            actor: support::actor(),
+        };
+        self.ask(Call::Withdraw(request), Some(member)).await
+    }
+
+    /// The code of a voucher that an offer gives.
+    async fn coffee(&mut self, member: MemberNo) -> Part<String> {
+        let Answer::Activated(answer) = self.activate(member, COFFEE_OFFER).await? else {
+            panic!("an offer is answered as another call");
+        };
+        Ok(answer.voucher.expect("it gives a voucher").code)
+    }
+
+    async fn join_campaign(&mut self, member: MemberNo) -> Part<Answer> {
+        let mut sale = self.sale(member);
+        sale.purchase.as_mut().expect("a sale has a purchase").codes = vec![CAMPAIGN_CODE.into()];
+        self.ask(Call::Record(Box::new(sale)), Some(member)).await
+    }
+
+    /// At the shelf's prices, often with a voucher, and as it was quoted. Another rule book may come between.
+    async fn priced_purchase(&mut self, member: MemberNo) -> Part<()> {
+        let code = if self.random.percent(70) { Some(self.issued(member, OFF).await?) } else { None };
+        let mut sale = self.sale(member);
+        let purchase = sale.purchase.as_mut().expect("a sale has a purchase");
+        (purchase.apply_price_effects, purchase.voucher_codes) = (true, code.into_iter().collect());
+        if self.random.percent(60) {
+            let (program_id, member, purchase) = (sale.program_id.clone(), sale.member.clone(), sale.purchase.clone());
+            let asked = v1::QuotePurchaseRequest { program_id, member, purchase };
+            match self.caller.purchases().quote_purchase(self.caller.request(asked)).await {
+                Ok(quote) => sale.quote_id = quote.into_inner().quote_id,
+                Err(_) => return Err(End::Gone),
+            }
+        }
+        self.ask_or(Call::Record(Box::new(sale)), Some(member), &["QUOTE_CHANGED"]).await.map(drop)
     }
 
     async fn hold(&mut self, member: MemberNo, code: &str) -> Part<Answer> {

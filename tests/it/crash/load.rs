@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// A sale that was never made before.
-    fn sale(&mut self, member: MemberNo) -> v1::RecordPurchaseRequest {
+    pub fn sale(&mut self, member: MemberNo) -> v1::RecordPurchaseRequest {
         let (number, of) = {
             let mut model = self.shared.model();
             let number = model.fresh();

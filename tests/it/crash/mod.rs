@@ -122,9 +122,11 @@ impl Table {
             "  stopped in order, without a kill: {}; checks that found nothing: {}; backups that were restored and served from: {}",
             self.stops, self.checks, self.restored
         );
-        let Counts { repeated, carried_out, absent, members, entries, purchases, vouchers, tiers, merges } = self.counts;
+        let Counts { repeated, carried_out, absent, members, entries, purchases, vouchers, tiers, merges, offers, priced } = self.counts;
         println!("  answers asked for again and found the same: {repeated}; purchases found by their order: {purchases}");
-        println!("  among them: of vouchers and rewards {vouchers}, tiers by hand {tiers}, merges {merges}");
+        println!(
+            "  among them: of vouchers and rewards {vouchers}, tiers by hand {tiers}, merges {merges}, offers {offers}, priced sales {priced}"
+        );
         println!("  ledgers added up: {members}, with {entries} entries");
         println!("  without an answer, and looked for: {carried_out} carried out wholly, {absent} not at all");
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{
     call::{Answer, Call, Outcome},
     fold::Verified,
+    lives::{EXTRA, EXTRA_OFFER},
 };
 
 pub type OpId = usize;
@@ -46,6 +47,12 @@ pub struct Member {
     pub verified: Verified,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Extra {
+    pub works: bool,
+    pub times: usize,
+}
+
 #[derive(Default)]
 pub struct Model {
     pub ops: Vec<Op>,
@@ -58,6 +65,9 @@ pub struct Model {
     pub merges: HashMap<MemberNo, OpId>,
     /// All purchases that were sent for an order: one of them at most is recorded.
     pub orders: HashMap<(String, String), Vec<OpId>>,
+    /// What the campaign with a budget gave, by member and entry; and whether it was said to be exhausted.
+    pub campaign: BTreeMap<(MemberNo, i64), i64>,
+    pub campaign_is_over: bool,
     /// Points that a whole block of money earns, by version of the rule book.
     pub rates: BTreeMap<i32, i64>,
     clock: u64,
@@ -195,6 +205,24 @@ impl Model {
         self.members.push(Member { id: id_of, card, ops: vec![id], seen_sequence: 1, is_dirty: true, verified: Verified::default() });
     }
 
+    /// What a member has of the offer that gives a promotion, by what was answered: whether that works, and how often it has given something. What
+    /// a member does who is alone is answered in its order.
+    pub fn extra(&self, member: MemberNo) -> Extra {
+        let mut extra = Extra::default();
+        for op in &self.members[member].ops {
+            match (&self.ops[*op].call, &self.ops[*op].fate) {
+                (Call::Assign(_) | Call::Withdraw(_), Fate::Answered(_)) => extra.works = false,
+                (Call::Activate(request), Fate::Answered(_)) => extra.works |= request.offer_id == EXTRA_OFFER,
+                (Call::Record(_), Fate::Answered(Answer::Recorded(answer))) => {
+                    let awards = answer.accrual.iter().flat_map(|accrual| &accrual.awards);
+                    extra.times += awards.filter(|award| award.promotion_id == EXTRA && award.points > 0).count();
+                }
+                _ => {}
+            }
+        }
+        extra
+    }
+
     pub fn unknown(&self) -> Vec<OpId> {
         (0..self.ops.len()).filter(|id| self.ops[*id].fate == Fate::Unknown).collect()
     }
@@ -214,7 +242,7 @@ pub fn rate(program: &loyaltyd::contract::v1::Program) -> i64 {
 }
 
 /// Of a member that is named by its id.
-fn id_of(member: Option<&loyaltyd::contract::v1::MemberRef>) -> &str {
+pub fn id_of(member: Option<&loyaltyd::contract::v1::MemberRef>) -> &str {
     use loyaltyd::contract::v1::member_ref::Ref;
     match member.and_then(|member| member.r#ref.as_ref()) {
         Some(Ref::MemberId(id)) => id,
@@ -244,5 +272,8 @@ fn named(answer: &Answer) -> (Option<&str>, i64) {
         Answer::Cancelled(answer) => (None, sequence(&answer.entry)),
         Answer::TierSet(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
         Answer::Merged(answer) => (answer.member.as_ref().map(|member| &*member.member_id), of(&answer.member)),
+        Answer::Assigned(answer) => (None, sequence(&answer.entry)),
+        Answer::Activated(answer) => (None, sequence(&answer.entry) + i64::from(answer.voucher.is_some())),
+        Answer::Withdrawn(answer) => (None, sequence(&answer.entry)),
     }
 }

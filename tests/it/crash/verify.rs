@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{
     call::{Answer, Call, Caller, Outcome},
     fold::Verified,
+    lives::CAMPAIGN_BUDGET,
     load::Shared,
     model::{Fate, MemberNo, OpId},
     random::Random,
@@ -33,10 +34,13 @@ pub struct Counts {
     pub members: usize,
     pub entries: usize,
     pub purchases: usize,
-    /// Answers about vouchers and rewards, tiers that were set by hand, and members that became others'.
+    /// Answers about vouchers and rewards, tiers that were set by hand, members that became others', offers, and sales whose prices the service
+    /// made.
     pub vouchers: usize,
     pub tiers: usize,
     pub merges: usize,
+    pub offers: usize,
+    pub priced: usize,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -50,6 +54,8 @@ impl std::ops::AddAssign for Counts {
         self.vouchers += other.vouchers;
         self.tiers += other.tiers;
         self.merges += other.merges;
+        self.offers += other.offers;
+        self.priced += other.priced;
     }
 }
 
@@ -60,6 +66,7 @@ pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole
     let (ops, members) = to_verify(shared, random, whole);
     counts.members = members.len();
     counts.entries = in_parallel(members, |member| verify_member(shared.clone(), caller.clone(), member, whole)).await;
+    verify_budget(shared);
     let calls: Vec<(OpId, Call)> = {
         let model = shared.model();
         let calls = model.answered(ops.iter().copied()).into_iter().map(|op| (op, model.ops[op].call.clone()));
@@ -68,6 +75,7 @@ pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole
     counts.repeated = calls.len();
     let of = |is_it: fn(&Call) -> bool| calls.iter().filter(|(_, call)| is_it(call)).count();
     counts.vouchers = of(Call::is_of_voucher);
+    (counts.offers, counts.priced) = (of(Call::is_of_offer), of(Call::is_priced));
     (counts.tiers, counts.merges) = (of(|call| matches!(call, Call::SetTier(_))), of(|call| matches!(call, Call::Merge(_))));
     counts.purchases = in_parallel(ops, |op| verify_trace(shared.clone(), caller.clone(), op)).await;
     in_parallel(calls, |(op, call)| repeat(shared.clone(), caller.clone(), op, call)).await;
@@ -75,6 +83,14 @@ pub async fn verify(shared: &Shared, caller: &Caller, random: &mut Random, whole
     let mut model = shared.model();
     model.verified_ops = model.ops.len();
     counts
+}
+
+/// All that members have of the campaign, each as its ledger says, is what there was of it, and once it is said to be over just that.
+fn verify_budget(shared: &Shared) {
+    let model = shared.model();
+    let given: i64 = model.campaign.values().sum();
+    let is_right = if model.campaign_is_over { given == CAMPAIGN_BUDGET } else { given <= CAMPAIGN_BUDGET };
+    assert!(is_right, "the campaign has given {given} points of {CAMPAIGN_BUDGET}; over: {}", model.campaign_is_over);
 }
 
 /// The ledgers that may have changed, wholly; of the requests those that were sent last, and some of the others.

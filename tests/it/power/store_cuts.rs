@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loyaltyd::store::{
-    Commit, Store, StoreError,
-    embedded::{EmbeddedStore, Options, check},
+use loyaltyd::{
+    domain::Command,
+    store::{
+        Commit, Store, StoreError,
+        embedded::{EmbeddedStore, Options, check},
+    },
 };
 
 use super::{
@@ -18,7 +21,10 @@ use super::{
     disk::{Disk, Left},
     mount::{Drive, Moment, Mounted, Plan, can_mount},
 };
-use crate::support::histories::{World, adjustment, hours, program_id, purchase};
+use crate::support::histories::{
+    GOAL, OFFERS, SEGMENTS, World, adjustment, hours, member_id, offer, priced_purchase, program_id, purchase, purchase_by_code, reward,
+    voucher,
+};
 
 /// Small segments and a small bound: segments change and rows are written out all the time.
 pub fn options() -> Options {
@@ -51,7 +57,8 @@ pub struct Story {
 
 impl Story {
     pub fn new() -> Self {
-        Self { acknowledged: World::new(), tried: World::new(), open: None, orders: 0, versions: 0 }
+        let world = World::with(&format!("{OFFERS}{SEGMENTS}{GOAL}"));
+        Self { acknowledged: world.clone(), tried: world, open: None, orders: 0, versions: 0 }
     }
 
     fn commit(&mut self, store: &dyn Store, commit: Commit) -> Result<(), StoreError> {
@@ -73,7 +80,7 @@ impl Story {
             0 | 1 if members < 60 => {
                 let new = members + 1;
                 let person = crate::support::histories::person("Somebody", &[crate::support::histories::phone(u32::from(new))]);
-                world.decide(new, &loyaltyd::domain::Command::Enroll { person }).expect("a new member enrols");
+                world.decide(new, &Command::Enroll { person }).expect("a new member enrols");
             }
             2 => return store.flush(),
             3 => {
@@ -86,10 +93,7 @@ impl Story {
                 for _ in 0..=dice.below(4) {
                     self.orders += 1;
                     let member = 1 + dice.below(u64::from(members)) as u8;
-                    let command = match dice.below(5) {
-                        0 => adjustment(dice.below(40) as i64 - 10),
-                        _ => purchase(self.orders, 100 + dice.below(5_000) as i64, None),
-                    };
+                    let command = any(world, member, self.orders, dice);
                     // What the member cannot do is refused and leaves nothing.
                     let _ = world.decide(member, &command);
                 }
@@ -124,6 +128,21 @@ impl Story {
             self.tried = self.acknowledged.clone();
         }
         self.acknowledged.check(store);
+    }
+}
+
+/// A sale as a rule, by whatever means; vouchers, offers, and points by hand.
+fn any(world: &World, member: u8, order: u64, dice: &mut Dice) -> Command {
+    let cents = 100 + dice.below(5_000) as i64;
+    let codes: Vec<_> = world.members[&member_id(member)].vouchers.keys().copied().take(2).collect();
+    match dice.below(12) {
+        0 | 1 => adjustment(dice.below(40) as i64 - 10),
+        2 => voucher(dice.one_of(&["off", "tea", "sku", "mug", "ship"])),
+        3 => reward("cup", 1),
+        4 | 5 => offer(dice.below(6) as u8, world.now),
+        6 | 7 => priced_purchase(&codes, order, cents),
+        8 => purchase_by_code(order, cents, &["SPRING", "GIFT"]),
+        _ => purchase(order, cents, None),
     }
 }
 

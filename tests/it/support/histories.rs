@@ -10,7 +10,8 @@ use loyaltyd::{
         EntryRef, Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member,
         MemberId, MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points, Profile,
         ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest,
-        RewardId, RewardStock, RuleId, Sealed, StoreId, Tallies, Thread, VoucherCode, VoucherKindId, VoucherRequest, decide, receive,
+        RewardId, RewardStock, RuleId, Sealed, SegmentId, SegmentSize, StoreId, Tallies, Thread, VoucherCode, VoucherKindId,
+        VoucherRequest, decide, receive,
     },
     store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
 };
@@ -50,6 +51,7 @@ tiers:
     displayName: Gold
     threshold: { qualifyingPoints: "40" }
     multiplier: "1.5"
+    benefits: { discountPercent: "7.5" }
 activityRules:
   - { ruleId: review, activity: review, points: "5", cap: { points: "8", period: PERIOD_DAY } }
   - { ruleId: joined, activity: referral, points: "3", activation: { afterDays: 1 } }
@@ -103,6 +105,13 @@ offers:
   - { offerId: mug, displayName: A mug, voucher: { voucherKindId: mug, validDays: 3 }, memberLimit: { uses: 2, period: PERIOD_DAY } }
   - { offerId: given, displayName: A spring, personal: true, requiresActivation: true, validDays: 1, promotionId: spring,
       memberLimit: { uses: 2, period: PERIOD_DAY } }
+"#;
+
+/// Who has bought often, and lately.
+pub const SEGMENTS: &str = r#"
+segments:
+  - { segmentId: regular, condition: "member.purchases >= 3" }
+  - { segmentId: lately, condition: "member.purchases_in_days(2) >= 1" }
 "#;
 
 /// Who does what is done by hand.
@@ -279,6 +288,12 @@ pub fn offer(what: u8, now: Timestamp) -> Command {
 pub fn purchase_with(vouchers: &[VoucherCode], number: u64, cents: i64) -> Command {
     let Command::RecordPurchase(purchase) = purchase(number, cents, None) else { unreachable!("it is a purchase") };
     Command::RecordPurchase(Arc::new(Purchase { vouchers: vouchers.to_vec(), ..Purchase::clone(&purchase) }))
+}
+
+/// At the prices that the member's tier and vouchers leave.
+pub fn priced_purchase(vouchers: &[VoucherCode], number: u64, cents: i64) -> Command {
+    let Command::RecordPurchase(purchase) = purchase_with(vouchers, number, cents) else { unreachable!("it is a purchase") };
+    Command::RecordPurchase(Arc::new(Purchase { apply_effects: true, ..Purchase::clone(&purchase) }))
 }
 
 /// What a store must answer, as remembered by the test; and the clock.
@@ -495,7 +510,18 @@ impl World {
         with_bonus(History::default(), entries, entries, bonus)
     }
 
-    fn keep(&mut self, id: MemberId, due_before: Option<Timestamp>, entries: Vec<Entry>, member: Member) {
+    /// As the ledger does before it commits.
+    fn keep(&mut self, id: MemberId, due_before: Option<Timestamp>, mut entries: Vec<Entry>, member: Member) {
+        let mut sizes = sizes(self.entries.values().flatten());
+        for entry in &mut entries {
+            let EntryKind::SegmentsChanged(changed) = &mut entry.kind else { continue };
+            let turned = changed.turned().map(|(segment, is_entered)| {
+                let size = sizes.entry(segment.clone()).or_default();
+                *size = if is_entered { size.with_one() } else { size.without_one() }.expect("whoever leaves is in it");
+                *size
+            });
+            changed.sizes = turned.collect();
+        }
         self.members.insert(id, member);
         self.entries.entry(id).or_default().extend(entries.iter().cloned());
         self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(entries);
@@ -583,6 +609,11 @@ impl World {
             let found = store.promotion_tally(&program, &key).expect("a tally is read");
             assert_eq!(found, tallies.get(&key).copied(), "{key:?}");
         }
+        let sizes = sizes(self.entries.values().flatten());
+        for segment in ["regular", "lately", "none"].map(|segment| SegmentId::new(segment).expect("a valid id")) {
+            let found = store.segment_size(&program, &segment).expect("a size is read");
+            assert_eq!(found, sizes.get(&segment).copied(), "{segment}");
+        }
         assert_eq!(store.operator(&program, &actor()).expect("an operator is read"), self.operator);
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
@@ -600,6 +631,21 @@ pub fn stocks<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<RewardId
         }
     }
     stocks
+}
+
+/// How large segments are, by entries of one member or of several.
+pub fn sizes<'a>(entries: impl Iterator<Item = &'a Entry>) -> BTreeMap<SegmentId, SegmentSize> {
+    let mut sizes: BTreeMap<SegmentId, SegmentSize> = BTreeMap::new();
+    for entry in entries {
+        let EntryKind::SegmentsChanged(changed) = &entry.kind else { continue };
+        for ((segment, _), size) in changed.turned().zip(&changed.sizes) {
+            let kept = sizes.entry(segment.clone()).or_default();
+            if size.change > kept.change {
+                *kept = *size;
+            }
+        }
+    }
+    sizes
 }
 
 /// What promotions have given of budgets and daily caps, by entries of one member or of several.
