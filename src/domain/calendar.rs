@@ -1,7 +1,11 @@
 //! Civil time in a programme's time zone. Days are civil dates; a day begins at the first instant that the zone's clocks show of it,
 //! which is 01:00 where daylight saving time takes the hour before.
 
-use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
+use jiff::{
+    SignedDuration, Timestamp, ToSpan,
+    civil::{Date, Time},
+    tz::{AmbiguousOffset, TimeZone},
+};
 
 use super::{CalendarPeriod, Overflow, Period, PeriodStart};
 
@@ -12,8 +16,15 @@ pub fn local_date(zone: &TimeZone, instant: Timestamp) -> Date {
 
 /// The first instant of a day; of one that the zone left out, the first after it.
 pub fn start_of_day(zone: &TimeZone, date: Date) -> Result<Timestamp, Overflow> {
-    let midnight = date.to_zoned(zone.clone()).map_err(|_| Overflow)?;
-    Ok(midnight.start_of_day().map_err(|_| Overflow)?.timestamp())
+    let midnight = date.to_datetime(Time::midnight());
+    match zone.to_ambiguous_timestamp(midnight).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(midnight).map_err(|_| Overflow),
+        // Where clocks are set at midnight it takes more to say which instant is the first.
+        AmbiguousOffset::Gap { .. } | AmbiguousOffset::Fold { .. } => {
+            let midnight = midnight.to_zoned(zone.clone()).map_err(|_| Overflow)?;
+            Ok(midnight.start_of_day().map_err(|_| Overflow)?.timestamp())
+        }
+    }
 }
 
 /// The first instant of the hour that the zone's clocks show at an instant. Where they are set within it, each of its parts has its own.

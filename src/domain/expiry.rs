@@ -31,18 +31,18 @@ pub(super) fn next_lapse(member: &Member, now: Timestamp, room: usize) -> Option
 /// When points lapse that were earned at `earned`: with a date they are valid until the start of a local day, exclusive. Of points that
 /// become active later, `active` says when.
 pub(super) fn lot_expiry(expiry: Expiry, zone: &TimeZone, earned: Timestamp, active: Timestamp) -> Result<LotExpiry, Overflow> {
-    let day = calendar::local_date(zone, earned);
+    let day = || calendar::local_date(zone, earned);
     let active_day = || calendar::local_date(zone, active);
     let after = match expiry {
         Expiry::Never => return Ok(LotExpiry::Never),
         Expiry::Inactivity(_) => return Ok(LotExpiry::Inactivity),
-        Expiry::AfterDays(days) => day_after(calendar::add_days(day, days)?)?,
+        Expiry::AfterDays(days) => day_after(calendar::add_days(day(), days)?)?,
         Expiry::DaysAfterActivation(days) => day_after(calendar::add_days(active_day(), days)?)?,
-        Expiry::AfterMonths(months) => day_after(calendar::add_months(day, months)?)?,
+        Expiry::AfterMonths(months) => day_after(calendar::add_months(day(), months)?)?,
         Expiry::MonthsAfterActivation(months) => day_after(calendar::add_months(active_day(), months)?)?,
-        Expiry::EndOfPeriod { period, additional_periods } => calendar::after_calendar_period(day, period, additional_periods)?,
+        Expiry::EndOfPeriod { period, additional_periods } => calendar::after_calendar_period(day(), period, additional_periods)?,
         Expiry::FixedDate { month, day: day_of_month, minimum_days } => {
-            day_after(next_fixed_date(day, month, day_of_month, minimum_days)?)?
+            day_after(next_fixed_date(day(), month, day_of_month, minimum_days)?)?
         }
     };
     calendar::start_of_day(zone, after).map(LotExpiry::At)

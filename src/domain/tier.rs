@@ -49,10 +49,10 @@ pub(super) fn risen(program: &Program, header: &Header, instant: Timestamp, now:
         }
         return Ok(best);
     }
-    let (day, today) = (judge.day(instant), judge.day(now));
+    let day = judge.day(instant);
     let later = match policy.window {
         TierWindow::RollingMonths(months) => {
-            let last = super::calendar::add_months(day, months).unwrap_or(Date::MAX).min(today);
+            let last = super::calendar::add_months(day, months).unwrap_or(Date::MAX).min(judge.day(now));
             super::calendar::add_days(day, 1).ok().map(|next| header.tier_counts.days(next, last))
         }
         TierWindow::Lifetime | TierWindow::CalendarYear | TierWindow::CalendarQuarter | TierWindow::MembershipYear => None,
@@ -62,8 +62,10 @@ pub(super) fn risen(program: &Program, header: &Header, instant: Timestamp, now:
         offer(kept, TierCause::Review, day);
     }
     for day in std::iter::once(day).chain(later.into_iter().flatten()) {
-        let reached = judge.reached(day)?;
-        if reached.rank > held.rank {
+        // Most events lead no higher: then it does not matter until when.
+        let rank = judge.highest_rank(day)?;
+        if rank > held.rank {
+            let reached = Rank { rank, end: judge.end_from(rank, day)? };
             offer(judge.by(reached, now)?, TierCause::Upgrade, day);
         }
     }
@@ -75,7 +77,7 @@ pub(super) fn risen(program: &Program, header: &Header, instant: Timestamp, now:
 pub(super) fn upgrade_start(programs: &ProgramHistory, header: &Header, to: &TierId, instant: Timestamp) -> Timestamp {
     let gives = |program: &Program| {
         let judge = Judge { program, header };
-        judge.reached(judge.day(instant)).is_ok_and(|reached| judge.tier(reached.rank).is_some_and(|tier| tier.id == *to))
+        judge.highest_rank(judge.day(instant)).is_ok_and(|rank| judge.tier(rank).is_some_and(|tier| tier.id == *to))
     };
     let in_force = programs.since(instant).find(|(program, _)| gives(program)).map(|(_, start)| start);
     [in_force, header.latest_occurred_time, Some(instant)].into_iter().flatten().max().unwrap_or(instant)

@@ -23,8 +23,9 @@ use crate::{
 
 /// Nothing was due: looks again after that.
 const IDLE: Duration = Duration::from_secs(1);
-/// While commands come it rests so many times as long as its part of the writer's work took, so that they have half of the writer's time and more.
-const REST: u32 = 1;
+/// While commands come it rests so many times as long as its part of the writer's work took, so that they have two thirds of the writer's time
+/// and more.
+const REST: u32 = 2;
 /// After all was done, as far before now it is looked again for what is due.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 /// After that all is looked through from the beginning, in case something was missed.

@@ -38,7 +38,7 @@ pub(super) const MAX_GROUP: usize = 512;
 pub(super) const DUE_ALONE: usize = 64;
 
 /// The same while commands come: those in the same commit wait for it, and so do those who come while it is made.
-pub(super) const DUE_BESIDE: usize = 16;
+const DUE_BESIDE: usize = 16;
 
 /// Or one for so many commands in the commit.
 const COMMANDS_PER_DUE: usize = 8;

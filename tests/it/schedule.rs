@@ -12,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book, v1},
     domain::{
-        Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, MemberKey, Person, Points, ProgramId, Request, RequestId,
+        Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, MemberKey, MergeRequest, Person, Points, ProgramId,
+        Recipient, Request, RequestId,
     },
-    ledger::{Clock, Ledger, ManualClock, MemberTarget, Submission},
+    ledger::{Advanced, Clock, Ledger, ManualClock, MemberTarget, Submission},
     store::embedded::{self, EmbeddedStore, Options},
 };
 use tempfile::TempDir;
@@ -120,6 +121,27 @@ impl Club {
         members
     }
 
+    /// The first is alone in its commit. When that is made all the others wait, and so does the schedule: what that did.
+    async fn all_at_once(&self, submissions: Vec<Submission>) -> Advanced {
+        let came = self.clock.came.load(Ordering::SeqCst);
+        self.clock.is_shut.store(true, Ordering::SeqCst);
+        let mut waiting = Vec::new();
+        for submission in submissions {
+            let ledger = self.ledger.clone();
+            waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
+            until(|| self.ledger.waiting() == waiting.len()).await;
+            until(|| self.clock.came.load(Ordering::SeqCst) > came).await;
+        }
+        let schedule = self.ledger.clone();
+        let advanced = tokio::spawn(async move { schedule.advance_due().await });
+        until(|| self.ledger.waiting() == waiting.len() + 1).await;
+        self.clock.is_shut.store(false, Ordering::SeqCst);
+        for outcome in waiting {
+            outcome.await.unwrap().unwrap();
+        }
+        advanced.await.unwrap().unwrap()
+    }
+
     /// Commits of the journal, once the ledger is closed.
     fn close(self) -> u64 {
         self.ledger.close().unwrap();
@@ -223,31 +245,32 @@ async fn what_is_due_goes_into_the_commit_that_tills_wait_for_a_little_at_a_time
     for _ in 0..tills {
         buyers.push(club.enroll().await);
     }
-    let clock = Arc::clone(&club.clock);
-    let came = clock.came.load(Ordering::SeqCst);
-    clock.is_shut.store(true, Ordering::SeqCst);
-    let mut waiting = Vec::new();
-    for (place, buyer) in buyers.iter().enumerate() {
-        let (ledger, submission) = (club.ledger.clone(), club.submission(MemberTarget::Id(buyer.member), gift(3)));
-        waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
-        until(|| club.ledger.waiting() == place + 1).await;
-        // The first is alone in its group, and is decided when all the others wait.
-        until(|| clock.came.load(Ordering::SeqCst) > came).await;
-    }
-    let schedule = club.ledger.clone();
-    let advanced = tokio::spawn(async move { schedule.advance_due().await });
-    until(|| club.ledger.waiting() == tills + 1).await;
-    clock.is_shut.store(false, Ordering::SeqCst);
-    for outcome in waiting {
-        outcome.await.unwrap().unwrap();
-    }
-    let advanced = advanced.await.unwrap().unwrap();
+    let sales = buyers.iter().map(|buyer| club.submission(MemberTarget::Id(buyer.member), gift(3))).collect();
+    let advanced = club.all_at_once(sales).await;
     assert_eq!((advanced.members, advanced.entries), (BESIDE_TILLS, BESIDE_TILLS));
     let lapsed: Vec<_> = due.iter().map(|member| club.lapses(member).len()).collect();
     assert_eq!(lapsed[..BESIDE_TILLS], [1; BESIDE_TILLS], "those who have waited longest come first");
     assert_eq!(lapsed[BESIDE_TILLS..], [0; 100 - BESIDE_TILLS]);
     // The rule book, two for each member, one for each buyer; then the first till's, and that of the others with what was due.
     assert_eq!(club.close(), 1 + 2 * members as u64 + tills as u64 + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_and_what_is_due_of_others_are_one_commit() {
+    let mut club = Club::open().await;
+    let members = club.with_points(6).await;
+    club.forward(24 * 4);
+    let [buyer, gone, stays, ..] = members.as_slice() else { panic!("there are six") };
+    let sale = club.submission(MemberTarget::Id(buyer.member), gift(3));
+    let request = MergeRequest { into: Recipient::Id(stays.member), reason: "one person".into() };
+    let merge = club.submission(MemberTarget::Id(gone.member), Command::MergeMembers(request));
+    let advanced = club.all_at_once(vec![sale, merge]).await;
+    // What was due of the buyer and of both who are one now came with their commands.
+    assert_eq!((advanced.members, advanced.entries), (6, 3));
+    for member in members.iter().filter(|member| *member != gone) {
+        assert_eq!(club.lapses(member), [(-1, at("2026-03-05T05:00:00Z"))]);
+    }
+    assert_eq!(club.close(), 1 + 2 * 6 + 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

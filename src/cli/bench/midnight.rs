@@ -3,8 +3,8 @@
 //!
 //! The server is a sandbox, whose clock is set to some seconds before midnight and then goes on by itself: nothing asks for what is due, and
 //! the schedule takes its turns as it does in any service. Members enrol and buy through the service, so journal, tables and due index are what
-//! they would be. That all is entered is told by one who enrolled last and whom no till serves: the schedule comes to that member last.
-//! Afterwards every entry of the journal is read and counted.
+//! they would be. That all is entered is told by one who enrolled last and whom no till serves: the schedule comes to that member last. Then the
+//! same is measured at the next such midnight, without tills. Afterwards every entry of the journal is read and counted.
 
 use std::{
     collections::HashMap,

@@ -176,8 +176,8 @@ impl Args {
     }
 
     fn settings(&self) -> Settings {
-        let Self { warm_up, skew, seed, .. } = *self;
-        Settings { warm_up, skew, batch: usize::from(self.batch), seed, prints: !self.json }
+        let Self { warm_up, skew, seed, quick, .. } = *self;
+        Settings { warm_up, skew, batch: usize::from(self.batch), seed, prints: !self.json, quick }
     }
 
     fn print_head(&self, machine: &Machine, own: Option<&OwnServer>) {

@@ -53,7 +53,7 @@ pub enum Part {
     Scale,
     /// Tiers that are reviewed, birthdays and expiry: what they cost a purchase
     Timers,
-    /// Birthdays and reviews of all members at one midnight, while tills go on selling
+    /// Birthdays and reviews of all members at one midnight, while tills go on selling; and at the next one, without tills
     Midnight,
     /// A hundred promotions of which five give something: what they cost a purchase
     Promotions,

@@ -25,10 +25,12 @@ impl Draft<'_> {
             return Ok(None);
         }
         let judge = Judge { program, header };
-        let Some(day) = judge.count_day(judge.day(occurred_time)) else { return Ok(None) };
+        let occurred_day = judge.day(occurred_time);
+        let Some(day) = judge.count_day(occurred_day) else { return Ok(None) };
         // What is entered late is entered as it would have been on time.
         let now = if self.by_time { occurred_time } else { self.context.now };
-        let since = tier::kept_since(programs, judge.day(now))?;
+        let today = if now == occurred_time { occurred_day } else { judge.day(now) };
+        let since = tier::kept_since(programs, today)?;
         if since.is_some_and(|since| day < since) {
             return Ok(None);
         }

@@ -138,9 +138,14 @@ impl<'a> Judge<'a> {
 
     /// The highest tier that was reached in the window that a day lies in, with the end that it has from that day on.
     pub fn reached(&self, day: Date) -> Result<Rank, Overflow> {
-        let window = self.window(day)?;
-        let rank = reached_rank(self.program, &self.totals(window.as_ref())?);
+        let rank = self.highest_rank(day)?;
         Ok(Rank { rank, end: self.end_from(rank, day)? })
+    }
+
+    /// Its rank alone.
+    pub fn highest_rank(&self, day: Date) -> Result<usize, Overflow> {
+        let window = self.window(day)?;
+        Ok(reached_rank(self.program, &self.totals(window.as_ref())?))
     }
 
     /// What the windows of a day, and before it those whose status lasts to it, give.
@@ -178,8 +183,12 @@ impl<'a> Judge<'a> {
 
     fn ending(&self, end: Date) -> Result<StatusEnd, Overflow> {
         let zone = &self.program.time_zone;
-        let review = calendar::add_days(end, self.program.tier_policy.grace_days)?;
-        Ok(StatusEnd { end_time: calendar::start_of_day(zone, end)?, review_time: calendar::start_of_day(zone, review)? })
+        let end_time = calendar::start_of_day(zone, end)?;
+        let review_time = match self.program.tier_policy.grace_days {
+            0 => end_time,
+            days => calendar::start_of_day(zone, calendar::add_days(end, days)?)?,
+        };
+        Ok(StatusEnd { end_time, review_time })
     }
 
     /// What a status that has come to its end is reviewed by: what lies in the window that ended, and in the days of grace. Where it ends
