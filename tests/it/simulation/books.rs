@@ -1,5 +1,6 @@
 //! Rule books with every knob turned this way and that, written as the files that programme managers write.
 
+use jiff::{SignedDuration, Timestamp};
 use loyaltyd::contract::{rule_book, v1};
 
 use super::{
@@ -34,6 +35,7 @@ pub const REWARDS: [&str; 4] = ["cup", "tee", "trip", "mug"];
 pub const VOUCHER_KINDS: [&str; 5] = ["v0", "v1", "v2", "v3", "v4"];
 
 pub const CODES: [&str; 2] = ["SPRING", "APP"];
+pub const OFFERS: [&str; 6] = ["o0", "o1", "o2", "o3", "o4", "o5"];
 const GROUPS: [(&str, &str); 3] = [("g0", "EXCLUSIVE"), ("g1", "BEST"), ("g2", "ALL")];
 
 pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
@@ -76,14 +78,14 @@ impl Frame {
     }
 
     /// A version of the rule book.
-    pub fn book(&mut self, random: &mut Random) -> v1::Program {
+    pub fn book(&mut self, now: Timestamp, random: &mut Random) -> v1::Program {
         if self.is_first || random.percent(55) {
             self.birthday = self.birthday(random);
         }
         if self.is_first || random.percent(45) {
             self.segments = self.segments(random);
         }
-        let text = self.text(random);
+        let text = self.text(now, random);
         self.is_first = false;
         rule_book::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
@@ -115,7 +117,7 @@ impl Frame {
         }
     }
 
-    fn text(&self, random: &mut Random) -> String {
+    fn text(&self, now: Timestamp, random: &mut Random) -> String {
         let Self { id, currency, zone, precision, .. } = self;
         let (stage, rounding) = rounding(random, true);
         let unmultiplied = random.percent(25);
@@ -150,14 +152,18 @@ impl Frame {
         text.push_str(&self.segments);
         text.push_str(&self.goal(random));
         text.push_str(&self.rewards(random));
-        text.push_str(&self.promotions(inactivity.as_deref(), random));
-        text.push_str(&self.tiers(random));
+        let (promotions, gated) = self.promotions(inactivity.as_deref(), random);
+        text.push_str(&promotions);
+        text.push_str(&self.offers(gated, now, random));
+        // Now and then far less is asked for tiers than before, at once and of all.
+        let is_easy = !self.is_first && random.percent(30);
+        text.push_str(&self.tiers(is_easy, random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
         let basis = if unmultiplied { "QUALIFYING_BASIS_UNMULTIPLIED" } else { "QUALIFYING_BASIS_AWARDED" };
         text.push_str(&format!(
             "tier_policy: {{ rate_tier: {rate}, qualifying_basis: {basis}, qualify_pending: {pending}, on_change: ON_CHANGE_{}{} }}\n",
-            random.pick(&["AT_ONCE", "AT_REVIEW", "UNSPECIFIED"]),
+            if is_easy { "AT_ONCE" } else { *random.pick(&["AT_ONCE", "AT_REVIEW", "UNSPECIFIED"]) },
             self.standing
         ));
         text.push_str(&format!(
@@ -333,25 +339,31 @@ impl Frame {
         if text.is_empty() { text } else { format!("rewards:\n{text}") }
     }
 
-    /// In all their ways, alone and in groups.
-    fn promotions(&self, inactivity: Option<&str>, random: &mut Random) -> String {
-        let mut text = String::new();
+    /// In all their ways, alone and in groups; and the ids of those that are for members who have an offer.
+    fn promotions(&self, inactivity: Option<&str>, random: &mut Random) -> (String, Vec<String>) {
+        let (mut text, mut gated) = (String::new(), Vec::new());
         for place in 0..random.within(0..=8) {
             let (effect, is_voucher) = self.effect(random);
+            let is_gated = random.percent(40);
             let mut fields = vec![format!("promotion_id: p{place}, priority: {}, {effect}", random.below(3))];
             if random.percent(60) {
                 fields.push(format!("group_id: {}", random.pick(&GROUPS).0));
             }
-            if random.percent(55) {
+            if is_gated {
+                fields.push("only_with_offer: true".to_owned());
+                gated.push(format!("p{place}"));
+            }
+            // Those that few can have are to be had often.
+            if random.percent(if is_gated { 20 } else { 55 }) {
                 fields.push(self.filter(random).trim().to_owned());
             }
-            if random.percent(20) {
+            if random.percent(if is_gated { 5 } else { 20 }) {
                 fields.push(format!("code: {}", random.pick(&CODES)));
             }
             if random.percent(20) {
                 fields.push(format!("minimum_spend: \"{}\"", self.money(random, if self.is_fine() { 60 } else { 600 })));
             }
-            if self.tiers > 1 && random.percent(15) {
+            if self.tiers > 1 && !is_gated && random.percent(15) {
                 fields.push(format!("tier_ids: [t{}]", random.below(self.tiers)));
             }
             if random.percent(8) {
@@ -375,22 +387,89 @@ impl Frame {
                 let arms = order.map(|arm| format!("{{ arm_id: arm-{arm}, share_basis_points: {}, control: {} }}", shares[arm], arm == 0));
                 fields.push(format!("arms: [{}]", arms.join(", ")));
             }
-            let limits = self.promotion_limits(is_voucher, random);
+            let limits = self.promotion_limits(is_voucher, is_gated, random);
             fields.push(format!("limits: {{ {limits} }}"));
             if !is_voucher {
                 fields.extend(self.promotion_points(inactivity, random));
             }
             let (year, month) = (2025 + random.below(3), random.within(1..=12));
             match random.below(12) {
-                0 => fields.push(format!("start_time: \"{year}-{month:02}-01T12:00:00Z\"")),
-                1 => fields.push(format!("end_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                0 if !is_gated => fields.push(format!("start_time: \"{year}-{month:02}-01T12:00:00Z\"")),
+                1 if !is_gated => fields.push(format!("end_time: \"{year}-{month:02}-01T12:00:00Z\"")),
                 _ => {}
             }
             text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
         }
         let groups = GROUPS.map(|(id, combination)| format!("{{ group_id: {id}, combination: COMBINATION_{combination} }}"));
         let groups = format!("promotion_groups: [{}]\n", groups.join(", "));
-        if text.is_empty() { groups } else { format!("{groups}promotions:\n{text}") }
+        (if text.is_empty() { groups } else { format!("{groups}promotions:\n{text}") }, gated)
+    }
+
+    /// For all kinds of members, personal ones, for some time, and so often. `gated`: promotions that wait for one.
+    fn offers(&self, mut gated: Vec<String>, now: Timestamp, random: &mut Random) -> String {
+        let mut text = String::new();
+        random.shuffle(&mut gated);
+        for offer in OFFERS {
+            let promotion = if random.percent(80) { gated.pop() } else { None };
+            if promotion.is_none() && random.percent(50) {
+                continue;
+            }
+            let mut fields = vec![format!("offer_id: {offer}, display_name: \"Offer {offer}\"")];
+            let is_personal = random.percent(40);
+            let is_activated = promotion.is_some() && random.percent(55);
+            if is_personal {
+                fields.push("personal: true".to_owned());
+            } else {
+                fields.extend(self.audience(random));
+            }
+            if is_activated {
+                fields.push("requires_activation: true".to_owned());
+            }
+            if (is_personal || is_activated) && random.percent(60) {
+                fields.push(format!("valid_days: {}", random.within(0..=9)));
+            }
+            if random.percent(65) {
+                let period = random.pick(&["DAY", "DAY", "WEEK", "MONTH", "MONTH", "QUARTER", "YEAR", "LIFETIME"]);
+                fields.push(format!("member_limit: {{ uses: {}, period: PERIOD_{period} }}", random.within(1..=3)));
+            }
+            let mut at = |hours: u64| now + SignedDuration::from_secs(3_600 * (random.within(0..=hours) as i64) - 86_400 * 4);
+            let (start, end) = (at(20 * 24).strftime("%FT%TZ").to_string(), at(40 * 24).strftime("%FT%TZ").to_string());
+            match random.below(8) {
+                0 | 1 => fields.push(format!("start_time: \"{start}\"")),
+                2 | 3 => fields.push(format!("end_time: \"{end}\"")),
+                _ => {}
+            }
+            let valid = match random.below(3) {
+                // As its kind says.
+                0 => String::new(),
+                1 => format!(", valid_days: {}", random.within(3..=9)),
+                _ => ", valid_months: 1".to_owned(),
+            };
+            fields.push(match promotion {
+                Some(promotion) => format!("promotion_id: {promotion}"),
+                None => format!("voucher: {{ voucher_kind_id: {BIRTHDAY_KIND}{valid} }}"),
+            });
+            text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        if text.is_empty() { text } else { format!("offers:\n{text}") }
+    }
+
+    /// Of an offer that is not personal: often all, or two things at once.
+    fn audience(&self, random: &mut Random) -> Vec<String> {
+        let mut fields = Vec::new();
+        let tiers: Vec<String> = (0..self.tiers).filter(|_| random.percent(50)).map(|tier| format!("t{tier}")).collect();
+        if !tiers.is_empty() && random.percent(35) {
+            fields.push(format!("tier_ids: [{}]", tiers.join(", ")));
+        }
+        let segments = ["new", "risk", "season", "rich", "saver", "often"].into_iter();
+        let segments: Vec<&str> = segments.filter(|id| self.has_segment(id) && random.percent(50)).collect();
+        if !segments.is_empty() && random.percent(45) {
+            fields.push(format!("segment_ids: [{}]", segments.join(", ")));
+        }
+        if random.percent(30) {
+            fields.push(format!("new_member_days: {}", random.within(1..=40)));
+        }
+        fields
     }
 
     /// And whether it is a voucher.
@@ -416,18 +495,18 @@ impl Frame {
         }
     }
 
-    fn promotion_limits(&self, is_voucher: bool, random: &mut Random) -> String {
+    fn promotion_limits(&self, is_voucher: bool, is_gated: bool, random: &mut Random) -> String {
         let mut limits = Vec::new();
         let periods = ["DAY", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "LIFETIME"];
-        if is_voucher || random.percent(25) {
+        if !is_gated && (is_voucher || random.percent(25)) {
             let (times, period) = (random.within(1..=3), random.pick(&periods));
             limits.push(format!("times: {{ times: {times}, period: PERIOD_{period} }}"));
         }
         if is_voucher {
             return limits.join(", ");
         }
-        if random.percent(20) {
-            limits.push(format!("maximum_points: \"{}\"", self.points(random, 40)));
+        if random.percent(40) {
+            limits.push(format!("maximum_points: \"{}\"", self.points(random, 20)));
         }
         if random.percent(25) {
             let period = random.pick(&periods);
@@ -578,12 +657,15 @@ impl Frame {
         format!("  filter: {{ {} }}\n", filter.join(", "))
     }
 
-    fn tiers(&self, random: &mut Random) -> String {
+    fn tiers(&self, is_easy: bool, random: &mut Random) -> String {
         if self.tiers == 0 {
             return String::new();
         }
-        let mut text = "tiers:\n- { tier_id: t0, display_name: First }\n".to_owned();
-        let (points, spend, visits) = (random.within(20..=200), random.within(200..=900), random.within(4..=15));
+        let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{} }}\n", benefits(20, random));
+        let (points, spend, visits) = match is_easy {
+            true => (random.within(2..=20), random.within(20..=90), random.within(2..=4)),
+            false => (random.within(20..=200), random.within(200..=900), random.within(4..=15)),
+        };
         let multipliers = ["1.2", "1.5", "2", "1.333333", "0.5"];
         // Bounds of the same kinds in each tier, so that none is lower than below.
         let [by_points, by_spend, by_visits] = [random.percent(80), random.percent(40), random.percent(40)];
@@ -599,16 +681,20 @@ impl Frame {
                 bounds.push(format!("visits: {}", visits * place));
             }
             let multiplier = random.pick(&multipliers);
-            let reward =
-                if random.percent(40) { format!(", entry_reward: {{ points: \"{}\" }}", self.points(random, 9)) } else { String::new() };
+            let reward = if random.percent(if is_easy { 80 } else { 40 }) {
+                format!(", entry_reward: {{ points: \"{}\" }}", self.points(random, 9))
+            } else {
+                String::new()
+            };
             let bounds = format!("{{ {}, require_all: {} }}", bounds.join(", "), random.percent(40));
             let retention = match random.below(6) {
                 0 => format!(", retention: {{ qualifying_points: \"{}\" }}", points / 2),
                 1 => format!(", retention: {{ visits: {} }}", visits / 2),
                 _ => String::new(),
             };
+            let benefits = benefits(60, random);
             text.push_str(&format!(
-                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward} }}\n"
+                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward}{benefits} }}\n"
             ));
         }
         text
@@ -678,6 +764,16 @@ impl Frame {
         }
         format!("redemption: {{ {} }}\n", fields.join(", "))
     }
+}
+
+/// What a tier takes off each purchase, if it does.
+fn benefits(percent: u64, random: &mut Random) -> String {
+    let discount = random
+        .percent(percent)
+        .then(|| format!("discount_percent: \"{}\"", random.pick(&["10", "7.5", "33.3333", "12.5", "0.05", "5", "100"])));
+    let shipping = random.percent(percent / 2).then(|| "free_shipping: true".to_owned());
+    let all: Vec<String> = discount.into_iter().chain(shipping).collect();
+    if all.is_empty() { String::new() } else { format!(", benefits: {{ {} }}", all.join(", ")) }
 }
 
 /// Stage, and the policy.

@@ -1,9 +1,9 @@
-//! Comparing the catalogue that a member is shown with how its rewards must stand, and how large segments are.
+//! Comparing the catalogue that a member is shown with how its rewards must stand, and its offers, and how large segments are.
 
-use loyaltyd::domain::{MemberKey, Rejection, RewardId, RewardStanding, SegmentId};
+use loyaltyd::domain::{MemberKey, Offer, OfferStanding, OfferState, Rejection, RewardId, RewardStanding, SegmentId};
 
 use super::{
-    auditor::{Account, rewards, segments},
+    auditor::{Account, offers, rewards, segments},
     life::{Life, Shop},
 };
 
@@ -21,6 +21,31 @@ impl Life {
         let expected =
             rewards::listed(account, &shop.books, self.last_now.expect("something was read"), rewards::shelf(shop.accounts.iter()));
         if found == expected { Ok(()) } else { Err(format!("of the rewards:\n{expected:#?}\nwas expected, and found was\n{found:#?}")) }
+    }
+
+    pub fn offers_are_as_told(&self, shop: &Shop, key: &MemberKey, account: &Account) -> Result<(), String> {
+        if account.merged_into.is_some() {
+            return Ok(());
+        }
+        let listed = self.ledger().offers(key).map_err(|error| error.to_string())?;
+        let standing = |(offer, standing): (&Offer, &OfferStanding)| offers::Standing {
+            offer: offer.id.to_string(),
+            state: match standing.state {
+                OfferState::Available => "available",
+                OfferState::NeedsActivation => "needs activation",
+                OfferState::Active => "active",
+                OfferState::UsedUp => "used up",
+                OfferState::Ended => "ended",
+                OfferState::Unavailable => "unavailable",
+            },
+            until: standing.until,
+            uses: standing.uses,
+            left: standing.uses_left,
+            why_not: standing.why_not.iter().cloned().map(Rejection::from).collect(),
+        };
+        let found: Vec<offers::Standing> = listed.program.offers.iter().zip(&listed.standings).map(standing).collect();
+        let expected = offers::listed(account, &shop.books, self.last_now.expect("something was read"));
+        if found == expected { Ok(()) } else { Err(format!("of the offers:\n{expected:#?}\nwas expected, and found was\n{found:#?}")) }
     }
 
     /// How many are in each segment, as far as is entered.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use loyaltyd::domain::{
-    ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
-    HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OrderId, OrderKey, Payment, Points, ProfileUpdate,
-    Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, RewardId, StoreId, Tender, TenderKind, TierId,
-    TransferRequest, VoucherCode, VoucherKindId, VoucherRequest,
+use loyaltyd::{
+    contract::v1,
+    domain::{
+        ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
+        HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OfferId, OfferRequest, OrderId, OrderKey, Payment,
+        Points, ProfileUpdate, Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, RewardId, StoreId, Tender,
+        TenderKind, TierId, TransferRequest, VoucherCode, VoucherKindId, VoucherRequest,
+    },
 };
 use rust_decimal::Decimal;
 
@@ -16,10 +19,11 @@ use super::{
     auditor::{
         Account, Books, Sale,
         book::{Book, days_later, months_later},
+        prices,
         reviewing::counts_for_life_anew,
         units,
     },
-    books::{ACTIVITIES, CATEGORIES, CHANNELS, CODES, LABELS, REWARDS, SKUS, STORES, VOUCHER_KINDS},
+    books::{ACTIVITIES, CATEGORIES, CHANNELS, CODES, LABELS, OFFERS, REWARDS, SKUS, STORES, VOUCHER_KINDS},
 };
 
 /// Asks for one member of a programme.
@@ -87,6 +91,9 @@ impl Asker<'_> {
         }
         if self.random.percent(14) {
             return Command::Voucher(self.voucher());
+        }
+        if self.random.percent(11) {
+            return Command::Offer(self.offer());
         }
         match self.random.below(100) {
             0..=6 => self.activity(),
@@ -195,7 +202,79 @@ impl Asker<'_> {
         }
     }
 
+    /// Often one whose till does not give the discounts of tiers and vouchers itself.
     pub fn purchase(&mut self, order: OrderKey) -> Purchase {
+        let mut purchase = self.plain_purchase(order);
+        if purchase.offline || self.random.percent(60) {
+            return purchase;
+        }
+        (purchase.apply_effects, purchase.tenders) = (true, Vec::new());
+        purchase.payments.clear();
+        if self.random.percent(50) {
+            purchase.vouchers = self.usable_vouchers();
+        }
+        let (total, due) = (purchase.total, prices::due(self.account, self.books, self.now, &purchase));
+        purchase.total = due.filter(|_| self.random.percent(95)).unwrap_or(total);
+        self.pay(&mut purchase);
+        purchase.total = total;
+        for tender in &mut purchase.tenders {
+            if tender.kind == TenderKind::Voucher && !purchase.vouchers.is_empty() {
+                tender.kind = TenderKind::Card;
+            }
+        }
+        purchase.check().expect("the sums agree");
+        purchase
+    }
+
+    /// Several at once.
+    fn usable_vouchers(&mut self) -> Vec<VoucherCode> {
+        let now = self.now;
+        let usable = self.account.live_vouchers().filter(|(_, voucher)| voucher.hold.is_none() && voucher.terms.from <= now);
+        let mut codes: Vec<VoucherCode> = usable.filter_map(|(_, voucher)| voucher.code).collect();
+        self.random.shuffle(&mut codes);
+        codes.truncate(self.random.within(0..=4) as usize);
+        codes
+    }
+
+    /// Mostly of the rule book, and what makes sense.
+    fn offer(&mut self) -> OfferRequest {
+        let book = Arc::clone(self.newest());
+        let there = &book.document.offers;
+        let name = match there.is_empty() || self.random.percent(7) {
+            true => (*self.random.pick(&OFFERS)).to_owned(),
+            false => self.random.pick(there).offer_id.clone(),
+        };
+        // Mostly what was given is activated, too, where it has to be.
+        let waits = |offer: &v1::Offer| offer.requires_activation && self.account.is_given(&offer.offer_id, self.now);
+        let waiting = there.iter().filter(|offer| waits(offer)).map(|offer| OfferId::new(&offer.offer_id).expect("an id"));
+        let waiting: Vec<OfferId> = waiting.collect();
+        if !waiting.is_empty() && self.random.percent(50) {
+            return OfferRequest::Activate { offer: self.random.pick(&waiting).clone() };
+        }
+        // And what is for some days is given before it begins.
+        let begins = |offer: &v1::Offer| offer.start_time.as_ref().is_some_and(|start| start.seconds > self.now.as_second());
+        let is_for_days = |offer: &v1::Offer| offer.personal && !offer.requires_activation && offer.valid_days.is_some();
+        let coming = there.iter().find(|offer| is_for_days(offer) && begins(offer));
+        if let Some(coming) = coming.map(|offer| OfferId::new(&offer.offer_id).expect("an id"))
+            && self.random.percent(40)
+        {
+            return OfferRequest::Assign { offer: coming, reason: reason(), end_time: None };
+        }
+        let is_personal = there.iter().any(|offer| offer.offer_id == name && offer.personal);
+        let is_given = self.account.is_given(&name, self.now);
+        let offer = OfferId::new(&name).expect("an id");
+        let hours = self.random.within(0..=200) as i64 - 5;
+        let end_time = self.random.percent(60).then(|| self.now + SignedDuration::from_hours(hours));
+        match self.random.below(10) {
+            0..=3 if is_given => OfferRequest::Withdraw { offer, reason: reason() },
+            0..=5 if is_personal => OfferRequest::Assign { offer, reason: reason(), end_time },
+            0 if self.random.percent(40) => OfferRequest::Withdraw { offer, reason: reason() },
+            1 if self.random.percent(40) => OfferRequest::Assign { offer, reason: reason(), end_time },
+            _ => OfferRequest::Activate { offer },
+        }
+    }
+
+    pub fn plain_purchase(&mut self, order: OrderKey) -> Purchase {
         let prices_include_tax = self.random.percent(50);
         let lines: Vec<Line> = (0..self.random.within(1..=4)).map(|_| self.line(prices_include_tax)).collect();
         let order_discount = if self.random.percent(30) { self.percent_of(goods(&lines)) } else { Decimal::ZERO };
@@ -251,6 +330,14 @@ impl Asker<'_> {
             if !ends.is_empty() {
                 let time = self.recent(&ends) - SignedDuration::from_hours(self.random.within(1..=24) as i64);
                 return Some(time.min(self.now));
+            }
+        }
+        let edges = self.account.offer_edges();
+        if !edges.is_empty() && self.random.percent(10) {
+            let oldest = self.now - SignedDuration::from_hours(24 * i64::from(self.newest().max_age_days));
+            let edges: Vec<Timestamp> = edges.into_iter().filter(|time| (oldest..=self.now).contains(time)).collect();
+            if !edges.is_empty() {
+                return Some(self.recent(&edges));
             }
         }
         let hours = i64::from(self.newest().max_age_days) * 24;
@@ -548,7 +635,7 @@ impl Asker<'_> {
         }
         if self.random.percent(12) {
             let order = self.order();
-            let mut purchase = self.purchase(order);
+            let mut purchase = self.plain_purchase(order);
             if let Some(sale) = sale.filter(|_| self.random.percent(50)) {
                 purchase.vouchers.extend(sale.purchase.vouchers.first());
             }

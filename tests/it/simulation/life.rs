@@ -23,6 +23,7 @@ use super::{
     auditor::{self, Account, Books, book::Book, facts, vouchers::codes},
     books::Frame,
     generator::{Asker, birth_date},
+    quoting::Quotes,
 };
 
 const MEMBERS: usize = 12;
@@ -53,8 +54,12 @@ pub struct Shop {
 }
 
 impl Shop {
+    pub fn beside<'a>(&self, command: &Command, promise: Option<&'a auditor::prices::Promise>) -> auditor::Beside<'a> {
+        auditor::Beside { elsewhere: self.elsewhere(command), shelf: self.shelf(command), pot: self.pot(command), promise }
+    }
+
     /// Why codes cannot be used by whoever has not got them.
-    pub fn elsewhere(&self, command: &Command) -> BTreeMap<VoucherCode, VoucherRejection> {
+    fn elsewhere(&self, command: &Command) -> BTreeMap<VoucherCode, VoucherRejection> {
         let of = |code: VoucherCode| {
             let mut vouchers = self.accounts.iter().filter_map(|account| account.voucher_of(code));
             vouchers.next().map(|_| VoucherRejection::OfOtherMember)
@@ -63,7 +68,7 @@ impl Shop {
     }
 
     /// What all members have had of rewards, where that is asked for.
-    pub fn shelf(&self, command: &Command) -> auditor::rewards::Shelf {
+    fn shelf(&self, command: &Command) -> auditor::rewards::Shelf {
         match command {
             Command::Voucher(_) => auditor::rewards::shelf(self.accounts.iter()),
             _ => auditor::rewards::Shelf::new(),
@@ -71,7 +76,7 @@ impl Shop {
     }
 
     /// What all members have had of promotions, where that is asked for.
-    pub fn pot(&self, command: &Command) -> auditor::promotions::Pot {
+    fn pot(&self, command: &Command) -> auditor::promotions::Pot {
         match command {
             Command::RecordPurchase(_) | Command::ReturnPurchase(_) => auditor::promotions::pot(self.accounts.iter()),
             _ => auditor::promotions::Pot::new(),
@@ -137,7 +142,7 @@ pub type Who = (usize, usize);
 
 pub struct Life {
     pub seed: u64,
-    random: Random,
+    pub random: Random,
     pub clock: Arc<ManualClock>,
     /// What the ledger went by last.
     pub last_now: Option<Timestamp>,
@@ -156,6 +161,7 @@ pub struct Life {
     at_desk: bool,
     /// Everybody asks for rewards.
     in_rush: bool,
+    pub quotes: Quotes,
     pub answered: BTreeMap<RequestId, Answered>,
     /// All that the ledger must have said, and how much of it was compared.
     pub told: BTreeMap<Who, Vec<facts::Said>>,
@@ -177,7 +183,7 @@ impl Drop for Told {
     }
 }
 
-/// How many commands were answered, how many members were merged into others, and what was met of promotions.
+/// How many commands were answered, how many members were merged into others, and what was met of promotions, prices and offers.
 pub fn live(seed: u64, commands: u64) -> (u64, u64, auditor::promotions::Met) {
     let _told = Told(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -189,7 +195,11 @@ pub fn live(seed: u64, commands: u64) -> (u64, u64, auditor::promotions::Met) {
         life.end().await;
         let accounts = || life.shops.iter().flat_map(|shop| &shop.accounts);
         let merged = accounts().filter(|account| account.merged_into.is_some()).count() as u64;
-        (life.done, merged, auditor::promotions::met(accounts()))
+        let mut met = auditor::promotions::met(accounts());
+        let told = life.told.values().flatten().flat_map(facts::met).map(|kind| (kind, 1));
+        let quotes = [("quote kept", life.quotes.kept), ("quote changed", life.quotes.changed)];
+        told.chain(quotes).for_each(|(kind, times)| *met.entry(kind).or_default() += times);
+        (life.done, merged, met)
     })
 }
 
@@ -227,6 +237,7 @@ impl Life {
             random,
             at_desk: false,
             in_rush: false,
+            quotes: Quotes::default(),
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
             compared: BTreeMap::new(),
@@ -280,8 +291,8 @@ impl Life {
     }
 
     async fn publish(&mut self, shop: usize) {
-        let mut document = self.shops[shop].frame.book(&mut self.random);
         let (now, request) = (self.ledger_now(), self.request());
+        let mut document = self.shops[shop].frame.book(now, &mut self.random);
         let waits = !self.shops[shop].books.0.is_empty() && self.random.percent(50);
         let since = if waits { now + SignedDuration::from_mins(self.random.within(1..=20_000) as i64) } else { now };
         if waits {
@@ -469,9 +480,12 @@ impl Life {
         let mut asked: Vec<Asked> = Vec::new();
         self.at_desk = self.random.percent(8);
         self.in_rush = self.random.percent(8);
-        for place in 0..self.random.within(1..=BATCH) as usize {
+        while self.random.percent(60) {
             let who = self.anyone();
-            let submission = self.ask(now, who);
+            self.quote(now, who);
+        }
+        for place in 0..self.random.within(1..=BATCH) as usize {
+            let (who, submission) = self.ask_anyone(now);
             let foretold = self.foretell(now, who, &submission);
             let is_done = matches!(foretold, Foretold::Done { done_before: None, .. });
             asked.push(Asked { who, submission: submission.clone(), foretold });
@@ -498,6 +512,34 @@ impl Life {
         (shop, self.random.below(self.shops[shop].accounts.len()))
     }
 
+    /// Now and then a purchase that was quoted.
+    fn ask_anyone(&mut self, now: Timestamp) -> (Who, Submission) {
+        if self.random.percent(7)
+            && let Some((who, command)) = self.quoted()
+        {
+            let (request, target) = (self.request(), MemberTarget::Id(self.shops[who.0].ids[who.1]));
+            return (who, self.submission(who.0, target, request, command));
+        }
+        let who = self.anyone();
+        (who, self.ask(now, who))
+    }
+
+    /// What somebody comes with who asks for a member, as the member is shown now.
+    pub fn asker<T>(&mut self, now: Timestamp, (shop, member): Who, ask: impl FnOnce(&mut Asker<'_>) -> T) -> T {
+        let place = &mut self.shops[shop];
+        let account = auditor::shown(&place.accounts[place.now(member)], &place.books, now);
+        ask(&mut Asker {
+            random: &mut self.random,
+            books: &place.books,
+            account: &account,
+            others: &place.accounts,
+            members: &place.ids,
+            codes: &place.codes,
+            now,
+            next_order: &mut place.next_order,
+        })
+    }
+
     /// Something new, or something that was answered before, sometimes with another payload.
     fn ask(&mut self, now: Timestamp, (shop, member): Who) -> Submission {
         if self.random.percent(4)
@@ -510,26 +552,18 @@ impl Life {
             return submission;
         }
         let request = self.request();
-        let place = &mut self.shops[shop];
-        let account = place.accounts[place.now(member)].clone();
-        let account = auditor::shown(&account, &place.books, now);
-        let mut asker = Asker {
-            random: &mut self.random,
-            books: &place.books,
-            account: &account,
-            others: &place.accounts,
-            members: &place.ids,
-            codes: &place.codes,
-            now,
-            next_order: &mut place.next_order,
-        };
-        let command = if self.at_desk && asker.random.percent(60) {
-            asker.adjustment()
-        } else if self.in_rush && asker.random.percent(60) {
-            Command::Voucher(asker.reward())
-        } else {
-            asker.command()
-        };
+        let (at_desk, in_rush) = (self.at_desk, self.in_rush);
+        let command = self.asker(now, (shop, member), |asker| {
+            if at_desk && asker.random.percent(60) {
+                asker.adjustment()
+            } else if in_rush && asker.random.percent(60) {
+                Command::Voucher(asker.reward())
+            } else {
+                asker.command()
+            }
+        });
+        let place = &self.shops[shop];
+        let account = &place.accounts[place.now(member)];
         let by_order = match &command {
             Command::ReturnPurchase(request) => account.sales.contains_key(&request.order).then(|| request.order.clone()),
             Command::ConfirmPurchase { order } => account.sales.contains_key(order).then(|| order.clone()),

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use loyaltyd::domain::{
-    Adjustment, Command, Expiry, HoldRequest, Line, LineKind, MemberId, MergeRequest, OrderKey, Points, Recipient, RedeemRequest,
-    TransferRequest, VoucherBenefit, VoucherCode, VoucherRequest,
+use loyaltyd::{
+    contract::v1::tier_policy::{ReviewOutcome, Validity},
+    domain::{
+        Adjustment, Command, Expiry, HoldRequest, Line, LineKind, MemberId, MergeRequest, OrderKey, Points, Recipient, RedeemRequest,
+        TierId, TransferRequest, VoucherBenefit, VoucherCode, VoucherRequest,
+    },
 };
 use rust_decimal::Decimal;
 
 use super::{
     auditor::{
         Account, Lot, Sale,
-        book::{Lapse, months_later},
+        book::{Book, Lapse, days_later, months_later},
         facts::LotSaid,
     },
     generator::{Asker, reason},
@@ -25,7 +28,8 @@ const LASTING_LOTS: usize = 5;
 
 impl Asker<'_> {
     pub fn meeting(&mut self) -> Option<Command> {
-        if let Some(command) = self.idle_points().or_else(|| self.kept_vouchers()).or_else(|| self.shared_goods()) {
+        let found = self.idle_points().or_else(|| self.kept_vouchers()).or_else(|| self.shared_goods());
+        if let Some(command) = found.or_else(|| self.free_units()).or_else(|| self.above_the_floor()) {
             return Some(command);
         }
         let has_birthday = !self.account.suspended && self.account.birthdays.plan.is_some_and(|plan| self.is_soon(plan.due, 3));
@@ -113,9 +117,64 @@ impl Asker<'_> {
             let order_total = Some(self.amount(100));
             return Some(Command::Voucher(VoucherRequest::Use { code, order: Some(order), order_total, value: None }));
         }
-        let mut purchase = self.purchase(order);
+        let mut purchase = self.plain_purchase(order);
         purchase.vouchers = vec![code];
         Some(Command::RecordPurchase(Arc::new(purchase)))
+    }
+
+    /// Several vouchers give units of one line, and another one may take something off it in between.
+    fn free_units(&mut self) -> Option<Command> {
+        let now = self.now;
+        let usable = self.account.live_vouchers().filter(|(_, voucher)| voucher.hold.is_none() && voucher.terms.from <= now);
+        let (mut free, mut off, mut minimum) = (Vec::new(), Vec::new(), Decimal::ONE);
+        for (code, terms) in usable.filter_map(|(_, voucher)| Some((voucher.code?, &voucher.terms))) {
+            minimum = minimum.max(terms.minimum);
+            match &terms.gives {
+                VoucherBenefit::FreeItem { sku } => free.push((code, Some(sku.clone()), None)),
+                VoucherBenefit::FreeItemOf { category, .. } => free.push((code, None, Some(category.clone()))),
+                VoucherBenefit::AmountOff { .. } | VoucherBenefit::PercentOff { .. } => off.push(code),
+                VoucherBenefit::FreeShipping | VoucherBenefit::Custom { .. } => {}
+            }
+        }
+        if free.len() < 2 || self.random.percent(70) {
+            return None;
+        }
+        let (_, sku, category) = self.random.pick(&free).clone();
+        let like: Vec<VoucherCode> = free.into_iter().filter(|one| (&one.1, &one.2) == (&sku, &category)).map(|one| one.0).collect();
+        let quantity = Decimal::from(self.random.within(2..=3));
+        let (amount, plain) = (minimum + self.amount(60), self.line(false));
+        let (discount, tax, kind) = (Decimal::ZERO, Decimal::ZERO, LineKind::Goods);
+        let (sku, category) = (sku.unwrap_or(plain.sku.clone()), category.unwrap_or(plain.category.clone()));
+        let line = Line { sku, category, quantity, amount, discount, tax, kind, ..plain };
+        let mut vouchers: Vec<VoucherCode> = like.into_iter().take(self.random.within(2..=3) as usize).collect();
+        if !off.is_empty() && self.random.percent(60) {
+            vouchers.insert(1, *self.random.pick(&off));
+        }
+        let order = self.order();
+        let mut purchase = self.basket(order, vec![line], false);
+        (purchase.vouchers, purchase.apply_effects) = (vouchers, true);
+        Some(Command::RecordPurchase(Arc::new(purchase)))
+    }
+
+    /// Somebody is set to a tier by hand for some days, and rises above it, so that what was set is over before what was reached is.
+    fn above_the_floor(&mut self) -> Option<Command> {
+        let account = self.account;
+        let book = Arc::clone(self.newest());
+        if account.floor.is_none() && falls_far(&book) && !account.erased && self.random.percent(1) {
+            let days = self.random.within(1..=20) as i64;
+            let last_date = Some(days_later(book.date(self.now), days));
+            let tier = TierId::new(&book.tiers[1].id).expect("an id");
+            return Some(Command::SetTier { tier, reason: reason(), last_date });
+        }
+        let floor = account.floor.as_ref().filter(|(_, end)| end.is_some() && account.is_on_floor())?;
+        let above = book.document.tiers.get(book.place_of_tier(Some(&floor.0)) + 1)?;
+        let takes: i64 = above.threshold.as_ref()?.qualifying_points.parse().ok()?;
+        let points = takes * 10i64.pow(book.document.points_precision as u32);
+        if book.maximum_adjustment.is_some_and(|most| points > most) || self.random.percent(60) {
+            return None;
+        }
+        let (points, reference) = (Points(points), String::new());
+        Some(Command::AdjustPoints(Adjustment { points, qualifying: true, reason: reason(), reference, expiry: None }))
     }
 
     /// Two vouchers take more off than the goods come to.
@@ -148,6 +207,7 @@ impl Asker<'_> {
         let order = self.order();
         let mut purchase = self.basket(order, vec![line], false);
         purchase.vouchers = off.into_iter().map(|(code, ..)| code).collect();
+        purchase.apply_effects = self.random.percent(40);
         Some(Command::RecordPurchase(Arc::new(purchase)))
     }
 
@@ -196,4 +256,11 @@ impl Asker<'_> {
         let is_confirmed = |sale: &Sale| sale.earned.lots.iter().any(|lot| matches!(lot.said.waits, Some((None, _))) && live(&lot.said));
         self.account.sales.iter().filter(|(_, sale)| is_confirmed(sale)).map(|(order, _)| order.clone()).collect()
     }
+}
+
+/// A review can take more than one tier away.
+fn falls_far(book: &Book) -> bool {
+    let policy = book.document.tier_policy.unwrap_or_default();
+    let ends = !matches!(policy.validity(), Validity::Unspecified | Validity::Unlimited);
+    book.tiers.len() > 2 && ends && policy.review_outcome() == ReviewOutcome::Earned
 }

@@ -61,11 +61,8 @@ impl Life {
             Command::ReturnPurchase(request) => request.exchange.as_ref().and_then(|purchase| purchase.order.clone()),
             _ => None,
         };
-        if let Some(order) = &order
-            && let Some((buyer, entry_sequence)) = place.orders.get(order)
-        {
-            let (order, member) = (order.clone(), place.ids[*buyer]);
-            return Foretold::Refused(Rejection::PurchaseExists { order, member, entry_sequence: *entry_sequence });
+        if let Err(exists) = place.known_order(order.as_ref()) {
+            return Foretold::Refused(exists);
         }
         let other = match &mut command {
             Command::TransferPoints(request) => Some((&mut request.to, Rejection::RecipientNotFound)),
@@ -83,7 +80,11 @@ impl Life {
         }
         let actor = submission.actor.as_ref().map(ToString::to_string);
         let desk = actor.as_ref().map(|actor| place.desks.get(actor).copied());
-        let beside = (place.elsewhere(&command), place.shelf(&command), place.pot(&command));
+        let promise = match &command {
+            Command::RecordPurchase(purchase) => self.quotes.promise(purchase),
+            _ => None,
+        };
+        let beside = place.beside(&command, promise.as_ref());
         match auditor::expect(&place.accounts[member], &place.books, now, &command, by, desk, beside) {
             Ok(expected) => {
                 if let (Some(actor), Some(desk)) = (actor, expected.desk) {
@@ -153,6 +154,11 @@ impl Life {
 
     fn note(&mut self, asked: &Asked, answer: &Answer) {
         self.done += 1;
+        match &asked.foretold {
+            Foretold::Done { done_before: None, .. } => self.quotes.note(&asked.submission, None),
+            Foretold::Refused(rejection) => self.quotes.note(&asked.submission, Some(rejection)),
+            Foretold::Done { .. } | Foretold::Again(_) | Foretold::Twice(_) => {}
+        }
         self.touched.insert(asked.who);
         let is_recorded = matches!(asked.foretold, Foretold::Done { done_before: None, .. });
         if let Ok(outcome) = answer
@@ -292,6 +298,7 @@ impl Life {
         let expected: BTreeSet<_> = expected.collect();
         ensure(vouchers == expected, || format!("of the vouchers: {}", differ(&expected, &vouchers)))?;
         self.catalogue_is_as_told(shop, &key, &account)?;
+        self.offers_are_as_told(shop, &key, &account)?;
         let live = usize::try_from(shown.header.vouchers.live).expect("it fits");
         ensure(live == expected.len(), || format!("{live} vouchers and not {}", expected.len()))
     }
@@ -330,7 +337,7 @@ impl Life {
         ensure(found == holder.map(|place| shop.ids[shop.now(place)]), || differ(&holder, &found))
     }
 
-    fn fail(&self, who: Who, fault: &str) -> ! {
+    pub fn fail(&self, who: Who, fault: &str) -> ! {
         let (shop, member) = who;
         let steps = self.steps.get(&who).map_or(&[][..], Vec::as_slice);
         println!("seed {}, after {} commands, member {member} of programme {}", self.seed, self.done, self.shops[shop].frame.id);

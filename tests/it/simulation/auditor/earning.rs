@@ -1,5 +1,7 @@
 //! What a purchase earns: what of it counts, which rules give on which lines, how much, and in which lots.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, civil::Date};
 use loyaltyd::{
     contract::v1::{self, rounding},
@@ -11,6 +13,7 @@ use super::{
     Act,
     book::{Book, Fraction, Gives, Lapse, Policy, Rounds, Rule, Waits, days_later},
     facts::{Fact, LotSaid, PromotionSaid},
+    prices::Effect,
     promotions::{self, Promoted, Share, Shares, There},
     units,
 };
@@ -84,7 +87,8 @@ impl Match {
 }
 
 impl Earned {
-    pub fn fact(&self, book: &Book, redemptions: Vec<EntryRef>) -> Fact {
+    /// `standing`: the tier that the member has then.
+    pub fn fact(&self, book: &Book, standing: Option<String>, redemptions: Vec<EntryRef>, paid: (Arc<Purchase>, Vec<Effect>)) -> Fact {
         let money = |units: i128| Decimal::from_i128_with_scale(units, book.digits);
         let award = |award: &Award| (book.rules[award.rule].id.clone(), award.points, award.qualifying);
         Fact::Accrued {
@@ -95,6 +99,7 @@ impl Earned {
             awards: self.awards.iter().map(award).collect(),
             lots: self.lots.iter().map(|lot| lot.said.clone()).collect(),
             tier: self.tier.clone(),
+            standing,
             redemptions,
             promoted: self
                 .promoted
@@ -108,6 +113,8 @@ impl Earned {
                     arm: one.arm.as_ref().map(|arm| arm.arm_id.clone()),
                 })
                 .collect(),
+            purchase: paid.0,
+            effects: paid.1,
         }
     }
 }

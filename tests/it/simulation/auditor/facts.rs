@@ -1,12 +1,12 @@
 //! What an entry says, in plain numbers: what the auditor expects and what the ledger answers are compared as this.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use loyaltyd::domain::{
     ActivityAccrued, ActivitySide, Allocation, BirthdayChanged, BirthdayGiven, BirthdayPlan, Entry, EntryKind, EntryRef, LimitKind,
-    LotExpiry, MemberId, MergedFrom, OrderKey, PendingLot, Portion, PromotionAward, PurchaseAccrued, ReleaseCause, Returned, TierCause,
-    Voucher, VoucherChange, VoucherRelease,
+    LotExpiry, MemberId, MergedFrom, OrderKey, PendingLot, Portion, PromotionAward, Purchase, PurchaseAccrued, ReleaseCause, Returned,
+    TierCause, Voucher, VoucherChange, VoucherRelease,
 };
 use rust_decimal::Decimal;
 
@@ -14,6 +14,8 @@ use super::{
     birthdays::{Given, Plan},
     book::Lapse,
     goals::{self, Back, TurnedSaid, Waits},
+    offers::{self, Became},
+    prices::{self, Effect},
     rewards::{self, RewardedSaid, Tally},
     segments,
     vouchers::Terms,
@@ -119,9 +121,14 @@ pub enum Fact {
         awards: Vec<(String, i64, i64)>,
         lots: Vec<LotSaid>,
         tier: Option<String>,
+        /// The tier that the member had then.
+        standing: Option<String>,
         redemptions: Vec<EntryRef>,
         /// Of each promotion.
         promoted: Vec<PromotionSaid>,
+        /// As it was paid.
+        purchase: Arc<Purchase>,
+        effects: Vec<Effect>,
     },
     Adjusted {
         points: i64,
@@ -236,6 +243,11 @@ pub enum Fact {
         version: u32,
         next: Option<Timestamp>,
     },
+    /// What becomes of a member's offer.
+    Offer {
+        offer: String,
+        became: Became,
+    },
     /// What becomes of the voucher that an entry issued.
     Voucher {
         issued: EntryRef,
@@ -260,6 +272,8 @@ pub enum Change {
     Issued(Terms),
     /// With a purchase, by a promotion.
     Promoted(Terms, String),
+    /// By an offer.
+    Offered(Terms, String),
     /// For points.
     Turned(Terms, TurnedSaid),
     Held(OrderKey, Timestamp),
@@ -443,8 +457,9 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::VoucherChanged(changed) => Fact::Voucher { issued: changed.issued, change: change(&changed.change) },
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
         EntryKind::SegmentsChanged(changed) => segments::changed(changed),
-        // No programme of the simulation has any.
-        EntryKind::OfferChanged(_) | EntryKind::ReferralMade(_) | EntryKind::ReferralTakenBack(_) => Fact::Other,
+        EntryKind::OfferChanged(changed) => offers::changed(changed),
+        // No programme of the simulation has referrals.
+        EntryKind::ReferralMade(_) | EntryKind::ReferralTakenBack(_) => Fact::Other,
         EntryKind::BirthdayChanged(changed) => birthday(changed),
         EntryKind::GoalChanged(changed) => goals::changed(changed),
     }
@@ -487,6 +502,7 @@ fn change(change: &VoucherChange) -> Change {
         VoucherChange::Issued { voucher, goal: Some(paid), .. } => Change::Turned(terms(voucher), goals::turned(paid)),
         VoucherChange::Issued { voucher, reward: Some(paid), .. } => Change::Rewarded(terms(voucher), rewards::rewarded(paid)),
         VoucherChange::Issued { voucher, promotion: Some(promotion), .. } => Change::Promoted(terms(voucher), promotion.to_string()),
+        VoucherChange::Issued { voucher, offer: Some(offer), .. } => Change::Offered(terms(voucher), offer.to_string()),
         VoucherChange::Issued { voucher, goal: None, .. } => Change::Issued(terms(voucher)),
         VoucherChange::Held(hold) => Change::Held(hold.order.clone(), hold.expire_time),
         VoucherChange::Released { cause, .. } => Change::Released { by_time: *cause == VoucherRelease::Expired },
@@ -555,8 +571,11 @@ fn earned(accrued: &PurchaseAccrued) -> Fact {
         awards: accrual.awards.iter().map(|it| (it.rule.to_string(), it.points.0, it.qualifying_points.0)).collect(),
         lots: accrual.lots.iter().map(lot).collect(),
         tier: accrual.tier.as_ref().map(ToString::to_string),
+        standing: accrued.tier.as_ref().map(ToString::to_string),
         redemptions: accrued.redemptions.clone(),
         promoted: accrual.promotions.iter().map(promoted).collect(),
+        purchase: Arc::clone(&accrued.purchase),
+        effects: accrued.effects.iter().map(prices::effect).collect(),
     }
 }
 
@@ -618,6 +637,34 @@ fn taken_back(returned: &Returned) -> Fact {
         withheld: returned.withheld.0,
         withheld_value: returned.withheld_value,
         voids: returned.voids,
+    }
+}
+
+/// What must be met of price effects and of offers.
+pub const KINDS: [&str; 12] = [
+    "discount of a tier",
+    "shipping of a tier",
+    "voucher off the goods",
+    "voucher off a line",
+    "voucher off shipping",
+    "voucher off nothing",
+    "offer given",
+    "promotion activated",
+    "voucher activated",
+    "offer withdrawn",
+    "quote kept",
+    "quote changed",
+];
+
+/// Which of them an entry has.
+pub fn met(said: &Said) -> Vec<&'static str> {
+    match &said.fact {
+        Fact::Accrued { effects, .. } => effects.iter().map(prices::met).collect(),
+        Fact::Offer { became: Became::Given(_), .. } => vec!["offer given"],
+        Fact::Offer { became: Became::Activated(until), .. } if until.is_some() => vec!["promotion activated"],
+        Fact::Offer { became: Became::Activated(_), .. } => vec!["voucher activated"],
+        Fact::Offer { became: Became::Withdrawn, .. } => vec!["offer withdrawn"],
+        _ => Vec::new(),
     }
 }
 

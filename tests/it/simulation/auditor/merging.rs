@@ -214,6 +214,7 @@ impl Act<'_> {
         self.join_goals(old, before);
         self.join_rewards(old);
         self.join_promoted(old);
+        self.join_offers(old);
         Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
         let money = self.money(old.spend);
         self.enter_now(Fact::MergedFrom {

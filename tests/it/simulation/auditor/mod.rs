@@ -10,6 +10,8 @@ pub mod facts;
 mod giving;
 mod goals;
 mod merging;
+pub mod offers;
+pub mod prices;
 pub mod promotions;
 mod returning;
 pub mod reviewing;
@@ -219,6 +221,7 @@ pub struct Account {
     pub potted: promotions::Potted,
     pub latest_had: rewards::Latest,
     pub segments: segments::Segments,
+    pub offers: offers::Offers,
     /// When the member last did each activity.
     pub did: BTreeMap<String, Timestamp>,
 }
@@ -367,8 +370,18 @@ pub struct Expected {
     pub desk: Option<Desk>,
 }
 
-/// `desk`: what the operator has adjusted so far, if there is one. `elsewhere`: what is known of vouchers that are not the member's. `shelf`:
-/// what all members together have had of rewards; `pot`: and of promotions.
+/// What is known beside the member.
+pub struct Beside<'a> {
+    /// Of vouchers that are not the member's.
+    pub elsewhere: Elsewhere,
+    /// What all members together have had of rewards, and of promotions.
+    pub shelf: rewards::Shelf,
+    pub pot: promotions::Pot,
+    /// What a quote has said that the purchase leads to.
+    pub promise: Option<&'a prices::Promise>,
+}
+
+/// `desk`: what the operator has adjusted so far, if there is one.
 pub fn expect(
     account: &Account,
     books: &Books,
@@ -376,7 +389,7 @@ pub fn expect(
     command: &Command,
     named: Named,
     desk: Option<Option<Desk>>,
-    (elsewhere, shelf, pot): (Elsewhere, rewards::Shelf, promotions::Pot),
+    Beside { elsewhere, shelf, pot, promise }: Beside<'_>,
 ) -> Result<Expected, Rejection> {
     let mut act = Act { desk, elsewhere, shelf, pot, ..Act::new(account, books, now) };
     act.meant = merging::meant(account, named, command)?;
@@ -384,6 +397,12 @@ pub fn expect(
     (act.by_time, act.asked) = (false, true);
     let done_before = act.perform(command)?;
     act.settle_goal(now);
+    if let Some(promise) = promise {
+        let parts = promise.differs(&act.promise());
+        if !parts.is_empty() {
+            return Err(Rejection::QuoteChanged { parts });
+        }
+    }
     (act.by_time, act.asked, act.acted) = (true, false, true);
     act.pass_time();
     act.settle_segments(now);
@@ -437,6 +456,7 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     let kept = account.live_vouchers().filter(|(_, voucher)| voucher.hold.as_ref().is_some_and(|(_, until)| *until > voucher.terms.until));
     let kept = kept.flat_map(|(_, voucher)| [voucher.terms.until; 4]);
     let turns = reviewing::turning_days(account, books.newest()).into_iter().map(|day| books.newest().dawn(day));
+    let turns = turns.chain(offers::turns(account, books.newest()));
     dated.chain(waiting).chain(holds).chain(single.into_iter().flatten()).chain(birthdays).chain(turns).chain(kept).collect()
 }
 
@@ -506,6 +526,11 @@ impl Act<'_> {
         self.meant.get(&(number, what)).copied().unwrap_or(self.account.own(number))
     }
 
+    /// What the command itself has led to.
+    fn promise(&self) -> prices::Promise {
+        prices::Promise::of(self.account.id.expect("it is enrolled"), &self.said)
+    }
+
     fn require_active(&self) -> Result<(), Rejection> {
         match (self.account.erased, self.account.suspended) {
             (true, _) => Err(Rejection::MemberErased),
@@ -560,8 +585,7 @@ impl Act<'_> {
             Command::TransferPoints(request) => self.give(request)?,
             Command::RecordActivity(request) => self.do_beside(request)?,
             Command::Voucher(request) => return self.ask_of_voucher(request),
-            // No programme of the simulation has any.
-            Command::Offer(_) => return Err(Rejection::MemberNotFound),
+            Command::Offer(request) => self.ask_of_offer(request)?,
             Command::MergeMembers(_) => unreachable!("it is about two members: see `merge`"),
         }
         Ok(None)
@@ -580,6 +604,7 @@ impl Act<'_> {
         self.by_time = false;
         (self.account.erased, self.account.suspended) = (true, false);
         (self.account.birthdays, self.account.goals) = (Birthdays::default(), Vec::new());
+        self.account.offers.clear();
         self.enter_now(Fact::Erased);
     }
 
@@ -858,14 +883,16 @@ impl Act<'_> {
 
     fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
         let occurred_time = self.may_buy(purchase)?;
-        self.use_vouchers(purchase, occurred_time)?;
-        let redemptions = self.pay(purchase, occurred_time)?;
+        let (purchase, effects) = self.price(purchase, occurred_time)?;
+        let redemptions = self.pay(&purchase, occurred_time)?;
         let book = Arc::clone(self.books.at(occurred_time));
-        let mut earned = earning::earn(self, &book, purchase, occurred_time);
+        let mut earned = earning::earn(self, &book, &purchase, occurred_time);
         self.watch_earning(occurred_time, 1, earned.points)?;
         self.collect(&mut earned, occurred_time);
         self.stir(CountedActivity::Purchase, brings(earned.lots.iter().map(|lot| &lot.said)), occurred_time);
-        let fact = earned.fact(&book, redemptions.clone());
+        let newest = self.books.newest();
+        let standing = newest.tiers.get(newest.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier))).map(|tier| tier.id.clone());
+        let fact = earned.fact(&book, standing, redemptions.clone(), (Arc::clone(&purchase), effects));
         self.account.latest = self.account.latest.max(Some(occurred_time));
         self.enter(fact, occurred_time, book.version);
         let sequence = self.account.sequence;
@@ -873,7 +900,6 @@ impl Act<'_> {
         self.account.purchases += 1;
         self.collect_promoted(&book, &mut earned, occurred_time);
         let order = purchase.order.clone().expect("a recorded purchase has an order");
-        let purchase = Arc::clone(purchase);
         let sale = Sale { sequence, entry, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
         self.sold = Some((sale.sequence, order.clone()));
         Arc::make_mut(&mut self.account.sales).insert(order, Arc::new(sale));

@@ -20,12 +20,15 @@ use super::{
     book::{Book, Fraction, Gives, Rounds, days_later, days_of, of_document, points, smallest},
     earning::{self, Earned},
     facts::Change,
-    units,
+    offers, units,
 };
 
 /// Fixed texts, which are judged here by other means.
-pub const CONDITIONS: [&str; 2] =
-    ["member.purchases < 4 || now.weekday == 3", "size(purchase.lines.filter(l, l.category != \"food\")) >= 2"];
+pub const CONDITIONS: [&str; 3] = [
+    "member.purchases < 4 || now.weekday == 3",
+    "size(purchase.lines.filter(l, l.category != \"food\")) >= 2",
+    "purchase.order_discount > 0",
+];
 /// Of the segments of before the sale.
 pub const SEGMENT_CONDITION: &str = "\"new\" in member.segments || size(member.segments) >= 3";
 pub const LINE_CONDITION: &str = "line.quantity >= 1.5 && !(\"organic\" in line.labels)";
@@ -68,8 +71,8 @@ pub fn pot<'a>(accounts: impl Iterator<Item = &'a Account>) -> Pot {
 /// How often something was met, by its name.
 pub type Met = BTreeMap<&'static str, u64>;
 
-/// What must be met: each kind of effect, what members had of it, and each limit but for a full purse, with the control arm.
-pub const KINDS: [&str; 13] = [
+/// What must be met: each kind of effect, what members had of it, and each limit but for a full purse, with the control arm; what an offer gave.
+pub const KINDS: [&str; 14] = [
     "multiplies all",
     "multiplies lines",
     "adds per amount",
@@ -83,6 +86,7 @@ pub const KINDS: [&str; 13] = [
     "daily cap",
     "budget",
     "control",
+    "with an offer",
 ];
 
 /// Of all sales.
@@ -100,6 +104,9 @@ pub fn met<'a>(accounts: impl Iterator<Item = &'a Account>) -> Met {
                 Effect::AddPerAmount(_) => note("adds per amount"),
                 Effect::AddFixed(_) => note("adds fixed"),
                 Effect::VoucherKindId(_) => note("voucher"),
+            }
+            if is_had && promotion.only_with_offer {
+                note("with an offer");
             }
             match group.map(|group| group.combination()) {
                 Some(Combination::Exclusive) if is_had => note("in an exclusive group"),
@@ -196,6 +203,11 @@ impl There<'_> {
         match CONDITIONS.iter().position(|known| *known == condition) {
             None => true,
             Some(0) => self.visits < 4 || book.zone.to_datetime(self.time).weekday().to_monday_one_offset() == 3,
+            Some(2) => {
+                // What the till has given itself, and not what tier and vouchers have.
+                let own = self.purchase.own_discounts.as_ref().map(|own| own.order_discount);
+                own.unwrap_or(self.purchase.order_discount) > rust_decimal::Decimal::ZERO
+            }
             Some(_) => {
                 let other = |line: &usize| self.goods[*line] && self.purchase.lines[*line].category != "food";
                 (0..self.purchase.lines.len()).filter(other).count() >= 2
@@ -368,7 +380,7 @@ fn left(act: &Act<'_>, book: &Book, promotion: &v1::Promotion, day: Date, asked:
     };
     let in_pot = |day: Option<Date>| act.pot.get(&(promotion.promotion_id.clone(), day)).copied().unwrap_or(0);
     let is_full = matches!(promotion.effect, Some(Effect::VoucherKindId(_))) && room(act) == 0;
-    let times = limits.times.as_ref().filter(|times| counted(times.period()).1 >= times.times.into());
+    let times = offers::times(book, promotion).filter(|(times, period)| counted(*period).1 >= *times);
     let bounds = [
         (number(&limits.maximum_points), LimitKind::Maximum),
         (times.map(|_| 0), LimitKind::Times),
@@ -406,6 +418,9 @@ pub fn promote(act: &Act<'_>, book: &Book, there: &There<'_>, shares: &Shares, e
         });
         let asks = earning::filter_asks(book, &filter, there.purchase, there.time);
         if !(is_running(promotion, there.time) && has_code && has_tier && is_new && is_day && asks) {
+            continue;
+        }
+        if promotion.only_with_offer && !act.has_offer_of(book, promotion, earned.tier.as_ref(), there.time) {
             continue;
         }
         let arm = arm(promotion, act.account.id.expect("it has enrolled"));
@@ -533,8 +548,8 @@ impl Act<'_> {
             if let Some(cap) = &limits.cap {
                 self.account.promoted.entry(key(cap.period())).or_default().0 += one.points;
             }
-            if let Some(times) = &limits.times {
-                self.account.promoted.entry(key(times.period())).or_default().1 += 1;
+            if let Some((_, period)) = offers::times(book, promotion) {
+                self.account.promoted.entry(key(period)).or_default().1 += 1;
             }
             let days = [(!limits.daily_cap_points.is_empty()).then_some(Some(day)), (!limits.budget_points.is_empty()).then_some(None)];
             for day in days.into_iter().flatten().filter(|_| one.points > 0) {
@@ -590,7 +605,8 @@ impl Act<'_> {
             if let Some(count) = limits.cap.as_ref().and_then(|cap| self.account.promoted.get_mut(&key(cap.period()))) {
                 count.0 = (count.0 - taken).max(0);
             }
-            if let Some(count) = limits.times.as_ref().and_then(|times| self.account.promoted.get_mut(&key(times.period()))) {
+            let times = offers::times(book, promotion);
+            if let Some(count) = times.and_then(|(_, period)| self.account.promoted.get_mut(&key(period))) {
                 count.1 -= i64::from(is_gone && count.1 > 0);
             }
             for (key, points) in self.account.potted.get_mut(&id).into_iter().flatten() {

@@ -19,7 +19,7 @@ use super::{
     parts,
 };
 
-const MANY_VOUCHERS: usize = 1_000;
+pub const MANY_VOUCHERS: usize = 1_000;
 
 const PERIODS: [v1::Period; 6] =
     [v1::Period::Day, v1::Period::Week, v1::Period::Month, v1::Period::Quarter, v1::Period::Year, v1::Period::Lifetime];
@@ -100,7 +100,7 @@ pub fn points(text: &str, precision: u32) -> i64 {
     i64::try_from(points.mantissa()).expect("it fits")
 }
 
-fn time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+pub fn time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     time.map(|time| Timestamp::from_second(time.seconds).expect("within the calendar"))
 }
 
@@ -238,7 +238,7 @@ fn document(book: &Book, reward: &v1::Reward) -> v1::VoucherKind {
     }
 }
 
-fn next_period(book: &Book, day: Date, period: v1::Period) -> Option<Timestamp> {
+pub fn next_period(book: &Book, day: Date, period: v1::Period) -> Option<Timestamp> {
     use super::book::{days_later, months_later};
     let start = book.period(day, period)?;
     let next = match period {

@@ -113,7 +113,7 @@ fn gives(document: &v1::VoucherKind) -> VoucherBenefit {
     }
 }
 
-fn nearest(part: Fraction) -> i128 {
+pub fn nearest(part: Fraction) -> i128 {
     (2 * part.over + part.under) / (2 * part.under)
 }
 
@@ -244,7 +244,7 @@ impl Act<'_> {
     }
 
     /// For an order, or for none.
-    fn usable(&self, code: VoucherCode, order: Option<&OrderKey>, time: Timestamp) -> Result<EntryRef, VoucherRejection> {
+    pub fn usable(&self, code: VoucherCode, order: Option<&OrderKey>, time: Timestamp) -> Result<EntryRef, VoucherRejection> {
         let (issued, voucher) = self.live_voucher(code)?;
         match &voucher.hold {
             Some((held_for, until)) if Some(held_for) != order => Err(VoucherRejection::Held { until: *until }),
@@ -254,7 +254,7 @@ impl Act<'_> {
         }
     }
 
-    fn use_up(&mut self, issued: EntryRef, order: Option<&OrderKey>, value: Option<Decimal>, time: Timestamp) {
+    pub fn use_up(&mut self, issued: EntryRef, order: Option<&OrderKey>, value: Option<Decimal>, time: Timestamp) {
         let entry = self.account.own(self.account.sequence + 1);
         let used = VoucherRejection::Used { order: order.cloned(), member: entry.member, entry_sequence: entry.sequence };
         self.become_of(issued, |voucher| (voucher.hold, voucher.state) = (None, State::Ended(used)));
@@ -375,6 +375,6 @@ fn one_by_one(line: &Line) -> impl Iterator<Item = &Line> {
     std::iter::repeat_n(line, usize::try_from(units(line.quantity, 3) / 1_000).expect("it fits").max(1))
 }
 
-fn keep_to_minimum(minimum: Decimal, goods: Decimal) -> Result<(), VoucherRejection> {
+pub fn keep_to_minimum(minimum: Decimal, goods: Decimal) -> Result<(), VoucherRejection> {
     if goods < minimum { Err(VoucherRejection::BelowMinimumOrder { minimum, goods }) } else { Ok(()) }
 }
