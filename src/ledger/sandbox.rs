@@ -144,12 +144,13 @@ impl Ledger {
         let time = clock.advance(request, advance)?;
         let mut sum = Advanced::default();
         loop {
-            let step = self.advance_due().await?;
-            sum.members += step.members;
-            sum.entries += step.entries;
+            let step = self.step().await?;
+            let Advanced { members, entries, left } = step.advanced;
+            sum.members += members;
+            sum.entries += entries;
             // What is due and does not come off is told in the log by the schedule, which tries again.
-            if step.members == 0 || step.is_stuck() {
-                sum.left = step.left;
+            if members == 0 || step.is_stuck() {
+                sum.left = left;
                 return Ok((time, sum));
             }
         }

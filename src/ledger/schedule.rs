@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{sync::oneshot, task::yield_now, time::sleep};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -49,6 +49,8 @@ pub struct Advanced {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Step {
     pub advanced: Advanced,
+    /// Of these members, those of whom something is due, and nothing came of it.
+    pub stuck: usize,
     /// Of the writer's time.
     pub took: Duration,
     /// Somebody sent a command lately.
@@ -56,16 +58,19 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Nobody waits for the writer when nobody has sent it anything.
-    fn rest(self) -> Duration {
-        if self.beside_commands { self.took * REST } else { Duration::ZERO }
+    /// Something is due of all who had a turn, and nothing came of it. While it goes on with others, nobody rests for one who is stuck.
+    pub fn is_stuck(self) -> bool {
+        self.stuck > 0 && self.stuck == self.advanced.members
     }
-}
 
-impl Advanced {
-    /// Something is due, and nothing came of it.
-    pub(super) fn is_stuck(self) -> bool {
-        self.entries == 0 && self.left > 0
+    /// Nobody waits for the writer when nobody has sent it anything.
+    async fn rest(self) {
+        if self.beside_commands {
+            sleep(self.took * REST).await;
+        } else {
+            // The shortest sleep takes a millisecond, which many small steps would spend their time with.
+            yield_now().await;
+        }
     }
 }
 
@@ -132,7 +137,7 @@ impl Ledger {
         Ok(self.step().await?.advanced)
     }
 
-    async fn step(&self) -> Result<Step, LedgerError> {
+    pub(super) async fn step(&self) -> Result<Step, LedgerError> {
         // One at a time: another one would find the same members due.
         let mut walk = self.0.advancing.lock().await;
         let next = walk.next(&*self.0.store, self.now())?;
@@ -198,7 +203,7 @@ impl Ledger {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
                     }
                     match self.planning_step(&mut walk).await {
-                        Ok(Some(step)) => sleep(step.rest()).await,
+                        Ok(Some(step)) => step.rest().await,
                         Err(LedgerError::Closing) => return,
                         Ok(None) => sleep(IDLE).await,
                         Err(error) => {
@@ -208,7 +213,7 @@ impl Ledger {
                     }
                     (since, done, reported) = (Instant::now(), 0, Instant::now());
                 }
-                Ok(step) if step.advanced.is_stuck() => {
+                Ok(step) if step.is_stuck() => {
                     tracing::error!(members = step.advanced.left, "something is due, and nothing came of it; it is tried again later");
                     sleep(AFTER_FAULT).await;
                 }
@@ -218,7 +223,7 @@ impl Ledger {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "entering what is due");
                         reported = Instant::now();
                     }
-                    sleep(step.rest()).await;
+                    step.rest().await;
                 }
                 Err(LedgerError::Closing) => return,
                 Err(LedgerError::NoSpace { retry_delay }) => sleep(retry_delay).await,
@@ -228,5 +233,26 @@ impl Ledger {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(members: usize, entries: usize, left: usize, stuck: usize) -> Step {
+        Step { advanced: Advanced { members, entries, left }, stuck, ..Step::default() }
+    }
+
+    #[test]
+    fn one_with_whom_it_does_not_go_on_keeps_it_from_nobody() {
+        assert!(step(1, 0, 1, 1).is_stuck());
+        assert!(step(16, 0, 16, 16).is_stuck());
+        // Of the others tills have entered what was due, in the same commits or a moment before.
+        assert!(!step(16, 0, 1, 1).is_stuck());
+        assert!(!step(16, 3, 15, 15).is_stuck());
+        // A till has entered a part of it.
+        assert!(!step(1, 0, 1, 0).is_stuck());
+        assert!(!step(0, 0, 0, 0).is_stuck());
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     stocks: Stocks,
     tallies: StagedTallies,
     sizes: Sizes,
-    /// An upper estimate of what the entries take when they are stored.
+    /// An upper estimate of what the entries of commands take when they are stored.
     bytes: usize,
     /// The same of what was due by time alone. Apart, so that commands never keep it out.
     due_bytes: usize,
@@ -50,9 +50,9 @@ pub(super) struct Staging<'a, R: Read + ?Sized> {
     closed: bool,
 }
 
-/// Bytes of entries of commands in one commit, by estimate, unless a single command has more, and as many of what is due by time alone; both
-/// together are far below what the store takes.
-const MAX_BYTES: usize = 8 << 20;
+/// Bytes of entries of commands in one commit, by estimate, unless a single command has more, and at most as many of what is due by time alone;
+/// both together are far below what the store takes.
+pub(super) const MAX_BYTES: usize = 8 << 20;
 
 struct Staged {
     member: Member,
@@ -97,6 +97,11 @@ pub(super) enum Turn {
     Had {
         entries: usize,
         /// More is due than one commit takes.
+        is_due: bool,
+    },
+    /// A command of the group has entered it.
+    HadByCommand {
+        /// The same. The command waits for the rest, but its caller may go away.
         is_due: bool,
     },
     /// The commit has enough.
@@ -332,26 +337,28 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command).map(Some)
     }
 
-    /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due.
-    /// `person`: what is personal is looked at too, for what other rules make of it.
-    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool) -> Result<Turn, LedgerError> {
-        // What the group has changed was advanced before.
-        if self.places.contains_key(key) {
-            return Ok(Turn::Had { entries: 0, is_due: false });
+    /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. Of several members no more than so
+    /// many `bytes`, by estimate. `person`: what is personal is looked at too, for what other rules make of it.
+    pub fn advance(&mut self, programs: &Arc<ProgramHistory>, key: &MemberKey, person: bool, bytes: usize) -> Result<Turn, LedgerError> {
+        if let Some(place) = self.places.get(key) {
+            return Ok(Turn::HadByCommand { is_due: self.is_due(&self.members[*place].member) });
         }
         let demand = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
         let Some(member) = self.store.member(key, demand)? else { return Ok(Turn::Had { entries: 0, is_due: false }) };
         let due_before = member.header.next_due_time();
         let decision = domain::advance(programs, self.now, member)?;
-        let bytes = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
-        if self.due_bytes > 0 && self.due_bytes + bytes > MAX_BYTES {
+        let own = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
+        if self.due_bytes > 0 && self.due_bytes + own > bytes {
             return Ok(Turn::NextGroup);
         }
-        self.due_bytes += bytes;
-        let entries = decision.entries.len();
-        let is_due = decision.member.header.next_due_time().is_some_and(|time| time <= self.now);
+        self.due_bytes += own;
+        let (entries, is_due) = (decision.entries.len(), self.is_due(&decision.member));
         self.keep(key.clone(), due_before, decision.entries, decision.member)?;
         Ok(Turn::Had { entries, is_due })
+    }
+
+    fn is_due(&self, member: &Member) -> bool {
+        member.header.next_due_time().is_some_and(|time| time <= self.now)
     }
 
     /// Whether the command is about an identifier that the group has given to, or taken from, another member. The entries of a commit are

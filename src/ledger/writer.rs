@@ -28,7 +28,7 @@ use super::{
     idempotency::Repeat,
     programs::{Draft, Programs},
     schedule::{Advanced, Step},
-    staging::{Staging, Turn, Verdict},
+    staging::{MAX_BYTES, Staging, Turn, Verdict},
 };
 
 /// Commands in one commit, at most.
@@ -42,6 +42,9 @@ const DUE_BESIDE: usize = 16;
 
 /// Or one for so many commands in the commit.
 const COMMANDS_PER_DUE: usize = 8;
+
+/// Bytes of what is due in one commit while commands come, by estimate, unless of a single member more is due.
+const DUE_BYTES_BESIDE: usize = 256 << 10;
 
 /// For so long after a command others are expected.
 const LATELY: Duration = Duration::from_secs(1);
@@ -88,6 +91,8 @@ pub(super) struct Writer {
     due: VecDeque<DueWork>,
     /// When there were commands to decide last.
     commanded: Option<Instant>,
+    /// There was no space for the last commit with what is due in it: the commands beside it are tried without.
+    commands_alone: bool,
     ids: uuid::ContextV7,
     /// The last commit was refused for want of space.
     is_full: bool,
@@ -107,10 +112,11 @@ pub(super) struct DueWork {
     pub reply: oneshot::Sender<Result<Step, LedgerError>>,
 }
 
-/// Of whom the first so many may have their turn.
+/// Of whom the first so many may have their turn, as long as their entries are no more than so many bytes.
 struct DueTurns {
     work: DueWork,
-    most: usize,
+    members: usize,
+    bytes: usize,
 }
 
 /// A job of commands, of which the first `results.len()` are decided.
@@ -138,6 +144,7 @@ impl Writer {
             taken: VecDeque::new(),
             due: VecDeque::new(),
             commanded: None,
+            commands_alone: false,
             ids: uuid::ContextV7::new(),
             is_full: false,
             replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime, Arc::clone(&relief))),
@@ -218,23 +225,27 @@ impl Writer {
         if !self.taken.is_empty() {
             self.commanded = Some(Instant::now());
         }
-        let due = self.due.pop_front().map(|work| DueTurns { most: self.due_turns().min(work.members.len()), work });
+        let due = self.next_due();
         let unit = {
             let names = names(&self.taken, due.as_ref());
             store.begin(&names)
         };
-        let unit = unit.unwrap_or_else(|error| end(&error));
+        let unit = match unit {
+            Ok(unit) => unit,
+            Err(error) => return self.cannot_begin(error, due),
+        };
         // Who has gone away while this waited, by giving up or by a deadline, wants no answer, and nothing of it is decided yet.
         self.taken.retain(|taken| !taken.results.is_empty() || !taken.reply.is_closed());
         let before: Vec<usize> = self.taken.iter().map(|taken| taken.results.len()).collect();
-        let mut staging = Staging::new(&*unit, now, self.group() + due.as_ref().map_or(0, |due| due.most));
+        let mut staging = Staging::new(&*unit, now, self.group() + due.as_ref().map_or(0, |due| due.members));
         let commands = self.decide_group(&mut staging, now);
         let step = due.as_ref().map(|due| self.decide_due(&mut staging, now, due));
         let commit = staging.into_commit();
         let begun = Instant::now();
         let committed = if commit.is_empty() { Ok(()) } else { self.commit(unit, commit, now) };
         if committed.is_err() {
-            self.take_back(&before);
+            self.commands_alone = !self.taken.is_empty() && step.is_some_and(|step| step.advanced.entries > 0);
+            if self.commands_alone { self.undo(&before) } else { self.take_back(&before) }
         }
         self.reply();
         if let Some((due, step)) = due.zip(step) {
@@ -255,9 +266,26 @@ impl Writer {
         self.commanded.is_some_and(|last| last.elapsed() < LATELY)
     }
 
-    /// Members in the next commit who have a turn because something is due of them, at most. Large groups of commands take long in any case.
-    fn due_turns(&self) -> usize {
-        if self.expects_commands() { DUE_BESIDE.max(self.group() / COMMANDS_PER_DUE).min(DUE_ALONE) } else { DUE_ALONE }
+    /// What is due in the next commit, at most. Large groups of commands take long in any case.
+    fn next_due(&mut self) -> Option<DueTurns> {
+        if std::mem::take(&mut self.commands_alone) && !self.taken.is_empty() {
+            return None;
+        }
+        let (members, bytes) = match self.expects_commands() {
+            true => (DUE_BESIDE.max(self.group() / COMMANDS_PER_DUE).min(DUE_ALONE), DUE_BYTES_BESIDE),
+            false => (DUE_ALONE, MAX_BYTES),
+        };
+        self.due.pop_front().map(|work| DueTurns { members: members.min(work.members.len()), bytes, work })
+    }
+
+    /// A store that begins no unit of work serves no command. What is due by time alone is answered, and the schedule tries it again later.
+    fn cannot_begin(&self, error: StoreError, due: Option<DueTurns>) {
+        match due {
+            Some(due) if self.taken.is_empty() => {
+                let _ = due.work.reply.send(Err(error.into()));
+            }
+            Some(_) | None => end(&error),
+        }
     }
 
     /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
@@ -281,6 +309,13 @@ impl Writer {
                 Err(LedgerError::NoSpace { retry_delay: NO_SPACE_DELAY })
             }
             Err(error) => end(&error),
+        }
+    }
+
+    /// What was decided since then is decided again.
+    fn undo(&mut self, before: &[usize]) {
+        for (taken, before) in self.taken.iter_mut().zip(before) {
+            taken.results.truncate(*before);
         }
     }
 
@@ -324,31 +359,34 @@ impl Writer {
         decided
     }
 
-    /// What is due of the first members of the work, behind the commands of the same commit: of whom these were about, nothing is due then.
+    /// What is due of the first members of the work, behind the commands of the same commit, which enter what is due of their own members.
     fn decide_due(&self, staging: &mut Staging<'_, dyn Unit + '_>, now: Timestamp, due: &DueTurns) -> Step {
         let begun = Instant::now();
-        let mut advanced = Advanced::default();
-        for key in &due.work.members[..due.most] {
+        let (mut advanced, mut stuck) = (Advanced::default(), 0);
+        for key in &due.work.members[..due.members] {
             let turn = match self.programs.history(&key.program, now) {
-                Some(programs) => staging.advance(&programs, key, due.work.persons),
+                Some(programs) => staging.advance(&programs, key, due.work.persons, due.bytes),
                 None => Ok(Turn::Had { entries: 0, is_due: false }),
             };
             match turn {
                 Ok(Turn::Had { entries, is_due }) => {
                     advanced.entries += entries;
                     advanced.left += usize::from(is_due);
+                    stuck += usize::from(is_due && entries == 0);
                 }
+                Ok(Turn::HadByCommand { is_due }) => advanced.left += usize::from(is_due),
                 // Those that do not fit have their turn the next time.
                 Ok(Turn::NextGroup) => break,
                 // One that cannot go on must not keep the others from it.
                 Err(error) => {
                     tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered");
                     advanced.left += 1;
+                    stuck += 1;
                 }
             }
             advanced.members += 1;
         }
-        Step { advanced, took: begun.elapsed(), beside_commands: self.expects_commands() }
+        Step { advanced, stuck, took: begun.elapsed(), beside_commands: self.expects_commands() }
     }
 
     /// Those who wait are woken together: each by itself would cost this thread a lock of the runtime's and often a system call.
@@ -435,7 +473,7 @@ fn warn_of_fraud(entry: &Entry) {
 }
 
 fn names<'a>(taken: &'a VecDeque<Taken>, due: Option<&'a DueTurns>) -> Vec<Name<'a>> {
-    let due = due.map_or(&[][..], |due| &due.work.members[..due.most]);
+    let due = due.map_or(&[][..], |due| &due.work.members[..due.members]);
     let mut names: Vec<_> = due.iter().map(|key| Name::Member(&key.program, key.member)).collect();
     for submission in taken.iter().flat_map(|taken| &taken.submissions[taken.results.len()..]).take(MAX_GROUP) {
         let program = &submission.program.newest().id;

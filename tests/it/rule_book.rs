@@ -413,6 +413,10 @@ fn mistakes_of_tiers_are_named() {
         ("benefits: { price_days: [{ weekdays: [WEEKDAY_MONDAY] }] }", "benefits.price_days[0].discount_percent"),
         ("benefits: { price_days: [{ discount_percent: 100.5 }] }", "benefits.price_days[0].discount_percent"),
         ("benefits: { price_days: [{ discount_percent: 5, weekdays: [9] }] }", "benefits.price_days[0].weekdays[0]"),
+        (
+            "benefits: { discount_percent: 5, price_days: [{ discount_percent: 5.01 }, { discount_percent: 5, weekdays: [WEEKDAY_MONDAY] }] }",
+            "benefits.price_days[1].discount_percent",
+        ),
         ("benefits: { price_days: [{ discount_percent: 5, first_day_of_month: 3 }] }", "benefits.price_days[0].last_day_of_month"),
         ("benefits: { price_days: [{ discount_percent: 5, last_day_of_month: 3 }] }", "benefits.price_days[0].first_day_of_month"),
         (

@@ -1,24 +1,27 @@
 //! What becomes due by time alone is written down on time, in order, exactly once, also after a stop of days.
 
 use std::{
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book, v1},
     domain::{
-        Adjustment, Command, EntryKind, Fingerprint, Identifier, IdentifierKind, MemberKey, MergeRequest, Person, Points, ProgramId,
-        Recipient, Request, RequestId,
+        Adjustment, Command, EntryKind, Expiry, Fingerprint, Identifier, IdentifierKind, MAX_LOTS, MemberKey, MergeRequest, Person, Points,
+        ProgramId, Recipient, Rejection, Request, RequestId,
     },
-    ledger::{Advanced, Clock, Ledger, ManualClock, MemberTarget, Submission},
+    ledger::{Advanced, Clock, Ledger, LedgerError, ManualClock, MemberTarget, Outcome, Submission},
     store::embedded::{self, EmbeddedStore, Options},
 };
 use tempfile::TempDir;
+
+use crate::power::mount::{Drive, Fault, Mounted, Operation, can_mount};
 
 const RULE_BOOK: &str = r#"
 programId: club
@@ -34,6 +37,10 @@ accrualRules:
 
 /// Members in one commit whose due work it takes beside the commands of tills, at most.
 const BESIDE_TILLS: usize = 16;
+
+const ENOSPC: i32 = 28;
+/// No wait takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stands still, and holds up the writer before it begins with what it took, as long as the gate is shut.
 struct Gated {
@@ -66,7 +73,9 @@ impl Gated {
 }
 
 struct Club {
-    folder: TempDir,
+    data: PathBuf,
+    /// If it is one of its own.
+    _folder: Option<TempDir>,
     clock: Arc<Gated>,
     ledger: Ledger,
     requests: u32,
@@ -75,9 +84,14 @@ struct Club {
 impl Club {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let club = Self::open_in(folder.path(), Options::default()).await;
+        Self { _folder: Some(folder), ..club }
+    }
+
+    async fn open_in(data: &Path, options: Options) -> Self {
         let clock = Gated::new("2026-03-02T12:00:00Z".parse().unwrap());
-        let ledger = open(&folder, &clock);
-        let mut club = Self { folder, clock, ledger, requests: 0 };
+        let ledger = open(data, options, &clock);
+        let mut club = Self { data: data.to_owned(), _folder: None, clock, ledger, requests: 0 };
         let document: v1::Program = rule_book::read(RULE_BOOK).unwrap();
         program::parse(&document, 1, Timestamp::UNIX_EPOCH).unwrap();
         let request = club.request();
@@ -121,33 +135,49 @@ impl Club {
         members
     }
 
-    /// The first is alone in its commit. When that is made all the others wait, and so does the schedule: what that did.
-    async fn all_at_once(&self, submissions: Vec<Submission>) -> Advanced {
+    /// So many points, each in a lot of its own; with a day between them, each lapses on another one.
+    async fn give_singly(&mut self, key: &MemberKey, points: u32, days: u32) {
+        let mut gifts = Vec::new();
+        for number in 0..points {
+            let Command::AdjustPoints(adjustment) = gift(1) else { unreachable!("a gift is an adjustment") };
+            let adjustment = Adjustment { expiry: Some(Expiry::AfterDays(2 + number * days)), ..adjustment };
+            gifts.push(self.submission(MemberTarget::Id(key.member), Command::AdjustPoints(adjustment)));
+        }
+        for outcome in self.ledger.submit_all(gifts).await {
+            outcome.unwrap();
+        }
+    }
+
+    /// What tills and the schedule get who come while the writer is held up: the first till is alone in its group, and the others are in
+    /// the next one with what is due.
+    async fn beside(&self, tills: Vec<Submission>) -> (Vec<Result<Outcome, LedgerError>>, Result<Advanced, LedgerError>) {
         let came = self.clock.came.load(Ordering::SeqCst);
         self.clock.is_shut.store(true, Ordering::SeqCst);
-        let mut waiting = Vec::new();
-        for submission in submissions {
+        let (mut waiting, count) = (Vec::new(), tills.len());
+        for (place, submission) in tills.into_iter().enumerate() {
             let ledger = self.ledger.clone();
             waiting.push(tokio::spawn(async move { ledger.submit(submission).await }));
-            until(|| self.ledger.waiting() == waiting.len()).await;
+            until(|| self.ledger.waiting() == place + 1).await;
             until(|| self.clock.came.load(Ordering::SeqCst) > came).await;
         }
         let schedule = self.ledger.clone();
         let advanced = tokio::spawn(async move { schedule.advance_due().await });
-        until(|| self.ledger.waiting() == waiting.len() + 1).await;
+        // Where nothing is due it does not come.
+        until(|| advanced.is_finished() || self.ledger.waiting() == count + 1).await;
         self.clock.is_shut.store(false, Ordering::SeqCst);
+        let mut outcomes = Vec::new();
         for outcome in waiting {
-            outcome.await.unwrap().unwrap();
+            outcomes.push(outcome.await.unwrap());
         }
-        advanced.await.unwrap().unwrap()
+        (outcomes, advanced.await.unwrap())
     }
 
     /// Commits of the journal, once the ledger is closed.
     fn close(self) -> u64 {
         self.ledger.close().unwrap();
-        let Self { folder, ledger, .. } = self;
+        let Self { data, _folder, ledger, .. } = self;
         drop(ledger);
-        let report = embedded::check(folder.path(), &Options::default()).unwrap();
+        let report = embedded::check(&data, &Options::default()).unwrap();
         assert!(report.is_sound(), "{:?}", report.differences);
         report.commits
     }
@@ -170,13 +200,15 @@ fn gift(points: i64) -> Command {
 }
 
 async fn until(what: impl Fn() -> bool) {
+    let since = Instant::now();
     while !what() {
+        assert!(since.elapsed() < PATIENCE, "it hangs");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-fn open(folder: &TempDir, clock: &Arc<Gated>) -> Ledger {
-    let store = EmbeddedStore::open(folder.path(), Options::default()).unwrap();
+fn open(data: &Path, options: Options, clock: &Arc<Gated>) -> Ledger {
+    let store = EmbeddedStore::open(data, options).unwrap();
     Ledger::open(Arc::new(store), Arc::clone(clock) as _).unwrap()
 }
 
@@ -212,11 +244,11 @@ async fn after_a_stop_of_days_it_catches_up_in_order_and_once() {
         club.give(member, 2).await;
     }
     club.ledger.close().unwrap();
-    let Club { folder, clock, ledger, .. } = club;
+    let Club { data, _folder, clock, ledger, .. } = club;
     drop(ledger);
     clock.set(clock.now() + SignedDuration::from_hours(24 * 30));
-    let ledger = open(&folder, &clock);
-    let club = Club { folder, clock, ledger, requests: 10_000 };
+    let ledger = open(&data, Options::default(), &clock);
+    let club = Club { data, _folder, clock, ledger, requests: 10_000 };
     let mut steps = Vec::new();
     loop {
         let advanced = club.ledger.advance_due().await.unwrap();
@@ -241,18 +273,119 @@ async fn what_is_due_goes_into_the_commit_that_tills_wait_for_a_little_at_a_time
     let mut club = Club::open().await;
     let due = club.with_points(members).await;
     club.forward(24 * 4);
-    let mut buyers = Vec::new();
+    let mut gifts = Vec::new();
     for _ in 0..tills {
-        buyers.push(club.enroll().await);
+        let buyer = club.enroll().await;
+        gifts.push(club.submission(MemberTarget::Id(buyer.member), gift(3)));
     }
-    let sales = buyers.iter().map(|buyer| club.submission(MemberTarget::Id(buyer.member), gift(3))).collect();
-    let advanced = club.all_at_once(sales).await;
+    let (outcomes, advanced) = club.beside(gifts).await;
+    for outcome in outcomes {
+        outcome.unwrap();
+    }
+    let advanced = advanced.unwrap();
     assert_eq!((advanced.members, advanced.entries), (BESIDE_TILLS, BESIDE_TILLS));
     let lapsed: Vec<_> = due.iter().map(|member| club.lapses(member).len()).collect();
     assert_eq!(lapsed[..BESIDE_TILLS], [1; BESIDE_TILLS], "those who have waited longest come first");
     assert_eq!(lapsed[BESIDE_TILLS..], [0; 100 - BESIDE_TILLS]);
     // The rule book, two for each member, one for each buyer; then the first till's, and that of the others with what was due.
     assert_eq!(club.close(), 1 + 2 * members as u64 + tills as u64 + 2);
+}
+
+/// Of each a hundred kilobytes and more are due. For one commit those of three are not too much, but for the tills that wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_members_with_much_that_is_due_fewer_are_in_the_commit_that_tills_wait_for() {
+    let mut club = Club::open().await;
+    let (buyer, other) = (club.enroll().await, club.enroll().await);
+    let mut due = Vec::new();
+    for _ in 0..3 {
+        due.push(club.enroll().await);
+        club.give_singly(&due[due.len() - 1], 200, 1).await;
+    }
+    club.forward(24 * 300);
+    let gifts = [&buyer, &other].map(|key| club.submission(MemberTarget::Id(key.member), gift(1)));
+    let (outcomes, advanced) = club.beside(gifts.into()).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let advanced = advanced.unwrap();
+    assert_eq!((advanced.members, advanced.entries, advanced.left), (2, 400, 0));
+    // One of whom more is due than a commit beside tills takes has it to herself.
+    let rita = club.enroll().await;
+    club.give_singly(&rita, 500, 1).await;
+    club.forward(24 * 600);
+    for entries in [200, 500] {
+        let gifts = [&buyer, &other].map(|key| club.submission(MemberTarget::Id(key.member), gift(1)));
+        let (outcomes, advanced) = club.beside(gifts.into()).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(advanced.unwrap().entries, entries);
+    }
+    assert!(due.iter().chain([&rita]).all(|member| !club.lapses(member).is_empty()));
+    club.close();
+}
+
+/// The schedule must come back to her: what a till has entered of it is as much as one commit takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_whom_a_till_has_entered_only_a_part_of_what_is_due_something_is_due_still() {
+    let mut club = Club::open().await;
+    let (rita, other) = (club.enroll().await, club.enroll().await);
+    let lots = u32::try_from(MAX_LOTS + 1).unwrap();
+    club.give_singly(&rita, lots, 0).await;
+    club.forward(24 * 4);
+    let gifts = [&other, &rita].map(|key| club.submission(MemberTarget::Id(key.member), gift(1)));
+    let (outcomes, advanced) = club.beside(gifts.into()).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let advanced = advanced.unwrap();
+    assert_eq!((advanced.members, advanced.entries, advanced.left), (1, 0, 1));
+    // Her till's own turn had the rest, and nothing is entered twice.
+    assert_eq!(club.ledger.advance_due().await.unwrap().members, 0);
+    assert_eq!(club.lapses(&rita).iter().map(|(points, _)| points).sum::<i64>(), -i64::from(lots));
+    club.close();
+}
+
+/// Room for what tills sell is left on the full disk, but not for what is due beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_space_for_what_is_due_refuses_no_till() {
+    if !can_mount("what happens when what is due does not fit onto the disk") {
+        return;
+    }
+    let mounted = Mounted::new(Drive::default());
+    let options = Options { segment_bytes: 32 << 10, compress: false, ..Options::default() };
+    let mut club = Club::open_in(&mounted.data(), options).await;
+    let (buyer, other) = (club.enroll().await, club.enroll().await);
+    let mut due = Vec::new();
+    for _ in 0..100 {
+        due.push(club.enroll().await);
+        club.give_singly(&due[due.len() - 1], 6, 1).await;
+    }
+    club.forward(24 * 30);
+    // The journal's newest file has its space, and no more can be made.
+    let full = |operation, path| Fault { operation, path, skip: 0, times: u64::MAX, error: ENOSPC };
+    mounted.drive().plan.faults = vec![full(Operation::Allocate, ""), full(Operation::Name, "spare.new")];
+    let (mut told, mut entered) = (Vec::new(), 0);
+    let refusal = loop {
+        let amounts = [(&other, 1), (&buyer, 2), (&buyer, -1_000_000)];
+        let tills = amounts.map(|(key, points)| club.submission(MemberTarget::Id(key.member), gift(points)));
+        let (outcomes, advanced) = club.beside(tills.into()).await;
+        told.push(outcomes);
+        match advanced {
+            Ok(Advanced { members: 0, .. }) => break None,
+            Ok(advanced) => entered += advanced.members,
+            Err(error) => break Some(error),
+        }
+    };
+    mounted.drive().plan.faults.clear();
+    while club.ledger.advance_due().await.unwrap().members > 0 {}
+    let lapses: Vec<_> = due.iter().map(|member| club.lapses(member).len()).collect();
+    let issued = [&other, &buyer].map(|key| club.ledger.entries(key, None, 1).unwrap()[0].entry.balance.issued);
+    // Nothing is asserted before: the disk does not go while the ledger is open.
+    club.close();
+    assert!(matches!(refusal, Some(LedgerError::NoSpace { .. })), "{refusal:?}");
+    assert!((1..due.len()).contains(&entered), "{entered}");
+    for outcomes in &told {
+        assert!(outcomes[..2].iter().all(Result::is_ok), "{outcomes:?}");
+        assert!(matches!(outcomes[2], Err(LedgerError::Rejected(Rejection::InsufficientPoints { .. }))), "{:?}", outcomes[2]);
+    }
+    assert!(lapses.iter().all(|lapses| *lapses == 6), "{lapses:?}");
+    let sold = i64::try_from(told.len()).unwrap();
+    assert_eq!(issued, [Points(sold), Points(2 * sold)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,7 +397,9 @@ async fn a_merge_and_what_is_due_of_others_are_one_commit() {
     let sale = club.submission(MemberTarget::Id(buyer.member), gift(3));
     let request = MergeRequest { into: Recipient::Id(stays.member), reason: "one person".into() };
     let merge = club.submission(MemberTarget::Id(gone.member), Command::MergeMembers(request));
-    let advanced = club.all_at_once(vec![sale, merge]).await;
+    let (outcomes, advanced) = club.beside(vec![sale, merge]).await;
+    outcomes.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    let advanced = advanced.unwrap();
     // What was due of the buyer and of both who are one now came with their commands.
     assert_eq!((advanced.members, advanced.entries), (6, 3));
     for member in members.iter().filter(|member| *member != gone) {

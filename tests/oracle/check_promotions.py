@@ -7,7 +7,8 @@ calculation (grocery_promotions.py).
 
 At the end of each month: who is in which segment, how many, and each household's points, tier and spend. At the end, after a restart: the points
 of every rule and promotion of every basket, and their sums. A sandbox's clock never goes back, so that the year is one to come with the calendar
-of that of the file. Without a file it makes a sample (sample.py). Exits 1 on any difference. Needs grpcio and grpcio-reflection.
+of that of the file. Without a file it makes a sample (sample.py). Exits 1 on any difference, and if the baskets do not try all of the book: each
+promotion must give points, and each segment must have a member. Needs grpcio and grpcio-reflection.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import calendar
 import collections
 import datetime
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -156,12 +158,26 @@ def totals(baskets, kind):
     return dict(sorted(points.items())), times
 
 
+def untried(text, expected):
+    """What is in the book, and nothing comes of it in the baskets: of that both calculations would say the same whatever they reckon."""
+    given = {promotion for awards in expected["baskets"].values() for promotion, points in awards["promotions"].items() if points}
+    entered = {segment for month in expected["months"].values() for household in month.values() for segment in household["segments"]}
+    for kind, seen in (("promotion", given), ("segment", entered)):
+        named = re.findall(rf"^ *- {kind}_id: (\S+)$", text, re.MULTILINE)
+        if not named:
+            yield f"no {kind} is found in the book"
+        yield from (f"{kind} {name}: nothing comes of it in these baskets" for name in named if name not in seen)
+
+
 def run(binary, folder, file):
     years = year_to_come(BOOK_YEAR) - BOOK_YEAR
     sales = oracle.baskets(file, years)
     expected = oracle.expected(sales, years)
     book = folder / "book.yaml"
-    book.write_text((PROGRAMS / "grocery-promotions.yaml").read_text().replace(f'"{BOOK_YEAR}-', f'"{BOOK_YEAR + years}-'))
+    text = (PROGRAMS / "grocery-promotions.yaml").read_text().replace(f'"{BOOK_YEAR}-', f'"{BOOK_YEAR + years}-')
+    if problems := list(untried(text, expected)):
+        return problems
+    book.write_text(text)
     problems = []
     started = time.monotonic()
     with Loyaltyd(binary, folder, [book], "--sandbox") as server:
@@ -199,7 +215,7 @@ def main():
     for problem in problems[:SHOWN]:
         print(problem)
     if problems:
-        sys.exit(f"{len(problems)} differences")
+        sys.exit(f"{len(problems)} differences or gaps")
     print("all points by promotion, and all members by segment, are as the separate calculation says")
 
 

@@ -159,7 +159,9 @@ fn benefits(path: &str, document: Option<&v1::TierBenefits>, mistakes: &mut Mist
         mistakes.note(format!("{path}.price_days"), format_args!("has {found} items; at most {MAX_PRICE_DAYS} are allowed"));
     }
     let listed = document.price_days.iter().take(MAX_PRICE_DAYS).enumerate();
-    let price_days = listed.filter_map(|(index, days)| price_days(&format!("{path}.price_days[{index}]"), days, mistakes)).collect();
+    let every_day = discount_percent;
+    let price_days =
+        listed.filter_map(|(index, days)| price_days(&format!("{path}.price_days[{index}]"), days, every_day, mistakes)).collect();
     if document.custom.len() > MAX_CUSTOM_BENEFITS {
         mistakes
             .note(format!("{path}.custom"), format_args!("has {} keys; at most {MAX_CUSTOM_BENEFITS} are allowed", document.custom.len()));
@@ -184,9 +186,16 @@ fn percent(path: String, text: &str, mistakes: &mut Mistakes) -> Option<Decimal>
     Some(percent)
 }
 
-fn price_days(path: &str, document: &v1::PriceDays, mistakes: &mut Mistakes) -> Option<PriceDays> {
+/// `every_day`: what the tier has on all days, in per cent.
+fn price_days(path: &str, document: &v1::PriceDays, every_day: Option<Decimal>, mistakes: &mut Mistakes) -> Option<PriceDays> {
     let display_name = mistakes.text(format!("{path}.display_name"), &document.display_name, 0, 120);
-    let percent = percent(format!("{path}.discount_percent"), &document.discount_percent, mistakes);
+    let percent_path = format!("{path}.discount_percent");
+    let percent = percent(percent_path.clone(), &document.discount_percent, mistakes);
+    if let Some((percent, every_day)) = percent.zip(every_day)
+        && percent <= every_day
+    {
+        mistakes.note(percent_path, format_args!("is not more than the {every_day} % of every day: it would never be off"));
+    }
     let times = reward::times(path, (document.start_time.as_ref(), document.end_time.as_ref()), mistakes);
     let weekdays = rule::weekdays(&format!("{path}.weekdays"), &document.weekdays, mistakes);
     let days_of_month = days_of_month(path, (document.first_day_of_month, document.last_day_of_month), mistakes);

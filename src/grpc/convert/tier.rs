@@ -1,6 +1,7 @@
 //! Tiers: how a member stands, and what entries say of it.
 
 use jiff::{Timestamp, civil::Date};
+use rust_decimal::Decimal;
 
 use super::{
     amount::{decimal, money},
@@ -31,7 +32,7 @@ pub(super) fn tier_standing(program: &Program, header: &Header, now: Timestamp) 
         end_time: progress.end.map(|end| timestamp(end.end_time)),
         review_time: progress.end.map(|end| timestamp(end.review_time)),
         history: history(header),
-        benefits: Some(benefits(progress.tier)),
+        benefits: Some(every_day_benefits(progress.tier)),
         ..v1::TierStanding::default()
     };
     if let Some((next, missing)) = &progress.next {
@@ -75,22 +76,25 @@ fn totals(totals: &LifetimeTotals, currency: &Currency) -> v1::QualifyingTotals 
     v1::QualifyingTotals { points: totals.qualifying_points.0, spend: Some(money(totals.spend, currency)), visits: count(totals.visits) }
 }
 
-/// Of the tier that a purchase was rated by, with the discount of when it occurred.
+/// Of the tier that a purchase was rated by, with the discount of when it occurred: no till that asks for it needs all price days.
 pub(super) fn tier_benefits(program: Option<&Program>, tier: Option<&TierId>, occurred_time: Timestamp) -> Option<v1::TierBenefits> {
     let program = program?;
     let tier = program.tiers.iter().find(|candidate| Some(&candidate.id) == tier)?;
-    let discount_percent = tier.benefits.discount_at(occurred_time, &program.time_zone).map_or_else(String::new, decimal);
-    Some(v1::TierBenefits { discount_percent, ..benefits(tier) })
+    Some(benefits(tier, tier.benefits.discount_at(occurred_time, &program.time_zone), &[]))
 }
 
-fn benefits(tier: &Tier) -> v1::TierBenefits {
+fn every_day_benefits(tier: &Tier) -> v1::TierBenefits {
+    benefits(tier, tier.benefits.discount_percent, &tier.benefits.price_days)
+}
+
+fn benefits(tier: &Tier, discount_percent: Option<Decimal>, days: &[PriceDays]) -> v1::TierBenefits {
     let benefits = &tier.benefits;
     v1::TierBenefits {
-        discount_percent: benefits.discount_percent.map_or_else(String::new, decimal),
+        discount_percent: discount_percent.map_or_else(String::new, decimal),
         free_shipping: benefits.free_shipping,
         early_access: benefits.early_access,
         custom: benefits.custom.clone(),
-        price_days: benefits.price_days.iter().map(price_days).collect(),
+        price_days: days.iter().map(price_days).collect(),
     }
 }
 

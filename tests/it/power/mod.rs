@@ -4,7 +4,7 @@ mod backup_cuts;
 pub mod dice;
 mod disk;
 mod faults;
-mod mount;
+pub mod mount;
 mod server;
 mod server_cuts;
 pub mod store_cuts;
