@@ -114,9 +114,9 @@ pub(super) fn check_time(policy: PurchaseTimePolicy, occurred_time: Timestamp, n
     }
 }
 
-/// Whether the rule book gives anything for an activity.
-pub(super) fn check_offered(program: &Program, request: &ActivityRequest) -> Result<(), ActivityRejection> {
-    let mut rules = rules(program, &request.activity).peekable();
+/// Whether the rule book gives anything for an activity of an instant.
+pub(super) fn check_offered(program: &Program, request: &ActivityRequest, occurred_time: Timestamp) -> Result<(), ActivityRejection> {
+    let mut rules = rules(program, &request.activity, occurred_time).peekable();
     if rules.peek().is_none() {
         return Err(ActivityRejection::NotOffered { activity: request.activity.clone() });
     }
@@ -127,8 +127,8 @@ pub(super) fn check_offered(program: &Program, request: &ActivityRequest) -> Res
     Ok(())
 }
 
-fn rules<'a>(program: &'a Program, activity: &'a ActivityId) -> impl Iterator<Item = &'a ActivityRule> {
-    program.activity_rules.iter().filter(move |rule| rule.activity == *activity)
+fn rules<'a>(program: &'a Program, activity: &'a ActivityId, time: Timestamp) -> impl Iterator<Item = &'a ActivityRule> {
+    program.activity_rules.iter().filter(move |rule| rule.activity == *activity && rule.holds_at(time))
 }
 
 /// One side of an activity.
@@ -165,7 +165,7 @@ pub(super) fn accrue(
         dropped_counters: Vec::new(),
         referral: None,
     };
-    for rule in rules(program, activity).filter(|rule| rule.earner == side.earner() && rule.holds_at(time)) {
+    for rule in rules(program, activity, time).filter(|rule| rule.earner == side.earner()) {
         let Limited { points, limit, counters } = accrual::limit(header, date, &rule.id, &rule.limits, rule.points)?;
         let qualifying_points = if rule.qualifying { points } else { Points::ZERO };
         let waits = if program.tier_policy.qualify_pending { Points::ZERO } else { qualifying_points };

@@ -6,8 +6,8 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, MemberId, OfferId, OrderKey, Payment, Person, Points, Purchase,
-    Rejection, ReturnedLine, RewardId, TierId, VoucherCode, VoucherKindId,
+    ActivityId, ActivityRejection, BirthDate, Expiry, HoldId, Identifier, Member, MemberId, OfferId, OrderKey, Payment, Person, Points,
+    Purchase, Rejection, ReturnedLine, RewardId, Sealed, TierId, VoucherCode, VoucherKindId,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,6 +295,15 @@ impl Command {
             | Command::Voucher(_)
             | Command::Offer(_)
             | Command::MergeMembers(_) => None,
+        }
+    }
+
+    /// Identifiers that nobody has any more when it is done, though its entries do not name them.
+    pub fn frees(&self, member: &Member) -> Vec<Identifier> {
+        let person = member.person.as_ref().and_then(Sealed::open);
+        match person {
+            Some(person) if matches!(self, Command::Erase { .. }) => person.identifiers.clone(),
+            Some(_) | None => Vec::new(),
         }
     }
 

@@ -18,7 +18,7 @@ mod rewards;
 mod segments;
 mod vouchers;
 
-use referrals::Lost;
+use referrals::{Borne, Earning};
 
 pub use hints::hints;
 pub use history::{History, Thread};
@@ -94,7 +94,7 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
         Command::Suspend { reason } => draft.suspend(reason),
         Command::Reactivate { reason } => draft.reactivate(reason),
         Command::Erase { reason } => draft.enter_now(EntryKind::MemberErased { reason: reason.clone() }),
-        Command::RecordPurchase(purchase) => draft.record_purchase(purchase, None).map(|_| ()),
+        Command::RecordPurchase(purchase) => draft.record_purchase(purchase, Earning::First),
         Command::AdjustPoints(request) => draft.adjust(request),
         Command::RedeemPoints(request) => draft.redeem(request),
         Command::ReverseRedemption(request) => draft.reverse_redemption(request),
@@ -398,8 +398,7 @@ impl<'a> Draft<'a> {
         let history = self.context.history;
         let sale = history.sale(&request.order).ok_or(Rejection::PurchaseReturned)?;
         let mut due = returns::due(self.context.programs, (&self.member, &self.tallies()), &sale, request)?;
-        let lost = self.lost_bonus(&sale, &due);
-        due.totals.referral_ended |= lost.is_some();
+        let borne = self.borne(&sale, &due)?;
         due.totals.reinstated = self.reinstate(&sale, &due)?;
         for code in std::mem::take(&mut due.lost_vouchers) {
             self.cancel_voucher(code, &request.reason)?;
@@ -408,7 +407,8 @@ impl<'a> Draft<'a> {
         let by: Vec<EntryRef> = sale.accrued.referral.into_iter().chain([sale.entry.reference()]).collect();
         self.cancel_reached(&by, (&sale.accrued.accrual.lots, &own), due.points, &request.reason)?;
         let (newest, now) = (self.context.programs.newest(), self.context.now);
-        let returned = returns::take(newest, &self.member, &sale, due, request, now)?;
+        let mut returned = returns::take(newest, &self.member, &sale, due, request, now)?;
+        returned.referral_basis = borne.as_ref().and_then(Borne::shared_basis);
         let counts_now = returned.qualifying_points < Points::ZERO;
         self.lots_left = self.lots_left.saturating_sub(returned.from_sale.len() + returned.from_others.len());
         self.sale_counted = sale.entry.counted.map(|counted| counted.day);
@@ -418,14 +418,15 @@ impl<'a> Draft<'a> {
         if voids {
             self.give_vouchers_back(&sale)?;
         }
-        let takes_place = match &request.exchange {
-            Some(purchase) => self.record_purchase(purchase, lost.as_ref())?,
+        let earning = self.go_on(borne, request)?;
+        match &request.exchange {
+            Some(purchase) => self.record_purchase(purchase, earning)?,
             // Points that were to count later are gone, and what they were to count does so for the goods that stay.
-            None if counts_now => self.upgrade(now).map(|()| false)?,
-            None => false,
-        };
-        if let Some(lost) = lost.filter(|_| !takes_place) {
-            self.take_bonus_back(&lost, request)?;
+            None if counts_now => self.upgrade(now)?,
+            None => {}
+        }
+        if let (Earning::Nothing, Some(borne)) = (earning, &borne) {
+            self.review_bonus(borne)?;
         }
         self.review_return(sale.entry.occurred_time)
     }
@@ -524,8 +525,7 @@ impl<'a> Draft<'a> {
         Ok(occurred_time)
     }
 
-    /// Whether what a referral gave for a purchase that this one takes the place of stays with this one.
-    fn record_purchase(&mut self, purchase: &Arc<Purchase>, lost: Option<&Lost<'_>>) -> Result<bool, Rejection> {
+    fn record_purchase(&mut self, purchase: &Arc<Purchase>, earning: Earning<'_>) -> Result<(), Rejection> {
         let occurred_time = self.require_sale(purchase)?;
         let newest = self.context.programs.newest();
         let program = self.context.programs.at(occurred_time);
@@ -537,7 +537,7 @@ impl<'a> Draft<'a> {
         let accrual = accrual::accrue(self.context.programs, seen, &purchase, occurred_time, oldest)?;
         let counted = [(FraudLimit::PurchasesPerHour, 1), (FraudLimit::PointsPerDay, accrual.points.0)];
         let watched = fraud::watch(self.context.programs, &self.member.header, occurred_time, oldest, &counted)?;
-        let referral = self.bonus_of(&accrual, occurred_time, lost)?;
+        let (referral, referral_basis) = self.bonus_of(&accrual, occurred_time, earning)?;
         let accrued = PurchaseAccrued {
             purchase,
             accrual,
@@ -546,6 +546,7 @@ impl<'a> Draft<'a> {
             redemptions,
             effects,
             referral,
+            referral_basis,
         };
         self.watched = watched;
         let accrued = Arc::new(accrued);
@@ -553,8 +554,7 @@ impl<'a> Draft<'a> {
         let sale = self.own(self.member.header.last_sequence);
         self.issue_promoted(&accrued)?;
         self.earn_referral(&accrued, sale, occurred_time)?;
-        self.upgrade(occurred_time)?;
-        Ok(lost.is_some() && referral.is_some())
+        self.upgrade(occurred_time)
     }
 }
 

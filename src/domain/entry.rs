@@ -115,9 +115,11 @@ pub struct PurchaseAccrued {
     pub redemptions: Vec<EntryRef>,
     /// What led from the till's prices to those of the purchase, in their order.
     pub effects: Vec<PriceEffect>,
-    /// The entry that gave the member what a referral gives for it; of an exchange, what it gave for the purchase that this one took the place
-    /// of. `None`: it is no referral's qualifying purchase.
+    /// The entry that gave the member what a referral gives for it; of an exchange, what it gave for the purchase that goods came back of.
+    /// `None`: it is no referral's qualifying purchase.
     pub referral: Option<EntryRef>,
+    /// Of an exchange that goes on with what a referral gave: the basis of all goods that are left of that, with these.
+    pub referral_basis: Option<Decimal>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

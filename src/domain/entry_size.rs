@@ -166,7 +166,8 @@ impl MergedFrom {
             + self.tier.history.len()
             + self.rewards.len()
             + 8 * self.offers.len()
-            + self.dropped_offers.len();
+            + self.dropped_offers.len()
+            + self.referral_bases.len();
         let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();

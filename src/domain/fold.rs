@@ -253,6 +253,7 @@ fn change_person<T>(member: &mut Member, change: &Sealed<T>, with: impl FnOnce(&
 
 fn fold_purchase(member: &mut Member, entry: &Entry, accrued: &PurchaseAccrued) -> Result<(), Fault> {
     member.header.lately.note(LatelyKind::Channel, &accrued.purchase.channel, entry.occurred_time);
+    referral::fold_purchase(&mut member.header, entry, accrued);
     fold_accrual(member, entry, &accrued.accrual)
 }
 
@@ -530,6 +531,7 @@ fn fold_return(member: &mut Member, entry: &Entry, returned: &Returned) -> Resul
     let header = &mut member.header;
     header.next_expiry_time = returned.next_expiry_time;
     header.next_activation_time = returned.next_activation_time;
+    referral::fold_basis(header, returned.referral_basis);
     header.latest_occurred_time = header.latest_occurred_time.max(Some(entry.occurred_time));
     Ok(())
 }

@@ -6,9 +6,9 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use super::{
-    Birthdays, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OfferHeld, OfferId,
-    OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, ReferralHeld, RewardId, RewardTally, RuleId, Segments,
-    TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    Birthdays, EntryRef, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OfferHeld,
+    OfferId, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, ReferralHeld, RewardId, RewardTally, RuleId,
+    Segments, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -116,6 +116,9 @@ pub struct Header {
     pub offers: BTreeMap<OfferId, OfferHeld>,
     /// How the member was referred, where that waits for a purchase, or waited.
     pub referral: Option<ReferralHeld>,
+    /// What referrals gave that is for several purchases, since goods were exchanged: the basis of what is left of them, by the entry that gave it.
+    /// One at most for each referral of the member and of those who were merged into it.
+    pub referral_bases: BTreeMap<EntryRef, Decimal>,
 }
 
 impl Header {
@@ -152,6 +155,7 @@ impl Header {
             lately: Lately::default(),
             offers: BTreeMap::new(),
             referral: None,
+            referral_bases: BTreeMap::new(),
         }
     }
 

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot, LotExpiry,
-    LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId, Overflow,
-    PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, ReferralHeld, Rejection, RewardId,
-    RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection,
-    accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking, tier,
+    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, EntryRef, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot,
+    LotExpiry, LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId,
+    Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, ReferralHeld, Rejection,
+    RewardId, RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode,
+    VoucherRejection, accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -110,6 +110,8 @@ pub struct MergedFrom {
     pub last_purchase_time: Option<Timestamp>,
     /// How the member was referred, as it is after it.
     pub referral: Option<ReferralHeld>,
+    /// What of the other one's purchases is left that share what a referral gave.
+    pub referral_bases: BTreeMap<EntryRef, Decimal>,
     /// What the other one did lately.
     pub lately: Lately,
     pub reason: String,
@@ -243,7 +245,6 @@ fn coming(
     let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from.clone()]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
-    let activation = pending.iter().filter_map(|lot| lot.activate_time).min();
     // The other one's date is that of both where this one has none, and came when it came to that one.
     let known_since = own.birthday.known_since.or(gone.header.birthday.known_since).filter(|_| person.profile.birth_date.is_some());
     Ok(MergedFrom {
@@ -265,7 +266,7 @@ fn coming(
         merged,
         person: Sealed::Open(person),
         next_expiry_time: live.keys().find_map(LotKey::expire_time),
-        next_activation_time: sooner(own.next_activation_time, activation),
+        next_activation_time: sooner(own.next_activation_time, pending.iter().filter_map(|lot| lot.activate_time).min()),
         inactivity,
         vouchers: gone.vouchers.values().cloned().collect(),
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
@@ -276,7 +277,8 @@ fn coming(
         promotions: promotion::join(own, &gone.header)?,
         purchases: gone.header.purchases,
         last_purchase_time: gone.header.last_purchase_time,
-        referral: referral::join((stays.key.member, own), (gone.key.member, &gone.header)),
+        referral: referral::join((stays.key.member, own), (gone.key.member, &gone.header), now),
+        referral_bases: gone.header.referral_bases.clone(),
         lately: gone.header.lately.clone(),
         next_voucher_due_time: sooner(own.vouchers.next_due_time, gone.header.vouchers.next_due_time),
         reason: String::new(),

@@ -58,9 +58,18 @@ pub struct Referral {
 }
 
 impl Referral {
-    /// Whether a purchase of an instant is what it waits for; `basis`: what has not come back of it.
+    /// Whether a purchase of an instant is what it waits for; `basis`: what of it earns.
     pub(super) fn is_met(&self, occurred_time: Timestamp, basis: Decimal) -> bool {
-        occurred_time >= self.occurred_time && self.until.is_none_or(|until| occurred_time < until) && self.is_enough(basis)
+        self.counts_at(occurred_time) && self.is_enough(basis)
+    }
+
+    /// Whether a purchase of an instant may be what it waits for.
+    pub fn counts_at(&self, occurred_time: Timestamp) -> bool {
+        occurred_time >= self.occurred_time && !self.is_over_at(occurred_time)
+    }
+
+    fn is_over_at(&self, instant: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= instant)
     }
 
     pub(super) fn is_enough(&self, basis: Decimal) -> bool {
@@ -90,7 +99,7 @@ impl Referral {
 impl ReferralHeld {
     /// The referral that a purchase of now can earn.
     pub fn waiting_at(&self, now: Timestamp) -> Option<&Referral> {
-        Some(&self.referral).filter(|referral| self.waits && referral.until.is_none_or(|until| now < until))
+        Some(&self.referral).filter(|referral| self.waits && !referral.is_over_at(now))
     }
 }
 
@@ -179,6 +188,12 @@ impl<'a> Bonus<'a> {
 }
 
 impl Thread {
+    /// What a referral gave, and nobody has taken back, with the entry that gave its part to the one who referred, if one did.
+    pub(super) fn standing_bonus(&self) -> Option<(Bonus<'_>, Option<EntryRef>)> {
+        let is_gone = matches!(self.latest.as_ref().map(|latest| &latest.kind), Some(EntryKind::ReferralTakenBack(_)));
+        Some((Bonus::of(&self.origin)?, self.referrer_bonus())).filter(|_| !is_gone)
+    }
+
     /// The entry that gave its part to who referred the member, of what a referral gave the member.
     pub fn referrer_bonus(&self) -> Option<EntryRef> {
         let latest = self.latest.as_ref()?;
@@ -253,8 +268,9 @@ pub(super) fn lots(entry: &Entry) -> Vec<LotKey> {
 }
 
 /// Of two members who are one from now on. What waits of one ends where the other has bought before, who is a customer already, and where it was
-/// the other who referred; of two the one that is earned counts, or the earlier one.
-pub(super) fn join(own: (MemberId, &Header), gone: (MemberId, &Header)) -> Option<ReferralHeld> {
+/// the other who referred; of two the one that is earned counts, or one whose days are not over, or the earlier one. One whose days are over can be
+/// earned by a purchase that is told late.
+pub(super) fn join(own: (MemberId, &Header), gone: (MemberId, &Header), now: Timestamp) -> Option<ReferralHeld> {
     let merged = |header: &Header| header.merged.iter().map(|merged| merged.member).collect::<Vec<_>>();
     let they: BTreeSet<MemberId> = merged(own.1).into_iter().chain(merged(gone.1)).chain([own.0, gone.0]).collect();
     let kept = |held: &Option<ReferralHeld>, other: &Header| {
@@ -263,7 +279,7 @@ pub(super) fn join(own: (MemberId, &Header), gone: (MemberId, &Header)) -> Optio
     };
     match (kept(&own.1.referral, gone.1), kept(&gone.1.referral, own.1)) {
         (Some(own), Some(gone)) => {
-            let order = |held: &ReferralHeld| (held.waits, held.referral.occurred_time);
+            let order = |held: &ReferralHeld| (held.waits, held.referral.is_over_at(now), held.referral.occurred_time);
             Some(if order(&gone) < order(&own) { gone } else { own })
         }
         (own, gone) => own.or(gone),

@@ -202,7 +202,7 @@ pub enum ActivityRejection {
         "the activity is dated {occurred_time}, more than {max_ahead_seconds} seconds ahead of the service's clock; check the caller's clock"
     )]
     InFuture { occurred_time: Timestamp, max_ahead_seconds: u32 },
-    #[error("no rule of the rule book that was in force gives points for activity {activity}")]
+    #[error("no rule of the rule book that was in force gave points for activity {activity} at that time")]
     NotOffered { activity: ActivityId },
     #[error("activity {activity} gives nothing without a member who referred this one: say who did")]
     ReferrerRequired { activity: ActivityId },

@@ -59,8 +59,6 @@ pub struct ReturnTotals {
     pub is_void: bool,
     /// How many returns that were.
     pub returns: u32,
-    /// What is left is not what a referral asked for: what it gave for the purchase was taken back, or went over to the one of an exchange.
-    pub referral_ended: bool,
     /// Promotions of the sale, by their places in it, of which less was left after an earlier return than the goods that are left now would give: a
     /// condition may hold again when more has come back. What was taken back is not given again.
     pub promotions: Vec<(usize, RestOfPromotion)>,
@@ -119,6 +117,8 @@ pub struct Returned {
     pub lost_vouchers: Vec<VoucherCode>,
     /// The purchase is void with this return.
     pub voids: bool,
+    /// What a referral gave is for other purchases too, which took goods in exchange: the basis of all that is left of them.
+    pub referral_basis: Option<(EntryRef, Decimal)>,
     /// When the next of the lots that are left lapses; not later than that.
     pub next_expiry_time: Option<Timestamp>,
     pub next_activation_time: Option<Timestamp>,

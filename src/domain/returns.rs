@@ -290,6 +290,7 @@ pub(super) fn take(
     let digits = program.currency.digits();
     let worth = program.redemption.as_ref().filter(|_| withheld > Points::ZERO);
     Ok(Returned {
+        referral_basis: None,
         order: request.order.clone(),
         reason: request.reason.clone(),
         reference: request.reference.clone(),

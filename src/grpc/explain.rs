@@ -175,6 +175,7 @@ impl Story<'_> {
         ));
         self.effects(effects);
         self.basis(accrual);
+        self.shared_referral(accrued);
         match (accrual.awards.is_empty(), accrual.promotions.is_empty()) {
             (true, true) => self.say("No rule matched, so it earned nothing.".to_owned()),
             (true, false) => self.say("No rule matched.".to_owned()),

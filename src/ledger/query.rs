@@ -133,7 +133,7 @@ impl Ledger {
         let beside = MemberDemand { person, ..MemberDemand::read(now).under(&programs) };
         let loaded = loading::load(&*self.0.store, newest, &named, &command, beside)?;
         let Loaded { member, mut history } = loaded.ok_or(Rejection::MemberNotFound)?;
-        referring::of(Headers { store: &*self.0.store, staged: &|_| None }, (&programs, now), &member, &command, &mut history)?;
+        referring::of(Headers { store: &*self.0.store, staged: &|_| None }, now, &member, &command, &mut history)?;
         let keys = domain::quoted_tally_keys(&programs, &member.header, &purchase, &history, now);
         history.tallies = StagedTallies::default().of_keys(&*self.0.store, program, keys)?;
         let before = all_due(&programs, now, member.clone())?.member;

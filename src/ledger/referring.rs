@@ -3,29 +3,39 @@
 use jiff::Timestamp;
 
 use crate::{
-    domain::{Command, EntryRef, Header, History, MAX_REFERRAL_CHAIN, Member, MemberId, MemberKey, ProgramHistory},
+    domain::{
+        Command, Entry, EntryKind, EntryRef, Header, History, MAX_REFERRAL_CHAIN, Member, MemberId, MemberKey, Purchase, ReferralHeld,
+    },
     store::{Read, StoreError},
 };
 
-use super::{
-    LedgerError,
-    loading::{self, Loaded},
-};
+use super::{LedgerError, loading};
 
-/// The one who referred the member of a command.
-pub(super) enum Referring {
+/// Those who referred the member of a command: of a return with an exchange they can be two.
+#[derive(Default)]
+pub(super) struct Referring {
     /// May get points for a purchase.
-    Earns(MemberId),
-    /// May lose what it got for a purchase, goods of which come back; loaded as a return asks for.
-    GivesBack(Box<Loaded>),
+    earns: Option<MemberId>,
+    /// May lose what it got by this entry for a purchase, goods of which come back.
+    gives_back: Option<(MemberKey, EntryRef)>,
+}
+
+/// Who has the other side of an entry.
+pub(super) enum OtherSide {
+    /// Its header is enough.
+    Of(MemberId),
+    /// It is loaded as a return asks for: this entry gave what is taken back.
+    GivesBack(MemberKey, EntryRef),
 }
 
 impl Referring {
-    pub fn member(&self) -> MemberId {
-        match self {
-            Self::Earns(member) => *member,
-            Self::GivesBack(loaded) => loaded.member.key.member,
+    /// `None`: nobody but the member has a side of it.
+    pub fn other_side(self, sent: &Entry) -> Option<OtherSide> {
+        if let EntryKind::ReferralTakenBack(back) = &sent.kind {
+            let given = self.gives_back.filter(|(_, bonus)| back.other_bonus == Some(*bonus));
+            return given.map(|(member, bonus)| OtherSide::GivesBack(member, bonus));
         }
+        self.earns.map(OtherSide::Of)
     }
 }
 
@@ -62,48 +72,44 @@ impl<R: Read + ?Sized> Headers<'_, R> {
     }
 }
 
-/// Of any command, `other` being the other side that it names itself. `None`: it needs what the group has changed.
+/// Of any command, `other` being the other side that it names itself.
 pub(super) fn find<R: Read + ?Sized>(
     headers: Headers<'_, R>,
-    now: (&ProgramHistory, Timestamp),
+    now: Timestamp,
     member: &Member,
     (command, other): (&Command, Option<&(MemberId, Command)>),
     history: &mut History,
-) -> Result<Option<Option<Referring>>, LedgerError> {
+) -> Result<Referring, LedgerError> {
     if let (Command::RecordActivity(_), Some((referrer, _))) = (command, other) {
         history.referrers = headers.chain(&member.key, *referrer)?;
-        return Ok(Some(None));
+        return Ok(Referring::default());
     }
-    let staged = headers.staged;
-    Ok(match of(headers, now, member, command, history)? {
-        Some(Referring::GivesBack(loaded)) if staged(&loaded.member.key).is_some() => None,
-        other => Some(other),
-    })
+    Ok(of(headers, now, member, command, history)?)
 }
 
 /// Of a purchase or a return. Writes into the history who gets something for what waits, as that one stands.
 pub(super) fn of<R: Read + ?Sized>(
     headers: Headers<'_, R>,
-    (programs, now): (&ProgramHistory, Timestamp),
+    now: Timestamp,
     member: &Member,
     command: &Command,
     history: &mut History,
-) -> Result<Option<Referring>, LedgerError> {
-    let mut earns = None;
-    if let (Some(_), Some(held)) = (command.purchase(), member.header.referral.as_ref().filter(|held| held.waits)) {
+) -> Result<Referring, StoreError> {
+    let mut referring = Referring::default();
+    // What no purchase of then can earn is not looked up.
+    let counts = |purchase: &Purchase, held: &&ReferralHeld| held.waits && held.referral.counts_at(purchase.occurred_time.unwrap_or(now));
+    if let Some(purchase) = command.purchase()
+        && let Some(held) = member.header.referral.as_ref().filter(|held| counts(purchase, held))
+    {
         let referrer = MemberKey { member: held.referral.referrer, ..member.key.clone() };
         history.referrer = headers.current(&referrer)?.map(|(key, header)| (key.member, header.state));
-        earns = history.referrer.map(|(referrer, _)| Referring::Earns(referrer));
+        referring.earns = history.referrer.map(|(referrer, _)| referrer);
     }
-    let Command::ReturnPurchase(request) = command else { return Ok(earns) };
-    let Some(EntryRef { member: gave, sequence }) = history.referrer_bonus(&request.order) else { return Ok(earns) };
-    let gave = MemberKey { member: gave, ..member.key.clone() };
-    let Some((current, _)) = headers.current(&gave)? else { return Ok(earns) };
-    // Both sides are the same member now: it is loaded.
-    if current == member.key {
-        return Ok(earns);
-    }
-    let bonus = EntryRef { member: gave.member, sequence };
-    let loaded = loading::load_referrer(headers.store, programs, &current, bonus, now)?;
-    Ok(loaded.map(|loaded| Referring::GivesBack(Box::new(loaded))).or(earns))
+    let Command::ReturnPurchase(request) = command else { return Ok(referring) };
+    let Some(bonus) = history.referrer_bonus(&request.order) else { return Ok(referring) };
+    let gave = MemberKey { member: bonus.member, ..member.key.clone() };
+    // Where both sides are the same member now, its own return has loaded it.
+    let current = headers.current(&gave)?.map(|(current, _)| current).filter(|current| *current != member.key);
+    referring.gives_back = current.map(|current| (current, bonus));
+    Ok(referring)
 }

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     LedgerError, MemberTarget, Outcome, Submission, idempotency,
     loading::{self, Loaded, Named},
-    referring::{self, Headers, Referring},
+    referring::{self, Headers, OtherSide},
     stock::{Sizes, StagedTallies, Stocks},
     writer::Answer,
 };
@@ -185,14 +185,9 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let other = self.other_side(program, &submission.command)?;
         let staged = |key: &MemberKey| self.places.get(key).map(|place| &self.members[*place].member.header);
         let (headers, command) = (Headers { store: self.store, staged: &staged }, (&submission.command, other.as_ref()));
-        let found = referring::find(headers, (programs, self.now), &member, command, &mut history)?;
-        let Some(referring) = found else { return Ok(None) };
-        let receiver = other.as_ref().map(|(other, _)| *other).or(referring.as_ref().map(Referring::member));
-        if receiver.is_some_and(|other| !self.may_receive(programs, other)) {
-            return Ok(None);
-        }
+        let referring = referring::find(headers, self.now, &member, command, &mut history)?;
         let due_before = member.header.next_due_time();
-        let freed = freed(&submission.command, &member);
+        let freed = submission.command.frees(&member);
         let (request, actor, operator) = (Some(&submission.request), submission.actor.as_ref(), operator.day);
         let context = Context { programs, now: self.now, request, actor, operator, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
@@ -201,9 +196,11 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             self.keep(key, due_before, decision.entries, decision.member)?;
             return Ok(None);
         }
-        let other = match (decision.for_other_side(), receiver) {
-            (Some(sent), Some(to)) => Some(self.receive(Context { request: None, ..context }, (to, referring), sent)?),
-            (None, _) | (_, None) => None,
+        let side = |sent| other.as_ref().map(|(other, _)| OtherSide::Of(*other)).or_else(|| referring.other_side(sent));
+        let other = match decision.for_other_side().and_then(|sent| Some((sent, side(sent)?))) {
+            Some((_, to)) if !self.may_receive(programs, &to) => return Ok(None),
+            Some((sent, to)) => Some(self.receive(Context { request: None, ..context }, to, sent)?),
+            None => None,
         };
         if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
             self.keep(key, due_before, other.entries, other.member)?;
@@ -284,26 +281,29 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         Ok(Some((other, command.with_other_side(other))))
     }
 
-    /// Whether what a goal may take points from is loaded of a member that the group has changed.
-    fn may_receive(&self, programs: &ProgramHistory, member: MemberId) -> bool {
+    /// Whether what is needed is loaded of a member that the group has changed, such as what a goal may take points from.
+    fn may_receive(&self, programs: &ProgramHistory, to: &OtherSide) -> bool {
+        let member = match to {
+            OtherSide::Of(member) => *member,
+            OtherSide::GivesBack(key, _) => return !self.places.contains_key(key),
+        };
         let key = MemberKey { program: programs.newest().id.clone(), member };
         let staged = self.places.get(&key).map(|place| &self.members[*place]);
         !programs.has_goals() || staged.is_none_or(|staged| staged.lots_complete)
     }
 
     /// What the other side of a transfer or a referral gets, with what was due next there before.
-    fn receive(
-        &self,
-        context: Context<'_>,
-        (to, referring): (MemberId, Option<Referring>),
-        sent: &Entry,
-    ) -> Result<(MemberKey, Option<Timestamp>, Decision), LedgerError> {
+    fn receive(&self, context: Context<'_>, to: OtherSide, sent: &Entry) -> Result<(MemberKey, Option<Timestamp>, Decision), LedgerError> {
+        let to = match to {
+            OtherSide::Of(to) => to,
+            OtherSide::GivesBack(key, bonus) => {
+                let loaded = loading::load_referrer(self.store, context.programs, &key, bonus, self.now)?;
+                let Loaded { member, history } = loaded.ok_or(Rejection::RecipientNotFound)?;
+                let due_before = member.header.next_due_time();
+                return Ok((key, due_before, domain::receive(Context { history: &history, ..context }, member, sent)?));
+            }
+        };
         let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
-        if let Some(Referring::GivesBack(loaded)) = referring {
-            let Loaded { member, history } = *loaded;
-            let due_before = member.header.next_due_time();
-            return Ok((key, due_before, domain::receive(Context { history: &history, ..context }, member, sent)?));
-        }
         let member = match self.places.get(&key) {
             Some(place) => self.members[*place].member.clone(),
             None => self.store.member(&key, MemberDemand::header(self.now).under(context.programs))?.ok_or(Rejection::RecipientNotFound)?,
@@ -593,14 +593,5 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             | EntryKind::MergedInto(_)
             | EntryKind::MergedFrom(_) => {}
         }
-    }
-}
-
-/// Identifiers that nobody has any more when the command is done, though its entries do not name them.
-fn freed(command: &Command, member: &Member) -> Vec<Identifier> {
-    let person = member.person.as_ref().and_then(Sealed::open);
-    match person {
-        Some(person) if matches!(command, Command::Erase { .. }) => person.identifiers.clone(),
-        Some(_) | None => Vec::new(),
     }
 }

@@ -359,6 +359,34 @@ async fn of_many_who_tell_the_same_at_once_one_is_heard() {
 }
 
 #[tokio::test]
+async fn what_no_rule_rewards_any_more_or_yet_is_not_offered_and_keeps_its_reference() {
+    let mut program = club();
+    let server = TestServer::start().await;
+    let now = server.clock_now().seconds;
+    server.stop().await;
+    let time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    (program.activity_rules[1].start_time, program.activity_rules[1].end_time) = (time(now + 60), time(now + 120));
+    let server = start_with(program).await;
+    let an = server.enroll("c-1").await;
+    let mut refusals = Vec::new();
+    for (ahead, is_offered) in [(0, false), (60, true), (119, true), (120, false)] {
+        server.clock.set(jiff::Timestamp::from_second(now + ahead).expect("an instant"));
+        let request = v1::RecordActivityRequest { request_id: format!("at-{ahead}"), ..did(&an, "review", &format!("r-{ahead}")) };
+        match server.points().record_activity(request).await {
+            Ok(_) => assert!(is_offered, "{ahead}"),
+            Err(status) => refusals.push((ahead, refused(&status).reason)),
+        }
+    }
+    let reason = || "ACTIVITY_NOT_OFFERED".to_owned();
+    assert_eq!((refusals, available(&server, &an).await), (vec![(0, reason()), (120, reason())], 40));
+    let publish = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(club()), ..Default::default() };
+    server.programs().publish_program(publish).await.expect("it is published");
+    record(&server, v1::RecordActivityRequest { request_id: "again".into(), ..did(&an, "review", "r-120") }).await;
+    assert_eq!(available(&server, &an).await, 50, "the day's cap");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn entries_of_activities_are_listed_by_their_kind_with_what_used_their_points() {
     let server = start_with(club()).await;
     let an = server.enroll("c-1").await;

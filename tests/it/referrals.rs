@@ -15,7 +15,7 @@ use loyaltyd::{
 use tonic::Code;
 
 use crate::{
-    redemption::start_with,
+    redemption::{paid_sale, start_with},
     support::{PROGRAM, Refused, TestServer, actor, adjustment, by_id, options, purchase, refused, rule_book as shop, sale, vnd},
 };
 
@@ -314,21 +314,33 @@ async fn a_purchase_counts_from_the_referral_to_the_end_of_the_last_local_day_al
     let end_of_days: Timestamp = "2026-04-09T17:00:00Z".parse().expect("an instant");
     for (seconds, earns) in [(-1, true), (0, false)] {
         let (server, anna, binh) = two().await;
-        let noon = server.clock.now();
-        // It was before the referral, though it is told after it.
-        server.purchases().record_purchase(dated(&binh, "o-1", noon - 1.second())).await.expect("it is recorded");
-        assert_eq!(available(&server, [&anna, &binh]).await, [0, 10]);
         server.clock.set(end_of_days + 2.hours());
         assert!(!waits(&server, &binh).await, "nothing of now can earn it");
-        server.purchases().record_purchase(dated(&binh, "o-2", end_of_days + seconds.seconds())).await.expect("it is recorded");
-        let expected = if earns { [20, 30] } else { [0, 20] };
+        server.purchases().record_purchase(dated(&binh, "o-1", end_of_days + seconds.seconds())).await.expect("it is recorded");
+        let expected = if earns { [20, 20] } else { [0, 10] };
         assert_eq!(available(&server, [&anna, &binh]).await, expected);
         if earns {
-            returns(&server, back("o-2", "")).await;
-            assert_eq!((available(&server, [&anna, &binh]).await, waits(&server, &binh).await), ([0, 10], false), "its days are over");
+            returns(&server, back("o-1", "")).await;
+            assert_eq!((available(&server, [&anna, &binh]).await, waits(&server, &binh).await), ([0, 0], false), "its days are over");
         }
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_purchase_of_before_the_referral_that_is_told_after_it_shows_an_old_customer() {
+    let (server, anna, binh) = two().await;
+    let mut late = sale(&binh, "o-1", "50000");
+    let before = server.clock_now().seconds - 1;
+    late.purchase.as_mut().expect("a purchase").occurred_time = Some(prost_types::Timestamp { seconds: before, nanos: 0 });
+    server.purchases().record_purchase(late).await.expect("it is recorded");
+    assert!(!waits(&server, &binh).await);
+    assert_eq!(buys(&server, &binh, "o-2", "100000").await.referral, None);
+    assert_eq!(available(&server, [&anna, &binh]).await, [0, 15]);
+    let again = v1::RecordActivityRequest { request_id: "again".into(), reference: "another".into(), ..referred(&binh, &anna) };
+    let status = server.points().record_activity(again).await.expect_err("once");
+    assert_eq!(refused(&status).reason, "ACTIVITY_EXISTS");
+    end(server, club(""), &[&anna, &binh]).await;
 }
 
 #[tokio::test]
@@ -384,6 +396,151 @@ async fn an_exchange_for_enough_keeps_the_points_and_one_for_less_takes_them() {
     assert_eq!(returns(&server, exchange).await.exchange.expect("an exchange").referral.expect("it is earned").points, 10);
     assert_eq!(available(&server, [&anna, &binh]).await, [20, 20]);
     end(server, club(""), &[&anna, &binh]).await;
+}
+
+#[tokio::test]
+async fn an_exchange_after_the_days_keeps_what_was_earned_within_them() {
+    let (server, anna, binh) = two().await;
+    server.days_later(26);
+    buys(&server, &binh, "o-1", "120000").await;
+    server.days_later(7);
+    let exchange = v1::ReturnPurchaseRequest { exchange: Some(purchase("o-2", "120000")), ..back("o-1", "") };
+    assert!(returns(&server, exchange).await.referrals_taken_back.is_empty());
+    assert_eq!(available(&server, [&anna, &binh]).await, [20, 22]);
+    end(server, club(""), &[&anna, &binh]).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_and_what_was_taken_in_exchange_are_enough_together_until_too_little_of_both_is_left() {
+    // 90,000 of the first purchase are kept, and 30,000 come for another 30,000.
+    for (last, other) in [("o-1", "o-2"), ("o-2", "o-1")] {
+        let (server, anna, binh) = two().await;
+        buys(&server, &binh, "o-1", "120000").await;
+        let exchange = v1::ReturnPurchaseRequest { exchange: Some(purchase("o-2", "30000")), ..back("o-1", "30000") };
+        let answer = returns(&server, exchange).await;
+        assert_eq!((answer.referrals_taken_back.len(), available(&server, [&anna, &binh]).await), (0, [20, 22]));
+        let said = explained(&server, &binh, answer.exchange.expect("an exchange").entry_sequence).await;
+        assert!(
+            said.contains(&format!("what a referral gave in entry 4 of member {binh}: the goods kept for that have a basis of ")),
+            "{said}"
+        );
+        // Both parts are the member's still when it becomes another.
+        let chi = server.enroll("c-3").await;
+        merge(&server, &binh, &chi).await;
+        returns(&server, back("o-2", "10000")).await;
+        returns(&server, back("o-1", "10000")).await;
+        assert_eq!(available(&server, [&anna, &chi]).await, [20, 20], "100,000 are left");
+        assert_eq!(returns(&server, back(last, "")).await.referrals_taken_back.len(), 1);
+        let left = if last == "o-1" { 2 } else { 8 };
+        assert_eq!((available(&server, [&anna, &chi]).await, waits(&server, &chi).await), ([0, left], true));
+        assert!(returns(&server, back(other, "")).await.referrals_taken_back.is_empty(), "it is taken once");
+        assert_eq!(available(&server, [&anna, &chi]).await, [0, 0]);
+        buys(&server, &chi, "o-3", "100000").await;
+        assert_eq!(available(&server, [&anna, &chi]).await, [20, 20]);
+        end(server, club(""), &[&anna, &chi]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_of_exchanged_goods_goes_on_with_them() {
+    let (server, anna, binh) = two().await;
+    buys(&server, &binh, "o-1", "120000").await;
+    let swap = async |of: &str, part: &str, order: &str, amount: &str| {
+        let request = v1::ReturnPurchaseRequest { exchange: Some(purchase(order, amount)), ..back(of, part) };
+        returns(&server, request).await.referrals_taken_back.len()
+    };
+    // What stays is enough alone, and the new goods count all the same when more goes.
+    assert_eq!(swap("o-1", "20000", "o-2", "20000").await, 0);
+    assert_eq!(swap("o-1", "10000", "o-3", "10000").await, 0);
+    assert_eq!(swap("o-2", "", "o-4", "10000").await, 0);
+    assert_eq!(available(&server, [&anna, &binh]).await, [20, 21]);
+    assert_eq!(swap("o-4", "", "o-5", "1000").await, 0, "101,000 are left");
+    assert_eq!(swap("o-3", "", "o-6", "8000").await, 1, "a thousand is missing");
+    assert_eq!(available(&server, [&anna, &binh]).await, [0, 9]);
+    end(server, club(""), &[&anna, &binh]).await;
+}
+
+/// Two who were referred by two have bought, and are one member now, whose first purchase has come back: what the first one gave waits again.
+async fn two_referred_that_became_one() -> (TestServer, [String; 4]) {
+    let server = start_with(club("")).await;
+    let (anna, binh) = (server.enroll("c-1").await, server.enroll("c-2").await);
+    let (chi, dung) = (server.enroll("c-3").await, server.enroll("c-4").await);
+    refer(&server, &chi, &anna).await;
+    refer(&server, &dung, &binh).await;
+    buys(&server, &chi, "o-1", "120000").await;
+    buys(&server, &dung, "o-2", "240000").await;
+    assert_eq!(available(&server, [&anna, &binh, &chi, &dung]).await, [20, 20, 22, 34]);
+    merge(&server, &dung, &chi).await;
+    returns(&server, back("o-1", "")).await;
+    assert_eq!((available(&server, [&anna, &binh, &chi]).await, waits(&server, &chi).await), ([0, 20, 34], true));
+    (server, [anna, binh, chi, dung])
+}
+
+#[tokio::test]
+async fn an_exchange_gives_its_points_to_who_brought_the_member_of_what_waits_and_not_to_who_was_paid_for_the_goods_that_come_back() {
+    for is_suspended in [false, true] {
+        let (server, [anna, binh, chi, _]) = two_referred_that_became_one().await;
+        if is_suspended {
+            suspend(&server, &binh).await;
+        }
+        // 100,000 stay, enough for Binh's part, and the new goods are what Anna's waits for.
+        let exchange = v1::ReturnPurchaseRequest { exchange: Some(purchase("o-3", "100000")), ..back("o-2", "140000") };
+        let answer = returns(&server, exchange).await;
+        let earned = answer.exchange.expect("an exchange").referral.expect("it is earned");
+        assert_eq!((earned.referrer_member_id, answer.referrals_taken_back.len()), (anna.clone(), 0));
+        assert_eq!(available(&server, [&anna, &binh, &chi]).await, [20, 20, 40]);
+        returns(&server, back("o-3", "")).await;
+        assert_eq!(available(&server, [&anna, &binh, &chi]).await, [0, 20, 20]);
+        returns(&server, back("o-2", "")).await;
+        assert_eq!(available(&server, [&anna, &binh, &chi]).await, [0, 0, 0]);
+        end(server, club(""), &[&anna, &binh, &chi]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_back_of_a_member_that_was_its_own_referrer_is_taken_of_nobody_else() {
+    let (server, [anna, binh, chi, _]) = two_referred_that_became_one().await;
+    merge(&server, &binh, &chi).await;
+    assert_eq!((available(&server, [&anna, &chi]).await, waits(&server, &chi).await), ([0, 54], true));
+    let exchange = v1::ReturnPurchaseRequest { exchange: Some(purchase("o-3", "50000")), ..back("o-2", "") };
+    assert_eq!(returns(&server, exchange).await.referrals_taken_back.len(), 2);
+    let (theirs, ours) = (balance(&server, &anna).await, balance(&server, &chi).await);
+    assert_eq!((theirs.available, theirs.debt, ours.available, ours.debt), (0, 0, 5, 0));
+    end(server, club(""), &[&anna, &chi]).await;
+}
+
+#[tokio::test]
+async fn a_tier_is_not_reached_with_points_that_go_with_the_same_return() {
+    let mut program = club("");
+    program.activity_rules[0].points = "450".into();
+    let toys = "accrual_rules: [{ rule_id: toys, filter: { skus: [toy] }, per_amount: { amount: 500, points: 1 } }]";
+    program.accrual_rules.extend(rule_book::read(toys).expect("a rule").accrual_rules);
+    let (server, anna, binh) = two_with(program.clone()).await;
+    let answer = buys(&server, &binh, "o-1", "100000").await;
+    assert_eq!((answer.tier_id.as_str(), available(&server, [&binh]).await), ("member", [460]));
+    // 5 and 100 for toys: with the 450 that would be 555, and from 500 on it is silver.
+    let mut toy = purchase("o-2", "50000");
+    toy.lines[0].sku = "toy".into();
+    let answer = returns(&server, v1::ReturnPurchaseRequest { exchange: Some(toy), ..back("o-1", "") }).await;
+    let exchange = answer.exchange.expect("an exchange");
+    assert_eq!((exchange.tier_id.as_str(), exchange.tier_change), ("member", None));
+    assert_eq!(available(&server, [&anna, &binh]).await, [0, 105]);
+    let changes = entries(&server, &binh).await.into_iter().filter(|entry| matches!(entry.kind, Some(Kind::TierChanged(_)))).count();
+    assert_eq!((changes, answer.referrals_taken_back.len()), (0, 1));
+    end(server, program, &[&anna, &binh]).await;
+}
+
+#[tokio::test]
+async fn points_that_go_with_a_return_do_not_pay_its_exchange() {
+    let policy = "returns: { shortfall: SHORTFALL_FORGIVE }\nredemption: { points: 1, amount: 1000 }\n";
+    let (server, anna, binh) = two_with(club(policy)).await;
+    buys(&server, &binh, "o-1", "100000").await;
+    let paid = paid_sale(&binh, "o-2", 20_000, 10_000, vec![v1::points_payment::Payment::RedeemPoints(10)]).purchase;
+    let exchange = v1::ReturnPurchaseRequest { exchange: paid, ..back("o-1", "") };
+    let status = server.purchases().return_purchase(exchange).await.expect_err("the points are gone");
+    assert_eq!(refused(&status).reason, "INSUFFICIENT_POINTS");
+    assert_eq!(available(&server, [&anna, &binh]).await, [20, 20]);
+    server.stop().await;
 }
 
 const CARD: &str = "voucher_kinds: [{ voucher_kind_id: tea, display_name: A tea, benefit: { free_item: { sku: tea } }, valid_days: 30 }]\n\
@@ -542,6 +699,26 @@ async fn points_that_wait_some_days_are_taken_back_while_they_do_and_after() {
 }
 
 #[tokio::test]
+async fn points_that_waited_and_went_back_count_for_no_tier_of_the_year() {
+    let mut program = club("");
+    let year = "tier_policy: { window: WINDOW_MEMBERSHIP_YEAR, validity: VALIDITY_END_OF_PERIOD }";
+    program.tier_policy = rule_book::read(year).expect("a policy").tier_policy;
+    let waits = rule_book::read("activation: { after_days: 2 }").expect("a policy").activation;
+    (program.activity_rules[1].points, program.activity_rules[1].activation) = ("450".into(), waits);
+    let (server, anna, binh) = two_with(program.clone()).await;
+    buys(&server, &binh, "o-1", "100000").await;
+    server.days_later(3);
+    assert_eq!(available(&server, [&anna, &binh]).await, [450, 20]);
+    returns(&server, back("o-1", "")).await;
+    assert_eq!(available(&server, [&anna, &binh]).await, [0, 0]);
+    // With the 450 that went back it would be 550, and from 500 on it is silver.
+    buys(&server, &anna, "o-2", "1000000").await;
+    let now = server.member(&anna).await;
+    assert_eq!((now.tier.expect("a tier").tier_id.as_str(), now.lifetime.expect("totals").qualifying_points), ("member", 100));
+    end(server, program, &[&anna, &binh]).await;
+}
+
+#[tokio::test]
 async fn a_purchase_that_is_confirmed_later_earns_its_referral_when_it_is_recorded() {
     let mut program = club("");
     program.accrual_rules[0].activation = rule_book::read("activation: { on_confirmation: {} }").expect("a policy").activation;
@@ -668,6 +845,22 @@ async fn of_two_that_wait_the_earlier_one_does_after_a_merge_and_one_that_waits_
 }
 
 #[tokio::test]
+async fn of_two_the_one_whose_days_last_waits_after_a_merge() {
+    for into_old in [true, false] {
+        let (server, anna, binh) = two().await;
+        server.days_later(40);
+        let (chi, dung) = (server.enroll("c-3").await, server.enroll("c-4").await);
+        refer(&server, &dung, &chi).await;
+        let (gone, stays) = if into_old { (&dung, &binh) } else { (&binh, &dung) };
+        merge(&server, gone, stays).await;
+        assert_eq!(server.member(stays).await.waiting_referral.expect("one waits").referrer_member_id, chi);
+        buys(&server, stays, "o-1", "100000").await;
+        assert_eq!(available(&server, [&anna, &chi, stays]).await, [0, 20, 20]);
+        end(server, club(""), &[&anna, &chi, stays]).await;
+    }
+}
+
+#[tokio::test]
 async fn where_both_sides_have_become_one_the_return_takes_both_parts() {
     for into_anna in [true, false] {
         let (server, anna, binh) = two_with(club(CARD)).await;
@@ -758,6 +951,30 @@ async fn rules_for_a_time_give_more_for_what_is_done_then_and_for_who_is_referre
     let points = async |member: &str, order: &str| buys(&server, member, order, "100000").await.referral.expect("it is earned").points;
     assert_eq!([points(&chi, "o-1").await, points(&binh, "o-2").await], [40, 10]);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_referred_once_the_rules_have_ended_and_the_one_time_is_left_for_later() {
+    let mut program = club("");
+    let end_time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let server = TestServer::start().await;
+    let soon = server.clock_now().seconds + 3_600;
+    server.stop().await;
+    for rule in &mut program.activity_rules[..2] {
+        rule.end_time = end_time(soon);
+    }
+    let (server, anna, binh) = two_with(program.clone()).await;
+    let chi = server.enroll("c-3").await;
+    server.days_later(1);
+    assert_eq!(refused(&refusal(&server, &chi, &anna).await).reason, "ACTIVITY_NOT_OFFERED");
+    publish(&server, club("")).await;
+    let again = v1::RecordActivityRequest { request_id: "again".into(), ..referred(&chi, &anna) };
+    server.points().record_activity(again).await.expect("it is offered again");
+    for (friend, order) in [(&chi, "o-1"), (&binh, "o-2")] {
+        assert_eq!(buys(&server, friend, order, "100000").await.referral.expect("it is earned").points, 10);
+    }
+    assert_eq!(available(&server, [&anna, &binh, &chi]).await, [40, 20, 20]);
+    end(server, club(""), &[&anna, &binh, &chi]).await;
 }
 
 #[tokio::test]

@@ -80,6 +80,12 @@ pub(super) fn accrue(
     Ok(accrual)
 }
 
+/// What of a purchase earns.
+pub(super) fn basis(program: &Program, purchase: &Purchase) -> Result<Decimal, Rejection> {
+    let digits = program.currency.digits();
+    Ok(money::from_units(basis::bases(&program.basis, purchase, digits)?.total, digits)?)
+}
+
 /// A tier's multiplier with that of a birthday.
 fn multiplied(tier: Decimal, birthday: Option<Decimal>) -> Result<Decimal, Overflow> {
     match birthday {

@@ -24,7 +24,7 @@ impl Draft<'_> {
         let occurred_time = request.occurred_time.unwrap_or(self.context.now);
         activity::check_time(self.context.programs.newest().purchase_time, occurred_time, self.context.now)?;
         let program = self.context.programs.at(occurred_time);
-        activity::check_offered(program, request)?;
+        activity::check_offered(program, request, occurred_time)?;
         self.require_active()?;
         let waiting = program.referral.as_ref().filter(|terms| terms.activity == request.activity);
         if let (Some(terms), Some(referrer)) = (waiting, referrer) {

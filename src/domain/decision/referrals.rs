@@ -3,27 +3,55 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::{
     super::{
         Accrual, AccruedLot, ActivityRejection, ActivityRequest, ActivitySide, Entry, EntryKind, EntryRef, FraudLimit, LotKey, MAX_LOTS,
-        MemberId, MemberState, OrderKey, Program, PurchaseAccrued, Referral, ReferralEarned, ReferralTakenBack, ReferralTerms,
-        ReferrerAbsent, Rejection, ReturnRequest, activity,
+        MemberId, MemberState, OrderKey, Program, Purchase, PurchaseAccrued, Referral, ReferralEarned, ReferralTakenBack, ReferralTerms,
+        ReferrerAbsent, Rejection, ReturnRequest, accrual, activity,
         activity::Done,
         fraud,
         referral::{self, Bonus},
         returns::{Due, Sale},
     },
-    Decision, Draft, History,
+    Decision, Draft, History, Thread,
 };
 
-/// What a referral gave for a sale, of which too little is left now.
-pub(super) struct Lost<'a> {
+/// What a referral gave for a sale of which goods come back.
+#[derive(Clone, Copy)]
+pub(super) struct Borne<'a> {
     bonus: Bonus<'a>,
     /// The entry of the other side, whosever it is.
     other: Option<EntryRef>,
     /// The other side of it, where the member has become the one who referred it.
     referrer: Option<Bonus<'a>>,
+    /// What is left of the sale, and of others that share what was given with it.
+    basis: Decimal,
+    is_shared: bool,
+}
+
+/// What a referral has to do with a purchase that is recorded.
+#[derive(Clone, Copy)]
+pub(super) enum Earning<'a> {
+    /// It can be what a referral waits for.
+    First,
+    /// It is an exchange of goods for which a referral gave something, and that stays.
+    GoesOn(Borne<'a>),
+    /// It is one after which too little is left: what was given is gone.
+    Nothing,
+}
+
+impl Borne<'_> {
+    fn is_enough_with(&self, basis: Decimal) -> Result<bool, Rejection> {
+        let left = self.basis.checked_add(basis).ok_or(Rejection::Overflow)?;
+        Ok(self.bonus.earned.referral.is_enough(left))
+    }
+
+    /// For the entry of the return.
+    pub fn shared_basis(&self) -> Option<(EntryRef, Decimal)> {
+        self.is_shared.then(|| (self.bonus.entry.reference(), self.basis))
+    }
 }
 
 impl Decision {
@@ -46,16 +74,29 @@ fn has_other_side(kind: &EntryKind) -> bool {
 }
 
 impl<'a> Draft<'a> {
-    /// What a referral gave for a sale of which less is left now than it asked for.
-    pub(super) fn lost_bonus(&self, sale: &Sale<'_>, due: &Due) -> Option<Lost<'a>> {
+    /// What a referral gave for a sale, if it has not been taken back.
+    pub(super) fn borne(&self, sale: &Sale<'_>, due: &Due) -> Result<Option<Borne<'a>>, Rejection> {
         let history: &'a History = self.context.history;
-        let (bonus, thread) = sale.accrued.referral.and_then(|bonus| history.bonus(bonus)).filter(|_| !due.totals.referral_ended)?;
-        if bonus.earned.referral.is_enough(due.rest.basis) {
-            return None;
+        let Some(given) = sale.accrued.referral else { return Ok(None) };
+        let Some((bonus, other)) = history.threads.get(&given).and_then(Thread::standing_bonus) else { return Ok(None) };
+        let referrer = other.and_then(|other| history.threads.get(&other)).and_then(|thread| Bonus::of(&thread.origin));
+        let shared = self.member.header.referral_bases.get(&given);
+        let basis = match shared {
+            Some(basis) => basis.checked_sub(due.basis).ok_or(Rejection::Overflow)?,
+            None => due.rest.basis,
+        };
+        Ok(Some(Borne { bonus, other, referrer, basis, is_shared: shared.is_some() }))
+    }
+
+    /// Whether it stays with what is left of the goods and of those that take their place.
+    fn stays(&self, borne: &Borne<'_>, exchange: Option<&Arc<Purchase>>) -> Result<bool, Rejection> {
+        if borne.is_enough_with(Decimal::ZERO)? {
+            return Ok(true);
         }
-        let other = thread.referrer_bonus();
-        let referrer = other.and_then(|bonus| history.bonus(bonus)).map(|(bonus, _)| bonus);
-        Some(Lost { bonus, other, referrer })
+        let Some(purchase) = exchange else { return Ok(false) };
+        // An exchange comes with its prices: none is left to tier and vouchers.
+        let program = self.context.programs.at(self.require_sale(purchase)?);
+        borne.is_enough_with(accrual::basis(program, purchase)?)
     }
 }
 
@@ -102,27 +143,32 @@ impl Draft<'_> {
         }
     }
 
-    /// Which entry gives what a referral gives for a sale that is about to be entered, if one does. `lost`: what it gave for the one that this one
-    /// takes the place of.
+    /// Which entry gives what a referral gives for a sale that is about to be entered, if one does, and the basis of all goods for which it does, if
+    /// there are others.
     pub(super) fn bonus_of(
         &self,
         accrual: &Accrual,
         occurred_time: Timestamp,
-        lost: Option<&Lost<'_>>,
-    ) -> Result<Option<EntryRef>, Rejection> {
-        if let Some(Lost { bonus, .. }) = lost {
-            return Ok(bonus.earned.referral.is_met(occurred_time, accrual.basis).then(|| bonus.entry.reference()));
-        }
+        earning: Earning<'_>,
+    ) -> Result<(Option<EntryRef>, Option<Decimal>), Rejection> {
         let waits = self.member.header.referral.as_ref().filter(|held| held.waits);
-        if waits.is_none_or(|held| !held.referral.is_met(occurred_time, accrual.basis)) {
-            return Ok(None);
+        let is_met = waits.is_some_and(|held| held.referral.is_met(occurred_time, accrual.basis));
+        match earning {
+            Earning::Nothing => return Ok((None, None)),
+            // Goods that are not needed for what was given can be what another referral waits for.
+            Earning::GoesOn(borne) if !is_met || !borne.is_enough_with(Decimal::ZERO)? => {
+                let basis = borne.basis.checked_add(accrual.basis).ok_or(Rejection::Overflow)?;
+                return Ok((Some(borne.bonus.entry.reference()), Some(basis)));
+            }
+            Earning::First if !is_met => return Ok((None, None)),
+            Earning::GoesOn(_) | Earning::First => {}
         }
         // It comes behind the vouchers that come right behind the sale.
         let program = self.context.programs.version(accrual.program_version);
         let kinds = accrual.promotions.iter().filter_map(|award| award.voucher());
         let vouchers = kinds.filter(|kind| program.is_some_and(|program| program.voucher_kind(kind).is_some())).count();
         let behind = u64::try_from(vouchers).map_err(|_| Rejection::Overflow)?.checked_add(2).ok_or(Rejection::Overflow)?;
-        Ok(Some(self.own(self.member.header.last_sequence.checked_add(behind).ok_or(Rejection::Overflow)?)))
+        Ok((Some(self.own(self.member.header.last_sequence.checked_add(behind).ok_or(Rejection::Overflow)?)), None))
     }
 
     /// The member's side of what a referral gives for a sale that was entered, if it is this one that earns it.
@@ -173,16 +219,32 @@ impl Draft<'_> {
         self.enter(EntryKind::ActivityAccrued(Arc::new(accrued)), occurred_time, program)
     }
 
+    /// What becomes of it when goods come back. What is taken back goes before the exchange is recorded: it neither pays for that nor leads to a tier
+    /// with it.
+    pub(super) fn go_on<'b>(&mut self, borne: Option<Borne<'b>>, request: &ReturnRequest) -> Result<Earning<'b>, Rejection> {
+        let Some(borne) = borne else { return Ok(Earning::First) };
+        if self.stays(&borne, request.exchange.as_ref())? {
+            return Ok(Earning::GoesOn(borne));
+        }
+        self.take_bonus_back(&borne, request)?;
+        Ok(Earning::Nothing)
+    }
+
     /// Takes it back, and the referral waits again: of who referred the member too, where the member has become that one.
-    pub(super) fn take_bonus_back(&mut self, lost: &Lost<'_>, request: &ReturnRequest) -> Result<(), Rejection> {
-        let Lost { bonus, other, referrer } = lost;
-        self.take_side_back(*bonus, (bonus.accrued.side, *other), (&request.order, &request.reason))?;
+    fn take_bonus_back(&mut self, borne: &Borne<'_>, request: &ReturnRequest) -> Result<(), Rejection> {
+        let Borne { bonus, other, referrer, .. } = *borne;
+        self.take_side_back(bonus, (bonus.accrued.side, other), (&request.order, &request.reason))?;
         if let Some(other) = referrer {
             let back = self.own(self.member.header.last_sequence);
             let side = ActivitySide::Referrer { member: back.member, sequence: back.sequence };
-            self.take_side_back(*other, (side, None), (&request.order, &request.reason))?;
+            self.take_side_back(other, (side, None), (&request.order, &request.reason))?;
         }
-        self.review_return(bonus.entry.occurred_time)
+        Ok(())
+    }
+
+    /// The tier that was reached with it.
+    pub(super) fn review_bonus(&mut self, borne: &Borne<'_>) -> Result<(), Rejection> {
+        self.review_return(borne.bonus.entry.occurred_time)
     }
 
     /// The side of who referred the member.

@@ -16,9 +16,15 @@ impl Draft<'_> {
         let programs = self.context.programs;
         let header = &self.member.header;
         // A return takes from what the sale counted in, and from what its referral's bonus did.
-        if let EntryKind::PurchaseReturned(_) | EntryKind::ReferralTakenBack(_) = kind {
+        if let EntryKind::PurchaseReturned(_) = kind {
             let day = self.sale_counted.take().filter(|day| header.tier_counts.has(*day));
             return Ok(day.map(|day| Counted { day, kept_since: None }));
+        }
+        if let EntryKind::ReferralTakenBack(_) = kind {
+            // A sale is a visit, but of a bonus that was pending nothing was counted on its day: it was when it became active.
+            let since = tier::kept_since(programs, Judge { program: programs.newest(), header }.day(self.context.now))?;
+            let is_kept = |day: &Date| header.tier_counts.has(*day) || since.is_none_or(|since| since <= *day);
+            return Ok(self.sale_counted.take().filter(is_kept).map(|day| Counted { day, kept_since: None }));
         }
         let program = if self.by_time { programs.at(occurred_time) } else { programs.newest() };
         if !program.tier_policy.keeps_counts() || !tier::qualifies(kind) {

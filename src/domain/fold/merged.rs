@@ -81,6 +81,7 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     header.purchases = header.purchases.checked_add(got.purchases).ok_or(Overflow)?;
     header.last_purchase_time = header.last_purchase_time.max(got.last_purchase_time);
     header.referral.clone_from(&got.referral);
+    header.referral_bases.extend(&got.referral_bases);
     header.lately.join(&got.lately);
     header.birthday = Birthdays { next: header.birthday.next, policy_version: header.birthday.policy_version, ..got.birthday.clone() };
     Ok(())

@@ -1,7 +1,9 @@
 //! Folding referrals that wait for a purchase.
 
+use rust_decimal::Decimal;
+
 use super::{
-    super::{ActivitySide, Entry, EntryRef, Header, LatelyKind, Member, Referral, ReferralHeld, ReferralTakenBack},
+    super::{ActivitySide, Entry, EntryRef, Header, LatelyKind, Member, PurchaseAccrued, Referral, ReferralHeld, ReferralTakenBack},
     Fault, take_from_lots, take_from_pending,
 };
 
@@ -10,6 +12,21 @@ pub(super) fn fold_made(member: &mut Member, entry: &Entry, made: &Referral) -> 
     member.header.lately.note(LatelyKind::Activity, made.activity.as_str(), entry.occurred_time);
     member.header.referral = Some(ReferralHeld { referral: made.clone(), waits: true });
     Ok(())
+}
+
+/// Whoever had bought before was no friend to be brought: what waits ends.
+pub(super) fn fold_purchase(header: &mut Header, entry: &Entry, accrued: &PurchaseAccrued) {
+    let is_before = |held: &ReferralHeld| held.waits && entry.occurred_time < held.referral.occurred_time;
+    if header.referral.as_ref().is_some_and(is_before) {
+        header.referral = None;
+    }
+    fold_basis(header, accrued.referral.zip(accrued.referral_basis));
+}
+
+pub(super) fn fold_basis(header: &mut Header, basis: Option<(EntryRef, Decimal)>) {
+    if let Some((bonus, basis)) = basis {
+        header.referral_bases.insert(bonus, basis);
+    }
 }
 
 /// Of a member that was merged another referral may be the one that counts.
@@ -36,6 +53,7 @@ pub(super) fn fold_taken_back(member: &mut Member, entry: &Entry, back: &Referra
     }
     if let ActivitySide::Member { .. } = back.side {
         waits(header, back.referral.made, true);
+        header.referral_bases.remove(&back.bonus);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Referrals in plain English.
 
 use super::Story;
-use crate::domain::{ActivitySide, FraudLimit, Points, Referral, ReferralEarned, ReferralTakenBack, ReferrerAbsent};
+use crate::domain::{ActivitySide, FraudLimit, Points, PurchaseAccrued, Referral, ReferralEarned, ReferralTakenBack, ReferrerAbsent};
 
 impl Story<'_> {
     pub(super) fn referral_made(mut self, made: &Referral) -> Vec<String> {
@@ -44,6 +44,16 @@ impl Story<'_> {
         }
     }
 
+    /// Of an exchange that goes on with what a referral gave.
+    pub(super) fn shared_referral(&mut self, accrued: &PurchaseAccrued) {
+        let Some((bonus, basis)) = accrued.referral.zip(accrued.referral_basis) else { return };
+        let basis = self.money(basis);
+        self.say(format!(
+            "It goes on with what a referral gave in entry {} of member {}: the goods kept for that have a basis of {basis}, with these.",
+            bonus.sequence, bonus.member
+        ));
+    }
+
     pub(super) fn referral_taken_back(mut self, back: &ReferralTakenBack) -> Vec<String> {
         let given = back.bonus;
         let points = self.points(back.points);
@@ -56,7 +66,7 @@ impl Story<'_> {
             ActivitySide::Referrer { member, sequence } => format!("the purchase of member {member}, see entry {sequence} there"),
         };
         self.say(format!(
-            "What is left of {whose}, order {} of store {}, is not what the referral asks for.",
+            "What is left of {whose}, order {} of store {}, and of what was taken in exchange, is less than the referral asks for.",
             back.order.order, back.order.store
         ));
         if let ActivitySide::Member { .. } = back.side {

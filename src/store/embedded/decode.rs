@@ -247,6 +247,7 @@ fn purchase_accrued(own: MemberId, accrued: stored::PurchaseAccrued, occurred_ti
         redemptions,
         effects: accrued.effects.into_iter().map(effects::read).collect::<Decoded<_>>()?,
         referral: accrued.referral.as_ref().map(|entry| referrals::read_entry(Some(entry))).transpose()?,
+        referral_basis: accrued.referral_basis.as_deref().map(decimal).transpose()?,
     })
 }
 
@@ -528,6 +529,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         lately: segments::read_lately(&row.lately)?,
         offers: row.offers.iter().map(offers::read_held).collect::<Decoded<_>>()?,
         referral: row.referral.as_ref().map(referrals::read_held).transpose()?,
+        referral_bases: row.referral_bases.iter().map(referrals::read_basis).collect::<Decoded<_>>()?,
         vouchers: VoucherSummary { live: row.live_vouchers, next_due_time: optional_time(row.next_voucher_due_time)? },
     })
 }

@@ -61,6 +61,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         purchases: got.purchases.unwrap_or(got.visits),
         last_purchase_time: optional_time(got.last_purchase_time)?,
         referral: got.referral.as_ref().map(referrals::read_held).transpose()?,
+        referral_bases: got.referral_bases.iter().map(referrals::read_basis).collect::<Decoded<_>>()?,
         lately: segments::read_lately(&got.lately)?,
         reason: got.reason,
     })

@@ -2,7 +2,7 @@
 
 use super::{
     decode::{Decoded, Malformed, accrued_lot, allocation, counter, decimal, entry_ref, expiry, message, optional_time, order, time},
-    promotions, stored, vouchers,
+    promotions, referrals, stored, vouchers,
 };
 use crate::domain::{
     Activated, ActivatedLot, Confirmed, LotId, MemberId, PendingKey, PendingLot, PendingTaken, Points, RestOfPromotion, ReturnTotals,
@@ -52,7 +52,6 @@ fn return_totals(own: MemberId, totals: stored::ReturnTotals) -> Decoded<ReturnT
         reinstated: totals.reinstated.iter().map(reinstated).collect::<Decoded<_>>()?,
         is_void: totals.is_void,
         returns: totals.returns,
-        referral_ended: totals.referral_ended,
         promotions: totals.promotions.iter().map(rest_of_promotion).collect(),
     })
 }
@@ -88,6 +87,7 @@ pub(super) fn returned(own: MemberId, returned: stored::PurchaseReturned) -> Dec
         lost_vouchers: returned.lost_voucher_codes.iter().map(|code| vouchers::read_code(code)).collect::<Decoded<_>>()?,
         promotion_counts: promotions::read_counts(returned.promotion_counts.as_ref())?,
         voids: returned.voids,
+        referral_basis: returned.referral_basis.as_ref().map(referrals::read_basis).transpose()?,
         next_expiry_time: optional_time(returned.next_expiry_time)?,
         next_activation_time: optional_time(returned.next_activation_time)?,
         reason: returned.reason,

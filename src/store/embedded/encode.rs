@@ -153,6 +153,9 @@ fn purchase_accrued(w: &mut Writer, entry: &Entry, accrued: &PurchaseAccrued) {
     if let Some(bonus) = accrued.referral {
         w.message(82, |w| referrals::entry(w, bonus));
     }
+    if let Some(basis) = accrued.referral_basis {
+        w.present_decimal(83, basis);
+    }
 }
 
 /// Whose entry is spoken of; nothing for one's own.
@@ -547,6 +550,7 @@ fn header_of_purchases(w: &mut Writer, header: &Header) {
     if let Some(held) = &header.referral {
         w.message(80, |w| referrals::held(w, held));
     }
+    referrals::bases(w, 81, &header.referral_bases);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

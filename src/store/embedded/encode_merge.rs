@@ -98,6 +98,7 @@ fn from_the_rule_book(w: &mut Writer, got: &MergedFrom) {
     if let Some(held) = &got.referral {
         w.message(72, |w| referrals::held(w, held));
     }
+    referrals::bases(w, 73, &got.referral_bases);
     promotions::counts(w, 52, &got.promotions);
     w.present_uint(53, got.purchases);
     w.optional_time(54, got.last_purchase_time);

@@ -2,7 +2,7 @@
 
 use super::{
     encode::{accrued_lot, allocation, counter, lot_key, order, other},
-    promotions,
+    promotions, referrals,
     wire::Writer,
 };
 use crate::domain::{
@@ -153,7 +153,6 @@ fn return_totals(w: &mut Writer, own: MemberId, totals: &ReturnTotals) {
             w.uint(4, u64::from(left.stands));
         });
     }
-    w.uint(11, u64::from(totals.referral_ended));
 }
 
 pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {
@@ -188,6 +187,7 @@ pub(super) fn returned(w: &mut Writer, own: MemberId, returned: &Returned) {
     for code in &returned.lost_vouchers {
         w.bytes(21, code.as_bytes());
     }
+    referrals::bases(w, 22, returned.referral_basis.iter().map(|(bonus, basis)| (bonus, basis)));
 }
 
 pub(super) fn pending_taken(w: &mut Writer, taken: &PendingTaken) {

@@ -84,8 +84,9 @@ impl From<FoldedKind> for Kind {
 
 impl From<FoldedPurchaseAccrued> for PurchaseAccrued {
     fn from(accrued: FoldedPurchaseAccrued) -> Self {
-        let FoldedPurchaseAccrued { purchase, accrual } = accrued;
-        Self { purchase: purchase.map(Purchase::from), accrual: accrual.map(Accrual::from), ..Self::default() }
+        let FoldedPurchaseAccrued { purchase, accrual, referral, referral_basis } = accrued;
+        let (purchase, accrual) = (purchase.map(Purchase::from), accrual.map(Accrual::from));
+        Self { purchase, accrual, referral, referral_basis, ..Self::default() }
     }
 }
 

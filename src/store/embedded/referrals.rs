@@ -1,5 +1,7 @@
 //! Referrals that wait for a purchase: how they, what they gave, and what was taken back of it, are stored.
 
+use rust_decimal::Decimal;
+
 use super::{
     activities,
     decode::{Decoded, Malformed, allocation, counter, decimal, member_id, optional_time, order, time},
@@ -160,6 +162,20 @@ pub(super) fn read_taken_back(back: stored::ReferralTakenBack) -> Decoded<Referr
         next_activation_time: optional_time(back.next_activation_time)?,
         reason: back.reason,
     })
+}
+
+/// For what of goods referrals gave something together.
+pub(super) fn bases<'a>(w: &mut Writer, field: u32, bases: impl IntoIterator<Item = (&'a EntryRef, &'a Decimal)>) {
+    for (bonus, basis) in bases {
+        w.message(field, |w| {
+            w.message(1, |w| entry(w, *bonus));
+            w.decimal(2, *basis);
+        });
+    }
+}
+
+pub(super) fn read_basis(basis: &stored::ReferralBasis) -> Decoded<(EntryRef, Decimal)> {
+    Ok((read_entry(basis.bonus.as_ref())?, decimal(&basis.basis)?))
 }
 
 fn read_some(referral: Option<&stored::Referral>) -> Decoded<Referral> {

@@ -38,7 +38,8 @@ pub const CODES: [&str; 2] = ["SPRING", "APP"];
 pub const OFFERS: [&str; 6] = ["o0", "o1", "o2", "o3", "o4", "o5"];
 const GROUPS: [(&str, &str); 3] = [("g0", "EXCLUSIVE"), ("g1", "BEST"), ("g2", "ALL")];
 
-pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", "referral", "survey"];
+pub const REFERRAL: &str = "referral";
+pub const ACTIVITIES: [&str; 4] = ["sign_up", "review", REFERRAL, "survey"];
 
 /// What cannot change from version to version.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct Frame {
     /// Changed now and then.
     birthday: String,
     segments: String,
+    /// In most versions.
+    has_referrals: bool,
     /// Segments look at the last days, in all versions: what was counted before is not there.
     has_windows: bool,
     /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
@@ -72,6 +75,7 @@ impl Frame {
             standing,
             birthday: String::new(),
             segments: String::new(),
+            has_referrals: random.percent(90),
             has_windows,
             is_first: true,
         }
@@ -224,10 +228,20 @@ impl Frame {
 
     fn activities(&self, random: &mut Random) -> String {
         let mut text = String::new();
-        for place in 0..random.within(0..=6) {
-            let mut fields = vec![format!("rule_id: a{place}, activity: {}", random.pick(&ACTIVITIES))];
-            fields.push(format!("points: \"{}\"", self.points(random, 30)));
-            if random.percent(40) {
+        let waits = self.has_referrals && random.percent(85);
+        let more = if waits { 2 } else { 0 };
+        for place in 0..random.within(0..=6) + more {
+            let is_either = place < more;
+            let activity = if is_either { REFERRAL } else { random.pick::<&str>(&ACTIVITIES) };
+            let mut fields = vec![format!("rule_id: a{place}, activity: {activity}")];
+            // Now and then too many for a day.
+            let most = if is_either { 120 } else { 30 };
+            fields.push(format!("points: \"{}\"", self.points(random, most)));
+            if random.percent(10) {
+                let (name, year, month) = (random.pick(&["start", "end"]), 2025 + random.below(3), random.within(1..=12));
+                fields.push(format!("{name}_time: \"{year}-{month:02}-01T12:00:00Z\""));
+            }
+            if if is_either { place == 0 } else { random.percent(40) } {
                 fields.push("earner: EARNER_REFERRER".to_owned());
             }
             if random.percent(50) {
@@ -250,6 +264,14 @@ impl Frame {
                 if random.percent(60) { "{ immediate: {} }".to_owned() } else { format!("{{ after_days: {days} }}") }
             ));
             text.push_str(&format!("- {{ {} }}\n", fields.join(", ")));
+        }
+        if waits {
+            let minimum = match random.below(4) {
+                0 => String::new(),
+                _ => format!(", minimum_amount: \"{}\"", self.money(random, if self.is_fine() { 90 } else { 900 })),
+            };
+            let days = *random.pick(&[0, 1, 5, 20, 60]);
+            text.push_str(&format!("referral: {{ activity: {REFERRAL}{minimum}, within_days: {days} }}\n"));
         }
         if text.is_empty() { text } else { format!("activity_rules:\n{text}") }
     }

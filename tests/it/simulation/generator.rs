@@ -70,7 +70,7 @@ impl Asker<'_> {
         if self.account.suspended && self.random.percent(15) {
             return Command::Reactivate { reason: reason() };
         }
-        if let Some(command) = self.meeting() {
+        if let Some(command) = self.meeting().or_else(|| self.referring()) {
             return command;
         }
         // Seldom: whoever is gone stays so.
@@ -318,7 +318,7 @@ impl Asker<'_> {
     }
 
     /// Often just before what a review has looked at, or a period, was over.
-    fn occurred_time(&mut self) -> Option<Timestamp> {
+    pub fn occurred_time(&mut self) -> Option<Timestamp> {
         if self.random.percent(8) {
             let book = self.newest();
             let today = book.date(self.now);

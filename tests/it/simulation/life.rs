@@ -20,13 +20,20 @@ use tempfile::TempDir;
 
 use super::{
     COMMANDS_OF_A_LIFE, Random,
-    auditor::{self, Account, Books, book::Book, facts, vouchers::codes},
+    auditor::{
+        self, Account, Books,
+        book::Book,
+        facts,
+        promotions::{self, Met},
+        referrals,
+        vouchers::codes,
+    },
     books::Frame,
     generator::{Asker, birth_date},
     quoting::Quotes,
 };
 
-const MEMBERS: usize = 12;
+const MEMBERS: usize = 14;
 const STAFF: [&str; 2] = ["ann", "bob"];
 const BATCH: u64 = 40;
 /// A clock that goes back by no more stands still.
@@ -54,8 +61,9 @@ pub struct Shop {
 }
 
 impl Shop {
-    pub fn beside<'a>(&self, command: &Command, promise: Option<&'a auditor::prices::Promise>) -> auditor::Beside<'a> {
-        auditor::Beside { elsewhere: self.elsewhere(command), shelf: self.shelf(command), pot: self.pot(command), promise }
+    pub fn beside<'a>(&'a self, command: &Command, promise: Option<&'a auditor::prices::Promise>) -> auditor::Beside<'a> {
+        let (elsewhere, shelf, pot) = (self.elsewhere(command), self.shelf(command), self.pot(command));
+        auditor::Beside { elsewhere, shelf, pot, people: &self.accounts, promise }
     }
 
     /// Why codes cannot be used by whoever has not got them.
@@ -183,8 +191,9 @@ impl Drop for Told {
     }
 }
 
-/// How many commands were answered, how many members were merged into others, and what was met of promotions, prices and offers.
-pub fn live(seed: u64, commands: u64) -> (u64, u64, auditor::promotions::Met) {
+/// How many commands were answered, how many members were merged into others, and what was met: of promotions, prices and offers, and of
+/// referrals.
+pub fn live(seed: u64, commands: u64) -> (u64, u64, [Met; 2]) {
     let _told = Told(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
@@ -195,11 +204,11 @@ pub fn live(seed: u64, commands: u64) -> (u64, u64, auditor::promotions::Met) {
         life.end().await;
         let accounts = || life.shops.iter().flat_map(|shop| &shop.accounts);
         let merged = accounts().filter(|account| account.merged_into.is_some()).count() as u64;
-        let mut met = auditor::promotions::met(accounts());
+        let mut met = promotions::met(accounts());
         let told = life.told.values().flatten().flat_map(facts::met).map(|kind| (kind, 1));
         let quotes = [("quote kept", life.quotes.kept), ("quote changed", life.quotes.changed)];
         told.chain(quotes).for_each(|(kind, times)| *met.entry(kind).or_default() += times);
-        (life.done, merged, met)
+        (life.done, merged, [met, referrals::met(life.told.values().flatten())])
     })
 }
 
@@ -395,7 +404,7 @@ impl Life {
                     self.publish(shop).await;
                 }
             }
-            2..=4 | 13 | 14 => {
+            2..=4 | 13..=17 => {
                 let shop = self.random.below(self.shops.len());
                 let accounts = self.shops[shop].accounts.iter();
                 if accounts.filter(|account| account.merged_into.is_none() && !account.erased).count() < MEMBERS {
@@ -404,7 +413,7 @@ impl Life {
             }
             5 if !self.unplanned.is_empty() => self.plan_birthdays().await,
             5..=12 => self.race().await,
-            13..=60 => {
+            18..=60 => {
                 self.pass_time();
                 self.turn().await;
             }

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::v1::tier_policy::{ReviewOutcome, Validity},
     domain::{
-        Adjustment, Command, Expiry, HoldRequest, Line, LineKind, MemberId, MergeRequest, OrderKey, Points, Recipient, RedeemRequest,
-        TierId, TransferRequest, VoucherBenefit, VoucherCode, VoucherRequest,
+        ActivityId, ActivityRequest, Adjustment, Command, Expiry, HoldRequest, Line, LineKind, MemberId, MergeRequest, OrderKey, Points,
+        Purchase, Recipient, RedeemRequest, ReturnRequest, TierId, TransferRequest, VoucherBenefit, VoucherCode, VoucherRequest,
     },
 };
 use rust_decimal::Decimal;
@@ -17,7 +17,9 @@ use super::{
         Account, Lot, Sale,
         book::{Book, Lapse, days_later, months_later},
         facts::LotSaid,
+        reviewing::counts_for_life_anew,
     },
+    books::REFERRAL,
     generator::{Asker, reason},
 };
 
@@ -47,6 +49,122 @@ impl Asker<'_> {
         let confirmed = self.confirmed();
         let order = if confirmed.is_empty() { return None } else { self.random.pick(&confirmed).clone() };
         Some(self.take_back(order))
+    }
+
+    /// What becomes of referrals that wait for a purchase: each member has one at most, and few have not bought yet.
+    pub fn referring(&mut self) -> Option<Command> {
+        let account = self.account;
+        let (own, newest) = (account.id?, Arc::clone(self.newest()));
+        if account.suspended || account.erased || newest.referral.is_none() {
+            return None;
+        }
+        if account.purchases == 0 && account.referral.is_none() {
+            return self.random.percent(85).then(|| self.refer(own));
+        }
+        if account.referral.is_none() && account.purchases < 4 && self.random.percent(12) {
+            return Some(self.refer(own));
+        }
+        if let Some(command) = self.spend_brought() {
+            return Some(command);
+        }
+        // Somebody waits for a purchase of whom the member has referred.
+        let may_earn = self.others.iter().filter_map(|other| other.referral.as_ref()).any(|one| one.waits && one.referrer == own);
+        match self.random.below(if may_earn { 100 } else { 1 }) {
+            96..=98 => return Some(Command::Suspend { reason: reason() }),
+            99 => return Some(Command::Erase { reason: reason() }),
+            _ => {}
+        }
+        let may_merge = account.holds.is_empty() && !counts_for_life_anew(&newest);
+        if let Some(referral) = account.referral.as_ref().filter(|referral| referral.waits) {
+            // Mostly now: what was told late may have been before it.
+            if self.random.percent(60) {
+                let order = self.order();
+                let purchase = self.purchase(order);
+                let occurred_time = purchase.occurred_time.filter(|_| self.random.percent(25));
+                let offline = purchase.offline && occurred_time.is_some();
+                return Some(Command::RecordPurchase(Arc::new(Purchase { occurred_time, offline, ..purchase })));
+            }
+            if may_merge && self.random.percent(4) {
+                let waits = |other: &&Account| other.id != account.id && other.referral.as_ref().is_some_and(|other| other.waits);
+                let others: Vec<MemberId> = self.others.iter().filter(waits).filter_map(|other| other.id).collect();
+                let into = if others.is_empty() || self.random.percent(30) { referral.referrer } else { *self.random.pick(&others) };
+                return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
+            }
+        }
+        let stands = |sale: &Sale| sale.bonus.is_some_and(|bonus| account.bonuses.get(&bonus).is_some_and(|bonus| !bonus.is_gone));
+        let standing: Vec<OrderKey> = account.sales.iter().filter(|(_, sale)| stands(sale)).map(|(order, _)| order.clone()).collect();
+        if standing.is_empty() {
+            return None;
+        }
+        if may_merge && self.random.below(60) == 0 {
+            // Into the other side, or into somebody with a referral too.
+            let has_one = |other: &&Account| {
+                other.id != account.id
+                    && (other.bonuses.values().next().is_some() || account.bonuses.keys().any(|one| other.brought.contains_key(one)))
+            };
+            let others: Vec<MemberId> = self.others.iter().filter(has_one).filter_map(|other| other.id).collect();
+            let into = if others.is_empty() { return None } else { *self.random.pick(&others) };
+            return Some(Command::MergeMembers(MergeRequest { into: Recipient::Id(into), reason: reason() }));
+        }
+        if self.random.percent(60) {
+            return None;
+        }
+        let order = self.random.pick(&standing).clone();
+        let minimum = account.sales[&order].bonus.map_or(Decimal::ZERO, |bonus| account.bonuses[&bonus].minimum());
+        let Command::ReturnPurchase(request) = self.take_back(order) else { return None };
+        let mut request = ReturnRequest::clone(&request);
+        if request.exchange.is_none() && self.random.percent(60) {
+            let order = self.order();
+            let mut purchase = self.purchase(order.clone());
+            // Too little by itself.
+            if minimum > Decimal::ZERO && self.random.percent(60) {
+                let amount = self.percent_of(minimum);
+                let line = Line { amount, discount: Decimal::ZERO, tax: Decimal::ZERO, kind: LineKind::Goods, ..self.line(false) };
+                purchase = self.basket(order, vec![line], false);
+            }
+            request.exchange = Some(Arc::new(purchase));
+        }
+        Some(Command::ReturnPurchase(Arc::new(request)))
+    }
+
+    /// Points that came for somebody whom the member referred are spent before the goods come back.
+    fn spend_brought(&mut self) -> Option<Command> {
+        let (account, reference) = (self.account, String::new());
+        let all = Points(account.available());
+        if account.brought.is_empty() || all.0 <= 0 || self.random.percent(85) {
+            return None;
+        }
+        if self.random.percent(50) {
+            let to = Recipient::Id(self.other());
+            return Some(Command::TransferPoints(TransferRequest { to, points: all, reason: reason(), reference }));
+        }
+        Some(Command::RedeemPoints(RedeemRequest {
+            points: Some(all),
+            up_to: true,
+            order_total: Some(self.amount(500)),
+            order: None,
+            reference,
+        }))
+    }
+
+    /// By anybody, often by those whom the member has referred, or who were by these.
+    fn refer(&mut self, own: MemberId) -> Command {
+        let is_by = |id: MemberId, other: &Account| other.referral.as_ref().is_some_and(|referral| referral.referrer == id);
+        let brought = |id: MemberId| self.others.iter().filter(move |other| is_by(id, other)).filter_map(|other| other.id);
+        let mut ring: Vec<MemberId> = brought(own).collect();
+        ring.extend(ring.clone().into_iter().flat_map(brought));
+        let referrer = match self.random.below(20) {
+            0 => own,
+            1..=6 if !ring.is_empty() => *self.random.pick(&ring),
+            _ => self.other(),
+        };
+        let occurred_time = if self.random.percent(30) { self.occurred_time() } else { None };
+        Command::RecordActivity(ActivityRequest {
+            activity: ActivityId::new(REFERRAL).expect("an id"),
+            reference: format!("a-{}", self.random.within(1..=40)),
+            referrer: self.random.percent(95).then_some(Recipient::Id(referrer)),
+            occurred_time,
+        })
     }
 
     fn is_soon(&self, time: Timestamp, days: i64) -> bool {

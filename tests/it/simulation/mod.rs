@@ -25,7 +25,11 @@ use std::{
 };
 
 pub use crate::crash::random::Random;
-use auditor::{facts, promotions, promotions::Met};
+use auditor::{
+    facts,
+    promotions::{self, Met},
+    referrals,
+};
 
 /// Commands of one life; each has a seed, a store and two programmes of its own.
 const COMMANDS_OF_A_LIFE: u64 = 1_500;
@@ -50,7 +54,7 @@ fn lives() {
     println!("LOYALTYD_TEST_SEED={first}");
     let lives = commands.div_ceil(COMMANDS_OF_A_LIFE);
     let (next, done, merged, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let met = Mutex::new(Met::new());
+    let met = Mutex::new([Met::new(), Met::new()]);
     let since = Instant::now();
     thread::scope(|scope| {
         let live = || {
@@ -68,7 +72,9 @@ fn lives() {
                 done.fetch_add(lived.0, Ordering::Relaxed);
                 merged.fetch_add(lived.1, Ordering::Relaxed);
                 let mut met = met.lock().expect("nothing panics with it");
-                lived.2.into_iter().for_each(|(kind, times)| *met.entry(kind).or_default() += times);
+                for (all, met) in met.iter_mut().zip(lived.2) {
+                    met.into_iter().for_each(|(kind, times)| *all.entry(kind).or_default() += times);
+                }
             }
         };
         (0..THREADS).for_each(|_| drop(scope.spawn(live)));
@@ -78,12 +84,14 @@ fn lives() {
     let done = done.load(Ordering::Relaxed);
     let merged = merged.load(Ordering::Relaxed);
     println!("{done} commands in {lives} lives, {merged} members merged, {:.0} s", since.elapsed().as_secs_f64());
-    let met = met.into_inner().expect("nothing panics with it");
-    println!("met: {met:?}");
+    let [met, referred] = met.into_inner().expect("nothing panics with it");
+    println!("met: {met:?}\nreferrals: {referred:?}");
     // What is not met is not shown to be right. A short run may miss something.
     if done >= MANY_COMMANDS {
+        let is_missed = |met: &Met, kind: &str, often: u64| met.get(kind).copied().unwrap_or(0) < done / often;
         let kinds = promotions::KINDS.iter().chain(&facts::KINDS);
-        let missed: Vec<_> = kinds.filter(|kind| met.get(*kind).copied().unwrap_or(0) < done / 4_000).collect();
-        assert!(missed.is_empty(), "hardly met: {missed:?}");
+        let missed: Vec<_> = kinds.filter(|kind| is_missed(&met, kind, 4_000)).collect();
+        let referrals: Vec<_> = referrals::KINDS.iter().filter(|kind| is_missed(&referred, kind, 50_000)).collect();
+        assert!(missed.is_empty() && referrals.is_empty(), "hardly met: {missed:?} {referrals:?}");
     }
 }

@@ -16,7 +16,7 @@ use loyaltyd::{
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, Account, Named, book::Lapse, facts},
+    auditor::{self, Account, Named, book::Lapse, facts, referrals},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -278,6 +278,8 @@ impl Life {
         self.is_known_as_told(who, &account, &member)?;
         let held: BTreeMap<String, Timestamp> = header.segments.held.iter().map(|held| (held.segment.to_string(), held.since)).collect();
         ensure(held == account.segments.held, || format!("of the segments: {}", differ(&account.segments.held, &held)))?;
+        let referral = (referrals::shown(header.referral.as_ref()), referrals::known(&account));
+        ensure(referral.0 == referral.1, || format!("of the referral: {}", differ(&referral.1, &referral.0)))?;
         let idle = account.lots.iter().filter(|lot| lot.lapse == Lapse::Inactive).map(|lot| lot.points).sum::<i64>();
         let shown = (header.inactivity.lapse_time, header.inactivity.points.0);
         ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;

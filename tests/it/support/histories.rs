@@ -483,7 +483,8 @@ impl World {
             _ => None,
         });
         let Some(bonus) = bonus else { return history };
-        let all: Vec<Entry> = self.entries.values().flatten().cloned().collect();
+        let mut all: Vec<Entry> = self.entries.values().flatten().cloned().collect();
+        all.sort_by_key(|entry| entry.record_time);
         with_bonus(history, self.entries.get(&bonus.member).map_or(&[], Vec::as_slice), &all, bonus)
     }
 

@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use super::{
     birthdays::{Birthday, Gift},
     goals::Goal,
+    referrals::Terms,
 };
 
 /// A fraction that is not negative, in lowest terms.
@@ -164,6 +165,8 @@ pub struct Doing {
     pub expiry: Policy,
     pub waits: Waits,
     pub qualifies: bool,
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
 }
 
 /// The fewest and the most points at a time that one member gives another.
@@ -181,6 +184,8 @@ pub struct Book {
     pub rounds: Rounds,
     pub rules: Vec<Rule>,
     pub doings: Vec<Doing>,
+    /// What the first purchase of who was referred must be.
+    pub referral: Option<Terms>,
     pub expiry: Policy,
     pub tiers: Vec<Tier>,
     pub redemption: Option<Redemption>,
@@ -318,6 +323,10 @@ fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule 
     }
 }
 
+fn instant(time: &prost_types::Timestamp) -> Timestamp {
+    Timestamp::new(time.seconds, time.nanos).expect("within the calendar")
+}
+
 fn doing(document: &v1::ActivityRule, program: &v1::Program) -> Doing {
     let precision = program.points_precision as u32;
     Doing {
@@ -330,6 +339,8 @@ fn doing(document: &v1::ActivityRule, program: &v1::Program) -> Doing {
         expiry: policy(document.expiry.as_ref().or(program.expiry.as_ref())),
         waits: waits(document.activation.as_ref().or(program.activation.as_ref())),
         qualifies: !document.without_qualifying,
+        start: document.start_time.as_ref().map(instant),
+        end: document.end_time.as_ref().map(instant),
     }
 }
 
@@ -403,6 +414,7 @@ impl Book {
             zone: TimeZone::get(&document.time_zone).expect("a time zone"),
             rounds: rounds(document.rounding.as_ref().expect("it is required")),
             rules: document.accrual_rules.iter().map(|rule| self::rule(rule, document, digits)).collect(),
+            referral: document.referral.as_ref().map(|referral| Terms::read(referral, digits)),
             doings: document.activity_rules.iter().map(|rule| doing(rule, document)).collect(),
             expiry: policy(document.expiry.as_ref()),
             tiers: document.tiers.iter().map(|tier| self::tier(tier, precision, digits)).collect(),

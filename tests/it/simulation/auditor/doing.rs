@@ -9,10 +9,33 @@ use loyaltyd::{
 };
 
 use super::{
-    Account, Act, Passed, What, brings,
+    Account, Act, Passed, What,
+    book::{self, Book},
+    brings,
     earning::into_lot,
     facts::{Fact, Limit, Reward},
+    referrals::{EarnedSaid, Given},
 };
+
+/// What was done, and whose part of it is looked at.
+#[derive(Clone, Copy)]
+pub struct Doing<'b> {
+    pub activity: &'b str,
+    pub reference: &'b str,
+    pub referrer: Option<MemberId>,
+    /// Who did it, where this is the one who referred that member, with that one's entry.
+    pub referred: Option<(MemberId, u64)>,
+    /// Whose rules count, as they were then.
+    pub book: &'b Arc<Book>,
+    pub since: Timestamp,
+}
+
+impl book::Doing {
+    fn is_for(&self, activity: &str, time: Timestamp) -> bool {
+        let [start, end] = [self.start, self.end];
+        self.activity == activity && start.is_none_or(|start| start <= time) && end.is_none_or(|end| time < end)
+    }
+}
 
 /// What is said of an activity that is known already, before anything else of it is looked at.
 pub fn known(account: &Account, request: &ActivityRequest) -> Option<Rejection> {
@@ -46,19 +69,32 @@ impl Act<'_> {
         }
         let named = |of_member: bool| {
             let book = self.books.at(occurred_time);
-            book.doings.iter().any(|rule| rule.activity == request.activity.as_str() && rule.for_referrer != of_member)
+            book.doings.iter().any(|rule| rule.is_for(request.activity.as_str(), occurred_time) && rule.for_referrer != of_member)
         };
         let activity = request.activity.clone();
+        let book = Arc::clone(self.books.at(occurred_time));
+        let terms = book.referral.as_ref().filter(|terms| terms.activity == activity.as_str());
         match (named(true), named(false), referrer) {
             (false, false, _) => return Err(ActivityRejection::NotOffered { activity }.into()),
-            (false, true, None) => return Err(ActivityRejection::ReferrerRequired { activity }.into()),
+            (of_member, _, None) if !of_member || terms.is_some() => {
+                return Err(ActivityRejection::ReferrerRequired { activity }.into());
+            }
             _ => {}
         }
         self.require_active()?;
         let (activity, reference) = (activity.to_string(), request.reference.clone());
-        self.reward(&activity, &reference, (referrer, None), occurred_time)?;
-        // Whatever it earns, and though the tier may change with it, the entry is the one before that.
-        let sequence = self.said.iter().rfind(|said| matches!(said.fact, Fact::Did { .. })).expect("it is entered").sequence;
+        let waits = terms.zip(referrer);
+        if let Some((terms, referrer)) = waits {
+            self.refer(&book, terms, request, referrer)?;
+        } else {
+            let (activity, reference) = (activity.as_str(), reference.as_str());
+            let doing = Doing { activity, reference, referrer, referred: None, book: &book, since: occurred_time };
+            self.reward(doing, occurred_time, None)?;
+        }
+        let sequence = self.account.sequence;
+        if waits.is_none() {
+            self.promote(occurred_time);
+        }
         let entry = self.account.own(sequence);
         let last = self.account.did.entry(activity.clone()).or_insert(occurred_time);
         *last = occurred_time.max(*last);
@@ -66,34 +102,32 @@ impl Act<'_> {
         done.entry((activity.clone(), Some(reference.clone()))).or_default().push(entry);
         if let Some(to) = referrer {
             done.entry((activity.clone(), None)).or_default().push(entry);
-            let what = What::Referral { activity, reference, occurred_time };
+            let what = match waits {
+                Some(_) => What::Waits,
+                None => What::Referral { activity, reference, occurred_time },
+            };
             self.passed = Some(Passed { to, from: own, sequence, what });
         }
         Ok(())
     }
 
     pub fn referred(&mut self, passed: &Passed, activity: &str, reference: &str, occurred_time: Timestamp) -> Result<(), Rejection> {
-        match (self.account.erased, self.account.suspended) {
-            (true, _) => return Err(Rejection::ReferrerErased),
-            (false, true) => return Err(Rejection::ReferrerSuspended),
-            (false, false) => {}
-        }
-        self.reward(activity, reference, (None, Some((passed.from, passed.sequence))), occurred_time)
+        self.is_there_to_refer()?;
+        let (book, referred) = (Arc::clone(self.books.at(occurred_time)), Some((passed.from, passed.sequence)));
+        let doing = Doing { activity, reference, referrer: None, referred, book: &book, since: occurred_time };
+        self.reward(doing, occurred_time, None)?;
+        self.promote(occurred_time);
+        Ok(())
     }
 
-    /// What the rules of that time give to one of both.
-    fn reward(
-        &mut self,
-        activity: &str,
-        reference: &str,
-        (referrer, referred): (Option<MemberId>, Option<(MemberId, u64)>),
-        occurred_time: Timestamp,
-    ) -> Result<(), Rejection> {
-        let book = Arc::clone(self.books.at(occurred_time));
+    /// What the rules give to one of both. What a referral gives (`earned`) is nothing where it would be too much for a day.
+    pub fn reward(&mut self, doing: Doing<'_>, occurred_time: Timestamp, mut earned: Option<EarnedSaid>) -> Result<Given, Rejection> {
+        let Doing { activity, reference, referrer, referred, book, since } = doing;
         let day = book.date(occurred_time);
         let pending_counts = book.document.tier_policy.unwrap_or_default().qualify_pending;
         let (mut awards, mut lots, mut next) = (Vec::new(), Vec::new(), self.account.last_lot + 1);
-        for rule in book.doings.iter().filter(|rule| rule.activity == activity && rule.for_referrer == referred.is_some()) {
+        let mut capped = Vec::new();
+        for rule in book.doings.iter().filter(|rule| rule.is_for(activity, since) && rule.for_referrer == referred.is_some()) {
             let had = |period| self.account.given.get(&(rule.id.clone(), period)).copied().unwrap_or(0);
             let (mut points, mut limit) = (rule.points, None);
             if let Some((cap, period)) = rule.cap {
@@ -109,13 +143,20 @@ impl Act<'_> {
             if points > 0 {
                 let counted_in = rule.cap.map(|(_, period)| book.period(day, period));
                 let for_ever = (rule.once && counted_in != Some(None)).then_some(None);
-                for period in counted_in.into_iter().chain(for_ever) {
-                    *self.account.given.entry((rule.id.clone(), period)).or_default() += points;
-                }
+                capped.extend(counted_in.into_iter().chain(for_ever).map(|period| (rule.id.clone(), period, points)));
                 let later = if pending_counts { 0 } else { qualifying };
-                into_lot(&mut lots, &book, (rule.expiry, rule.waits), occurred_time, (points, later), &mut next);
+                into_lot(&mut lots, book, (rule.expiry, rule.waits), occurred_time, (points, later), &mut next);
             }
             awards.push(Reward { rule: rule.id.clone(), uncapped: rule.points, limit, points, qualifying });
+        }
+        let counted = self.account.counted.clone();
+        if let Err(refused) = self.watch_earning(occurred_time, 0, awards.iter().map(|it| it.points).sum()) {
+            let (Some(earned), Rejection::FraudLimit(flag)) = (&mut earned, &refused) else { return Err(refused) };
+            earned.refused = Some(flag.limit.name());
+            (awards, lots, capped, self.account.counted) = (Vec::new(), Vec::new(), Vec::new(), counted);
+        }
+        for (rule, period, points) in &capped {
+            *self.account.given.entry((rule.clone(), *period)).or_default() += points;
         }
         let later = self.collect_lots(&mut lots, occurred_time);
         let (points, qualifying) = (awards.iter().map(|it| it.points).sum(), awards.iter().map(|it| it.qualifying).sum::<i64>());
@@ -124,13 +165,15 @@ impl Act<'_> {
         if qualifying != later {
             self.account.latest = self.account.latest.max(Some(occurred_time));
         }
-        self.watch_earning(occurred_time, 0, points)?;
-        let lots: Vec<_> = lots.into_iter().map(|lot| lot.said).collect();
-        let what = if referred.is_none() { CountedActivity::Activity } else { CountedActivity::Unspecified };
+        // A referral that waited was done before, and by the member alone.
+        let is_deed = referred.is_none() && earned.is_none();
+        let what = if is_deed { CountedActivity::Activity } else { CountedActivity::Unspecified };
+        let given = Given { points, qualifying, lots, capped };
+        let lots: Vec<_> = given.lots.iter().map(|lot| lot.said.clone()).collect();
         self.stir(what, brings(lots.iter()), occurred_time);
         let (activity, reference) = (activity.to_owned(), reference.to_owned());
-        self.enter(Fact::Did { activity, reference, referrer, referred, points, qualifying, awards, lots }, occurred_time, book.version);
-        self.promote(occurred_time);
-        Ok(())
+        let fact = Fact::Did { activity, reference, referrer, referred, points, qualifying, awards, lots, earned };
+        self.enter(fact, occurred_time, book.version);
+        Ok(given)
     }
 }

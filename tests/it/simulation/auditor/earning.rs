@@ -115,6 +115,8 @@ impl Earned {
                 .collect(),
             purchase: paid.0,
             effects: paid.1,
+            referral: None,
+            shared: None,
         }
     }
 }
@@ -133,6 +135,11 @@ pub fn shares(total: i128, weights: &[i128]) -> Vec<i128> {
         shares[place] += 1;
     }
     shares
+}
+
+/// What of a purchase earns.
+pub fn basis(book: &Book, purchase: &Purchase) -> i128 {
+    bases(book, purchase).into_iter().map(|(_, basis, _)| basis).sum()
 }
 
 /// Of each line: its share of the order discount, its basis, and whether rules see it.

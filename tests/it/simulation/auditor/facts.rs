@@ -16,6 +16,7 @@ use super::{
     goals::{self, Back, TurnedSaid, Waits},
     offers::{self, Became},
     prices::{self, Effect},
+    referrals::{self, EarnedSaid, ReferredSaid, TakenSaid},
     rewards::{self, RewardedSaid, Tally},
     segments,
     vouchers::Terms,
@@ -129,6 +130,9 @@ pub enum Fact {
         /// As it was paid.
         purchase: Arc<Purchase>,
         effects: Vec<Effect>,
+        /// The entry by which a referral gave something for it, and the basis of all goods that it gave that for, if there are others.
+        referral: Option<EntryRef>,
+        shared: Option<Decimal>,
     },
     Adjusted {
         points: i64,
@@ -186,6 +190,8 @@ pub enum Fact {
         withheld: i64,
         withheld_value: Option<Decimal>,
         voids: bool,
+        /// Of what a referral gave for several purchases: what is left of them.
+        shared: Option<(EntryRef, Decimal)>,
     },
     Sent {
         to: MemberId,
@@ -223,6 +229,7 @@ pub enum Fact {
         suspended: bool,
         /// Those that are live.
         vouchers: Vec<EntryRef>,
+        referral: referrals::Shown,
     },
     /// The next one, whose outer `None` is that of somebody who was erased; and year, tier and gift of this one.
     Birthday {
@@ -263,7 +270,11 @@ pub enum Fact {
         qualifying: i64,
         awards: Vec<Reward>,
         lots: Vec<LotSaid>,
+        /// It is what a referral gave that waited for a purchase.
+        earned: Option<EarnedSaid>,
     },
+    Referred(ReferredSaid),
+    ReferralBack(TakenSaid),
     Other,
 }
 
@@ -458,8 +469,8 @@ fn fact(kind: &EntryKind) -> Fact {
         EntryKind::ProfileUpdated { .. } | EntryKind::IdentifierAdded { .. } | EntryKind::IdentifierRemoved { .. } => Fact::Other,
         EntryKind::SegmentsChanged(changed) => segments::changed(changed),
         EntryKind::OfferChanged(changed) => offers::changed(changed),
-        // No programme of the simulation has referrals.
-        EntryKind::ReferralMade(_) | EntryKind::ReferralTakenBack(_) => Fact::Other,
+        EntryKind::ReferralMade(made) => referrals::made(made),
+        EntryKind::ReferralTakenBack(back) => referrals::taken_back(back),
         EntryKind::BirthdayChanged(changed) => birthday(changed),
         EntryKind::GoalChanged(changed) => goals::changed(changed),
     }
@@ -558,6 +569,7 @@ fn merged(got: &MergedFrom) -> Fact {
         by_hand: got.tier.manual,
         suspended: got.suspended,
         vouchers: got.vouchers.iter().map(|voucher| voucher.issued).collect::<BTreeSet<_>>().into_iter().collect(),
+        referral: referrals::shown(got.referral.as_ref()),
     }
 }
 
@@ -576,6 +588,8 @@ fn earned(accrued: &PurchaseAccrued) -> Fact {
         promoted: accrual.promotions.iter().map(promoted).collect(),
         purchase: Arc::clone(&accrued.purchase),
         effects: accrued.effects.iter().map(prices::effect).collect(),
+        referral: accrued.referral,
+        shared: accrued.referral_basis,
     }
 }
 
@@ -621,6 +635,7 @@ fn did(accrued: &ActivityAccrued) -> Fact {
         qualifying: accrued.qualifying_points.0,
         awards: awards.collect(),
         lots: accrued.lots.iter().map(lot).collect(),
+        earned: accrued.referral.as_deref().map(referrals::earned),
     }
 }
 
@@ -637,6 +652,7 @@ fn taken_back(returned: &Returned) -> Fact {
         withheld: returned.withheld.0,
         withheld_value: returned.withheld_value,
         voids: returned.voids,
+        shared: returned.referral_basis,
     }
 }
 

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use loyaltyd::{
     contract::v1,
-    domain::{EntryRef, GoalChanged, GoalPaid, GoalRefund, OrderKey, VoucherCause, VoucherCode},
+    domain::{EntryRef, GoalChanged, GoalPaid, GoalRefund, VoucherCause, VoucherCode},
 };
 
 use super::{
-    Account, Act, Lot, Sale,
+    Account, Act, Lot,
     book::{Book, Lapse, days_later},
+    earning::EarnedLot,
     facts::{Change, Fact, Parts, lapse},
     parts,
 };
@@ -33,8 +34,8 @@ pub type Waits = Vec<(Timestamp, i64)>;
 pub struct Turned {
     pub parts: Vec<Lot>,
     pub since: Timestamp,
-    /// The sale that reached it.
-    pub order: Option<OrderKey>,
+    /// The entry that reached it.
+    pub by: EntryRef,
 }
 
 /// By the entry that issued the voucher.
@@ -211,25 +212,23 @@ impl Act<'_> {
             reached_by: entry,
         };
         let issued = self.account.own(self.account.sequence + 1);
-        let order = self.sold.clone().filter(|(sale, _)| *sale == entry).map(|(_, order)| order);
-        Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: time, order });
+        let by = self.account.own(entry);
+        Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: time, by });
         self.issue_voucher_as(book, &goal.document.voucher_kind_id, VoucherCause::Goal, time, |terms| Change::Turned(terms, said));
     }
 
-    /// Where a return lacks points, what its sale had turned into vouchers comes back, the newest first.
-    pub fn turn_back_for(&mut self, sale: &Sale, points: i64) {
+    /// Where points lack that these entries had brought, in these lots, what they had turned into vouchers comes back, the newest first.
+    pub fn turn_back_for(&mut self, by: &[EntryRef], lots: &[EarnedLot], points: i64) {
         let own_only = self.books.newest().document.returns.unwrap_or_default().own_lots_only;
         loop {
             let account = &self.account;
-            let is_own = |id: u64| sale.earned.lots.iter().any(|lot| lot.said.id == id);
+            let is_own = |id: u64| lots.iter().any(|lot| lot.said.id == id);
             let waiting: i64 = account.waiting.iter().filter(|lot| is_own(lot.id)).map(|lot| lot.points).sum();
             let there = account.lots.iter().filter(|lot| lot.is_valid(self.now) && (!own_only || is_own(lot.id)));
             if waiting + there.map(|lot| lot.points).sum::<i64>() >= points {
                 return;
             }
-            let is_of_it = |issued: &EntryRef| {
-                account.turned.get(issued).is_some_and(|turned| turned.order.is_some() && turned.order == sale.purchase.order)
-            };
+            let is_of_it = |issued: &EntryRef| account.turned.get(issued).is_some_and(|turned| by.contains(&turned.by));
             let live = account.live_vouchers().filter(|(issued, voucher)| voucher.hold.is_none() && is_of_it(issued));
             let Some(issued) = live.map(|(issued, _)| *issued).max_by_key(|issued| issued.sequence) else { return };
             self.cancel_voucher(issued);
@@ -258,7 +257,7 @@ impl Act<'_> {
         for (issued, one) in old.turned.iter() {
             let parts = old.as_they_are(&one.parts, one.since, self.now);
             let parts = parts.into_iter().map(|lot| Lot { id: lot.id + lots_before, ..lot }).collect();
-            turned.insert(*issued, Turned { parts, since: self.now, order: one.order.clone() });
+            turned.insert(*issued, Turned { parts, since: self.now, by: one.by });
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     Account, Act, Books, Expected, Lot, Sale, Spent, Waiting,
     birthdays::Why,
     facts::{Fact, LotSaid},
-    parts,
+    parts, referrals,
 };
 
 const MANY_CARDS: usize = 20;
@@ -213,6 +213,7 @@ impl Act<'_> {
         self.join_birthdays(old);
         self.join_goals(old, before);
         self.join_rewards(old);
+        self.join_referrals(old, before);
         self.join_promoted(old);
         self.join_offers(old);
         Arc::make_mut(&mut self.account.vouchers).extend(old.vouchers.iter().map(|(issued, voucher)| (*issued, voucher.clone())));
@@ -231,6 +232,7 @@ impl Act<'_> {
             by_hand: self.account.by_hand,
             suspended: self.account.suspended,
             vouchers: old.live_vouchers().map(|(issued, _)| *issued).collect(),
+            referral: referrals::known(&self.account),
         });
     }
 
@@ -249,6 +251,7 @@ impl Act<'_> {
                 earned,
                 redemptions: sale.redemptions.clone(),
                 so_far: sale.so_far.clone(),
+                bonus: sale.bonus,
             };
             sales.insert(order.clone(), Arc::new(sale));
         }

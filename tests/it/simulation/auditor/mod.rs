@@ -13,6 +13,7 @@ mod merging;
 pub mod offers;
 pub mod prices;
 pub mod promotions;
+pub mod referrals;
 mod returning;
 pub mod reviewing;
 pub mod rewards;
@@ -37,6 +38,7 @@ use earning::{Earned, EarnedLot};
 use facts::{End, Fact, How, LotSaid, Parts, Purse, Said};
 use merging::Called;
 pub use merging::{Named, meant, merge};
+use referrals::Earning;
 use returning::SoFar;
 use vouchers::{Elsewhere, Vouchers};
 pub use watching::{Counted, Desk};
@@ -139,6 +141,8 @@ pub struct Sale {
     pub earned: Earned,
     pub redemptions: Vec<EntryRef>,
     pub so_far: SoFar,
+    /// The entry by which a referral gave something for it.
+    pub bonus: Option<EntryRef>,
 }
 
 impl std::fmt::Debug for Book {
@@ -224,6 +228,10 @@ pub struct Account {
     pub offers: offers::Offers,
     /// When the member last did each activity.
     pub did: BTreeMap<String, Timestamp>,
+    pub referral: Option<referrals::Referral>,
+    /// What referrals gave the member for what it bought, and for what those bought whom it referred.
+    pub bonuses: Arc<referrals::Bonuses>,
+    pub brought: Arc<referrals::Bonuses>,
 }
 
 impl Account {
@@ -308,8 +316,8 @@ pub struct Act<'a> {
     earned: Option<u64>,
     /// Points have gone, or another member's waits have come.
     lost: bool,
-    /// The last sale.
-    sold: Option<(u64, OrderKey)>,
+    /// All of the programme.
+    people: &'a [Account],
 }
 
 /// On its way to another member.
@@ -324,8 +332,22 @@ pub struct Passed {
 
 #[derive(Debug, Clone)]
 enum What {
-    Points { points: i64, lots: Vec<Lot> },
-    Referral { activity: String, reference: String, occurred_time: Timestamp },
+    Points {
+        points: i64,
+        lots: Vec<Lot>,
+    },
+    Referral {
+        activity: String,
+        reference: String,
+        occurred_time: Timestamp,
+    },
+    /// Nothing yet.
+    Waits,
+    Bonus(Box<referrals::Waited>),
+    BonusBack {
+        bonus: EntryRef,
+        order: OrderKey,
+    },
 }
 
 impl<'a> Act<'a> {
@@ -353,7 +375,7 @@ impl<'a> Act<'a> {
             covering_before: account.available() + account.holds.values().map(|hold| hold.points).sum::<i64>(),
             earned: None,
             lost: false,
-            sold: None,
+            people: &[],
         }
     }
 }
@@ -377,6 +399,8 @@ pub struct Beside<'a> {
     /// What all members together have had of rewards, and of promotions.
     pub shelf: rewards::Shelf,
     pub pot: promotions::Pot,
+    /// All of the programme.
+    pub people: &'a [Account],
     /// What a quote has said that the purchase leads to.
     pub promise: Option<&'a prices::Promise>,
 }
@@ -389,9 +413,9 @@ pub fn expect(
     command: &Command,
     named: Named,
     desk: Option<Option<Desk>>,
-    Beside { elsewhere, shelf, pot, promise }: Beside<'_>,
+    Beside { elsewhere, shelf, pot, people, promise }: Beside<'_>,
 ) -> Result<Expected, Rejection> {
-    let mut act = Act { desk, elsewhere, shelf, pot, ..Act::new(account, books, now) };
+    let mut act = Act { desk, elsewhere, shelf, pot, people, ..Act::new(account, books, now) };
     act.meant = merging::meant(account, named, command)?;
     act.pass_time();
     (act.by_time, act.asked) = (false, true);
@@ -417,6 +441,9 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
     match &passed.what {
         What::Points { points, lots } => act.get(passed, *points, lots)?,
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
+        What::Waits => act.is_there_to_refer()?,
+        What::Bonus(what) => act.referrer_earns(passed, what)?,
+        What::BonusBack { bonus, order } => act.bonus_goes_back(passed, *bonus, order)?,
     }
     act.settle_goal(now);
     (act.asked, act.acted) = (false, true);
@@ -564,7 +591,7 @@ impl Act<'_> {
             }
             Command::Erase { .. } => self.erase(),
             Command::SetTier { tier, last_date, .. } => self.set_tier(tier, *last_date)?,
-            Command::RecordPurchase(purchase) => self.buy(purchase)?,
+            Command::RecordPurchase(purchase) => self.buy(purchase, Earning::First)?,
             Command::AdjustPoints(adjustment) => self.adjust(adjustment)?,
             Command::RedeemPoints(request) => {
                 self.require_active()?;
@@ -603,7 +630,7 @@ impl Act<'_> {
         self.leave_segments();
         self.by_time = false;
         (self.account.erased, self.account.suspended) = (true, false);
-        (self.account.birthdays, self.account.goals) = (Birthdays::default(), Vec::new());
+        (self.account.birthdays, self.account.goals, self.account.referral) = (Birthdays::default(), Vec::new(), None);
         self.account.offers.clear();
         self.enter_now(Fact::Erased);
     }
@@ -881,7 +908,7 @@ impl Act<'_> {
         Ok(occurred_time)
     }
 
-    fn buy(&mut self, purchase: &Arc<Purchase>) -> Result<(), Rejection> {
+    fn buy(&mut self, purchase: &Arc<Purchase>, earning: Earning) -> Result<(), Rejection> {
         let occurred_time = self.may_buy(purchase)?;
         let (purchase, effects) = self.price(purchase, occurred_time)?;
         let redemptions = self.pay(&purchase, occurred_time)?;
@@ -898,11 +925,20 @@ impl Act<'_> {
         let sequence = self.account.sequence;
         let entry = self.account.own(sequence);
         self.account.purchases += 1;
+        self.end_referral_before(occurred_time);
         self.collect_promoted(&book, &mut earned, occurred_time);
         let order = purchase.order.clone().expect("a recorded purchase has an order");
-        let sale = Sale { sequence, entry, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default() };
-        self.sold = Some((sale.sequence, order.clone()));
-        Arc::make_mut(&mut self.account.sales).insert(order, Arc::new(sale));
+        let (bonus, basis) = self.bonus_of(&earned, occurred_time, earning);
+        let money = basis.map(|basis| self.money(basis));
+        let entered = self.said.iter_mut().find(|said| said.sequence == sequence).expect("it is entered");
+        if let Fact::Accrued { referral, shared, .. } = &mut entered.fact {
+            (*referral, *shared) = (bonus, money);
+        }
+        let sale = Sale { sequence, entry, book, purchase, occurred_time, earned, redemptions, so_far: SoFar::default(), bonus };
+        Arc::make_mut(&mut self.account.sales).insert(order.clone(), Arc::new(sale));
+        if bonus == Some(self.account.own(self.account.sequence + 1)) {
+            self.earn_referral(entry, &order, occurred_time);
+        }
         self.promote(occurred_time);
         Ok(())
     }

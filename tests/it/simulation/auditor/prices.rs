@@ -14,7 +14,7 @@ use super::{
     Account, Act, Books,
     book::{Book, Fraction},
     earning::shares,
-    facts::{Change, Fact, Said},
+    facts::{Change, Fact, LotSaid, Said},
     units,
     vouchers::{Terms, keep_to_minimum, nearest},
 };
@@ -280,8 +280,8 @@ pub struct Promise {
     member: Option<MemberId>,
     price: (Option<Decimal>, Vec<Effect>, Vec<(EntryRef, Decimal)>),
     points: Vec<Gives>,
-    /// When they can be spent: at once, some day, once it is confirmed.
-    spendable: [i64; 3],
+    /// When they can be spent, of the purchase and of its referral: at once, some day, once it is confirmed.
+    spendable: Vec<[i64; 3]>,
     vouchers: Vec<Issues>,
     tier: (Option<String>, Option<String>, Vec<String>, Vec<i64>),
     payments: Vec<(i64, i64, Decimal)>,
@@ -320,7 +320,7 @@ impl Promise {
         let price = (None, Vec::new(), Vec::new());
         let tier = (None, None, Vec::new(), Vec::new());
         let (points, vouchers, payments) = (Vec::new(), Vec::new(), Vec::new());
-        Self { member, price, points, spendable: [0; 3], vouchers, tier, payments }
+        Self { member, price, points, spendable: Vec::new(), vouchers, tier, payments }
     }
 
     /// Of what the purchase itself leads to.
@@ -338,13 +338,16 @@ impl Promise {
                 .extend(awards.iter().filter(|award| award.1 != 0).map(|(rule, points, counts)| (Some(rule.clone()), *points, *counts)));
             let given = promoted.iter().filter(|one| one.points != 0);
             self.points.extend(given.map(|one| (Some(one.promotion.clone()), one.points, one.qualifying)));
-            for lot in lots {
-                let place = lot.waits.map_or(0, |(until, _)| if until.is_some() { 1 } else { 2 });
-                self.spendable[place] += lot.points;
-            }
+            self.note_lots(lots);
             (self.tier.0, self.tier.1) = (tier.clone(), standing.clone());
         }
         match fact {
+            Fact::Did { activity, points, qualifying, awards, lots, .. } => {
+                self.points.push((Some(activity.clone()), *points, *qualifying));
+                let given = awards.iter().filter(|award| award.points != 0);
+                self.points.extend(given.map(|award| (Some(award.rule.clone()), award.points, award.qualifying)));
+                self.note_lots(lots);
+            }
             Fact::Tier { to, .. } => {
                 self.tier.1 = Some(to.clone());
                 self.tier.2.push(to.clone());
@@ -368,12 +371,21 @@ impl Promise {
         }
     }
 
+    fn note_lots(&mut self, lots: &[LotSaid]) {
+        let mut spendable = [0; 3];
+        for lot in lots {
+            let place = lot.waits.map_or(0, |(until, _)| if until.is_some() { 1 } else { 2 });
+            spendable[place] += lot.points;
+        }
+        self.spendable.push(spendable);
+    }
+
     /// The parts in which another result differs. Of another member nothing was promised.
     pub fn differs(&self, now: &Self) -> Vec<QuotePart> {
         let is_other = self.member != now.member;
         let parts = [
             (QuotePart::Price, self.price != now.price),
-            (QuotePart::Points, (&self.points, self.spendable) != (&now.points, now.spendable)),
+            (QuotePart::Points, (&self.points, &self.spendable) != (&now.points, &now.spendable)),
             (QuotePart::Vouchers, self.vouchers != now.vouchers),
             (QuotePart::Tier, self.tier != now.tier),
             (QuotePart::Payments, self.payments != now.payments),

@@ -15,6 +15,7 @@ use super::{
     facts::Fact,
     parts,
     promotions::{self, Share, Shares, There},
+    referrals::Earning,
     units,
 };
 
@@ -288,6 +289,16 @@ fn promote_again(sale: &Sale, goods: &Goods, bases: &[i128], shares: Shares, res
     rest.qualifying += rest.promoted.iter().map(|(_, qualifying, _)| qualifying).sum::<i64>();
 }
 
+/// What was taken, and what was not there.
+pub struct Gone {
+    pub pending: Vec<(u64, i64, i64)>,
+    pub own: Vec<Lot>,
+    pub others: Vec<Lot>,
+    pub left: i64,
+    /// What was to count for tiers later.
+    pub later: i64,
+}
+
 impl Act<'_> {
     pub fn take_back(&mut self, request: &ReturnRequest) -> Result<(), Rejection> {
         if let Some(purchase) = &request.exchange {
@@ -318,8 +329,11 @@ impl Act<'_> {
         self.reinstate(&sale, &mut so_far, &after);
         self.lose_promoted(&sale, &before.promoted, &after.promoted);
         let voids = after.is_void && !before.is_void;
-        self.turn_back_for(&sale, points);
-        let counts_now = self.collect_back(&sale, points, qualifying, basis, voids)?;
+        let by: Vec<EntryRef> = sale.bonus.into_iter().chain([sale.entry]).collect();
+        self.turn_back_for(&by, &sale.earned.lots, points);
+        let kept = self.left_for_bonus(&sale, after.basis, basis);
+        let shared = kept.and_then(|(bonus, _, shared)| Some((bonus, shared?)));
+        let counts_now = self.collect_back(&sale, (points, qualifying, basis), shared, voids)?;
         if voids {
             self.give_vouchers_back(&sale);
         }
@@ -333,13 +347,18 @@ impl Act<'_> {
             earned: sale.earned.clone(),
             redemptions: sale.redemptions.clone(),
             so_far,
+            bonus: sale.bonus,
         };
         Arc::make_mut(&mut self.account.sales).insert(request.order.clone(), Arc::new(sale));
         let sold = self.account.sales[&request.order].occurred_time;
+        let earning = self.judge_bonus(kept, request)?;
         match &request.exchange {
-            Some(purchase) => self.buy(purchase)?,
+            Some(purchase) => self.buy(purchase, earning)?,
             None if counts_now => self.promote(self.now),
             None => {}
+        }
+        if let Earning::Nothing { since } = earning {
+            self.judge_return(since);
         }
         self.judge_return(sold);
         Ok(())
@@ -368,41 +387,15 @@ impl Act<'_> {
     }
 
     /// Pending points of the sale first, then its lots, then as the programme says. Whether some that waited to count for tiers count now.
-    fn collect_back(&mut self, sale: &Sale, points: i64, qualifying: i64, basis: i128, voids: bool) -> Result<bool, Rejection> {
-        let newest = Arc::clone(self.books.newest());
-        let policy = newest.document.returns.unwrap_or_default();
-        let (mut left, mut later, mut pending) = (points, 0, Vec::new());
-        for lot in &sale.earned.lots {
-            let Some(waiting) = self.account.waiting.iter_mut().find(|waiting| waiting.id == lot.said.id) else { continue };
-            let part = waiting.points.min(left);
-            waiting.points -= part;
-            left -= part;
-            // All of a lot that is gone; of another what is due, if that is not taken yet.
-            let due = (qualifying - later).clamp(0, waiting.qualifying);
-            let counts = if waiting.points == 0 { waiting.qualifying } else { due };
-            waiting.qualifying -= counts;
-            later += counts;
-            if (part, counts) != (0, 0) {
-                pending.push((lot.said.id, part, counts));
-            }
-        }
-        self.account.waiting.retain(|waiting| waiting.points > 0);
-        // Those that got their expiry with the confirmation come last.
-        let changed = |lot: &&EarnedLot| {
-            let said = &lot.said;
-            self.account.lots.iter().any(|there| there.id == said.id && there.lapse != said.lapse)
-        };
-        let (later_dated, as_sold): (Vec<_>, Vec<_>) = sale.earned.lots.iter().partition(changed);
-        let own: Vec<u64> = as_sold.into_iter().chain(later_dated).map(|lot| lot.said.id).collect();
-        let (mut from_sale, mut from_others) = (Vec::new(), Vec::new());
-        for id in &own {
-            self.take_from(*id, &mut left, &mut from_sale);
-        }
-        if !policy.own_lots_only {
-            for (id, _) in self.order() {
-                self.take_from(id, &mut left, &mut from_others);
-            }
-        }
+    fn collect_back(
+        &mut self,
+        sale: &Sale,
+        (points, qualifying, basis): (i64, i64, i128),
+        shared: Option<(EntryRef, i128)>,
+        voids: bool,
+    ) -> Result<bool, Rejection> {
+        let policy = self.books.newest().document.returns.unwrap_or_default();
+        let Gone { pending, own, others, left, later } = self.gather(&sale.earned.lots, points, qualifying);
         let (mut debt, mut forgiven, mut withheld) = (0, 0, 0);
         match policy.shortfall() {
             Shortfall::Unspecified | Shortfall::Debt => debt = left,
@@ -423,10 +416,9 @@ impl Act<'_> {
         account.visits -= u64::from(voids);
         account.latest = account.latest.max(Some(self.now));
         self.count(sold, -qualifying, -basis, -i64::from(voids));
-        let worth = newest.redemption.as_ref().filter(|_| withheld > 0);
-        let worth = worth.map(|policy| i128::from(withheld) * policy.amount / i128::from(policy.points));
-        let (sale, others) = (parts(&from_sale), parts(&from_others));
-        let (basis, withheld_value) = (self.money(basis), worth.map(|worth| self.money(worth)));
+        let (sale, others) = (parts(&own), parts(&others));
+        let shared = shared.map(|(bonus, basis)| (bonus, self.money(basis)));
+        let (basis, withheld_value) = (self.money(basis), self.worth_withheld(withheld));
         self.enter_now(Fact::Returned {
             points,
             qualifying,
@@ -439,8 +431,52 @@ impl Act<'_> {
             withheld,
             withheld_value,
             voids,
+            shared,
         });
         Ok(qualifying < 0)
+    }
+
+    /// So many points that these lots had brought, and what of them counts for tiers: pending ones first, then from the lots, then from others
+    /// if the programme says so.
+    pub fn gather(&mut self, lots: &[EarnedLot], points: i64, qualifying: i64) -> Gone {
+        let (mut left, mut later, mut pending) = (points, 0, Vec::new());
+        for lot in lots {
+            let Some(waiting) = self.account.waiting.iter_mut().find(|waiting| waiting.id == lot.said.id) else { continue };
+            let part = waiting.points.min(left);
+            waiting.points -= part;
+            left -= part;
+            // All of a lot that is gone; of another what is due, if that is not taken yet.
+            let due = (qualifying - later).clamp(0, waiting.qualifying);
+            let counts = if waiting.points == 0 { waiting.qualifying } else { due };
+            waiting.qualifying -= counts;
+            later += counts;
+            if (part, counts) != (0, 0) {
+                pending.push((lot.said.id, part, counts));
+            }
+        }
+        self.account.waiting.retain(|waiting| waiting.points > 0);
+        // Those that got their expiry with the confirmation come last.
+        let changed = |lot: &&EarnedLot| {
+            let said = &lot.said;
+            self.account.lots.iter().any(|there| there.id == said.id && there.lapse != said.lapse)
+        };
+        let (later_dated, as_sold): (Vec<_>, Vec<_>) = lots.iter().partition(changed);
+        let own: Vec<u64> = as_sold.into_iter().chain(later_dated).map(|lot| lot.said.id).collect();
+        let (mut own_parts, mut others) = (Vec::new(), Vec::new());
+        for id in &own {
+            self.take_from(*id, &mut left, &mut own_parts);
+        }
+        if !self.books.newest().document.returns.unwrap_or_default().own_lots_only {
+            for (id, _) in self.order() {
+                self.take_from(id, &mut left, &mut others);
+            }
+        }
+        Gone { pending, own: own_parts, others, left, later }
+    }
+
+    pub fn worth_withheld(&self, withheld: i64) -> Option<Decimal> {
+        let worth = self.books.newest().redemption.as_ref().filter(|_| withheld > 0);
+        worth.map(|policy| self.money(i128::from(withheld) * policy.amount / i128::from(policy.points)))
     }
 
     fn take_from(&mut self, id: u64, left: &mut i64, taken: &mut Vec<Lot>) {

@@ -132,7 +132,7 @@ impl Act<'_> {
             self.account.latest_had.insert(id.to_string(), today);
             *self.shelf.entry(id.to_string()).or_default() += 1;
             let said = RewardedSaid { points: cost, taken: parts(&lots), tally: self.tally(&book, id.as_str()) };
-            Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: self.now, order: None });
+            Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: self.now, by: issued });
             if cost > 0 {
                 self.stir(CountedActivity::Redemption, false, self.now);
             }
