@@ -54,7 +54,8 @@ fn bench(c: &mut Criterion) {
     let key = MemberKey { program: program.id.clone(), member: MemberId([1; 16]) };
     let programs = ProgramHistory::new(Arc::new(program));
     let request = Request { id: RequestId::new("r-1").expect("an id"), fingerprint: Fingerprint([0; 16]) };
-    let context = Context { programs: &programs, now, request: Some(&request), actor: None, operator: None, history: History::NONE };
+    let context =
+        Context { programs: &programs, now, request: Some(&request), actor: None, principal: None, operator: None, history: History::NONE };
     let blank = Member::bare(key, Header::new(now));
     let member = decide(context, blank, &Command::Enroll { person: Person::default() }).expect("the member enrols").member;
 

@@ -1,34 +1,50 @@
 //! The composition root: the only file that knows every room. Opens the store beside a listener that already answers health, lets calls
 //! through when the ledger is read, and ends in order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod certificate;
+mod observing;
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tokio_stream::StreamExt;
-use tonic::transport::{Server, server::TcpIncoming};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+use tonic::transport::Server;
 
 use crate::{
-    config::Config,
-    contract::v1,
+    config::{
+        Config, Connections, Openness,
+        connections::Origins,
+        read_text, reread,
+        tls::{self, TlsError},
+    },
+    contract::{Violation, v1},
     domain::{Fingerprint, ProgramId, Request, RequestId},
-    grpc::{self, AdminFrom, Besides, Gate, Gathering, Health, Valve},
+    grpc::{
+        self, About, Access, AdminFrom, Besides, Door, Front, Gate, Guard, Health, Services, Valve,
+        connections::{Bounds, Incoming},
+    },
     ledger::{Clock, Ledger, LedgerError, SandboxClock, SandboxError, refuse_sandbox},
     store::{
         StoreError,
         embedded::{EmbeddedStore, Options},
     },
+    telemetry::traces::TracesError,
 };
 
-/// Calls under way on one connection; a client keeps more to itself until some are answered. As many do not make a burst that fills the
-/// queue, and are more than keep a connection busy.
-const MAX_CALLS_PER_CONNECTION: u32 = 128;
-/// Calls on a connection that were given up before they were looked at.
-const MAX_RESET_UNSEEN: usize = 1_024;
+use observing::Observing;
+
 /// What a connection may send before it is read: by call, and in all.
 const CALL_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// A silent connection is asked whether it still lives, and has as long to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// While the service stops.
 const WATCHES_ENDED_EVERY: Duration = Duration::from_millis(200);
 
@@ -36,6 +52,14 @@ const WATCHES_ENDED_EVERY: Duration = Duration::from_millis(200);
 pub enum AppError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("--access {}: {why}", path.display())]
+    Access { path: PathBuf, why: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot listen on {address} for metrics: {source}")]
+    MetricsListen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -53,6 +77,8 @@ pub enum AppError {
 /// A service that listens.
 pub struct RunningServer {
     pub address: SocketAddr,
+    /// Where metrics are read, if they are.
+    pub metrics_address: Option<SocketAddr>,
     drain: Duration,
     gate: Arc<Gate>,
     health: Health,
@@ -62,47 +88,191 @@ pub struct RunningServer {
     ledger: Option<Ledger>,
     /// Enters what is due by time alone, once calls are let through.
     schedule: Option<JoinHandle<()>>,
+    /// Takes changes of the access file, and reads the keys of issuers again.
+    access: Option<JoinHandle<()>>,
+    observing: Observing,
 }
 
 /// Binds the listener and begins to open the store. Health answers from now on; calls are let through when [`RunningServer::ready`]
 /// returns.
 pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServer, AppError> {
+    // By the machine's clock, whatever a sandbox's says.
+    let (door, access) = door(&config, &clock)?;
     let (clock, besides) = clock_and_besides(&config, clock)?;
+    let mut observing = Observing::start(&config.observe).await?;
     let failed = |source| AppError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let gate = Arc::new(Gate::default());
+    let gate = Arc::new(Gate::of(about(&config)).with_stall(config.connections.stall));
     let health = Health::starting(config.sandbox).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let valve = Valve::new(&gate);
-    let turns = Arc::clone(&valve);
-    let gathering = move |connection| Gathering::new(connection).with_valve(&valve);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map(move |connection| connection.map(&gathering));
-    let services = grpc::services(&gate, &health, &besides);
-    let server = Server::builder()
-        .tcp_nodelay(true)
-        .max_concurrent_streams(MAX_CALLS_PER_CONNECTION)
-        // With the usual bound of 20 a burst of deadlines that pass under load ends the connection, and with it the calls of everybody else
-        // on it.
-        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_UNSEEN))
-        .initial_stream_window_size(CALL_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .serve_with_incoming_shutdown(services, incoming, async {
-            // A dropped sender means the same: stop.
-            let _ = stopped.await;
-        });
+    let services = grpc::services(&gate, &health, &besides, door, config.connections.request_bytes).watched_by(observing.watch());
+    let services = services.with_longest(config.connections.call);
+    let (incoming, following) = incoming(listener, &config, &valve)?;
+    observing.serve(&gate, (&valve, incoming.refused()), &config);
+    let serving = serve(services, incoming, config.connections.clone(), stopped);
     let server = tokio::spawn(async move {
         tokio::select! {
-            served = server => served,
-            never = turns.run() => match never {},
+            served = serving => served,
+            never = valve.run() => match never {},
+            never = following => match never {},
         }
     });
     tracing::info!("listening on {address}");
-    let drain = config.drain;
+    let (drain, metrics_address) = (config.drain, observing.metrics_address());
+    let access = access.map(|keeping| tokio::spawn(keeping));
     let opening = tokio::spawn(open(config, clock, Arc::clone(&gate), health.clone()));
-    Ok(RunningServer { address, drain, gate, health, stop, server, opening: Some(opening), ledger: None, schedule: None })
+    Ok(RunningServer {
+        address,
+        metrics_address,
+        drain,
+        gate,
+        health,
+        stop,
+        server,
+        opening: Some(opening),
+        ledger: None,
+        schedule: None,
+        access,
+        observing,
+    })
+}
+
+/// What callers are told of this server.
+fn about(config: &Config) -> About {
+    About {
+        start_time: jiff::Timestamp::now(),
+        sandbox: config.sandbox,
+        tls: config.connections.tls.is_some(),
+        callers_authenticated: config.access.file.is_some(),
+        queue_commands: config.limits.queue,
+        connection_calls: config.connections.streams,
+        request_bytes: config.connections.request_bytes,
+    }
+}
+
+/// Who is let in; and what keeps the access file as it is on disk.
+fn door(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Door, Option<impl Future<Output = ()> + use<>>), AppError> {
+    let Some(path) = config.access.file.clone() else {
+        tracing::warn!("callers are not authenticated: whoever reaches the service may do everything (--access FILE says who may do what)");
+        return Ok((Door::Open, None));
+    };
+    // Before it is read, so that no change is missed.
+    let (changed, changes) = watch::channel(());
+    let following = reread::whenever_changed(vec![path.clone()], config.access.look_every, move || changed.send_replace(()));
+    let text = read_access(&path).map_err(|why| AppError::Access { path: path.clone(), why })?;
+    let access = Access::open(&text, Arc::clone(clock));
+    let access = access.map_err(|mistakes| AppError::Access { path: path.clone(), why: all_mistakes(&mistakes) })?;
+    let (api_keys, certificates, issuers) = access.counts();
+    tracing::info!(api_keys, certificates, issuers, "callers are authenticated, as {} says", path.display());
+    let is_open = |openness| match openness {
+        Openness::Open => true,
+        Openness::Closed => false,
+    };
+    let guard = Guard {
+        access: Arc::clone(&access),
+        is_reflection_open: is_open(config.access.reflection),
+        is_health_open: is_open(config.access.health),
+    };
+    let keeping = async move {
+        let taking = take_changes(Arc::clone(&access), path, changes);
+        tokio::join!(following, taking, access.keep_keys());
+    };
+    Ok((Door::Guarded(guard), Some(keeping)))
+}
+
+fn read_access(path: &Path) -> Result<String, String> {
+    read_text(path, grpc::access::MAX_FILE_BYTES as u64)
+}
+
+fn all_mistakes(mistakes: &[Violation]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(|mistake| format!("\n  {}: {}", mistake.path, mistake.message)).collect();
+    format!("the file has {} mistakes:{}", mistakes.len(), lines.concat())
+}
+
+/// A large file takes longer to read than other tasks can wait.
+async fn take_changes(access: Arc<Access>, path: PathBuf, mut changes: watch::Receiver<()>) {
+    while changes.changed().await.is_ok() {
+        let (access, path) = (Arc::clone(&access), path.clone());
+        // It is cut short only when the runtime ends.
+        if tokio::task::spawn_blocking(move || take_access(&access, &path)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The file has changed.
+fn take_access(access: &Access, path: &Path) {
+    let taken = read_access(path).and_then(|text| access.replace(&text).map_err(|mistakes| all_mistakes(&mistakes)));
+    let path = path.display();
+    match taken {
+        Ok(()) => {
+            let (api_keys, certificates, issuers) = access.counts();
+            tracing::info!(api_keys, certificates, issuers, "--access {path}: the file has changed, and holds from now on");
+        }
+        Err(why) => tracing::error!("--access {path}: the file has changed, and what it said before stays in force, for {why}"),
+    }
+}
+
+/// The listener's connections, and the work of keeping up with the certificate's files.
+fn incoming(
+    listener: TcpListener,
+    config: &Config,
+    valve: &Arc<Valve>,
+) -> Result<(Incoming, impl Future<Output = Infallible> + use<>), TlsError> {
+    tls::provider();
+    let connections = &config.connections;
+    let http_1 = connections.web.is_some();
+    let followed = connections.tls.clone().map(|files| certificate::follow(files, http_1, connections.tls_read_every)).transpose()?;
+    let (certificate, following) = followed.unzip();
+    let bounds = Bounds {
+        connections: connections.most as usize,
+        per_address: connections.most_per_address as usize,
+        handshakes: connections.most_handshakes as usize,
+        handshake: connections.handshake,
+        stall: connections.stall,
+        credential: config.access.file.is_some().then_some(connections.credential),
+    };
+    let following = async move {
+        if let Some(following) = following {
+            following.await;
+        }
+        std::future::pending().await
+    };
+    Ok((Incoming::new(listener, certificate, bounds, valve), following))
+}
+
+/// Until it is told to stop, and the connections have ended.
+async fn serve(
+    services: Services,
+    incoming: Incoming,
+    connections: Connections,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
+    let web = connections.web.as_ref().map(|web| match &web.origins {
+        Origins::All => grpc::Origins::All,
+        Origins::These(origins) => grpc::Origins::These(origins.clone()),
+    });
+    let resets = Some(connections.resets as usize);
+    Server::builder()
+        .accept_http1(web.is_some())
+        .max_concurrent_streams(connections.streams)
+        // With the usual bound of 20 a burst of deadlines that pass under load ends the connection, and with it the calls of everybody else
+        // on it.
+        .http2_max_pending_accept_reset_streams(resets)
+        // Of calls that are refused by the protocol. Tonic sets no bound if none is given, whatever those below it do.
+        .http2_max_local_error_reset_streams(resets)
+        .http2_max_header_list_size(connections.header_bytes)
+        .initial_stream_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(connections.keepalive))
+        .http2_keepalive_timeout(Some(connections.keepalive))
+        .serve_with_incoming_shutdown(Front::new(services, connections.call, web), incoming, async {
+            // A dropped sender means the same: stop.
+            let _ = stopped.await;
+        })
+        .await
 }
 
 /// A sandbox's clock, or the one that was given; and the services that come with it.
@@ -113,7 +283,8 @@ fn clock_and_besides(config: &Config, clock: Arc<dyn Clock>) -> Result<(Arc<dyn 
         return Ok((Arc::clone(&sandbox) as Arc<dyn Clock>, Besides::Sandbox(sandbox)));
     }
     refuse_sandbox(&config.data)?;
-    let from = if config.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback };
+    // Operators, wherever they are; or, of callers that nobody knows, those on this machine.
+    let from = if config.access.file.is_some() || config.access.admin_from_anywhere { AdminFrom::Anywhere } else { AdminFrom::Loopback };
     Ok((clock, Besides::Admin(from)))
 }
 
@@ -239,14 +410,15 @@ impl RunningServer {
             tracing::warn!("calls were still under way after {} s; they are cut off", self.drain.as_secs());
             self.server.abort();
         }
-        if let Some(schedule) = self.schedule.take() {
-            schedule.abort();
+        for task in [self.schedule.take(), self.access.take()].into_iter().flatten() {
+            task.abort();
             // Aborted, or ended before.
-            let _ = schedule.await;
+            let _ = task.await;
         }
         if let Some(ledger) = self.ledger.take() {
             tokio::task::spawn_blocking(move || ledger.close()).await??;
         }
+        self.observing.stop(self.drain).await;
         tracing::info!("stopped");
         Ok(())
     }

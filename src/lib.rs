@@ -14,8 +14,12 @@
 //! - [`ledger`]: the imperative shell round the domain. A bounded queue, one writer, one commit for a group of commands, idempotency,
 //!   queries, the schedule of what time alone brings, and the clock.
 //! - [`grpc`]: one file a service; parses requests once into domain types, shows what the ledger holds, and maps every refusal to a
-//!   status.
-//! - [`config`], [`telemetry`]: flags and environment, checked before anything starts; logs.
+//!   status. [`grpc::connections`] is where callers come in, [`grpc::access`] says who of them may do what; the documentation of
+//!   the module tells the way of a call.
+//! - [`config`]: flags and environment, a file for each part, checked before anything starts; and the files that are read again when they
+//!   change (certificates, the access file).
+//! - [`telemetry`]: logs, metrics and traces, as they leave the process. What is counted is counted by the rooms themselves, in plain
+//!   numbers. [`version`] says which version this is.
 //! - [`app`]: the composition root. Starts and stops the whole.
 //! - [`cli`]: the command line, one file a subcommand; `main.rs` runs it.
 //!
@@ -46,3 +50,4 @@ pub mod grpc;
 pub mod ledger;
 pub mod store;
 pub mod telemetry;
+pub mod version;

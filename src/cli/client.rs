@@ -1,4 +1,6 @@
-//! What the subcommands that talk to a running server share: where it is, how to connect, how to try again.
+//! What the subcommands that talk to a running server share: how to connect ([`reach`]), how to try again.
+
+mod reach;
 
 use std::time::Duration;
 
@@ -6,13 +8,14 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+pub use crate::grpc::code_name;
+
 use super::CliError;
+
+pub use reach::{ApiChannel, Credential, Reach, ReachArgs, ServerArgs, Stream};
 
 /// The longest pause between two attempts, unless the service asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -24,51 +27,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a silent connection is trusted.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// Which server.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ServerArgs {
-    /// The running server: host:port or http://host:port
-    #[arg(long, value_name = "ADDRESS", env = "LOYALTYD_SERVER", default_value = "127.0.0.1:50051")]
-    pub server: String,
-}
-
-impl ServerArgs {
-    /// A channel that connects when it is first used and again whenever the connection breaks.
-    pub fn channel(&self) -> Result<Channel, CliError> {
-        Ok(endpoint(&self.server)?.connect_lazy())
-    }
-
-    /// A connected channel.
-    pub async fn connect(&self) -> Result<Channel, CliError> {
-        let endpoint = endpoint(&self.server)?;
-        endpoint.connect().await.map_err(|error| {
-            CliError::Failed(format!(
-                "no server answers at {} ({}). Start one with `loyaltyd serve`, or name it with --server",
-                self.server,
-                chain(&error)
-            ))
-        })
-    }
-}
-
-fn endpoint(server: &str) -> Result<Endpoint, CliError> {
-    if server.starts_with("https://") {
-        return Err(CliError::Usage(
-            "--server: TLS is not supported by this client; name a plain-text address, such as a proxy's on this machine".into(),
-        ));
-    }
-    let uri = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let endpoint =
-        Endpoint::from_shared(uri).map_err(|_| CliError::Usage(format!("--server: {server} is not an address such as 127.0.0.1:50051")))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20))
-}
 
 /// Ends with the name of the signal when the user or the system asks to stop. It listens from the call on.
 pub fn stop_signal() -> Result<impl Future<Output = &'static str>, CliError> {
@@ -98,8 +56,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Whether the same request may be sent again: the service said so, or the connection broke and nobody knows what became of it.
 pub fn transient(status: &Status) -> bool {
-    let broken = std::error::Error::source(status).is_some();
-    broken || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+    match std::error::Error::source(status) {
+        // Who is not trusted does not become another one by waiting.
+        Some(cause) => reach::advice(cause).is_none(),
+        None => matches!(status.code(), Code::Unavailable | Code::ResourceExhausted),
+    }
 }
 
 /// When the same request may be sent again at the earliest, as the service says.
@@ -112,22 +73,12 @@ pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map_or_else(|| code_name(status.code()), |info| info.reason)
 }
 
-/// Such as `NOT_FOUND`.
-pub fn code_name(code: Code) -> String {
-    let mut name = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
-}
-
 /// An answer that ends the subcommand.
 pub fn failed(status: &Status) -> CliError {
-    let causes = std::error::Error::source(status).map(|cause| format!(" ({})", chain(cause))).unwrap_or_default();
-    CliError::Failed(format!("{}: {}{causes}", reason(status), status.message()))
+    let cause = std::error::Error::source(status);
+    let causes = cause.map(|cause| format!(" ({})", chain(cause))).unwrap_or_default();
+    let advice = cause.and_then(reach::advice).map(|advice| format!(". {advice}")).unwrap_or_default();
+    CliError::Failed(format!("{}: {}{causes}{advice}", reason(status), status.message()))
 }
 
 /// Tries again with growing pauses, for a bounded time without progress.

@@ -1,14 +1,18 @@
 //! The command line: one file a subcommand.
 
+mod access;
 mod backup;
 pub mod bench;
 mod check;
 pub mod client;
 mod error;
 pub mod import;
+mod key;
+mod member;
 pub mod program;
 mod restore;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
@@ -18,7 +22,7 @@ pub use error::CliError;
 
 /// The loyalty service a retailer runs: members, point ledgers and tiers over gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "loyaltyd", version, about, after_help = EXIT_CODES)]
+#[command(name = "loyaltyd", version, long_version = crate::version::long(), about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,10 +37,14 @@ enum Command {
     Serve(crate::config::ServeArgs),
     Program(program::Args),
     Import(import::Args),
+    Member(member::Args),
     Bench(bench::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Check(check::Args),
+    Access(access::Args),
+    Key(key::Args),
+    Status(status::Args),
 }
 
 /// Parses the command line and runs what it asks for.
@@ -45,9 +53,13 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Program(args) => as_client(program::run(args)),
         Command::Import(args) => as_client(import::run(args)),
+        Command::Member(args) => as_client(member::run(args)),
         Command::Backup(args) => as_client(backup::run(args)),
         Command::Restore(args) => restore::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Access(args) => access::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Status(args) => as_client(status::run(args)),
         Command::Bench(args) => as_client(bench::run(args)),
     };
     match done {

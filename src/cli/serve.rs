@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
-use crate::{app, config::ServeArgs, ledger::SystemClock, telemetry};
+use crate::{app, config::ServeArgs, ledger::SystemClock, telemetry, version};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +22,7 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let filter = args.log_filter().map_err(usage)?;
     let config = args.config().map_err(usage)?;
     telemetry::start(filter, args.log_format);
+    tracing::info!("loyaltyd {}", version::long());
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = args.threads {
         builder.worker_threads(threads.get());
@@ -29,7 +30,7 @@ pub fn run(args: &ServeArgs) -> Result<(), CliError> {
     let runtime = builder.enable_all().build().map_err(failed)?;
     let result = runtime.block_on(async {
         let mut stop = Stop::new().map_err(failed)?;
-        let mut server = app::start(config, Arc::new(SystemClock)).await.map_err(failed)?;
+        let mut server = app::start(config, Arc::new(SystemClock)).await.map_err(not_started)?;
         tokio::select! {
             opened = server.ready() => opened.map_err(failed)?,
             signal = stop.signal() => return end(server, signal, stop).await,
@@ -49,6 +50,13 @@ async fn end(server: app::RunningServer, signal: &'static str, mut stop: Stop) -
     tokio::select! {
         ended = server.shutdown() => ended.map_err(failed),
         signal = stop.signal() => Err(CliError::Failed(format!("{signal} while stopping: ended at once"))),
+    }
+}
+
+fn not_started(error: app::AppError) -> CliError {
+    match error {
+        error @ app::AppError::Access { .. } => CliError::Usage(error.to_string()),
+        error => failed(error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The contract: protobuf types generated from `proto/loyalty/v1`, and rule books, which are documents of it.
 
+pub mod json;
+pub mod known_fields;
 pub mod program;
 pub mod rule_book;
 

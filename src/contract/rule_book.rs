@@ -5,10 +5,15 @@
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde::Serialize;
 
-use super::v1;
+use super::{
+    json::CONTRACT,
+    known_fields::{Fault, KnownFields},
+    v1,
+};
 
 /// Bound of a rule-book file, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -16,11 +21,10 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// Containers in one another; a rule book needs six.
 const MAX_DEPTH: usize = 16;
 
-static PROGRAM: LazyLock<MessageDescriptor> = LazyLock::new(|| {
-    let contract: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
-    let pool = DescriptorPool::decode(contract).expect("the build wrote the descriptors");
-    pool.get_message_by_name("loyalty.v1.Program").expect("the contract has the message")
-});
+static PROGRAM: LazyLock<MessageDescriptor> =
+    LazyLock::new(|| CONTRACT.get_message_by_name("loyalty.v1.Program").expect("the contract has the message"));
+
+static KNOWN: LazyLock<KnownFields> = LazyLock::new(|| KnownFields::of(&PROGRAM));
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleBookError {
@@ -40,6 +44,12 @@ pub fn read(text: &str) -> Result<v1::Program, RuleBookError> {
     let document = serde_saphyr::with_deserializer_from_str_with_options(text, options(), read)
         .map_err(|error| RuleBookError::Syntax(error.to_string()))?;
     document.transcode_to().map_err(|error| RuleBookError::Syntax(error.to_string()))
+}
+
+/// Reads a rule book as it is stored. A field that this version does not know is a fault: rules are not held to by half.
+pub fn decode(document: &[u8]) -> Result<v1::Program, Fault> {
+    KNOWN.check(document)?;
+    v1::Program::decode(document).map_err(|_| Fault::Malformed)
 }
 
 /// Writes a rule book as YAML.

@@ -30,9 +30,9 @@ use rust_decimal::Decimal;
 
 use super::{
     ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
-    Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, Profile, ProfileUpdate, Program, ProgramHistory,
-    Purchase, PurchaseAccrued, QuoteId, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest, Sealed, Watched,
-    accrual, activation,
+    Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, PrincipalId, Profile, ProfileUpdate, Program,
+    ProgramHistory, Purchase, PurchaseAccrued, QuoteId, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest,
+    Sealed, Watched, accrual, activation,
     fold::fold,
     fraud, purchase, redemption,
     returns::{self, Due, Sale},
@@ -48,6 +48,7 @@ pub struct Context<'a> {
     /// `None` in a quote, and for what time alone causes.
     pub request: Option<&'a Request>,
     pub actor: Option<&'a ActorId>,
+    pub principal: Option<&'a PrincipalId>,
     /// Of an adjustment: what the actor had adjusted when an adjustment of theirs was last counted.
     pub operator: Option<OperatorDay>,
     pub history: &'a History,
@@ -131,7 +132,8 @@ pub fn decide(context: Context<'_>, member: Member, command: &Command) -> Result
 /// Turns all that is due at or before now into entries, in order of time, but for lots that lapse beyond [`MAX_LOTS`]. What is due must be
 /// loaded, or one lot more than that, and the lot after those that are.
 pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Result<Decision, Rejection> {
-    let mut draft = Draft::new(Context { programs, now, request: None, actor: None, operator: None, history: History::NONE }, member);
+    let mut draft =
+        Draft::new(Context { programs, now, request: None, actor: None, principal: None, operator: None, history: History::NONE }, member);
     draft.enter_what_is_due(MAX_LOTS)?;
     Ok(draft.finish(0..0))
 }
@@ -246,6 +248,7 @@ impl<'a> Draft<'a> {
             occurred_time,
             request: self.context.request.filter(|_| !self.by_time).cloned(),
             actor: self.context.actor.filter(|_| !self.by_time).cloned(),
+            principal: self.context.principal.filter(|_| !self.by_time).cloned(),
             program_version: program.version,
             balance: self.member.header.balance.clone(),
             watched: self.watched.take(),

@@ -9,9 +9,9 @@ use rust_decimal::Decimal;
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
     FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OfferChanged, OrderKey, PendingKey,
-    PendingLot, Person, Points, Portion, PriceEffect, Profile, PromotionCounts, Purchase, Redeemed, Referral, ReferralTakenBack, Released,
-    RequestId, Returned, Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded, TransferredIn, TransferredOut,
-    VoucherChanged, Watched,
+    PendingLot, Person, Points, Portion, PriceEffect, PrincipalId, Profile, PromotionCounts, Purchase, Redeemed, Referral,
+    ReferralTakenBack, Released, RequestId, Returned, Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded,
+    TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Entry {
     /// `None`: time alone caused it.
     pub request: Option<Request>,
     pub actor: Option<ActorId>,
+    /// Whose credential the call had that caused it; `None`: time alone did, or callers were not authenticated.
+    pub principal: Option<PrincipalId>,
     /// The rule book that it was decided by.
     pub program_version: u32,
     /// After this entry.

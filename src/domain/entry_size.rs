@@ -11,7 +11,7 @@ const PORTION: usize = 64;
 impl Entry {
     /// An upper estimate of the bytes that the entry takes when it is stored.
     pub fn stored_size_estimate(&self) -> usize {
-        const ENTRY: usize = 512;
+        const ENTRY: usize = 584;
         const ALLOCATION: usize = 32;
         let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
         ENTRY

@@ -111,6 +111,7 @@ id!(/** Chosen by the caller for each new intention and kept for its retries. */
 id!(/** Of a shop of the retailer's. */ StoreId, check_text);
 id!(/** The till's number of a sale, unique in its store. */ OrderId, check_text);
 id!(/** Of a member of staff. */ ActorId, check_text);
+id!(/** Of who calls, as the access file names it. */ PrincipalId, check_token);
 
 impl OrderId {
     /// Of a sale that has no number yet, in a quote. No sale can be recorded under it.

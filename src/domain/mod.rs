@@ -9,6 +9,7 @@ mod activation;
 mod activity;
 mod adjustment;
 mod arm;
+mod audit;
 mod birthday;
 mod calendar;
 mod command;
@@ -52,6 +53,7 @@ pub use accrual::{Hint, MAX_HINTS};
 pub use accrued::*;
 pub use activity::{ActivityAccrued, ActivityAward, ActivitySide};
 pub use arm::{ALL_MEMBERS, Arm, Place, bucket};
+pub use audit::{Act, ActKind};
 pub use birthday::{
     BirthdayChanged, BirthdayGift, BirthdayGiven, BirthdayGranted, BirthdayMultiplier, BirthdayPlan, BirthdayPolicy, BirthdayReward,
     BirthdayWindow, Birthdays,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status,
@@ -10,9 +10,11 @@ use tonic::{
 };
 
 use super::{
-    Gate, MAX_REQUEST_BYTES, Refusal,
+    Gate, Refusal,
+    access::{self, Caller},
     convert::{Mistakes, Path},
     observe::{Observed, Tally, observe},
+    shares::{Share, Shares},
 };
 use crate::{
     contract::v1::{
@@ -20,6 +22,7 @@ use crate::{
         admin_service_server::{AdminService, AdminServiceServer},
         stream_backup_response as answer,
     },
+    domain::PrincipalId,
     ledger::LedgerError,
     store::{
         CommitSeq, StoreError,
@@ -29,12 +32,15 @@ use crate::{
 
 /// Backups that are streamed at a time.
 const MAX_BACKUPS: usize = 2;
+/// Of them for one principal: another one can still take one.
+const MAX_BACKUPS_OF_ONE: usize = 1;
 /// How long the reason for an early end waits for a connection that is behind; less than a stop waits for calls under way.
 const LAST_WORD: Duration = Duration::from_secs(3);
 /// Parts that wait for the connection.
 const PARTS: usize = 4;
 
-/// From where AdminService is answered. Callers are not authenticated, and a backup holds all there is.
+/// From where AdminService is answered. Where callers are authenticated, from anywhere, to operators; otherwise a backup, which holds all
+/// there is, is for those on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminFrom {
     /// From the machine of the service alone.
@@ -46,13 +52,13 @@ type Answer = Result<v1::StreamBackupResponse, Status>;
 
 pub struct Admin {
     gate: Arc<Gate>,
-    room: Arc<Semaphore>,
+    room: Arc<Shares<PrincipalId>>,
 }
 
 /// The service, which refuses before it reads who may not call it, whatever the method.
-pub fn service(gate: &Arc<Gate>, from: AdminFrom) -> InterceptedService<AdminServiceServer<Admin>, Admission> {
-    let admin = Admin { gate: Arc::clone(gate), room: Arc::new(Semaphore::new(MAX_BACKUPS)) };
-    InterceptedService::new(AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES), Admission(from))
+pub fn service(gate: &Arc<Gate>, from: AdminFrom, largest: usize) -> InterceptedService<AdminServiceServer<Admin>, Admission> {
+    let admin = Admin { gate: Arc::clone(gate), room: Shares::new(MAX_BACKUPS, MAX_BACKUPS_OF_ONE) };
+    InterceptedService::new(AdminServiceServer::new(admin).max_decoding_message_size(largest), Admission(from))
 }
 
 #[derive(Clone)]
@@ -80,10 +86,14 @@ impl AdminService for Admin {
 
     async fn stream_backup(&self, request: Request<v1::StreamBackupRequest>) -> Result<Response<Self::StreamBackupStream>, Status> {
         let observed = observe("AdminService/StreamBackup", "");
-        match self.begin(request.into_inner()).await {
-            Ok((source, permit)) => {
+        let begun = match access::current() {
+            Ok(caller) => self.begin(request.into_inner()).await.map(|(source, permit)| (source, permit, caller)),
+            Err(refusal) => Err(refusal),
+        };
+        match begun {
+            Ok((source, permit, caller)) => {
                 let (answer, answers) = mpsc::channel(PARTS);
-                tokio::spawn(stream(Arc::clone(&self.gate), source, answer, observed, permit));
+                tokio::spawn(stream(Arc::clone(&self.gate), (source, caller), answer, observed, permit));
                 Ok(Response::new(ReceiverStream::new(answers)))
             }
             Err(refusal) => observed.run(async { Err(refusal) }).await,
@@ -92,12 +102,12 @@ impl AdminService for Admin {
 }
 
 impl Admin {
-    async fn begin(&self, request: v1::StreamBackupRequest) -> Result<(Box<dyn Source>, OwnedSemaphorePermit), Refusal> {
+    async fn begin(&self, request: v1::StreamBackupRequest) -> Result<(Box<dyn Source>, Share<PrincipalId>), Refusal> {
         let ledger = self.gate.ledger()?.clone();
         let mut mistakes = Mistakes::default();
         let held = held(request, &mut mistakes);
         let held = mistakes.settle(held)?;
-        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Refusal::too_many_backups())?;
+        let permit = self.room.take(access::principal()).ok_or_else(Refusal::too_many_backups)?;
         let source = blocking(move || ledger.backup(held)).await?;
         Ok((source, permit))
     }
@@ -152,9 +162,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, LedgerErro
 }
 
 /// Until all is sent, nobody listens, or the service stops.
-async fn stream(gate: Arc<Gate>, source: Box<dyn Source>, answer: mpsc::Sender<Answer>, observed: Observed, permit: OwnedSemaphorePermit) {
+async fn stream(
+    gate: Arc<Gate>,
+    (source, caller): (Box<dyn Source>, Caller),
+    answer: mpsc::Sender<Answer>,
+    observed: Observed,
+    permit: Share<PrincipalId>,
+) {
     let end = tokio::select! {
-        end = send_all(source, &answer) => end,
+        end = send_all(&gate, (source, caller), &answer) => end,
         () = gate.closed() => Err(Refusal::stopping()),
     };
     let reason = end.as_ref().err().map(Refusal::reason);
@@ -166,15 +182,16 @@ async fn stream(gate: Arc<Gate>, source: Box<dyn Source>, answer: mpsc::Sender<A
     drop(permit);
 }
 
-async fn send_all(mut source: Box<dyn Source>, answer: &mpsc::Sender<Answer>) -> Result<(), Refusal> {
+async fn send_all(gate: &Gate, (mut source, mut caller): (Box<dyn Source>, Caller), answer: &mpsc::Sender<Answer>) -> Result<(), Refusal> {
     loop {
+        caller.renew()?;
         let next = blocking(move || {
             let part = source.next()?;
             Ok::<_, LedgerError>((source, part))
         });
         let (back, part) = next.await?;
         let Some(part) = part else { return Ok(()) };
-        if answer.send(Ok(response(part)?)).await.is_err() {
+        if !gate.send(answer, Ok(response(part)?)).await? {
             return Ok(());
         }
         source = back;

@@ -1,7 +1,7 @@
 //! The part of RewardService that is about the catalogue.
 
 use super::{
-    Named, Refusal,
+    Named, Refusal, access,
     convert::{self, Mistakes, Path},
     named,
     page::{Filling, List},
@@ -60,7 +60,7 @@ pub async fn redeem(ledger: &Ledger, mut request: v1::RedeemRewardRequest) -> Re
     };
     let ((id, member), (reward, quantity)) = mistakes.settle(id.zip(target).zip(reward.zip(quantity)))?;
     let command = Command::Voucher(VoucherRequest::Redeem { reward, quantity });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
     let currency = &outcome.programs.newest().currency;
     Ok(v1::RedeemRewardResponse {
         vouchers: outcome.entries.iter().filter_map(|entry| issued(entry, currency)).collect(),

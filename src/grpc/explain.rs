@@ -1,6 +1,7 @@
 //! Entries in plain English: one sentence a step, amounts in whole points, times in the programme's time zone.
 
 mod activity;
+mod audit;
 mod birthday;
 mod goal;
 mod merge;
@@ -25,6 +26,10 @@ use crate::{
     },
     ledger::{Ledger, LedgerError},
 };
+
+use audit::done_by;
+
+pub use audit::{act, published};
 
 /// Steps of one kind that are spelled out; the rest is counted.
 const MAX_STEPS: usize = 50;
@@ -90,9 +95,7 @@ pub fn sentences(entry: &Entry, history: &ProgramHistory) -> Vec<String> {
     story.inactivity(entry);
     let mut said = story.said;
     said.extend(entry.flags().iter().map(|flag| flagged(flag, program)));
-    if let Some(actor) = &entry.actor {
-        said.push(format!("Done by {actor}."));
-    }
+    said.extend(done_by(entry.actor.as_ref(), entry.principal.as_ref()));
     said.push(format!("The available balance after this is {}.", points_text(entry.balance.available, program)));
     said
 }

@@ -1,12 +1,15 @@
 //! What stands between the services and the ledger: closed while the store is opened, open while the service serves, closed again when it
 //! stops.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use super::status::Refusal;
+use super::{server::About, status::Refusal};
 use crate::ledger::{Ledger, Queue};
+
+/// Unless something else is said.
+const STALL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -14,18 +17,69 @@ enum State {
     Stopping,
 }
 
+/// What callers are told of the service as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerState {
+    /// The ledger is being read.
+    Reading,
+    Serving,
+    Stopping,
+}
+
 pub struct Gate {
+    about: OnceLock<About>,
     ledger: OnceLock<Ledger>,
     state: watch::Sender<State>,
+    stall: Duration,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { ledger: OnceLock::new(), state: watch::Sender::new(State::Serving) }
+        Self { about: OnceLock::new(), ledger: OnceLock::new(), state: watch::Sender::new(State::Serving), stall: STALL }
     }
 }
 
 impl Gate {
+    /// With what it tells of the server.
+    pub fn of(about: About) -> Self {
+        Self { about: OnceLock::from(about), ..Self::default() }
+    }
+
+    /// For which a caller may take nothing of a long answer.
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
+
+    /// Hands a part of a long answer on. `Ok(false)`: nobody listens any more.
+    pub(super) async fn send<T>(&self, answer: &mpsc::Sender<T>, part: T) -> Result<bool, Refusal> {
+        match tokio::time::timeout(self.stall, answer.send(part)).await {
+            Ok(sent) => Ok(sent.is_ok()),
+            Err(_) => Err(Refusal::stalled(self.stall)),
+        }
+    }
+
+    pub(super) fn about(&self) -> Option<&About> {
+        self.about.get()
+    }
+
+    pub fn state(&self) -> ServerState {
+        match (*self.state.borrow(), self.ledger.get()) {
+            (State::Stopping, _) => ServerState::Stopping,
+            (State::Serving, Some(_)) => ServerState::Serving,
+            (State::Serving, None) => ServerState::Reading,
+        }
+    }
+
+    /// Of the process; `None`: nobody has told.
+    pub fn start_time(&self) -> Option<jiff::Timestamp> {
+        Some(self.about()?.start_time)
+    }
+
+    /// The ledger once it is read, whether or not calls are let through to it.
+    pub fn opened(&self) -> Option<&Ledger> {
+        self.ledger.get()
+    }
+
     /// Lets calls through to the ledger. The first ledger stays.
     pub fn open(&self, ledger: Ledger) {
         let _ = self.ledger.set(ledger);
@@ -65,5 +119,24 @@ impl Gate {
     pub(super) async fn closed(&self) {
         // The sender lives in this gate, so that waiting cannot fail.
         let _ = self.state.subscribe().wait_for(|state| *state == State::Stopping).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_a_long_answer_is_given_up() {
+        let gate = Gate::default().with_stall(Duration::from_secs(7));
+        let (answer, mut answers) = mpsc::channel(1);
+        assert_eq!(gate.send(&answer, 1).await.ok(), Some(true));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(gate.send(&answer, 2).await.expect_err("nobody takes the first").reason(), "STALLED");
+        assert_eq!(begun.elapsed().as_secs(), 7);
+        assert_eq!(answers.recv().await, Some(1));
+        assert_eq!(gate.send(&answer, 3).await.ok(), Some(true), "who takes something has time again");
+        drop(answers);
+        assert_eq!(gate.send(&answer, 4).await.ok(), Some(false));
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use super::valve::Valve;
+use super::valve::{Open, Valve};
 
 /// Bytes that wait at most; who writes more waits until they are sent.
 const ROOM: usize = 64 << 10;
@@ -42,6 +42,8 @@ pub struct Gathering<T> {
 struct Reading {
     /// None: always at once.
     valve: Option<Arc<Valve>>,
+    /// It is counted.
+    _open: Option<Open>,
     turn: Option<oneshot::Receiver<usize>>,
     sent: Sent,
 }
@@ -62,7 +64,7 @@ impl<T> Gathering<T> {
 
     /// Read in turn with others while the service has too much to do.
     pub fn with_valve(self, valve: &Arc<Valve>) -> Self {
-        Self { reading: Reading { valve: Some(Arc::clone(valve)), ..Reading::default() }, ..self }
+        Self { reading: Reading { valve: Some(Arc::clone(valve)), _open: Some(valve.opened()), ..Reading::default() }, ..self }
     }
 }
 

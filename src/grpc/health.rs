@@ -10,8 +10,10 @@ use tonic_health::{
 };
 use tonic_reflection::server::Builder;
 
+use super::whoever::MAX_REQUEST_BYTES;
+
 /// What every service has; the empty name is the service as a whole.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "",
     "loyalty.v1.ProgramService",
     "loyalty.v1.MemberService",
@@ -19,12 +21,14 @@ const SERVICES: [&str; 7] = [
     "loyalty.v1.PointsService",
     "loyalty.v1.RewardService",
     "loyalty.v1.OfferService",
+    "loyalty.v1.ServerService",
+    "loyalty.v1.AuditService",
 ];
 const ADMIN: &str = "loyalty.v1.AdminService";
 const SANDBOX: &str = "loyalty.v1.SandboxService";
 
 /// The contract's descriptors, from which reflection answers.
-const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
+pub(super) const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
 /// Tells callers of health whether the service serves, and of reflection what it has.
 #[derive(Clone)]
@@ -69,7 +73,7 @@ impl Health {
     }
 
     pub(super) fn server(&self) -> HealthServer<HealthService> {
-        HealthServer::new(HealthService::from_health_reporter((*self.reporter).clone()))
+        HealthServer::new(HealthService::from_health_reporter((*self.reporter).clone())).max_decoding_message_size(MAX_REQUEST_BYTES)
     }
 
     /// It lists the services that there are, which are not all that the contract has.
@@ -84,7 +88,9 @@ impl Health {
             self.services.iter().filter(|name| !name.is_empty()).fold(builder, |builder, name| builder.with_service_name(*name))
         };
         let invariant = "the descriptors are those that the build made";
-        routes.add_service(describe().build_v1().expect(invariant)).add_service(describe().build_v1alpha().expect(invariant));
+        let v1 = describe().build_v1().expect(invariant).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let v1alpha = describe().build_v1alpha().expect(invariant).max_decoding_message_size(MAX_REQUEST_BYTES);
+        routes.add_service(v1).add_service(v1alpha);
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal, aside,
+    Gate, Named, Refusal, access, aside,
     convert::{self, Mistakes, Mutation, Path},
-    named,
+    export, named,
     observe::observe,
     page::{Filling, List, Page},
     program_named,
@@ -90,6 +91,17 @@ impl MemberService for Members {
         observed.run(work).await
     }
 
+    type ExportMemberStream = ReceiverStream<export::Answer>;
+
+    async fn export_member(&self, request: Request<v1::ExportMemberRequest>) -> Result<Response<Self::ExportMemberStream>, Status> {
+        let request = request.into_inner();
+        let observed = observe("MemberService/ExportMember", &request.program_id);
+        match export::begin(self.0.ledger().cloned(), request).await {
+            Ok(export) => Ok(Response::new(export::stream(Arc::clone(&self.0), export, observed))),
+            Err(refusal) => observed.run(async { Err(refusal) }).await,
+        }
+    }
+
     async fn get_member(&self, request: Request<v1::GetMemberRequest>) -> Result<Response<v1::GetMemberResponse>, Status> {
         let request = request.into_inner();
         let observed = observe("MemberService/GetMember", &request.program_id);
@@ -141,7 +153,7 @@ impl Members {
         let Change { program, target, command, actor } = parse(ledger, message, &mut mistakes)?;
         let parsed = request.zip(target).zip(command);
         let ((request, member), command) = mistakes.settle(parsed)?;
-        changed(&ledger.submit(Submission { program, member, request, actor, command }).await?)
+        changed(&ledger.submit(Submission { program, member, request, actor, principal: access::principal(), command }).await?)
     }
 
     async fn merge(&self, mut message: v1::MergeMembersRequest) -> Result<v1::MergeMembersResponse, Refusal> {
@@ -155,7 +167,7 @@ impl Members {
         let parsed = request.zip(target).zip(into.zip(reason)).zip(actor);
         let (((request, member), (into, reason)), actor) = mistakes.settle(parsed)?;
         let command = Command::MergeMembers(MergeRequest { into, reason });
-        let submission = Submission { program: history, member, request, actor: Some(actor), command };
+        let submission = Submission { program: history, member, request, actor: Some(actor), principal: access::principal(), command };
         let outcome = ledger.submit(submission).await?;
         let merged =
             outcome.entries.iter().find_map(|entry| if let EntryKind::MergedFrom(got) = &entry.kind { Some((entry, got)) } else { None });

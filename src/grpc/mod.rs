@@ -1,11 +1,26 @@
 //! The contract's services: one file a service. `convert` is where the wire's types become the domain's and back, `status` the only place
 //! that knows the codes of gRPC.
+//!
+//! # The way of a call
+//!
+//! [`connections`] lets its connection in: places, TLS, the beginning of HTTP; `gathering` and `valve` read and write it. `front` understands
+//! browsers, makes known who is at the other end, and gives the call its deadline. `services` is what all of it is for: it lets `watched` begin
+//! to count and trace the call, whatever becomes of it, has [`access`] judge credential and role ([`Door`]) before anything of the message is
+//! read, and finds the service by the path. The service parses the message into domain types (`convert`); there `access` judges the programme,
+//! and [`Gate`] says whether there is a ledger to ask. The handler's work runs under `observe`, which tells the log and the trace how it ended.
+//! On the way back a status is made (`status`) of each refusal, `watched` counts its code, and `front` turns it into gRPC-Web if it came as that.
 
+pub mod access;
 mod admin;
+mod audit;
+mod calls;
 mod catalogue;
+pub mod connections;
 mod convert;
 mod entries;
 mod explain;
+mod export;
+mod front;
 mod gate;
 mod gathering;
 mod health;
@@ -20,19 +35,25 @@ mod redemption;
 mod returns;
 mod reward;
 mod sandbox;
+mod server;
 mod services;
+mod shares;
 mod status;
 mod stream;
+mod traced;
 mod valve;
+mod watched;
+mod whoever;
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
+use tonic::{Code, service::Routes};
 
 use crate::{
     contract::v1::{
-        offer_service_server::OfferServiceServer, program_service_server::ProgramServiceServer, reward_service_server::RewardServiceServer,
-        sandbox_service_server::SandboxServiceServer,
+        audit_service_server::AuditServiceServer, offer_service_server::OfferServiceServer, program_service_server::ProgramServiceServer,
+        reward_service_server::RewardServiceServer, sandbox_service_server::SandboxServiceServer,
+        server_service_server::ServerServiceServer,
     },
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget, SandboxClock},
@@ -41,15 +62,17 @@ use crate::{
 use convert::{Mistakes, Path};
 use status::Refusal;
 
+pub use access::{Access, Door, Guard};
 pub use admin::AdminFrom;
-pub use gate::Gate;
+pub use calls::{CallStatistics, Calls};
+pub use front::{Front, Origins};
+pub use gate::{Gate, ServerState};
 pub use gathering::Gathering;
 pub use health::Health;
+pub use server::About;
 pub use services::Services;
 pub use valve::Valve;
-
-/// Largest request that is read: a purchase of 10,000 lines with long names, or a batch of 1,000 usual ones, fits.
-pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+pub use watched::Watch;
 
 /// Beside the services that tills, storefronts and support call.
 pub enum Besides {
@@ -59,28 +82,44 @@ pub enum Besides {
     Sandbox(Arc<SandboxClock>),
 }
 
-/// All services, behind the gate. Connections tell their peers' addresses as those of TCP do.
-pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides) -> Services {
+/// Such as `NOT_FOUND`.
+pub fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+/// All services, behind the gate. Connections tell their peers' addresses as those of TCP do. A message of a request may have `largest` bytes.
+pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides, door: Door, largest: usize) -> Services {
     let mut others = Routes::builder();
-    others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
-    others.add_service(RewardServiceServer::new(reward::Rewards(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
-    others.add_service(OfferServiceServer::new(offer::Offers(Arc::clone(gate))).max_decoding_message_size(MAX_REQUEST_BYTES));
+    others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(largest));
+    others.add_service(RewardServiceServer::new(reward::Rewards(Arc::clone(gate))).max_decoding_message_size(largest));
+    others.add_service(OfferServiceServer::new(offer::Offers(Arc::clone(gate))).max_decoding_message_size(largest));
+    others.add_service(ServerServiceServer::new(server::ServerRoom(Arc::clone(gate))).max_decoding_message_size(largest));
+    others.add_service(AuditServiceServer::new(audit::Audit(Arc::clone(gate))).max_decoding_message_size(largest));
     match besides {
-        Besides::Admin(from) => others.add_service(admin::service(gate, *from)),
+        Besides::Admin(from) => others.add_service(admin::service(gate, *from, largest)),
         Besides::Sandbox(clock) => {
             let sandbox = sandbox::Sandbox { gate: Arc::clone(gate), clock: Arc::clone(clock) };
-            others.add_service(SandboxServiceServer::new(sandbox).max_decoding_message_size(MAX_REQUEST_BYTES))
+            others.add_service(SandboxServiceServer::new(sandbox).max_decoding_message_size(largest))
         }
     };
     health.add_reflection(&mut others);
-    Services::new(gate, health.server(), others.routes())
+    Services::new(gate, health.server(), others.routes(), door, largest)
 }
 
-/// The programme that a call names. Nothing else of a call can be judged without it, so that what was found so far is said at once.
+/// The programme that a call names, if its caller may act there. Nothing else of a call can be judged without it, so that what was found so far is said at once.
 fn program_named(ledger: &Ledger, id: &str, mistakes: &mut Mistakes) -> Result<(ProgramId, Arc<ProgramHistory>), Refusal> {
     let Some(id) = mistakes.take(Path::Root.field("program_id"), ProgramId::new(id)) else {
         return Err(std::mem::take(mistakes).into());
     };
+    // Before it is looked up: whether there is such a programme is not for everybody.
+    access::check_program(id.as_str())?;
     let history = ledger.program(&id)?;
     Ok((id, history))
 }
@@ -108,7 +147,7 @@ async fn aside<T: Send + 'static>(
     ledger: Result<Ledger, Refusal>,
     read: impl FnOnce(&Ledger) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let ledger = ledger?;
+    let (ledger, caller) = (ledger?, access::current()?);
     // It is cut short only when the runtime ends.
-    tokio::task::spawn_blocking(move || read(&ledger)).await.unwrap_or_else(|_| Err(Refusal::stopping()))
+    tokio::task::spawn_blocking(move || caller.run(|| read(&ledger))).await.unwrap_or_else(|_| Err(Refusal::stopping()))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal,
+    Gate, Named, Refusal, access,
     convert::{self, Mistakes, Path},
     named,
     observe::observe,
@@ -76,7 +76,7 @@ async fn activate(ledger: &Ledger, mut request: v1::ActivateOfferRequest) -> Res
     let offer = offer_id(&request.offer_id, &mut mistakes);
     let ((id, member), offer) = mistakes.settle(id.zip(target).zip(offer))?;
     let command = Command::Offer(OfferRequest::Activate { offer });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
     let currency = &outcome.programs.newest().currency;
     let voucher = outcome.entries.iter().find_map(|entry| match &entry.voucher_change()?.change {
         VoucherChange::Issued { voucher, offer: Some(_), .. } => Some(convert::voucher_issued(voucher, entry, currency)),
@@ -99,7 +99,8 @@ async fn assign(ledger: &Ledger, mut request: v1::AssignOfferRequest) -> Result<
     let ((id, member), ((offer, end_time), (reason, actor))) =
         mistakes.settle(id.zip(target).zip(offer.zip(end_time).zip(reason.zip(actor))))?;
     let command = Command::Offer(OfferRequest::Assign { offer, reason, end_time });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: Some(actor), command }).await?;
+    let outcome =
+        ledger.submit(Submission { program, member, request: id, actor: Some(actor), principal: access::principal(), command }).await?;
     Ok(v1::AssignOfferResponse { entry: Some(shown(&outcome)?) })
 }
 
@@ -112,7 +113,8 @@ async fn withdraw(ledger: &Ledger, mut request: v1::WithdrawOfferRequest) -> Res
     let actor = convert::actor(request.actor, &mut mistakes);
     let ((id, member), ((offer, reason), actor)) = mistakes.settle(id.zip(target).zip(offer.zip(reason).zip(actor)))?;
     let command = Command::Offer(OfferRequest::Withdraw { offer, reason });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: Some(actor), command }).await?;
+    let outcome =
+        ledger.submit(Submission { program, member, request: id, actor: Some(actor), principal: access::principal(), command }).await?;
     Ok(v1::WithdrawOfferResponse { entry: Some(shown(&outcome)?) })
 }
 

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use prost::Message;
 
 use super::convert::{Mistakes, Path};
-use crate::domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, RewardId, VoucherCode};
+use crate::{
+    domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, RewardId, VoucherCode},
+    store::{ActPlace, CommitSeq},
+};
 
 const DEFAULT_SIZE: usize = 50;
 const MAX_SIZE: usize = 500;
@@ -155,6 +158,24 @@ impl Position for u64 {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+impl Position for ActPlace {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.record_time.as_microsecond().to_le_bytes());
+        self.commit.0.write(bytes);
+        bytes.extend_from_slice(&self.place.to_le_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (time, rest) = bytes.split_first_chunk()?;
+        let (commit, place) = rest.split_at_checked(8)?;
+        Some(Self {
+            record_time: Timestamp::from_microsecond(i64::from_le_bytes(*time)).ok()?,
+            commit: CommitSeq(u64::read(commit)?),
+            place: u32::from_le_bytes(place.try_into().ok()?),
+        })
     }
 }
 

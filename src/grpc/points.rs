@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal, aside,
+    Gate, Named, Refusal, access, aside,
     convert::{self, Mistakes, Path},
     entries, named,
     observe::observe,
@@ -115,17 +115,15 @@ impl PointsRoom {
         let recipient = convert::recipient(Path::Root.field("recipient"), request.recipient.as_ref(), &mut mistakes);
         let reason = convert::reason(request.reason, &mut mistakes);
         let reference = convert::text(Path::Root.field("reference"), request.reference, 120, &mut mistakes);
-        let actor = match request.actor {
-            None => Some(None),
-            actor => convert::actor(actor, &mut mistakes).map(Some),
-        };
+        let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
         if request.points <= 0 {
             mistakes.add(Path::Root.field("points"), "is required: more than 0");
         }
         let parsed = id.zip(target.zip(recipient)).zip(actor).zip(reason.zip(reference));
         let (((id, (member, recipient)), actor), (reason, reference)) = mistakes.settle(parsed)?;
         let command = Command::TransferPoints(TransferRequest { to: recipient, points: Points(request.points), reason, reference });
-        let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
+        let outcome =
+            ledger.submit(Submission { program: history, member, request: id, actor, principal: access::principal(), command }).await?;
         let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
         Ok(v1::TransferPointsResponse { entry })
     }
@@ -135,15 +133,13 @@ impl PointsRoom {
         let mut mistakes = Mistakes::default();
         let id = convert::request(&mut request, &mut mistakes);
         let Named { history, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
-        let actor = match request.actor.take() {
-            None => Some(None),
-            actor => convert::actor(actor, &mut mistakes).map(Some),
-        };
+        let actor = convert::actor_if_any(request.actor.take(), access::must_name_actor(), &mut mistakes);
         let activity = convert::activity(request, &mut mistakes);
         let parsed = id.zip(target).zip(actor).zip(activity);
         let (((id, member), actor), activity) = mistakes.settle(parsed)?;
         let command = Command::RecordActivity(activity);
-        let outcome = ledger.submit(Submission { program: history, member, request: id, actor, command }).await?;
+        let outcome =
+            ledger.submit(Submission { program: history, member, request: id, actor, principal: access::principal(), command }).await?;
         let entry = outcome.entries.first().map(|entry| convert::entry(entry, &outcome.programs));
         Ok(v1::RecordActivityResponse { entry, tier_change: convert::tier_change(&outcome.programs, &outcome.entries) })
     }
@@ -174,6 +170,7 @@ fn adjustment(ledger: &Ledger, mut request: v1::AdjustPointsRequest) -> Result<S
     let mut mistakes = Mistakes::default();
     let id = convert::request(&mut request, &mut mistakes);
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+    access::check_adjustment(request.points)?;
     let expiry = expiry_of(&request, program.newest(), &mut mistakes);
     let reason = convert::reason(request.reason, &mut mistakes);
     let reference = convert::text(Path::Root.field("reference"), request.reference, 120, &mut mistakes);
@@ -185,7 +182,7 @@ fn adjustment(ledger: &Ledger, mut request: v1::AdjustPointsRequest) -> Result<S
     let ((id, member), (reason, reference)) = mistakes.settle(parsed)?;
     let (points, qualifying) = (Points(request.points), request.qualifying);
     let command = Command::AdjustPoints(Adjustment { points, qualifying, reason, reference, expiry });
-    Ok(Submission { program, member, request: id, actor, command })
+    Ok(Submission { program, member, request: id, actor, principal: access::principal(), command })
 }
 
 /// When the points of one grant lapse.

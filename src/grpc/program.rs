@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Refusal, aside,
+    Gate, Refusal, access, aside,
     convert::{self, Mistakes, Path},
     observe::observe,
     page::{Filling, List},
@@ -40,6 +40,10 @@ impl ProgramService for Programs {
 impl Programs {
     async fn publish(&self, mut request: v1::PublishProgramRequest) -> Result<v1::PublishProgramResponse, Refusal> {
         let ledger = self.0.ledger()?;
+        // What is no id is no programme, and is said with what else is wrong.
+        if let Some(Ok(id)) = request.program.as_ref().map(|program| ProgramId::new(&program.program_id)) {
+            access::check_program(id.as_str())?;
+        }
         let mut mistakes = Mistakes::default();
         let (published, moves) = if request.validate_only {
             let document = mistakes.require(Path::Root.field("program"), request.program);
@@ -49,7 +53,7 @@ impl Programs {
             let id = convert::request(&mut request, &mut mistakes);
             let document = mistakes.require(Path::Root.field("program"), request.program);
             let (id, document) = mistakes.settle(id.zip(document))?;
-            (ledger.publish_next(id, document, request.replace_waiting).await?, Vec::new())
+            (ledger.publish_by(id, access::principal(), document, request.replace_waiting).await?, Vec::new())
         };
         let shown = |moved: TierMove| v1::TierMove {
             from_tier_id: moved.from.to_string(),
@@ -74,6 +78,7 @@ impl Programs {
             }
         };
         let (program, version) = mistakes.settle(program.zip(version))?;
+        access::check_program(program.as_str())?;
         let (document, waiting) = ledger.document(&program, version)?;
         Ok(v1::GetProgramResponse { program: Some(document), waiting_versions: shown(&waiting) })
     }
@@ -85,7 +90,7 @@ impl Programs {
         let page = list.page::<ProgramId>(request.page_size, &request.page_token, &mut mistakes);
         let page = mistakes.settle(page)?;
         let mut ids = ledger.programs();
-        ids.retain(|id| page.after.as_ref().is_none_or(|after| id > after));
+        ids.retain(|id| access::allows(id.as_str()) && page.after.as_ref().is_none_or(|after| id > after));
         let found = ids.len();
         let mut filling = Filling::new();
         let (mut fitting, mut waiting_versions) = (0, Vec::new());

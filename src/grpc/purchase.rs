@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Gate, Named, Refusal,
+    Gate, Named, Refusal, access,
     convert::{self, Mistakes, Order, Path},
     named,
     observe::{Tally, observe},
@@ -58,8 +58,8 @@ impl PurchaseService for Purchases {
         request: Request<Streaming<v1::StreamPurchasesRequest>>,
     ) -> Result<Response<Self::StreamPurchasesStream>, Status> {
         let observed = observe("PurchaseService/StreamPurchases", "");
-        match self.0.ledger() {
-            Ok(ledger) => Ok(Response::new(stream::answers(Arc::clone(&self.0), ledger.clone(), request.into_inner(), observed))),
+        match self.0.ledger().and_then(|ledger| Ok((ledger.clone(), access::current()?))) {
+            Ok((ledger, caller)) => Ok(Response::new(stream::answers(Arc::clone(&self.0), ledger, caller, request.into_inner(), observed))),
             Err(refusal) => observed.run(async { Err(refusal) }).await,
         }
     }
@@ -146,6 +146,8 @@ impl Purchases {
             mistakes.add(Path::Root.field("purchases"), message);
             return Err(mistakes.into());
         }
+        // Each is a call as far as its caller's rate goes, as each message of a stream is.
+        access::count_more(count - 1).await?;
         let items = request.purchases.into_iter().map(|purchase| Item::parse(ledger, Some(purchase))).collect();
         let results = record_in_order_of_time(ledger, items).await;
         let mut tally = Tally::default();
@@ -177,7 +179,14 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     let quote = convert::quote_id(&request.quote_id, &mut mistakes);
     let (((id, member), purchase), quote) = mistakes.settle(id.zip(target).zip(purchase).zip(quote))?;
     let purchase = Purchase { quote, ..purchase };
-    Ok(Submission { program, member, request: id, actor: None, command: Command::RecordPurchase(Arc::new(purchase)) })
+    Ok(Submission {
+        program,
+        member,
+        request: id,
+        actor: None,
+        principal: access::principal(),
+        command: Command::RecordPurchase(Arc::new(purchase)),
+    })
 }
 
 fn recorded(outcome: &Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {

@@ -1,7 +1,7 @@
 //! The part of PointsService that spends points as money and sets them aside.
 
 use super::{
-    Named, Refusal,
+    Named, Refusal, access,
     convert::{self, Mistakes, Path},
     named,
 };
@@ -25,7 +25,8 @@ pub async fn redeem(ledger: &Ledger, mut request: v1::RedeemPointsRequest) -> Re
     };
     let terms = terms.parse(&program, &mut mistakes);
     let ((id, member), terms) = mistakes.settle(id.zip(target).zip(terms))?;
-    let submission = Submission { program, member, request: id, actor: None, command: Command::RedeemPoints(terms) };
+    let submission =
+        Submission { program, member, request: id, actor: None, principal: access::principal(), command: Command::RedeemPoints(terms) };
     let outcome = ledger.submit(submission).await?;
     let (entry, redeemed) = redemption_of(&outcome)?;
     Ok(v1::RedeemPointsResponse {
@@ -44,14 +45,11 @@ pub async fn reverse(ledger: &Ledger, mut request: v1::ReverseRedemptionRequest)
     let points = some_points(request.points, &mut mistakes);
     let holder = convert::optional_member_id(Path::Root.field("redemption_member_id"), &request.redemption_member_id, &mut mistakes);
     let reason = convert::reason(request.reason, &mut mistakes);
-    let actor = match request.actor {
-        None => Some(None),
-        actor => convert::actor(actor, &mut mistakes).map(Some),
-    };
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
     let parsed = id.zip(target).zip(actor).zip(redemption.zip(holder).zip(points).zip(reason));
     let (((id, member), actor), (((redemption, holder), points), reason)) = mistakes.settle(parsed)?;
     let command = Command::ReverseRedemption(ReversalRequest { redemption, ledger: holder, points, reason });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     let EntryKind::RedemptionReversed(reversed) = &entry.kind else { return Err(other_entry()) };
     Ok(v1::ReverseRedemptionResponse {
@@ -77,7 +75,7 @@ pub async fn hold(ledger: &Ledger, mut request: v1::HoldPointsRequest) -> Result
     let seconds = convert::hold_seconds(request.duration.as_ref(), &mut mistakes);
     let ((id, member), (redeem, seconds)) = mistakes.settle(id.zip(target).zip(terms.zip(seconds)))?;
     let command = Command::HoldPoints(HoldRequest { redeem, seconds });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     let EntryKind::PointsHeld(held) = &entry.kind else { return Err(other_entry()) };
     Ok(v1::HoldPointsResponse {
@@ -98,7 +96,7 @@ pub async fn capture(ledger: &Ledger, mut request: v1::CaptureHoldRequest) -> Re
     let parsed = id.zip(target).zip(hold.zip(points).zip(order.zip(reference)));
     let ((id, member), ((hold, points), (order, reference))) = mistakes.settle(parsed)?;
     let command = Command::CaptureHold(CaptureRequest { hold, points, order, reference });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
     let (entry, redeemed) = redemption_of(&outcome)?;
     Ok(v1::CaptureHoldResponse {
         entry: Some(convert::entry(entry, &outcome.programs)),
@@ -116,7 +114,7 @@ pub async fn release(ledger: &Ledger, mut request: v1::ReleaseHoldRequest) -> Re
     let reason = convert::text(Path::Root.field("reason"), request.reason, 500, &mut mistakes);
     let ((id, member), (hold, reason)) = mistakes.settle(id.zip(target).zip(hold.zip(reason)))?;
     let command = Command::ReleaseHold { hold, reason };
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     Ok(v1::ReleaseHoldResponse { entry: Some(convert::entry(entry, &outcome.programs)), balance: Some(convert::balance(&entry.balance)) })
 }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use rust_decimal::Decimal;
 
 use super::{
-    Refusal,
+    Refusal, access,
     convert::{self, Mistakes, Order, Path},
     program_named,
 };
@@ -25,7 +25,16 @@ pub async fn confirm(ledger: &Ledger, mut request: v1::ConfirmPurchaseRequest) -
     let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
     let (id, order) = mistakes.settle(id.zip(order))?;
     let command = Command::ConfirmPurchase { order: order.clone() };
-    let outcome = ledger.submit(Submission { program, member: MemberTarget::Order(order), request: id, actor: None, command }).await?;
+    let outcome = ledger
+        .submit(Submission {
+            program,
+            member: MemberTarget::Order(order),
+            request: id,
+            actor: None,
+            principal: access::principal(),
+            command,
+        })
+        .await?;
     let entry = outcome.entries.first();
     Ok(v1::ConfirmPurchaseResponse {
         member_id: outcome.key.member.to_string(),
@@ -39,15 +48,12 @@ pub async fn return_purchase(ledger: &Ledger, mut request: v1::ReturnPurchaseReq
     let mut mistakes = Mistakes::default();
     let id = convert::request(&mut request, &mut mistakes);
     let (_, program) = program_named(ledger, &request.program_id, &mut mistakes)?;
-    let actor = match request.actor.take() {
-        None => Some(None),
-        actor => convert::actor(actor, &mut mistakes).map(Some),
-    };
+    let actor = convert::actor_if_any(request.actor.take(), access::must_name_actor(), &mut mistakes);
     let parsed = parse(request, &program.newest().currency, &mut mistakes);
     let ((id, actor), parsed) = mistakes.settle(id.zip(actor).zip(parsed))?;
     let member = MemberTarget::Order(parsed.order.clone());
     let command = Command::ReturnPurchase(Arc::new(parsed));
-    let submitted = ledger.submit(Submission { program, member, request: id, actor, command }).await;
+    let submitted = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await;
     // What is wrong with a purchase is wrong with the exchange.
     let outcome = submitted.map_err(|error| Refusal::from(error).renamed("purchase.", "exchange."))?;
     let programs = &outcome.programs;

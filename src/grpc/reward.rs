@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Named, Refusal, catalogue,
+    Gate, Named, Refusal, access, catalogue,
     convert::{self, Mistakes, Path},
     named,
     observe::observe,
@@ -79,7 +79,8 @@ async fn issue(ledger: &Ledger, mut request: v1::IssueVoucherRequest) -> Result<
     let actor = convert::actor(request.actor, &mut mistakes);
     let ((id, member), ((kind, reason), actor)) = mistakes.settle(id.zip(target).zip(kind.zip(reason).zip(actor)))?;
     let command = Command::Voucher(VoucherRequest::Issue { kind, reason });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: Some(actor), command }).await?;
+    let outcome =
+        ledger.submit(Submission { program, member, request: id, actor: Some(actor), principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     let Some(VoucherChange::Issued { voucher, .. }) = entry.voucher_change().map(|changed| &changed.change) else {
         return Err(other_entry());
@@ -184,7 +185,8 @@ async fn hold(ledger: &Ledger, mut request: v1::HoldVoucherRequest) -> Result<v1
     let seconds = convert::hold_seconds(request.duration.as_ref(), &mut mistakes);
     let (id, ((code, order), seconds)) = mistakes.settle(id.zip(code.zip(order).zip(seconds)))?;
     let command = Command::Voucher(VoucherRequest::Hold { code, order, seconds });
-    let submission = Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, command };
+    let submission =
+        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
     let outcome = ledger.submit(submission).await?;
     Ok(v1::HoldVoucherResponse { entry: Some(convert::entry(only_entry(&outcome)?, &outcome.programs)) })
 }
@@ -197,7 +199,8 @@ async fn release(ledger: &Ledger, mut request: v1::ReleaseVoucherRequest) -> Res
     let reason = convert::text(Path::Root.field("reason"), request.reason, 500, &mut mistakes);
     let (id, (code, reason)) = mistakes.settle(id.zip(code.zip(reason)))?;
     let command = Command::Voucher(VoucherRequest::Release { code, reason });
-    let submission = Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, command };
+    let submission =
+        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
     let outcome = ledger.submit(submission).await?;
     Ok(v1::ReleaseVoucherResponse { entry: Some(convert::entry(only_entry(&outcome)?, &outcome.programs)) })
 }
@@ -215,7 +218,8 @@ async fn use_up(ledger: &Ledger, mut request: v1::UseVoucherRequest) -> Result<v
     let (order_total, value) = (amount("order_total", request.order_total.as_ref()), amount("value", request.value.as_ref()));
     let ((id, code), (order, (order_total, value))) = mistakes.settle(id.zip(code).zip(order.zip(order_total.zip(value))))?;
     let command = Command::Voucher(VoucherRequest::Use { code, order, order_total, value });
-    let submission = Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, command };
+    let submission =
+        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
     let outcome = ledger.submit(submission).await?;
     let entry = only_entry(&outcome)?;
     Ok(v1::UseVoucherResponse { entry: Some(convert::entry(entry, &outcome.programs)), member_id: entry.key.member.to_string() })
@@ -230,7 +234,14 @@ async fn cancel(ledger: &Ledger, mut request: v1::CancelVoucherRequest) -> Resul
     let actor = convert::actor(request.actor, &mut mistakes);
     let (id, ((code, reason), actor)) = mistakes.settle(id.zip(code.zip(reason).zip(actor)))?;
     let command = Command::Voucher(VoucherRequest::Cancel { code, reason });
-    let submission = Submission { program, member: MemberTarget::Voucher(code), request: id, actor: Some(actor), command };
+    let submission = Submission {
+        program,
+        member: MemberTarget::Voucher(code),
+        request: id,
+        actor: Some(actor),
+        principal: access::principal(),
+        command,
+    };
     let outcome = ledger.submit(submission).await?;
     Ok(v1::CancelVoucherResponse { entry: Some(convert::entry(only_entry(&outcome)?, &outcome.programs)) })
 }

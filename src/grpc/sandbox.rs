@@ -6,12 +6,13 @@ use jiff::SignedDuration;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Gate, Refusal,
+    Gate, Refusal, access,
     convert::{self, Mistakes, Path},
     observe::observe,
 };
 use crate::{
     contract::v1::{self, advance_clock_request as asked, sandbox_service_server::SandboxService},
+    domain::PrincipalId,
     ledger::{Advance, AdvanceError, Clock as _, SandboxClock},
 };
 
@@ -66,6 +67,8 @@ impl Sandbox {
                 return Err(mistakes.into());
             }
         };
+        let by = access::principal();
+        tracing::info!(time = %time, principal = by.as_ref().map_or("", PrincipalId::as_str), "the sandbox's clock is set");
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(v1::AdvanceClockResponse {
             time: Some(convert::timestamp(time)),

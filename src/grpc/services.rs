@@ -1,10 +1,11 @@
-//! Which service a call is for. Those that tills call all day are found by comparing the beginning of the path; the rest is left to the
-//! router.
+//! Who watches a call, whether it is let in, and which service it is for, in this order. Services that tills call all day are found by
+//! comparing the beginning of the path; the rest is left to the router.
 
 use std::{
     convert::Infallible,
     sync::{Arc, LazyLock},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -17,10 +18,22 @@ use tonic::{
 };
 use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 
-use super::{Gate, MAX_REQUEST_BYTES, Refusal, member::Members, observe::is_observed, points::PointsRoom, purchase::Purchases};
+use super::{
+    Gate, Refusal, Watch,
+    access::{Answer, Caller, Door},
+    member::Members,
+    observe::is_observed,
+    points::PointsRoom,
+    purchase::Purchases,
+    watched::Watched,
+    whoever::{ForWhoever, Room},
+};
 use crate::contract::v1::{
     member_service_server::MemberServiceServer, points_service_server::PointsServiceServer, purchase_service_server::PurchaseServiceServer,
 };
+
+/// Unless something else is said.
+const REFLECTION_LASTS: Duration = Duration::from_secs(60);
 
 /// All services.
 #[derive(Clone)]
@@ -31,18 +44,23 @@ pub struct Services {
     points: PointsServiceServer<PointsRoom>,
     health: HealthServer<HealthService>,
     others: Routes,
+    door: Door,
+    watch: Watch,
+    room: Room,
 }
 
 impl Services {
-    pub(super) fn new(gate: &Arc<Gate>, health: HealthServer<HealthService>, others: Routes) -> Self {
-        let limit = MAX_REQUEST_BYTES;
+    pub(super) fn new(gate: &Arc<Gate>, health: HealthServer<HealthService>, others: Routes, door: Door, largest: usize) -> Self {
         Self {
             gate: Arc::clone(gate),
-            purchases: PurchaseServiceServer::new(Purchases(Arc::clone(gate))).max_decoding_message_size(limit),
-            members: MemberServiceServer::new(Members(Arc::clone(gate))).max_decoding_message_size(limit),
-            points: PointsServiceServer::new(PointsRoom(Arc::clone(gate))).max_decoding_message_size(limit),
+            purchases: PurchaseServiceServer::new(Purchases(Arc::clone(gate))).max_decoding_message_size(largest),
+            members: MemberServiceServer::new(Members(Arc::clone(gate))).max_decoding_message_size(largest),
+            points: PointsServiceServer::new(PointsRoom(Arc::clone(gate))).max_decoding_message_size(largest),
             health,
             others: others.prepare(),
+            door,
+            watch: Watch::default(),
+            room: Room::new(REFLECTION_LASTS),
         }
     }
 }
@@ -50,18 +68,48 @@ impl Services {
 impl Service<Request<Body>> for Services {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<Response<Body>, Infallible>;
+    type Future = Answer<Watched>;
 
     /// All of them are always ready: what is too much is refused by the ledger's queue.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
+    /// Who calls is judged first: nothing is read of a call, nor said of the service, that has no business here.
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut watching = self.watch.begin(&request);
+        match self.door.admit(&request) {
+            Ok(caller) => {
+                if self.door.knows(&caller) {
+                    self.watch.trace(&mut watching, &request);
+                }
+                caller.answer(Watched::new(self.route(request), watching, &self.gate))
+            }
+            Err(refusal) => {
+                let answer = answered(Status::from(refusal).into_http());
+                Caller::anyone().answer(Watched::new(answer, watching, &self.gate))
+            }
+        }
+    }
+}
+
+impl Services {
+    /// Watched by others than nobody.
+    pub fn watched_by(self, watch: Watch) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// Streams of reflection end after that.
+    pub fn with_longest(mut self, longest: Duration) -> Self {
+        self.room.longest = longest;
+        self
+    }
+
+    fn route(&mut self, request: Request<Body>) -> BoxFuture<Response<Body>, Infallible> {
         let path = request.uri().path();
         if is_of::<PurchaseServiceServer<Purchases>>(path) {
             if path.ends_with(RECORD_PURCHASE) && self.gate.is_full() && !is_observed() {
-                return Box::pin(std::future::ready(Ok(full())));
+                return answered(full());
             }
             return self.purchases.call(request);
         }
@@ -71,11 +119,18 @@ impl Service<Request<Body>> for Services {
         if is_of::<PointsServiceServer<PointsRoom>>(path) {
             return self.points.call(request);
         }
-        if is_of::<HealthServer<HealthService>>(path) {
-            return self.health.call(request);
+        match ForWhoever::of(path) {
+            Some(call @ (ForWhoever::Check | ForWhoever::Watch)) => self.room.answer(call, request, |request| self.health.call(request)),
+            Some(call @ ForWhoever::Reflection) => {
+                self.room.answer(call, request, |request| Box::pin(Service::call(&mut self.others, request)))
+            }
+            None => Box::pin(Service::call(&mut self.others, request)),
         }
-        Box::pin(Service::call(&mut self.others, request))
     }
+}
+
+fn answered(response: Response<Body>) -> BoxFuture<Response<Body>, Infallible> {
+    Box::pin(std::future::ready(Ok(response)))
 }
 
 fn is_of<S: NamedService>(path: &str) -> bool {
@@ -95,7 +150,6 @@ fn full() -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tonic_types::StatusExt as _;
 
     #[test]

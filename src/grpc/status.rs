@@ -7,9 +7,14 @@ use jiff::Timestamp;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+mod access;
+mod deadline;
+mod malformed;
 mod offers;
 mod rewards;
 mod vouchers;
+
+pub use malformed::{explain, explained};
 
 use super::convert::Mistakes;
 use crate::{
@@ -20,6 +25,11 @@ use crate::{
     ledger::{LedgerError, RETRY_DELAY},
     store::StoreError,
 };
+
+/// No programme has the id that a request names.
+pub const PROGRAM_NOT_FOUND: &str = "PROGRAM_NOT_FOUND";
+pub use access::RATE_LIMITED;
+pub const PROGRAM_NOT_ALLOWED: &str = "PROGRAM_NOT_ALLOWED";
 
 /// The `domain` of every ErrorInfo.
 const DOMAIN: &str = "loyaltyd";
@@ -59,8 +69,13 @@ impl Refusal {
 
     pub fn too_many_backups() -> Self {
         let refusal =
-            Self::new(Code::ResourceExhausted, "TOO_MANY_BACKUPS", "two backups are being streamed; try again when one has ended");
+            Self::new(Code::ResourceExhausted, "TOO_MANY_BACKUPS", "as many backups are streamed as may be; try again when one has ended");
         Self { retry_delay: Some(COME_BACK), ..refusal }
+    }
+
+    pub fn too_many_exports() -> Self {
+        let message = "as many members are being exported as may be at a time; try again when one has ended";
+        Self { retry_delay: Some(COME_BACK), ..Self::new(Code::ResourceExhausted, "TOO_MANY_EXPORTS", message) }
     }
 
     /// AdminService was called from elsewhere.
@@ -155,7 +170,7 @@ impl From<LedgerError> for Refusal {
         let message = error.to_string();
         match error {
             LedgerError::ProgramNotFound { program } => {
-                let refusal = Self::new(Code::NotFound, "PROGRAM_NOT_FOUND", message);
+                let refusal = Self::new(Code::NotFound, PROGRAM_NOT_FOUND, message);
                 Self { metadata: vec![("program_id", program.to_string())], ..refusal }
             }
             LedgerError::VersionNotFound { version } => {
@@ -200,6 +215,7 @@ impl From<LedgerError> for Refusal {
                 | StoreError::InUse(_)
                 | StoreError::Fold(_)
                 | StoreError::Tables(_)
+                | StoreError::Newer(_)
                 | StoreError::Refused(_)),
             ) => Self::internal(&error),
         }

@@ -13,8 +13,10 @@ use tonic::{Status, Streaming};
 
 use super::{
     Gate, Refusal,
+    access::Caller,
     observe::{Observed, Tally},
     purchase::{Item, record_all},
+    status::explained,
 };
 use crate::{contract::v1, ledger::Ledger};
 
@@ -46,10 +48,16 @@ impl Stream for Answers {
 /// The caller broke the stream off, or sent what is no request.
 const BROKEN_OFF: &str = "BROKEN_OFF";
 
-pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, observed: Observed) -> Answers {
+pub fn answers(
+    gate: Arc<Gate>,
+    ledger: Ledger,
+    caller: Caller,
+    requests: Streaming<v1::StreamPurchasesRequest>,
+    observed: Observed,
+) -> Answers {
     let (ready, waiting) = mpsc::channel(MAX_IN_FLIGHT);
     let (answer, answers) = mpsc::channel(MAX_IN_FLIGHT);
-    tokio::spawn(read(gate, ledger.clone(), requests, ready));
+    tokio::spawn(read(gate, ledger.clone(), caller, requests, ready));
     tokio::spawn(async move {
         let mut tally = Tally::default();
         let reason = judge(ledger, waiting, answer, &mut tally).await;
@@ -59,14 +67,10 @@ pub fn answers(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPu
 }
 
 /// Reads until the caller ends, the service stops, or nobody takes answers any more.
-async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
+async fn read(gate: Arc<Gate>, ledger: Ledger, caller: Caller, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
     let end = tokio::select! {
-        end = read_all(&ledger, requests, &ready) => end.map_err(|status| (status, BROKEN_OFF)),
-        () = gate.closed() => {
-            let refusal = Refusal::stopping();
-            let reason = refusal.reason();
-            Err((refusal.into(), reason))
-        }
+        end = read_all(&ledger, caller, requests, &ready) => end,
+        () = gate.closed() => Err(ended(Refusal::stopping())),
     };
     if let Err(end) = end {
         // If nobody listens any more, nobody misses it.
@@ -74,12 +78,24 @@ async fn read(gate: Arc<Gate>, ledger: Ledger, requests: Streaming<v1::StreamPur
     }
 }
 
-async fn read_all(ledger: &Ledger, mut requests: Streaming<v1::StreamPurchasesRequest>, ready: &mpsc::Sender<Read>) -> Result<(), Status> {
+fn ended(refusal: Refusal) -> (Status, &'static str) {
+    let reason = refusal.reason();
+    (refusal.into(), reason)
+}
+
+async fn read_all(
+    ledger: &Ledger,
+    mut caller: Caller,
+    mut requests: Streaming<v1::StreamPurchasesRequest>,
+    ready: &mpsc::Sender<Read>,
+) -> Result<(), (Status, &'static str)> {
     let room = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-    while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await? {
+    while let Some(v1::StreamPurchasesRequest { purchase }) = requests.message().await.map_err(|status| (explained(status), BROKEN_OFF))? {
+        caller.next_message().await.map_err(ended)?;
         let places = purchase.as_ref().map_or(1, places);
         let place = Arc::clone(&room).acquire_many_owned(places).await.expect("the semaphore is never closed");
-        if ready.send(Ok((Item::parse(ledger, purchase), place))).await.is_err() {
+        let item = caller.run(|| Item::parse(ledger, purchase));
+        if ready.send(Ok((item, place))).await.is_err() {
             break;
         }
     }
@@ -100,7 +116,8 @@ async fn judge(
     answer: mpsc::Sender<(Answer, Option<OwnedSemaphorePermit>)>,
     tally: &mut Tally,
 ) -> Option<&'static str> {
-    let mut chunk = Vec::with_capacity(MAX_CHUNK);
+    // Without room beforehand, which for a stream that says nothing would be almost all that it takes.
+    let mut chunk = Vec::new();
     while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
         let mut items = Vec::with_capacity(chunk.len());
         let mut places = Vec::with_capacity(chunk.len());

@@ -51,6 +51,8 @@ const SAMPLE: u64 = 64;
 pub struct Valve {
     gate: Arc<Gate>,
     waiting: Mutex<Waiting>,
+    /// Connections that are open.
+    open: Arc<AtomicU64>,
     /// Somebody waits.
     begins: Notify,
     /// Bytes that were ever read.
@@ -90,10 +92,21 @@ impl Valve {
         Arc::new(Self {
             gate: Arc::clone(gate),
             waiting: Mutex::default(),
+            open: Arc::default(),
             begins: Notify::new(),
             read: AtomicU64::new(0),
             unpaid: AtomicI64::new(0),
         })
+    }
+
+    /// Counts a connection as open, for as long as what is given lives.
+    pub(super) fn opened(&self) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(&self.open))
+    }
+
+    pub fn connections(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// A turn to wait for, if it is not the time to read from those who send much: it tells how many bytes may be read.
@@ -225,6 +238,15 @@ impl Credit {
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A connection that is open.
+pub(super) struct Open(Arc<AtomicU64>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Lets everybody through.

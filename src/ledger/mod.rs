@@ -4,8 +4,11 @@
 //! is decided (`staging.rs`), committed once, and only then answered. Queries (`query.rs`) read the store beside the writer. What a
 //! retried command gets is in `idempotency.rs`.
 
+mod audit;
 mod clock;
+mod export;
 mod idempotency;
+mod journey;
 mod loading;
 mod moves;
 mod programs;
@@ -14,6 +17,7 @@ mod referring;
 mod sandbox;
 mod schedule;
 mod staging;
+mod statistics;
 mod stock;
 mod writer;
 
@@ -23,7 +27,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -32,20 +36,26 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot};
 use crate::{
     contract::{Violation, v1},
     domain::{
-        ActorId, Command, Decision, Entry, Hint, Identifier, Member, MemberId, MemberKey, OfferStanding, OrderKey, Program, ProgramHistory,
-        ProgramId, QuoteId, Rejection, Request, RewardStanding, Usable, Voucher, VoucherCode,
+        ActorId, Command, Decision, Entry, Hint, Identifier, Member, MemberId, MemberKey, OfferStanding, OrderKey, PrincipalId, Program,
+        ProgramHistory, ProgramId, QuoteId, Rejection, Request, RewardStanding, Usable, Voucher, VoucherCode,
     },
     store::{Store, StoreError},
 };
 
+pub use audit::RecordedAct;
 use clock::SteadyClock;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use export::Snapshot;
+use journey::Journey;
+pub use journey::Tracing;
 pub use moves::TierMove;
 use programs::Programs;
 pub use query::DATES;
 pub use sandbox::{Advance, AdvanceError, SandboxClock, SandboxError, refuse_sandbox};
 use schedule::DueWalk;
 pub use schedule::{Advanced, BirthdayWalk};
+use statistics::Counters;
+pub use statistics::{ProgramStatistics, Statistics};
 use writer::{Answer, Job, Writer};
 
 /// Commands sent one by one that may wait for the writer; a purchase with many lines counts as several. More are refused with
@@ -88,6 +98,9 @@ struct Inner {
     bulk: Arc<Semaphore>,
     /// Held while what is due is looked up and entered.
     advancing: tokio::sync::Mutex<DueWalk>,
+    /// Where the schedule is in the order of what is due.
+    passed: Mutex<schedule::Passed>,
+    counters: Arc<Counters>,
     /// Commands were answered and have left the queue.
     relief: Arc<Notify>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -122,6 +135,8 @@ pub struct Submission {
     pub member: MemberTarget,
     pub request: Request,
     pub actor: Option<ActorId>,
+    /// Whose credential the call had; `None`: callers are not authenticated.
+    pub principal: Option<PrincipalId>,
     pub command: Command,
 }
 
@@ -282,7 +297,9 @@ impl Ledger {
         let programs = Arc::new(Programs::load(store.publications()?, store.voucher_code_key(), latest)?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let relief = Arc::new(Notify::new());
-        let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting, Arc::clone(&relief));
+        let counters = Arc::<Counters>::default();
+        let shared = (Arc::clone(&counters), Arc::clone(&relief));
+        let writer = Writer::start(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&programs), waiting, shared);
         let queue_bound = queue_bound.max(MIN_QUEUE);
         let room = Arc::new(Semaphore::new(queue_bound as usize));
         let bulk = Arc::new(Semaphore::new(BULK_BOUND));
@@ -297,6 +314,8 @@ impl Ledger {
             entered,
             bulk,
             advancing: tokio::sync::Mutex::default(),
+            passed: Mutex::default(),
+            counters,
             relief,
             writer,
         })))
@@ -339,8 +358,13 @@ impl Ledger {
         })?;
         self.0.entered.fetch_add(u64::from(weight), Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Commands { submissions: vec![submission], permit, reply })?;
+        let journey = Journey::begin();
+        let way = journey.clone();
+        self.send(Job::Commands { submissions: vec![submission], permit, reply, sent: Instant::now(), journey: way })?;
         let mut results = answer.await.map_err(|_| LedgerError::Closing)?;
+        if let Some(journey) = journey {
+            journey.end();
+        }
         self.finish(results.pop().expect("one submission has one result")?).await
     }
 
@@ -373,7 +397,7 @@ impl Ledger {
     async fn submit_chunk(&self, chunk: Vec<Submission>, weight: u32) -> Result<Vec<Result<Answer, LedgerError>>, ()> {
         let permit = Arc::clone(&self.0.bulk).acquire_many_owned(weight).await.map_err(|_| ())?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Commands { submissions: chunk, permit, reply }).map_err(|_| ())?;
+        self.send(Job::Commands { submissions: chunk, permit, reply, sent: Instant::now(), journey: None }).map_err(|_| ())?;
         answer.await.map_err(|_| ())
     }
 
@@ -398,9 +422,20 @@ impl Ledger {
 
     /// The same; `replace`: versions that wait and would take effect with it or after it make room.
     pub async fn publish_next(&self, request: Request, document: v1::Program, replace: bool) -> Result<Published, LedgerError> {
+        self.publish_by(request, None, document, replace).await
+    }
+
+    /// The same; `principal`: whose credential the call had.
+    pub async fn publish_by(
+        &self,
+        request: Request,
+        principal: Option<PrincipalId>,
+        document: v1::Program,
+        replace: bool,
+    ) -> Result<Published, LedgerError> {
         let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Publish { request, document: Box::new(document), replace, permit, reply })?;
+        self.send(Job::Publish { request, principal, document: Box::new(document), replace, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 

@@ -12,8 +12,12 @@ use jiff::Timestamp;
 use prost::Message;
 
 use crate::{
-    contract::{Violation, program, v1},
-    domain::{Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
+    contract::{
+        Violation,
+        known_fields::{Fault, UnknownField},
+        program, rule_book, v1,
+    },
+    domain::{PrincipalId, Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
     store::{Publication, StoreError},
 };
 
@@ -43,6 +47,17 @@ struct Document {
     replaced: Vec<u32>,
 }
 
+/// What a newer version published is not held to without the half of it that this one does not know.
+fn newer(publication: &Publication, field: &UnknownField) -> LedgerError {
+    LedgerError::Store(StoreError::Newer(format!(
+        "rule book {} version {}: it has {field}, which loyaltyd {} does not know: it was published with a newer version, and without it \
+         points would be wrong. The journal and the keys were not changed. Use that version, or a newer one",
+        publication.program,
+        publication.version,
+        env!("CARGO_PKG_VERSION")
+    )))
+}
+
 impl Programs {
     /// `latest`: of all commits, if there are any.
     pub fn load(publications: Vec<Publication>, voucher_codes: VoucherCodeKey, latest: Option<Timestamp>) -> Result<Self, LedgerError> {
@@ -54,7 +69,10 @@ impl Programs {
                 let place = format!("rule book {} version {}", publication.program, publication.version);
                 LedgerError::Store(StoreError::Damaged(format!("{place}: {what}")))
             };
-            let document = v1::Program::decode(&*publication.document).map_err(|error| damaged(error.to_string()))?;
+            let document = rule_book::decode(&publication.document).map_err(|fault| match fault {
+                Fault::Malformed => damaged("it is no rule book".to_owned()),
+                Fault::Unknown(field) => newer(&publication, &field),
+            })?;
             let parsed = program::parse(&document, publication.version, publication.publish_time)
                 .map_err(|mistakes| damaged(format!("{mistakes:?}")))?;
             programs.add(parsed, document, publication.request.id);
@@ -135,6 +153,14 @@ impl Programs {
         Ok(Published { document: published.show(parsed), changed, replaced })
     }
 
+    /// The request that published a version, and the versions that waited and never take effect because of it.
+    pub fn publication(&self, program: &ProgramId, version: u32) -> Result<(RequestId, Vec<u32>), LedgerError> {
+        let place = usize::try_from(version).ok().and_then(|version| version.checked_sub(1));
+        let document = self.get(program).zip(place).and_then(|(published, place)| published.documents.get(place).cloned());
+        let document = document.ok_or(LedgerError::VersionNotFound { version })?;
+        Ok((document.published_by.clone(), document.replaced.clone()))
+    }
+
     /// Checks a rule book as the next version of its programme. `Err` names every mistake. `replace`: versions that wait and would take effect
     /// with it or after it make room.
     pub fn draft(&self, document: &v1::Program, now: Timestamp, replace: bool) -> Result<Draft, LedgerError> {
@@ -206,12 +232,19 @@ impl Draft {
 
 impl Draft {
     /// What is stored of it. A document that changes nothing is not stored again, but its request is.
-    pub fn publication(&self, request: Request) -> Publication {
+    pub fn publication(&self, request: Request, principal: Option<PrincipalId>) -> Publication {
         let (program, document) = match self {
             Draft::Unchanged { program, .. } => (&**program, Vec::new()),
             Draft::Next { parsed, document, .. } => (&**parsed, document.encode_to_vec()),
         };
-        Publication { program: program.id.clone(), version: program.version, publish_time: program.publish_time, request, document }
+        Publication {
+            program: program.id.clone(),
+            version: program.version,
+            publish_time: program.publish_time,
+            request,
+            principal,
+            document,
+        }
     }
 }
 
@@ -258,6 +291,10 @@ impl Ledger {
 
     pub(super) fn program_at(&self, program: &ProgramId, now: Timestamp) -> Result<Arc<ProgramHistory>, LedgerError> {
         self.0.programs.history(program, now).ok_or_else(|| LedgerError::ProgramNotFound { program: program.clone() })
+    }
+
+    pub fn has_program(&self, program: &ProgramId) -> bool {
+        self.0.programs.published.read().unwrap_or_else(PoisonError::into_inner).contains_key(program)
     }
 
     /// All programmes, by id.

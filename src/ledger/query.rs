@@ -137,7 +137,7 @@ impl Ledger {
         let keys = domain::quoted_tally_keys(&programs, &member.header, &purchase, &history, now);
         history.tallies = StagedTallies::default().of_keys(&*self.0.store, program, keys)?;
         let before = all_due(&programs, now, member.clone())?.member;
-        let context = Context { programs: &programs, now, request: None, actor: None, operator: None, history: &history };
+        let context = Context { programs: &programs, now, request: None, actor: None, principal: None, operator: None, history: &history };
         // As it would be recorded: what ends only now is entered with it, so that a refusal can say what has become of that.
         let mut decision = domain::decide(context, member, &command)?;
         if decision.still_due {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -46,11 +46,11 @@ pub struct Advanced {
 }
 
 /// The same, and what it cost.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Step {
     pub advanced: Advanced,
-    /// Of these members, those of whom something is due, and nothing came of it.
-    pub stuck: usize,
+    /// Of these members, the places of those of whom something is due, and nothing came of it.
+    pub stuck: Vec<usize>,
     /// Of the writer's time.
     pub took: Duration,
     /// Somebody sent a command lately.
@@ -59,12 +59,12 @@ pub(super) struct Step {
 
 impl Step {
     /// Something is due of all who had a turn, and nothing came of it. While it goes on with others, nobody rests for one who is stuck.
-    pub fn is_stuck(self) -> bool {
-        self.stuck > 0 && self.stuck == self.advanced.members
+    pub fn is_stuck(&self) -> bool {
+        !self.stuck.is_empty() && self.stuck.len() == self.advanced.members
     }
 
     /// Nobody waits for the writer when nobody has sent it anything.
-    async fn rest(self) {
+    async fn rest(&self) {
         if self.beside_commands {
             sleep(self.took * REST).await;
         } else {
@@ -82,6 +82,8 @@ pub(super) struct DueWalk {
     after: Option<Due>,
     /// Somebody who had a turn has something due still.
     is_left: bool,
+    /// Those who had a turn of whom nothing was entered.
+    stuck: Stuck,
     begun: Option<Instant>,
 }
 
@@ -109,12 +111,38 @@ impl DueWalk {
         store.due(now, None, DUE_ALONE)
     }
 
-    /// Of those who were next, so many had their turn.
-    fn had_turn(&mut self, mut next: Vec<Due>, advanced: Advanced) {
-        next.truncate(advanced.members);
+    /// Of those who were next, so many had their turn as the step says.
+    fn had_turn(&mut self, mut next: Vec<Due>, step: &Step) {
+        next.truncate(step.advanced.members);
+        for due in step.stuck.iter().filter_map(|place| next.get(*place)) {
+            self.stuck.add(due);
+        }
         self.after = next.pop().or(self.after.take());
-        self.is_left |= advanced.left > 0;
+        self.is_left |= step.advanced.left > 0;
     }
+}
+
+/// Members of whom something is due and cannot be entered: how many of each programme, and since when the first has waited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Stuck {
+    pub members: BTreeMap<ProgramId, u64>,
+    pub oldest: Option<Timestamp>,
+}
+
+impl Stuck {
+    fn add(&mut self, due: &Due) {
+        *self.members.entry(due.key.program.clone()).or_default() += 1;
+        self.oldest = Some(self.oldest.map_or(due.time, |oldest| oldest.min(due.time)));
+    }
+}
+
+/// What the schedule has passed of what is due.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Passed {
+    /// Who had the last turn; `None`: it begins.
+    pub after: Option<Due>,
+    /// Of these, those who wait still.
+    pub stuck: Stuck,
 }
 
 /// How far the members of each programme were looked at under its newest rules: whose birthdays these plan anew, and whose tiers they review
@@ -141,13 +169,20 @@ impl Ledger {
         // One at a time: another one would find the same members due.
         let mut walk = self.0.advancing.lock().await;
         let next = walk.next(&*self.0.store, self.now())?;
+        self.note_place(&walk);
         if next.is_empty() {
             return Ok(Step::default());
         }
         let members = next.iter().map(|due| due.key.clone()).collect();
         let step = self.advance_all(members, false).await?;
-        walk.had_turn(next, step.advanced);
+        walk.had_turn(next, &step);
+        self.note_place(&walk);
         Ok(step)
+    }
+
+    /// For whoever counts what is due still.
+    fn note_place(&self, walk: &DueWalk) {
+        *self.0.passed.lock().unwrap_or_else(PoisonError::into_inner) = Passed { after: walk.after.clone(), stuck: walk.stuck.clone() };
     }
 
     /// Enters what is due of one member.
@@ -241,7 +276,7 @@ mod tests {
     use super::*;
 
     fn step(members: usize, entries: usize, left: usize, stuck: usize) -> Step {
-        Step { advanced: Advanced { members, entries, left }, stuck, ..Step::default() }
+        Step { advanced: Advanced { members, entries, left }, stuck: (0..stuck).collect(), ..Step::default() }
     }
 
     #[test]
@@ -254,5 +289,28 @@ mod tests {
         // A till has entered a part of it.
         assert!(!step(1, 0, 1, 0).is_stuck());
         assert!(!step(0, 0, 0, 0).is_stuck());
+    }
+
+    #[test]
+    fn who_is_stuck_is_counted_with_its_time_until_the_walk_begins_anew() {
+        let due = |program: &str, second: i64, member: u8| Due {
+            time: Timestamp::from_second(second).expect("an instant"),
+            key: MemberKey { program: ProgramId::new(program).expect("an id"), member: MemberId([member; 16]) },
+        };
+        let mut walk = DueWalk::default();
+        let first = vec![due("club", 10, 1), due("club", 20, 2), due("shop", 30, 3), due("club", 40, 4)];
+        // The last one had no turn.
+        let step = |members: usize, stuck: &[usize]| Step {
+            advanced: Advanced { members, entries: 1, left: stuck.len() },
+            stuck: stuck.to_vec(),
+            ..Step::default()
+        };
+        walk.had_turn(first.clone(), &step(3, &[1, 2]));
+        assert_eq!((&walk.after, walk.is_left), (&Some(first[2].clone()), true));
+        let count = |walk: &DueWalk, program: &str| walk.stuck.members.get(&ProgramId::new(program).expect("an id")).copied();
+        assert_eq!((count(&walk, "club"), count(&walk, "shop")), (Some(1), Some(1)));
+        assert_eq!(walk.stuck.oldest, Some(first[1].time));
+        walk.had_turn(vec![first[3].clone()], &step(1, &[0]));
+        assert_eq!((count(&walk, "club"), walk.stuck.oldest), (Some(2), Some(first[1].time)));
     }
 }

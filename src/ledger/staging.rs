@@ -14,7 +14,7 @@ use crate::{
         History, Identifier, Member, MemberId, MemberKey, MergeRequest, OperatorDay, OrderKey, ProgramHistory, ProgramId, Recipient,
         Rejection, RequestId, Sealed, VoucherRejection,
     },
-    store::{Commit, MemberChange, MemberDemand, Read},
+    store::{Before, Commit, MemberChange, MemberDemand, Read},
 };
 
 use super::{
@@ -59,8 +59,8 @@ struct Staged {
     entries: Vec<Entry>,
     /// All live lots are loaded.
     lots_complete: bool,
-    /// What was due next before the group.
-    due_before: Option<Timestamp>,
+    /// As the member was before the group.
+    before: Before,
 }
 
 /// An identifier that the group has given or taken away.
@@ -131,7 +131,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     }
 
     pub fn into_commit(self) -> Commit {
-        let change = |Staged { member, entries, due_before, .. }| MemberChange { entries, after: member, due_before };
+        let change = |Staged { member, entries, before, .. }| MemberChange { entries, after: member, before };
         let members = self.members.into_iter().map(change).collect();
         Commit { publications: Vec::new(), members }
     }
@@ -186,14 +186,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let staged = |key: &MemberKey| self.places.get(key).map(|place| &self.members[*place].member.header);
         let (headers, command) = (Headers { store: self.store, staged: &staged }, (&submission.command, other.as_ref()));
         let referring = referring::find(headers, self.now, &member, command, &mut history)?;
-        let due_before = member.header.next_due_time();
+        let before = Before::of(&member.header);
         let freed = submission.command.frees(&member);
         let (request, actor, operator) = (Some(&submission.request), submission.actor.as_ref(), operator.day);
-        let context = Context { programs, now: self.now, request, actor, operator, history: &history };
+        let principal = submission.principal.as_ref();
+        let context = Context { programs, now: self.now, request, actor, principal, operator, history: &history };
         let named = other.as_ref().map(|(_, command)| command);
         let decision = domain::decide(context, member, named.unwrap_or(&submission.command))?;
         if decision.still_due {
-            self.keep(key, due_before, decision.entries, decision.member)?;
+            self.keep(key, before, decision.entries, decision.member)?;
             return Ok(None);
         }
         let side = |sent| other.as_ref().map(|(other, _)| OtherSide::Of(*other)).or_else(|| referring.other_side(sent));
@@ -202,8 +203,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             Some((sent, to)) => Some(self.receive(Context { request: None, ..context }, to, sent)?),
             None => None,
         };
-        if let Some((key, due_before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
-            self.keep(key, due_before, other.entries, other.member)?;
+        if let Some((key, before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
+            self.keep(key, before, other.entries, other.member)?;
             return Ok(None);
         }
         let entries = decision.entries.iter().chain(other.iter().flat_map(|(_, _, other)| &other.entries));
@@ -212,13 +213,13 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             return Ok(None);
         }
         self.bytes += bytes;
-        if let Some((key, due_before, other)) = other {
-            self.keep(key, due_before, other.entries, other.member)?;
+        if let Some((key, before, other)) = other {
+            self.keep(key, before, other.entries, other.member)?;
         }
         for identifier in freed {
             self.identifiers.insert((program.clone(), identifier), StagedIdentifier { by: key.member, held: false });
         }
-        self.stage(programs, key, due_before, decision, &submission.command).map(Some)
+        self.stage(programs, key, before, decision, &submission.command).map(Some)
     }
 
     /// Who is meant. `None`: what finds them is of this group.
@@ -292,15 +293,15 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         !programs.has_goals() || staged.is_none_or(|staged| staged.lots_complete)
     }
 
-    /// What the other side of a transfer or a referral gets, with what was due next there before.
-    fn receive(&self, context: Context<'_>, to: OtherSide, sent: &Entry) -> Result<(MemberKey, Option<Timestamp>, Decision), LedgerError> {
+    /// What the other side of a transfer or a referral gets, with the member as it was before.
+    fn receive(&self, context: Context<'_>, to: OtherSide, sent: &Entry) -> Result<(MemberKey, Before, Decision), LedgerError> {
         let to = match to {
             OtherSide::Of(to) => to,
             OtherSide::GivesBack(key, bonus) => {
                 let loaded = loading::load_referrer(self.store, context.programs, &key, bonus, self.now)?;
                 let Loaded { member, history } = loaded.ok_or(Rejection::RecipientNotFound)?;
-                let due_before = member.header.next_due_time();
-                return Ok((key, due_before, domain::receive(Context { history: &history, ..context }, member, sent)?));
+                let before = Before::of(&member.header);
+                return Ok((key, before, domain::receive(Context { history: &history, ..context }, member, sent)?));
             }
         };
         let key = MemberKey { program: context.programs.newest().id.clone(), member: to };
@@ -308,8 +309,8 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             Some(place) => self.members[*place].member.clone(),
             None => self.store.member(&key, MemberDemand::header(self.now).under(context.programs))?.ok_or(Rejection::RecipientNotFound)?,
         };
-        let due_before = member.header.next_due_time();
-        Ok((key, due_before, domain::receive(context, member, sent)?))
+        let before = Before::of(&member.header);
+        Ok((key, before, domain::receive(context, member, sent)?))
     }
 
     /// A merge is alone in its group, so that nothing before it in the group, and nothing after it, is about one of both.
@@ -324,17 +325,17 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             return Ok(None);
         }
         let (gone, stays) = loading::load_both(self.store, gone, request, (programs, self.now))?;
-        let (due_before, own_due_before) = (gone.header.next_due_time(), stays.header.next_due_time());
-        let (asked, actor) = (Some(&submission.request), submission.actor.as_ref());
-        let context = Context { programs, now: self.now, request: asked, actor, operator: None, history: History::NONE };
+        let (before, own_before) = (Before::of(&gone.header), Before::of(&stays.header));
+        let (asked, actor, principal) = (Some(&submission.request), submission.actor.as_ref(), submission.principal.as_ref());
+        let context = Context { programs, now: self.now, request: asked, actor, principal, operator: None, history: History::NONE };
         let (gone, stays) = domain::merge(context, gone, stays, &request.reason)?;
         self.closed = true;
-        self.keep(gone.member.key.clone(), due_before, gone.entries, gone.member)?;
+        self.keep(gone.member.key.clone(), before, gone.entries, gone.member)?;
         if gone.still_due || stays.still_due {
-            self.keep(stays.member.key.clone(), own_due_before, stays.entries, stays.member)?;
+            self.keep(stays.member.key.clone(), own_before, stays.entries, stays.member)?;
             return Ok(None);
         }
-        self.stage(programs, stays.member.key.clone(), own_due_before, stays, &submission.command).map(Some)
+        self.stage(programs, stays.member.key.clone(), own_before, stays, &submission.command).map(Some)
     }
 
     /// Enters what is due of a member by time alone, as much of it as one commit takes; the rest stays due. Of several members no more than so
@@ -345,7 +346,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         let demand = MemberDemand { person, ..MemberDemand::header(self.now).under(programs) };
         let Some(member) = self.store.member(key, demand)? else { return Ok(Turn::Had { entries: 0, is_due: false }) };
-        let due_before = member.header.next_due_time();
+        let before = Before::of(&member.header);
         let decision = domain::advance(programs, self.now, member)?;
         let own = decision.entries.iter().map(Entry::stored_size_estimate).sum::<usize>();
         if self.due_bytes > 0 && self.due_bytes + own > bytes {
@@ -353,7 +354,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         self.due_bytes += own;
         let (entries, is_due) = (decision.entries.len(), self.is_due(&decision.member));
-        self.keep(key.clone(), due_before, decision.entries, decision.member)?;
+        self.keep(key.clone(), before, decision.entries, decision.member)?;
         Ok(Turn::Had { entries, is_due })
     }
 
@@ -498,7 +499,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         &mut self,
         programs: &Arc<ProgramHistory>,
         key: MemberKey,
-        due_before: Option<Timestamp>,
+        before: Before,
         decision: Decision,
         command: &Command,
     ) -> Result<Outcome, LedgerError> {
@@ -508,11 +509,11 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         }
         let answered = entries[own].iter().chain(&done_before).cloned().collect();
         let shown = command.answers_with_member().then(|| shown.unwrap_or_else(|| Box::new(member.clone())));
-        self.keep(key.clone(), due_before, entries, member)?;
+        self.keep(key.clone(), before, entries, member)?;
         Ok(Outcome { programs: Arc::clone(programs), key, entries: answered, member: shown })
     }
 
-    fn keep(&mut self, key: MemberKey, due_before: Option<Timestamp>, mut entries: Vec<Entry>, member: Member) -> Result<(), LedgerError> {
+    fn keep(&mut self, key: MemberKey, before: Before, mut entries: Vec<Entry>, member: Member) -> Result<(), LedgerError> {
         self.sizes.complete(self.store, &mut entries)?;
         let lots_complete = domain::Points::total(member.lots.values().map(|lot| lot.remaining)) == Ok(member.header.balance.available);
         match self.places.get(&key) {
@@ -525,7 +526,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
             }
             None => {
                 self.places.insert(key.clone(), self.members.len());
-                self.members.push(Staged { member, entries, lots_complete, due_before });
+                self.members.push(Staged { member, entries, lots_complete, before });
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     contract::v1,
-    domain::{Command, Entry, FraudFlag, MemberId, MemberKey, ProgramId, Recipient, Rejection, Request, VoucherRequest},
+    domain::{Command, Entry, FraudFlag, MemberId, MemberKey, PrincipalId, ProgramId, Recipient, Rejection, Request, VoucherRequest},
     store::{Commit, Name, RequestOutcome, Store, StoreError, Unit},
 };
 
@@ -26,9 +26,11 @@ use super::{
     LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
     clock::SteadyClock,
     idempotency::Repeat,
+    journey::Journey,
     programs::{Draft, Programs},
     schedule::{Advanced, Step},
     staging::{MAX_BYTES, Staging, Turn, Verdict},
+    statistics::Counters,
 };
 
 /// Commands in one commit, at most.
@@ -67,9 +69,13 @@ pub(super) enum Job {
         submissions: Vec<Submission>,
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Results>,
+        sent: Instant,
+        /// Of a command whose call is traced.
+        journey: Option<Arc<Journey>>,
     },
     Publish {
         request: Request,
+        principal: Option<PrincipalId>,
         document: Box<v1::Program>,
         /// What waits makes room.
         replace: bool,
@@ -100,6 +106,7 @@ pub(super) struct Writer {
     replies: Option<mpsc::UnboundedSender<Vec<Taken>>>,
     /// Told when some were answered.
     relief: Arc<Notify>,
+    counters: Arc<Counters>,
     stopping: bool,
 }
 
@@ -124,6 +131,7 @@ struct Taken {
     submissions: Vec<Submission>,
     results: Results,
     reply: oneshot::Sender<Results>,
+    journey: Option<Arc<Journey>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -134,7 +142,7 @@ impl Writer {
         clock: Arc<SteadyClock>,
         programs: Arc<Programs>,
         queue: mpsc::UnboundedReceiver<Job>,
-        relief: Arc<Notify>,
+        (counters, relief): (Arc<Counters>, Arc<Notify>),
     ) -> JoinHandle<()> {
         let mut writer = Writer {
             store,
@@ -149,6 +157,7 @@ impl Writer {
             is_full: false,
             replies: Handle::try_current().ok().map(|runtime| reply_within(&runtime, Arc::clone(&relief))),
             relief,
+            counters,
             stopping: false,
         };
         let run = move || {
@@ -197,19 +206,21 @@ impl Writer {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Commands { submissions, permit, reply } => {
+            Job::Commands { submissions, permit, reply, sent, journey } => {
                 // A caller who has gone away wants no answer, and nothing of this is decided yet.
                 if !reply.is_closed() {
+                    self.counters.waits.observe_time(sent.elapsed());
+                    journey.as_deref().into_iter().for_each(Journey::is_taken);
                     let results = Vec::with_capacity(submissions.len());
-                    self.taken.push_back(Taken { submissions, results, reply, _permit: permit });
+                    self.taken.push_back(Taken { submissions, results, reply, journey, _permit: permit });
                 }
             }
-            Job::Publish { request, document, replace, permit: _permit, reply } => {
+            Job::Publish { request, principal, document, replace, permit: _permit, reply } => {
                 // What was taken before is decided before: by the rule book that it was sent under.
                 while self.has_taken() {
                     self.commit_group();
                 }
-                let published = self.publish(request, &document, replace);
+                let published = self.publish((request, principal), &document, replace);
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
@@ -241,10 +252,12 @@ impl Writer {
         let commands = self.decide_group(&mut staging, now);
         let step = due.as_ref().map(|due| self.decide_due(&mut staging, now, due));
         let commit = staging.into_commit();
+        self.journeys(Journey::is_decided);
         let begun = Instant::now();
-        let committed = if commit.is_empty() { Ok(()) } else { self.commit(unit, commit, now) };
+        let committed = if commit.is_empty() { Ok(()) } else { self.commit(unit, commit, (now, commands)) };
+        self.journeys(Journey::is_committed);
         if committed.is_err() {
-            self.commands_alone = !self.taken.is_empty() && step.is_some_and(|step| step.advanced.entries > 0);
+            self.commands_alone = !self.taken.is_empty() && step.as_ref().is_some_and(|step| step.advanced.entries > 0);
             if self.commands_alone { self.undo(&before) } else { self.take_back(&before) }
         }
         self.reply();
@@ -255,6 +268,11 @@ impl Writer {
             // The caller may have gone away; what is committed stays so.
             let _ = reply.send(committed.map(|()| Step { took: step.took + part, ..step }));
         }
+    }
+
+    /// Of commands whose calls are traced.
+    fn journeys(&self, reach: fn(&Journey)) {
+        self.taken.iter().filter_map(|taken| taken.journey.as_deref()).for_each(reach);
     }
 
     /// Commands of the next commit, at most.
@@ -290,11 +308,13 @@ impl Writer {
 
     /// A commit that fails leaves the disk in a state that is not known, and trying again is not safe: the process ends, and start finds out.
     /// One that there is no space for leaves it as it was, and the service goes on answering.
-    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit, now: Timestamp) -> Result<(), LedgerError> {
+    fn commit(&mut self, unit: Box<dyn Unit + '_>, commit: Commit, (now, commands): (Timestamp, usize)) -> Result<(), LedgerError> {
         let entries = commit.members.iter().flat_map(|change| &change.entries);
+        let (count, begun) = (entries.clone().count(), Instant::now());
         let flagged: Vec<Entry> = entries.filter(|entry| !entry.flags().is_empty()).cloned().collect();
         match unit.commit(commit) {
             Ok(_) => {
+                self.counters.committed(commands, count, begun.elapsed());
                 self.programs.was_used(now);
                 flagged.iter().for_each(warn_of_fraud);
                 if std::mem::take(&mut self.is_full) {
@@ -303,6 +323,7 @@ impl Writer {
                 Ok(())
             }
             Err(error @ StoreError::NoSpace { .. }) => {
+                self.counters.refused_for_space();
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!(%error, "the disk is full: changes are refused until there is space, reads are answered");
                 }
@@ -362,7 +383,7 @@ impl Writer {
     /// What is due of the first members of the work, behind the commands of the same commit, which enter what is due of their own members.
     fn decide_due(&self, staging: &mut Staging<'_, dyn Unit + '_>, now: Timestamp, due: &DueTurns) -> Step {
         let begun = Instant::now();
-        let (mut advanced, mut stuck) = (Advanced::default(), 0);
+        let (mut advanced, mut stuck) = (Advanced::default(), Vec::new());
         for key in &due.work.members[..due.members] {
             let turn = match self.programs.history(&key.program, now) {
                 Some(programs) => staging.advance(&programs, key, due.work.persons, due.bytes),
@@ -372,7 +393,9 @@ impl Writer {
                 Ok(Turn::Had { entries, is_due }) => {
                     advanced.entries += entries;
                     advanced.left += usize::from(is_due);
-                    stuck += usize::from(is_due && entries == 0);
+                    if is_due && entries == 0 {
+                        stuck.push(advanced.members);
+                    }
                 }
                 Ok(Turn::HadByCommand { is_due }) => advanced.left += usize::from(is_due),
                 // Those that do not fit have their turn the next time.
@@ -381,7 +404,7 @@ impl Writer {
                 Err(error) => {
                     tracing::error!(member = %key.member, %error, "what is due of a member cannot be entered");
                     advanced.left += 1;
-                    stuck += 1;
+                    stuck.push(advanced.members);
                 }
             }
             advanced.members += 1;
@@ -404,7 +427,12 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, request: Request, document: &v1::Program, replace: bool) -> Result<Published, LedgerError> {
+    fn publish(
+        &mut self,
+        (request, principal): (Request, Option<PrincipalId>),
+        document: &v1::Program,
+        replace: bool,
+    ) -> Result<Published, LedgerError> {
         let now = self.clock.now();
         let store = Arc::clone(&self.store);
         let program = ProgramId::new(&document.program_id).ok();
@@ -422,9 +450,11 @@ impl Writer {
         }
         let draft = self.programs.draft(document, now, replace)?;
         let published = draft.published();
-        let publication = draft.publication(request);
-        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() }, now)?;
-        tracing::info!(program = %publication.program, version = publication.version, changed = published.changed, "rule book published");
+        let publication = draft.publication(request, principal);
+        self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() }, (now, 0))?;
+        let by = publication.principal.as_ref().map_or("", PrincipalId::as_str);
+        let (program, version, changed) = (&publication.program, publication.version, published.changed);
+        tracing::info!(%program, version, changed, principal = by, "rule book published");
         if let Draft::Next { parsed, document, .. } = draft {
             self.programs.add(*parsed, document, publication.request.id);
         }

@@ -4,13 +4,18 @@
 
 pub mod backup;
 pub mod embedded;
+pub mod statistics;
+mod totals;
+
+pub use statistics::{Behind, Histogram, Seen, Statistics};
+pub use totals::{Before, Totals};
 
 use jiff::Timestamp;
 
 use crate::domain::{
-    ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member, MemberId,
-    MemberKey, OperatorDay, OrderKey, Points, ProgramHistory, ProgramId, PromotionTally, Request, RequestId, RewardId, RewardStock,
-    SegmentId, SegmentSize, TallyKey, VoucherCode, VoucherCodeKey,
+    ActKind, ActivityId, ActorId, ConsumptionOrder, Entry, EntryRef, Fingerprint, FoldError, Identifier, Lot, LotKey, MAX_LOTS, Member,
+    MemberId, MemberKey, OperatorDay, OrderKey, Points, PrincipalId, ProgramHistory, ProgramId, PromotionTally, Request, RequestId,
+    RewardId, RewardStock, SegmentId, SegmentSize, TallyKey, VoucherCode, VoucherCodeKey,
 };
 
 /// Counts commits, from 1.
@@ -35,6 +40,9 @@ pub enum StoreError {
     /// The look-up tables failed; they can be rebuilt from the journal.
     #[error("look-up tables: {0}")]
     Tables(String),
+    /// A newer version of the program wrote what is there. Names the formats, and says what to do.
+    #[error("{0}")]
+    Newer(String),
     /// What was asked for cannot be done with what is there; says what to do.
     #[error("{0}")]
     Refused(String),
@@ -88,6 +96,9 @@ pub trait Read {
     /// How many are in a segment, as was entered; `None`: nobody ever was. Of several entries of one commit the one whose size has the highest
     /// number of changes says so.
     fn segment_size(&self, program: &ProgramId, id: &SegmentId) -> Result<Option<SegmentSize>, StoreError>;
+    /// Administrative acts of a programme ([`crate::domain::Entry::act`], and each version that was published), the newest first: by record time,
+    /// commit, and place in the commit. Those behind `after`, at most `limit`.
+    fn acts(&self, program: &ProgramId, recorded: RecordedIn, after: Option<ActPlace>, limit: usize) -> Result<Vec<FoundAct>, StoreError>;
     /// All versions of all programmes, in the order in which they were published.
     fn publications(&self) -> Result<Vec<Publication>, StoreError>;
 }
@@ -104,6 +115,8 @@ pub trait Store: Read + Send + Sync + 'static {
     /// The latest time of all commits that there ever were: of their entries, and of the versions of rule books that they publish. `None`: there
     /// is none yet.
     fn latest_time(&self) -> Option<Timestamp>;
+    /// What it counts of itself, and each programme's totals: for whoever watches. Cheap, but for a question to the disk or two.
+    fn statistics(&self) -> Statistics;
     /// Writes out what start would otherwise have to catch up with. Durability does not depend on it.
     fn flush(&self) -> Result<(), StoreError>;
     /// What a backup lacks of all that is durable now. Commits go on meanwhile.
@@ -227,8 +240,8 @@ pub struct MemberChange {
     pub entries: Vec<Entry>,
     /// The state after them; whatever they touch is loaded in it.
     pub after: Member,
-    /// What was due next before them ([`crate::domain::Header::next_due_time`]).
-    pub due_before: Option<Timestamp>,
+    /// The member as they found it.
+    pub before: Before,
 }
 
 /// A published version of a rule book. The store does not look into the document.
@@ -238,8 +251,50 @@ pub struct Publication {
     pub version: u32,
     pub publish_time: Timestamp,
     pub request: Request,
+    /// Whose credential the call had that published it; `None`: callers were not authenticated, or the service did so at its start.
+    pub principal: Option<PrincipalId>,
     /// The `loyalty.v1.Program` message as published.
     pub document: Vec<u8>,
+}
+
+/// When something was recorded: from the first instant on, until the second, exclusive; each may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordedIn {
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+}
+
+/// A place in the order of a programme's administrative acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ActPlace {
+    pub record_time: Timestamp,
+    pub commit: CommitSeq,
+    /// Of a publication or an entry among those of its commit.
+    pub place: u32,
+}
+
+/// An administrative act, with what it takes to tell whether it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundAct {
+    pub place: ActPlace,
+    pub kind: ActKind,
+    pub actor: Option<ActorId>,
+    /// Whose credential the call had.
+    pub principal: Option<PrincipalId>,
+    pub of: ActOf,
+}
+
+/// Where the whole of an act is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActOf {
+    /// With another member whom it concerns.
+    Entry {
+        entry: EntryRef,
+        other: Option<MemberId>,
+    },
+    Publication {
+        version: u32,
+    },
 }
 
 /// Who has something due, and since when: a place in the order of all that is due.

@@ -112,6 +112,7 @@ impl Shop {
                 now: self.now,
                 request: None,
                 actor: None,
+                principal: None,
                 operator: None,
                 history: &history(&self.entries, command),
             },

@@ -130,7 +130,7 @@ fn take_parts(store: &dyn Store, folder: &Path, parts: usize) -> Result<(usize, 
     Ok((bytes, blocks))
 }
 
-fn take(store: &dyn Store, folder: &Path) -> (usize, usize) {
+pub fn take(store: &dyn Store, folder: &Path) -> (usize, usize) {
     take_parts(store, folder, usize::MAX).expect("the backup is taken")
 }
 

@@ -78,7 +78,7 @@ impl Party {
     async fn submit(&mut self, member: MemberTarget, command: Command) -> Result<Outcome, LedgerError> {
         let program = self.ledger.program(&ProgramId::new("club").expect("an id")).expect("it is published");
         let request = self.request();
-        self.ledger.submit(Submission { program, member, request, actor: None, command }).await
+        self.ledger.submit(Submission { program, member, request, actor: None, principal: None, command }).await
     }
 
     pub async fn enroll(&mut self, born: &str) -> MemberKey {
@@ -474,7 +474,7 @@ async fn who_enrols_in_a_birthday_s_window_gets_the_same_answer_again() {
     let card = Identifier::new(IdentifierKind::Card, "c-1").expect("a card");
     let command = Command::Enroll { person: Person { profile, identifiers: vec![card] } };
     let program = party.ledger.program(&ProgramId::new("club").expect("an id")).expect("it is published");
-    let submission = Submission { program, member: MemberTarget::New, request: party.request(), actor: None, command };
+    let submission = Submission { program, member: MemberTarget::New, request: party.request(), actor: None, principal: None, command };
     let [first, again] = [party.ledger.submit(submission.clone()).await, party.ledger.submit(submission).await];
     let (first, again) = (first.expect("it enrols"), again.expect("it is enrolled"));
     assert_eq!(first.entries, again.entries);

@@ -189,7 +189,15 @@ fn a_command_takes_points_from_so_many_lots_at_most() {
 fn merged(gone: &Shop, stays: &Shop) -> Result<Vec<Entry>, Rejection> {
     let key = MemberKey { member: MemberId([8; 16]), ..gone.member.key.clone() };
     let gone = Member { key, ..gone.member.clone() };
-    let context = Context { programs: &stays.programs, now: stays.now, request: None, actor: None, operator: None, history: History::NONE };
+    let context = Context {
+        programs: &stays.programs,
+        now: stays.now,
+        request: None,
+        actor: None,
+        principal: None,
+        operator: None,
+        history: History::NONE,
+    };
     Ok(merge(context, gone, stays.member.clone(), "two cards")?.1.entries)
 }
 

@@ -50,7 +50,7 @@ impl Shop {
         ledger.publish(request(0), document).await.expect("it is published");
         let program = ledger.program(&ProgramId::new("shop").expect("an id")).expect("it is published");
         let command = Command::Enroll { person: Person::default() };
-        let enrolment = Submission { program, member: MemberTarget::New, request: request(1), actor: None, command };
+        let enrolment = Submission { program, member: MemberTarget::New, request: request(1), actor: None, principal: None, command };
         let key = ledger.submit(enrolment).await.expect("anyone can enrol").key;
         Self { ledger, clock, _folder: folder, key, requests: 1 }
     }
@@ -59,7 +59,10 @@ impl Shop {
         self.requests += 1;
         let program = self.ledger.program(&self.key.program)?;
         let (member, request) = (MemberTarget::Id(self.key.member), request(self.requests));
-        self.ledger.submit(Submission { program, member, request, actor: None, command }).await.map(|outcome| outcome.entries)
+        self.ledger
+            .submit(Submission { program, member, request, actor: None, principal: None, command })
+            .await
+            .map(|outcome| outcome.entries)
     }
 
     pub async fn gets(&mut self, points: i64) {
@@ -74,7 +77,14 @@ impl Shop {
             for _ in first..lots.min(first + 400) {
                 self.requests += 1;
                 let (member, request) = (MemberTarget::Id(self.key.member), request(self.requests));
-                submissions.push(Submission { program: Arc::clone(&program), member, request, actor: None, command: gift(1) });
+                submissions.push(Submission {
+                    program: Arc::clone(&program),
+                    member,
+                    request,
+                    actor: None,
+                    principal: None,
+                    command: gift(1),
+                });
             }
             for outcome in self.ledger.submit_all(submissions).await {
                 outcome.expect("it is taken");

@@ -9,15 +9,17 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::support::{self, PROGRAM, Refused, TestServer, by_card, noon, refused};
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 10] = [
     "",
     "loyalty.v1.AdminService",
+    "loyalty.v1.AuditService",
     "loyalty.v1.MemberService",
     "loyalty.v1.OfferService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",
     "loyalty.v1.RewardService",
+    "loyalty.v1.ServerService",
 ];
 
 #[tokio::test]
@@ -134,15 +136,17 @@ async fn a_service_that_is_stopped_while_it_starts_never_says_that_it_serves() {
     assert_eq!(seen.last(), Some(&ServingStatus::NotServing), "{seen:?}");
 }
 
-const LISTED: [&str; 8] = [
+const LISTED: [&str; 10] = [
     "grpc.health.v1.Health",
     "loyalty.v1.AdminService",
+    "loyalty.v1.AuditService",
     "loyalty.v1.MemberService",
     "loyalty.v1.OfferService",
     "loyalty.v1.PointsService",
     "loyalty.v1.ProgramService",
     "loyalty.v1.PurchaseService",
     "loyalty.v1.RewardService",
+    "loyalty.v1.ServerService",
 ];
 
 macro_rules! reflection {

@@ -278,6 +278,7 @@ fn given_points_come_under_the_clock_of_the_one_who_gets_them() {
         now: giver.now,
         request: None,
         actor: None,
+        principal: None,
         operator: None,
         history: loyaltyd::domain::History::NONE,
     };
@@ -295,6 +296,7 @@ fn become_one(gone: &Shop, stays: &Shop, now: &str) -> (Decision, Decision) {
         now: at(now),
         request: None,
         actor: None,
+        principal: None,
         operator: None,
         history: loyaltyd::domain::History::NONE,
     };
@@ -314,6 +316,7 @@ fn a_member_with_more_due_than_a_commit_takes_is_not_merged_with_itself() {
         now: at("2026-05-10T15:00:00Z"),
         request: None,
         actor: None,
+        principal: None,
         operator: None,
         history: loyaltyd::domain::History::NONE,
     };

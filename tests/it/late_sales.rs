@@ -46,7 +46,8 @@ fn lots_that_are_not_loaded_still_lapse() {
     (header.balance.issued, header.balance.available) = (Points(10), Points(10));
     let member = Member::bare(key, header);
     let late = Purchase { occurred_time: Some(at("2026-03-01T12:00:00Z")), ..purchase(vec![line("1")]) };
-    let context = Context { programs: &shop.programs, now, request: None, actor: None, operator: None, history: History::NONE };
+    let context =
+        Context { programs: &shop.programs, now, request: None, actor: None, principal: None, operator: None, history: History::NONE };
     let decision = decide(context, member, &Command::RecordPurchase(Arc::new(late))).expect("a late sale is taken");
     assert_eq!(decision.entries.len(), 3, "a sale and two lapses: {:#?}", decision.entries);
     let header = decision.member.header;

@@ -65,7 +65,7 @@ impl Shop {
 
     pub fn submission(&self, member: MemberTarget, id: &str, command: Command) -> Submission {
         let program = self.ledger.program(&program()).expect("the programme is published");
-        Submission { program, member, request: request(id), actor: None, command }
+        Submission { program, member, request: request(id), actor: None, principal: None, command }
     }
 
     pub async fn enroll(&self, id: &str) -> MemberId {

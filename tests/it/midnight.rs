@@ -42,7 +42,9 @@ tierPolicy: { window: WINDOW_CALENDAR_YEAR, validity: VALIDITY_END_OF_PERIOD }
 birthday: { window: WINDOW_DAY, rewards: [{ points: { points: "100" } }] }
 "#;
 
-const MEMBERS: usize = 800;
+/// So many that a service that is told to stop has not entered all of them before it has stopped.
+const MEMBERS: usize = 4_000;
+const AT_ONCE: usize = 1_000;
 /// No step of this takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -133,10 +135,12 @@ impl Served {
             }),
             ..Default::default()
         };
-        let purchases = (0..MEMBERS).map(purchase).collect();
         let mut till = PurchaseServiceClient::new(self.channel.clone());
-        let answer = till.batch_record_purchases(v1::BatchRecordPurchasesRequest { purchases }).await.expect("they are recorded");
-        assert_eq!(answer.into_inner().results.len(), MEMBERS);
+        for first in (0..MEMBERS).step_by(AT_ONCE) {
+            let purchases = (first..first + AT_ONCE).map(purchase).collect();
+            let answer = till.batch_record_purchases(v1::BatchRecordPurchasesRequest { purchases }).await.expect("they are recorded");
+            assert_eq!(answer.into_inner().results.len(), AT_ONCE);
+        }
     }
 
     /// The answer comes when all that is due by then is entered.

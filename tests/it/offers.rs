@@ -249,7 +249,15 @@ fn of_two_members_who_become_one_the_offers_and_what_was_used_of_them_are_kept()
 /// One becomes the other, now.
 fn merges(gone: Shop, stays: &mut Shop) {
     let programs = stays.programs.clone();
-    let context = Context { programs: &programs, now: stays.now, request: None, actor: None, operator: None, history: History::NONE };
+    let context = Context {
+        programs: &programs,
+        now: stays.now,
+        request: None,
+        actor: None,
+        principal: None,
+        operator: None,
+        history: History::NONE,
+    };
     let (gone, one) = merge(context, gone.member, stays.member.clone(), "the same reader").expect("they become one");
     assert!(gone.member.header.offers.is_empty());
     stays.member = one.member;

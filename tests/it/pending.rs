@@ -420,7 +420,15 @@ fn advancing_early_and_often_changes_nothing() {
     assert_eq!(often.member.header.balance, shop.member.header.balance);
     assert_eq!(often.member.header.tier, shop.member.header.tier);
     assert_eq!(told(&often.entries), told(&shop.entries));
-    let context = Context { programs: &shop.programs, now: shop.now, request: None, actor: None, operator: None, history: History::NONE };
+    let context = Context {
+        programs: &shop.programs,
+        now: shop.now,
+        request: None,
+        actor: None,
+        principal: None,
+        operator: None,
+        history: History::NONE,
+    };
     let tier = Command::SetTier { tier: TierId::new("base").expect("an id"), reason: "trial".into(), last_date: None };
     assert!(decide(context, shop.member.clone(), &tier).is_ok());
 }

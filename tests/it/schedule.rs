@@ -106,7 +106,7 @@ impl Club {
 
     fn submission(&mut self, member: MemberTarget, command: Command) -> Submission {
         let program = self.ledger.program(&ProgramId::new("club").unwrap()).unwrap();
-        Submission { program, member, request: self.request(), actor: None, command }
+        Submission { program, member, request: self.request(), actor: None, principal: None, command }
     }
 
     async fn submit(&mut self, member: MemberTarget, command: Command) -> MemberKey {

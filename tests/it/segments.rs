@@ -259,6 +259,7 @@ fn who_is_erased_or_merged_leaves_and_who_stays_is_looked_at_with_what_both_had(
         now: at("2026-01-14T10:00:00Z"),
         request: None,
         actor: None,
+        principal: None,
         operator: None,
         history: History::NONE,
     };

@@ -150,12 +150,16 @@ impl Club {
         let card = Identifier::new(IdentifierKind::Card, &format!("c-{}", self.requests)).expect("a card");
         let program = self.ledger.program(&program()).expect("the programme");
         let command = Command::Enroll { person: Person { identifiers: vec![card], ..Person::default() } };
-        self.ledger.submit(Submission { program, member: MemberTarget::New, request, actor: None, command }).await.expect("it enrols").key
+        self.ledger
+            .submit(Submission { program, member: MemberTarget::New, request, actor: None, principal: None, command })
+            .await
+            .expect("it enrols")
+            .key
     }
 
     async fn does(&mut self, member: MemberId, command: Command) {
         let (request, program) = (self.request(), self.ledger.program(&program()).expect("the programme"));
-        let submission = Submission { program, member: MemberTarget::Id(member), request, actor: None, command };
+        let submission = Submission { program, member: MemberTarget::Id(member), request, actor: None, principal: None, command };
         self.ledger.submit(submission).await.expect("it is done");
     }
 

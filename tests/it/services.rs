@@ -9,7 +9,7 @@ use std::{
 use http::uri::PathAndQuery;
 use loyaltyd::{
     contract::v1::{self, admin_service_client::AdminServiceClient, points_service_client::PointsServiceClient},
-    grpc::{self, AdminFrom, Besides, Gate, Health, Services},
+    grpc::{self, AdminFrom, Besides, Door, Gate, Health, Services},
 };
 use tonic::{
     Code, Status,
@@ -26,11 +26,12 @@ use crate::support::{PROGRAM, TestServer, by_id, refused};
 const LIMIT: usize = 4 << 20;
 
 /// A method of each service that the server knows.
-const METHODS: [&str; 6] = [
+const METHODS: [&str; 7] = [
     "/loyalty.v1.PurchaseService/RecordPurchase",
     "/loyalty.v1.MemberService/GetMember",
     "/loyalty.v1.PointsService/ListEntries",
     "/loyalty.v1.ProgramService/GetProgram",
+    "/loyalty.v1.AuditService/ListAuditEntries",
     "/loyalty.v1.AdminService/StreamBackup",
     "/grpc.health.v1.Health/Check",
 ];
@@ -139,7 +140,7 @@ impl Service<http::Request<Body>> for CalledFrom {
 async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise() {
     let health = Health::starting(false).await;
     let ask = async |from, peer: Option<&str>| {
-        let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(from));
+        let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(from), Door::Open, LIMIT);
         let peer = peer.map(|peer| peer.parse().expect("an address"));
         let called = AdminServiceClient::new(CalledFrom { services, peer }).stream_backup(v1::StreamBackupRequest::default()).await;
         called.map(drop).expect_err("there is no ledger yet")
@@ -154,7 +155,7 @@ async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise
         assert_eq!(refused(&ask(AdminFrom::Anywhere, there).await).reason, "STARTING", "{there:?}");
     }
     // Other services are for everybody.
-    let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(AdminFrom::Loopback));
+    let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(AdminFrom::Loopback), Door::Open, LIMIT);
     let peer = Some("192.0.2.7:1".parse().expect("an address"));
     let mut points = PointsServiceClient::new(CalledFrom { services, peer });
     let status = points.list_entries(v1::ListEntriesRequest::default()).await.expect_err("there is no ledger yet");

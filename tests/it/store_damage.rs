@@ -546,6 +546,22 @@ fn the_last_record_is_written_again_at_start() {
     assert!(fs::metadata(&segment).and_then(|about| about.modified()).expect("a time") > long_ago);
 }
 
+/// How long a file says that it is costs neither memory nor time.
+#[test]
+fn a_segment_that_says_it_is_endless_is_refused() {
+    let (folder, world) = filled();
+    let last = segments(folder.path()).pop().expect("a segment");
+    let file = fs::File::options().write(true).open(&last).expect("a segment is opened");
+    let length = file.metadata().expect("it is measured").len();
+    file.set_len(1 << 43).expect("a hole takes no space");
+    assert!(refusal(folder.path()).contains("is larger than a segment can be"));
+    // What a segment may have at most is looked through.
+    file.set_len(100 << 20).expect("a hole takes no space");
+    world.check(&open(folder.path()));
+    file.set_len(length).expect("the segment is cut");
+    world.check(&open(folder.path()));
+}
+
 #[test]
 fn a_folder_in_use_is_not_opened_twice() {
     let (folder, _) = filled();

@@ -748,7 +748,8 @@ fn members_who_become_one_have_what_both_counted_and_the_later_end() {
     sells(&mut one, "2026-03-11T15:00:00Z", "120");
     sells(&mut other, "2027-02-11T15:00:00Z", "110");
     let now = at("2027-03-01T15:00:00Z");
-    let context = Context { programs: &one.programs, now, request: None, actor: None, operator: None, history: History::NONE };
+    let context =
+        Context { programs: &one.programs, now, request: None, actor: None, principal: None, operator: None, history: History::NONE };
     let (_, stays) = merge(context, other.member, one.member, "the same customer").expect("they become one");
     let header = stays.member.header;
     let totals: Vec<_> = header.tier_counts.iter().map(|(day, count)| (day.to_string(), count.qualifying_points.0, count.visits)).collect();
@@ -766,7 +767,8 @@ fn who_holds_a_tier_without_end_keeps_it_though_the_other_card_had_it_by_hand_un
     sells(&mut one, "2026-03-11T15:00:00Z", "120");
     sets(&mut other, "silver", Some("2026-05-31")).expect("the tier is another");
     let now = at("2026-04-01T15:00:00Z");
-    let context = Context { programs: &one.programs, now, request: None, actor: None, operator: None, history: History::NONE };
+    let context =
+        Context { programs: &one.programs, now, request: None, actor: None, principal: None, operator: None, history: History::NONE };
     let (_, stays) = merge(context, other.member, one.member.clone(), "the same customer").expect("they become one");
     one.member = stays.member;
     passes(&mut one, "2026-12-02T15:00:00Z");

@@ -17,11 +17,13 @@ def free_port():
 
 
 class Loyaltyd:
-    """A server with its data in `folder`/data; starts on the same port again after a stop."""
+    """A server with its data in `folder`/data; starts on the same port again after a stop. `reach`: what a caller says beside the address,
+    and the scheme before it, where the server asks for more."""
 
-    def __init__(self, binary, folder, programs, *flags):
+    def __init__(self, binary, folder, programs, *flags, scheme="", reach=()):
         self.binary, self.folder, self.programs, self.flags = binary, pathlib.Path(folder), programs, flags
         self.address = f"127.0.0.1:{free_port()}"
+        self.scheme, self.reach = scheme, reach
         self.process = None
 
     def start(self):
@@ -35,7 +37,7 @@ class Loyaltyd:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the server did not start:\n{(self.folder / 'server.log').read_text()[-3000:]}")
             # It answers when it has read its ledger.
-            probe = [self.binary, "program", "show", "--server", self.address]
+            probe = [self.binary, "program", "show", "--server", f"{self.scheme}{self.address}", *self.reach]
             if subprocess.run(probe, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
                 return
             time.sleep(0.02)

@@ -1,6 +1,7 @@
 //! A server of the load generator's own: this binary in another process, with a data folder that goes when it ends.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -8,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use http::Uri;
 use tokio::time::Instant;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{machine::Process, storage::Storage};
+use super::{machine::Process, secured::Guard, storage::Storage};
 use crate::cli::{CliError, client::ServerArgs};
 
 /// How long the server may take to start in an empty folder.
@@ -23,8 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct OwnServer {
     process: Child,
     folder: PathBuf,
-    /// Its clock can be set forward.
-    sandbox: bool,
+    /// Beside where it listens and what it serves.
+    flags: Vec<OsString>,
+    guard: Guard,
     pub address: ServerArgs,
     pub storage: Storage,
 }
@@ -32,33 +35,43 @@ pub struct OwnServer {
 impl OwnServer {
     /// `parent`: where the data folder is made; the place decides how fast a commit is durable.
     pub async fn start(parent: &Path) -> Result<Self, CliError> {
-        Self::start_new(parent, false).await
+        Self::start_new(parent, "", Vec::new(), |_| Ok(Guard::none())).await
     }
 
     /// One with a clock that can be set forward.
     pub async fn start_sandbox(parent: &Path) -> Result<Self, CliError> {
-        Self::start_new(parent, true).await
+        Self::start_new(parent, "", vec!["--sandbox".into()], |_| Ok(Guard::none())).await
     }
 
-    async fn start_new(parent: &Path, sandbox: bool) -> Result<Self, CliError> {
+    /// One as it is run where strangers can reach it, beside another one.
+    pub async fn start_guarded(parent: &Path) -> Result<Self, CliError> {
+        Self::start_new(parent, "-guarded", Vec::new(), Guard::all).await
+    }
+
+    async fn start_new(
+        parent: &Path,
+        name: &str,
+        flags: Vec<OsString>,
+        guard: impl Fn(&Path) -> Result<Guard, CliError>,
+    ) -> Result<Self, CliError> {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start a server of its own: {error}"));
-        let folder = parent.join(format!("loyaltyd-bench-{}", std::process::id()));
+        let folder = parent.join(format!("loyaltyd-bench-{}{name}", std::process::id()));
         fs::create_dir_all(&folder).map_err(failed)?;
-        let mut started = Self::first(&folder, sandbox).map_err(|error| {
+        let started = guard(&folder).and_then(|guard| Self::first(&folder, flags, guard).map_err(failed));
+        let mut started = started.inspect_err(|_| {
             // The folder is of no use without the process; that starting failed is what the user needs to know.
             let _ = fs::remove_dir_all(&folder);
-            failed(error)
         })?;
         started.ready(START).await?;
         Ok(started)
     }
 
-    fn first(folder: &Path, sandbox: bool) -> std::io::Result<Self> {
+    fn first(folder: &Path, mut flags: Vec<OsString>, guard: Guard) -> std::io::Result<Self> {
+        flags.extend(guard.flags.iter().cloned());
         let storage = Storage::measure(folder)?;
         let port = free_port()?;
-        let process = spawn(folder, port, sandbox)?;
-        let address = ServerArgs { server: format!("127.0.0.1:{port}") };
-        Ok(Self { process, folder: folder.to_owned(), sandbox, address, storage })
+        let process = spawn(folder, port, &flags)?;
+        Ok(Self { process, folder: folder.to_owned(), flags, address: guard.address(port), guard, storage })
     }
 
     /// Waits until it serves.
@@ -85,6 +98,11 @@ impl OwnServer {
 
     pub fn process(&self) -> Process {
         Process(self.process.id())
+    }
+
+    /// Where its metrics are, if it serves them.
+    pub fn metrics(&self) -> Option<&Uri> {
+        self.guard.metrics.as_ref()
     }
 
     pub fn data(&self) -> PathBuf {
@@ -123,8 +141,8 @@ impl OwnServer {
         let failed = |error: std::io::Error| CliError::Failed(format!("cannot start the server again: {error}"));
         let begun = Instant::now();
         let port = free_port().map_err(failed)?;
-        self.process = spawn(&self.folder, port, self.sandbox).map_err(failed)?;
-        self.address = ServerArgs { server: format!("127.0.0.1:{port}") };
+        self.process = spawn(&self.folder, port, &self.flags).map_err(failed)?;
+        self.address = self.guard.address(port);
         self.ready(LONG).await?;
         Ok(begun.elapsed())
     }
@@ -139,13 +157,10 @@ impl Drop for OwnServer {
     }
 }
 
-fn spawn(folder: &Path, port: u16, sandbox: bool) -> std::io::Result<Child> {
+fn spawn(folder: &Path, port: u16, flags: &[OsString]) -> std::io::Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data"));
-    if sandbox {
-        command.arg("--sandbox");
-    }
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data")).args(flags);
     // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
         command.env_remove(name);
@@ -154,6 +169,6 @@ fn spawn(folder: &Path, port: u16, sandbox: bool) -> std::io::Result<Child> {
 }
 
 /// One that was free a moment ago.
-fn free_port() -> std::io::Result<u16> {
+pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -17,7 +17,6 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
-use tonic::transport::Channel;
 
 use super::{
     books::{Book, ZONE},
@@ -49,6 +48,8 @@ const BATCH_IN_FLIGHT: usize = 2;
 /// The clock is set to so long before midnight.
 const LEAD: SignedDuration = SignedDuration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Tills go on for so long after midnight: where there is more to enter than that, the rest is entered without them.
+const TILLS_AT_MOST: Duration = Duration::from_secs(600);
 /// Longer it does not wait: beside that, for each member.
 const LONGEST: Duration = Duration::from_secs(600);
 const LONGEST_EACH: Duration = Duration::from_millis(2);
@@ -73,7 +74,7 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
     let until_midnight = night.until(midnight).await?;
     let begins = Instant::now() + until_midnight;
     let ends = Arc::new(AtomicBool::new(false));
-    let selling = tills(suite, shape(until_midnight, longest), &ends);
+    let selling = tills(suite, shape(until_midnight, TILLS_AT_MOST), &ends);
     let looking = async {
         let looked = night.caught_up(members, 1, begins + longest).await;
         ends.store(true, Ordering::Relaxed);
@@ -85,8 +86,9 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
     tell_tills(suite, &before, &during);
     let name = format!("until all that was due of {members} members was entered");
     suite.figure(PART, name, took.as_secs_f64(), "s", None);
-    let each_second = members as f64 / took.as_secs_f64().max(0.001);
-    suite.figure(PART, "members of that each second", each_second, "/s", None);
+    let beside = took.min(TILLS_AT_MOST);
+    let name = format!("tills went on beside it, of at most {} s", TILLS_AT_MOST.as_secs());
+    suite.figure(PART, name, beside.as_secs_f64(), "s", None);
     if let Some((resident, most)) = suite.session.server().and_then(|server| server.memory()) {
         suite.figure(PART, "resident memory then", resident as f64 / GIB, "GiB", None);
         suite.figure(PART, "resident memory, at most so far", most as f64 / GIB, "GiB", None);
@@ -98,7 +100,10 @@ pub(super) async fn measure(suite: &mut Suite<'_>) -> Result<(), CliError> {
     suite.figure(PART, "to stop in order after it", stopped.as_secs_f64(), "s", None);
     suite.figure(PART, "data folder before midnight", disk_before, "GiB", None);
     suite.figure(PART, "data folder after it", disk(suite), "GiB", None);
-    tell_entries(suite, members).await
+    let counted = count(suite, midnight, beside).await?;
+    tell_rates(suite, members, (beside, took), counted.beside);
+    tell_entries(suite, members, &counted);
+    Ok(())
 }
 
 /// The midnight a year later, on which nobody buys. The points of the year before lapse with it.
@@ -149,16 +154,30 @@ fn tell_tills(suite: &mut Suite<'_>, before: &Paced, during: &Paced) {
     suite.figure(PART, "purchases not sent or refused", missing, "calls", Some(Target::AtMost(0.0)));
 }
 
-async fn tell_entries(suite: &mut Suite<'_>, members: u64) -> Result<(), CliError> {
+async fn count(suite: &mut Suite<'_>, midnight: Timestamp, beside: Duration) -> Result<Counted, CliError> {
     let data = suite.own()?.data();
-    let counting = tokio::task::spawn_blocking(move || Counted::of(data)).await;
-    let counted = counting.map_err(|error| CliError::Failed(format!("counting entries failed: {error}")))??;
+    let until = midnight.saturating_add(beside).map_err(|error| CliError::Failed(format!("there is no such time: {error}")))?;
+    let counting = tokio::task::spawn_blocking(move || Counted::of(data, until)).await;
+    counting.map_err(|error| CliError::Failed(format!("counting entries failed: {error}")))?
+}
+
+/// By the journal, of those who were entered while tills went on, if they did not all the time.
+fn tell_rates(suite: &mut Suite<'_>, members: u64, (beside, took): (Duration, Duration), entered: u64) {
+    let each_second = |members: u64, took: Duration| members as f64 / took.as_secs_f64().max(0.001);
+    if beside == took {
+        return suite.figure(PART, "members of that each second", each_second(members, took), "/s", None);
+    }
+    suite.figure(PART, "members of that each second, beside tills", each_second(entered, beside), "/s", None);
+    let rest = each_second(members.saturating_sub(entered), took.saturating_sub(beside));
+    suite.figure(PART, "members of that each second, after them", rest, "/s", None);
+}
+
+fn tell_entries(suite: &mut Suite<'_>, members: u64, counted: &Counted) {
     suite.figure(PART, "entries in the journal", counted.entries as f64, "", None);
     suite.figure(PART, "birthdays that were rewarded", counted.granted as f64, "", None);
     suite.figure(PART, "tiers that were reviewed", counted.reviewed as f64, "", None);
     let wrong = counted.members.abs_diff(members + 1) + counted.not_once;
     suite.figure(PART, "members without exactly one of each at each midnight", wrong as f64, "", Some(Target::AtMost(0.0)));
-    Ok(())
 }
 
 /// In GiB.
@@ -168,8 +187,8 @@ fn disk(suite: &Suite<'_>) -> f64 {
 
 /// The clock of the sandbox, and a look at who comes last.
 struct Night {
-    clock: SandboxServiceClient<Channel>,
-    points: PointsServiceClient<Channel>,
+    clock: SandboxServiceClient<client::ApiChannel>,
+    points: PointsServiceClient<client::ApiChannel>,
     /// The first of January that is more than a month ahead, and that of the year after.
     midnights: [Timestamp; 2],
 }
@@ -229,16 +248,20 @@ struct Counted {
     reviewed: u64,
     /// Members who have other than one reward and one review of each midnight.
     not_once: u64,
+    /// Members who had their first reward while tills went on.
+    beside: u64,
 }
 
 impl Counted {
-    fn of(data: PathBuf) -> Result<Self, CliError> {
+    /// `until`: tills went on.
+    fn of(data: PathBuf, until: Timestamp) -> Result<Self, CliError> {
         let mut counted = Self::default();
         let mut of_members: HashMap<MemberId, (u32, u32), foldhash::fast::RandomState> = HashMap::default();
         let count = |entry: &Entry| {
             counted.entries += 1;
             let (granted, reviewed) = of_members.entry(entry.key.member).or_default();
             *granted += u32::from(is_granted(&entry.kind));
+            counted.beside += u64::from(is_granted(&entry.kind) && entry.record_time <= until);
             *reviewed += u32::from(is_reviewed(&entry.kind));
         };
         embedded::read_entries(&data, None, count).map_err(|error| CliError::Failed(error.to_string()))?;

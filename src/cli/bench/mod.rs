@@ -3,7 +3,7 @@
 //! [`workload`] says what is sent, [`load`] and [`pace`] send it through [`wire`], [`report`] tells. Every measurement is taken beside one of
 //! the empty call with the same connections and calls in flight, so that machines can be compared by the ratio. [`suite`] measures all that
 //! is promised, [`overload`] what becomes of it when too many come, [`midnight`] when everything is due at once, [`timers`] what it costs that
-//! things become due at all. [`books`] has the programmes.
+//! things become due at all, [`secured`] what it costs that callers are kept out and the service is watched. [`books`] has the programmes.
 
 mod books;
 mod child;
@@ -15,6 +15,7 @@ mod overload;
 mod pace;
 mod random;
 mod report;
+mod secured;
 mod session;
 mod storage;
 mod suite;
@@ -28,7 +29,10 @@ use std::{
     time::Duration,
 };
 
-use super::{CliError, client, client::ServerArgs};
+use super::{
+    CliError, client,
+    client::{ReachArgs, ServerArgs},
+};
 use child::OwnServer;
 use machine::Machine;
 use random::Skew;
@@ -68,9 +72,11 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// A running server: host:port [default: start one]
+    /// A running server: host:port, or https://host:port for TLS [default: start one]
     #[arg(long, value_name = "ADDRESS")]
     server: Option<String>,
+    #[command(flatten)]
+    how: ReachArgs,
     /// Where the own server's data folder is made [default: the current folder]
     #[arg(long, value_name = "FOLDER", conflicts_with = "server")]
     data: Option<PathBuf>,
@@ -137,9 +143,9 @@ async fn measure(args: &Args) -> Result<(), CliError> {
         return suite::run(args, &machine).await;
     }
     let (address, own) = match &args.server {
-        Some(server) => (ServerArgs { server: server.clone() }, None),
+        Some(server) => (ServerArgs { server: server.clone(), how: args.how.clone() }, None),
         None => {
-            let server = OwnServer::start(args.data.as_deref().unwrap_or(Path::new("."))).await?;
+            let server = OwnServer::start(args.folder()).await?;
             (server.address.clone(), Some(server))
         }
     };
@@ -171,6 +177,11 @@ async fn measure(args: &Args) -> Result<(), CliError> {
 }
 
 impl Args {
+    /// Where data folders are made.
+    fn folder(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("."))
+    }
+
     fn duration(&self) -> Duration {
         self.duration.unwrap_or(Duration::from_secs(10))
     }

@@ -25,7 +25,7 @@ use super::{
     wire::Connection,
     workload::{Scenario, Workload},
 };
-use crate::cli::CliError;
+use crate::cli::{CliError, client::ServerArgs};
 
 /// Connections that offer too much: as many tills, each with a share of it.
 const CONNECTIONS: usize = 64;
@@ -132,7 +132,7 @@ async fn overload(suite: &Suite<'_>, rate: f64, duration: Duration) -> Result<(P
 }
 
 /// One call at a time, on a connection and a thread of its own: what it waits for is the server.
-fn probe(address: &str, workload: Workload, shape: Shape, stop: &AtomicBool) -> Result<Tally, CliError> {
+fn probe(address: &ServerArgs, workload: Workload, shape: Shape, stop: &AtomicBool) -> Result<Tally, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("cannot start a probe: {error}")))?;
     runtime.block_on(async {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tonic::transport::Channel;
 
 use super::{
     books::Book,
@@ -83,10 +82,10 @@ impl Session {
     }
 
     pub async fn another(&self) -> Result<Connection, CliError> {
-        Connection::open(&self.address.server).await
+        Connection::open(&self.address).await
     }
 
-    pub async fn channel(&self) -> Result<Channel, CliError> {
+    pub async fn channel(&self) -> Result<client::ApiChannel, CliError> {
         self.address.connect().await
     }
 
@@ -97,8 +96,8 @@ impl Session {
         (self.settings, self.members, self.purchases) = (settings, members, purchases);
     }
 
-    pub fn server_address(&self) -> String {
-        self.address.server.clone()
+    pub fn server_address(&self) -> ServerArgs {
+        self.address.clone()
     }
 
     pub fn server(&self) -> Option<Process> {

@@ -17,6 +17,7 @@ use super::{
     machine::{Machine, disk_bytes},
     midnight, overload, pace,
     report::{Figure, Measured, Target},
+    secured,
     session::{Session, Step},
     timers::{self, Beside},
     workload::{Scenario, Workload},
@@ -57,9 +58,11 @@ pub enum Part {
     Midnight,
     /// A hundred promotions of which five give something: what they cost a purchase
     Promotions,
+    /// TLS, API keys and metrics beside a plain server: what they cost a purchase
+    Secured,
 }
 
-const ALL: [Part; 16] = [
+const ALL: [Part; 17] = [
     Part::Alone,
     Part::Unary,
     Part::Half,
@@ -76,6 +79,7 @@ const ALL: [Part; 16] = [
     Part::Timers,
     Part::Midnight,
     Part::Promotions,
+    Part::Secured,
 ];
 
 pub(super) const CONNECTIONS: usize = 8;
@@ -129,7 +133,7 @@ impl<'a> Suite<'a> {
     }
 
     async fn open_as(args: &'a Args, members: u64, sandbox: bool) -> Result<Self, CliError> {
-        let parent = args.data.as_deref().unwrap_or(Path::new("."));
+        let parent = args.folder();
         let own = if sandbox { OwnServer::start_sandbox(parent).await? } else { OwnServer::start(parent).await? };
         own.storage.warn();
         let mut session = Session::open(own.address.clone(), Some(own), CONNECTIONS, args.settings()).await?;
@@ -169,6 +173,7 @@ impl<'a> Suite<'a> {
                 timers::measure(self, Beside { part: part.name(), book: Book::Promoted, what: "promotions", target }).await
             }
             Part::Midnight => midnight::measure(self).await,
+            Part::Secured => secured::measure(self).await,
         }
     }
 
@@ -403,6 +408,11 @@ impl<'a> Suite<'a> {
         Ok(())
     }
 
+    /// Where its servers' data folders are made.
+    pub fn parent(&self) -> &'a Path {
+        self.args.folder()
+    }
+
     /// How many members a part with a ledger of its own has.
     pub fn members(&self, usual: u64) -> u64 {
         self.args.members.unwrap_or(if self.is_quick() { 1_000 } else { usual })
@@ -421,7 +431,7 @@ impl Part {
     /// It needs none of the members that are enrolled first.
     fn has_own_ledger(self) -> bool {
         match self {
-            Self::Scale | Self::Timers | Self::Midnight | Self::Promotions => true,
+            Self::Scale | Self::Timers | Self::Midnight | Self::Promotions | Self::Secured => true,
             Self::Alone
             | Self::Unary
             | Self::Half
@@ -455,6 +465,7 @@ impl Part {
             Self::Timers => "timers",
             Self::Midnight => "midnight",
             Self::Promotions => "promotions",
+            Self::Secured => "secured",
         }
     }
 }

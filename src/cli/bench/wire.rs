@@ -4,13 +4,18 @@
 use std::future::poll_fn;
 
 use h2::{RecvStream, client::SendRequest};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
 use prost::bytes::{Buf, Bytes, BytesMut};
-use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
 use crate::{
-    cli::{CliError, client},
+    cli::{
+        CliError,
+        client::{self, Reach, ServerArgs},
+    },
     grpc::Gathering,
 };
 
@@ -22,12 +27,17 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// A connection; clones share it.
 #[derive(Clone)]
-pub struct Connection(SendRequest<Bytes>);
+pub struct Connection {
+    requests: SendRequest<Bytes>,
+    scheme: Scheme,
+    /// What the caller shows.
+    credential: Option<HeaderValue>,
+}
 
 /// What stands before every request of a method.
 #[derive(Clone)]
 pub struct Head {
-    uri: Uri,
+    path: PathAndQuery,
     headers: HeaderMap,
 }
 
@@ -40,11 +50,10 @@ pub struct Answer {
 
 impl Head {
     pub fn new(path: &PathAndQuery) -> Self {
-        let uri = Uri::builder().scheme("http").authority("loyaltyd").path_and_query(path.clone()).build();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(http::header::TE, HeaderValue::from_static("trailers"));
-        Self { uri: uri.expect("its parts are valid"), headers }
+        Self { path: path.clone(), headers }
     }
 
     /// After which the caller wants no answer any more.
@@ -53,15 +62,6 @@ impl Head {
         self.headers.insert(TIMEOUT, HeaderValue::from_str(&text).expect("digits and a letter"));
         self
     }
-
-    fn request(&self) -> Request<()> {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
 }
 
 fn broken(error: &h2::Error) -> Status {
@@ -69,29 +69,45 @@ fn broken(error: &h2::Error) -> Status {
 }
 
 impl Connection {
-    pub async fn open(address: &str) -> Result<Self, CliError> {
-        let failed = |error: &dyn std::error::Error| CliError::Failed(format!("no server answers at {address} ({})", client::chain(error)));
-        let socket = TcpStream::connect(address.trim_start_matches("http://")).await.map_err(|error| failed(&error))?;
-        socket.set_nodelay(true).map_err(|error| failed(&error))?;
+    pub async fn open(server: &ServerArgs) -> Result<Self, CliError> {
+        let reach = Reach::of(server)?;
+        let stream = reach.connect().await.map_err(|error| reach.failed(&error))?;
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 20).initial_connection_window_size(4 << 20).enable_push(false);
-        let (send, connection) = builder.handshake(Gathering::new(socket)).await.map_err(|error| failed(&error))?;
+        let (requests, connection) = builder.handshake(Gathering::new(stream)).await.map_err(|error| reach.failed(&error))?;
         // When it breaks, those who wait for answers are told.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self(send))
+        let scheme = if reach.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
+        Ok(Self { requests, scheme, credential: reach.credential.header() })
+    }
+
+    fn request(&self, head: &Head) -> Request<()> {
+        let mut uri = uri::Parts::default();
+        uri.scheme = Some(self.scheme.clone());
+        uri.authority = Some(Authority::from_static("loyaltyd"));
+        uri.path_and_query = Some(head.path.clone());
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_parts(uri).expect("all its parts are there");
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = head.headers.clone();
+        if let Some(credential) = &self.credential {
+            request.headers_mut().insert(http::header::AUTHORIZATION, credential.clone());
+        }
+        request
     }
 
     /// Sends a request whose frame is whole; the answer is awaited apart. Waits while the server takes no more calls on this connection.
     pub async fn send(&mut self, head: &Head, frame: Bytes) -> Result<impl Future<Output = Result<Answer, Status>> + use<>, Status> {
-        poll_fn(|cx| self.0.poll_ready(cx)).await.map_err(|error| broken(&error))?;
-        let (response, mut body) = self.0.send_request(head.request(), false).map_err(|error| broken(&error))?;
+        poll_fn(|cx| self.requests.poll_ready(cx)).await.map_err(|error| broken(&error))?;
+        let (response, mut body) = self.requests.send_request(self.request(head), false).map_err(|error| broken(&error))?;
         body.send_data(frame, true).map_err(|error| broken(&error))?;
         Ok(async move { Answer::of(response.await.map_err(|error| broken(&error))?) })
     }
 
     /// Calls that the server takes at the same time: more would wait here.
     pub fn most_calls(&self) -> usize {
-        self.0.current_max_send_streams()
+        self.requests.current_max_send_streams()
     }
 
     /// A call whose answer is looked at only as far as its status.
@@ -111,8 +127,8 @@ impl Connection {
 
     /// Opens a stream.
     pub async fn stream(&mut self, head: &Head) -> Result<(h2::SendStream<Bytes>, h2::client::ResponseFuture), Status> {
-        poll_fn(|cx| self.0.poll_ready(cx)).await.map_err(|error| broken(&error))?;
-        let (response, body) = self.0.send_request(head.request(), false).map_err(|error| broken(&error))?;
+        poll_fn(|cx| self.requests.poll_ready(cx)).await.map_err(|error| broken(&error))?;
+        let (response, body) = self.requests.send_request(self.request(head), false).map_err(|error| broken(&error))?;
         Ok((body, response))
     }
 }

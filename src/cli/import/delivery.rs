@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
@@ -45,7 +45,7 @@ impl Confirmed {
 }
 
 pub struct Delivery {
-    pub client: PurchaseServiceClient<Channel>,
+    pub client: PurchaseServiceClient<client::ApiChannel>,
     /// Baskets that may wait for their answers.
     pub window: usize,
     pub retry_for: Duration,

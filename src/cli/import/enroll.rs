@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::JoinHandle};
-use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use super::{basket::Basket, file::Refusal};
@@ -36,7 +35,7 @@ pub enum Enrolled {
 }
 
 /// Enrols one, with retries.
-pub async fn enroll(channel: Channel, request: v1::EnrollMemberRequest, retry_for: Duration) -> Result<Enrolled, CliError> {
+pub async fn enroll(channel: client::ApiChannel, request: v1::EnrollMemberRequest, retry_for: Duration) -> Result<Enrolled, CliError> {
     let mut client = MemberServiceClient::new(channel);
     let mut backoff = client::Backoff::new(retry_for);
     loop {
@@ -76,7 +75,7 @@ pub fn with_fields(message: &str, fields: impl Iterator<Item = (String, String)>
 
 /// Passes baskets on in their order, each after its member is enrolled. Returns how many members this run enrolled.
 pub async fn before_purchases(
-    channel: Channel,
+    channel: client::ApiChannel,
     program: String,
     retry_for: Duration,
     since: prost_types::Timestamp,
@@ -112,7 +111,7 @@ pub async fn before_purchases(
     Ok(enrolled)
 }
 
-fn start(channel: &Channel, program: &str, retry_for: Duration, basket: &Basket, known: &mut HashSet<[u8; 16]>) -> Option<Call> {
+fn start(channel: &client::ApiChannel, program: &str, retry_for: Duration, basket: &Basket, known: &mut HashSet<[u8; 16]>) -> Option<Call> {
     if basket.request.is_err() {
         return None;
     }

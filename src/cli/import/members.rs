@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use jiff::civil::Date;
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use super::{
     Common,
@@ -128,7 +127,12 @@ struct Enrolment {
 
 impl Enrolment {
     /// In the file's order, several at a time. Rows with an identifier in common wait for each other: the first one in the file gets it.
-    async fn run(&mut self, common: &Common, channel: Channel, mut candidates: mpsc::Receiver<Candidate>) -> Result<(), CliError> {
+    async fn run(
+        &mut self,
+        common: &Common,
+        channel: client::ApiChannel,
+        mut candidates: mpsc::Receiver<Candidate>,
+    ) -> Result<(), CliError> {
         let mut calls: VecDeque<(Candidate, Option<Call>)> = VecDeque::new();
         while let Some(candidate) = candidates.recv().await {
             while calls.len() >= enroll::IN_FLIGHT || calls.iter().any(|(other, _)| other.meets(&candidate)) {

@@ -18,8 +18,6 @@ use std::{
     time::Duration,
 };
 
-use tonic::transport::Channel;
-
 use self::{file::Format, report::Rejects};
 use super::{CliError, client};
 use crate::contract::v1::{self, identifier::Kind, program_service_client::ProgramServiceClient};
@@ -71,7 +69,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 
 impl Common {
     /// The programme, which is also the proof that the server is there.
-    async fn program(&self, channel: Channel) -> Result<v1::Program, CliError> {
+    async fn program(&self, channel: client::ApiChannel) -> Result<v1::Program, CliError> {
         let mut client = ProgramServiceClient::new(channel);
         let mut backoff = client::Backoff::new(self.retry_for);
         loop {

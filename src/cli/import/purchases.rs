@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use super::{
     Common,
@@ -132,7 +131,7 @@ async fn deliver(
     args: &Args,
     table: Table<PurchaseField>,
     settings: Settings,
-    channel: Channel,
+    channel: client::ApiChannel,
     delivery: &mut Delivery,
 ) -> Result<u64, CliError> {
     let stop = client::stop_signal()?;

@@ -105,6 +105,7 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         occurred_time: Some(timestamp(entry.occurred_time)),
         request_id: entry.request.as_ref().map_or_else(String::new, |request| request.id.to_string()),
         actor: entry.actor.as_ref().map(|actor| v1::Actor { actor_id: actor.to_string() }),
+        principal_id: entry.principal.as_ref().map_or_else(String::new, ToString::to_string),
         program_version: version(entry.program_version),
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),

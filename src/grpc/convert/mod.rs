@@ -4,6 +4,7 @@
 
 mod activity;
 mod amount;
+mod audit;
 mod birthday;
 mod effects;
 mod entry;
@@ -32,6 +33,7 @@ use crate::{
 
 pub use activity::activity;
 pub use amount::{decimal, money, parse_money, parse_optional_money, parse_points, points_text, whole_points};
+pub use audit::{act_kind, audit_entry, audit_publication, parse_act_kind};
 pub use effects::hint;
 pub use entry::{balance, entry, entry_kind, last_balance, listed, lot, program_of, purchase_recorded, purchase_shown, rate, tier_change};
 pub use member::{
@@ -44,6 +46,7 @@ pub use purchase::{Order, hold_id, optional_order, order_key, purchase, purchase
 pub use redemption::{hold, hold_seconds, redeemed, usable};
 pub use referral::referrals_taken_back;
 pub use request::{Mutation, request};
+pub use returned::pending_lot;
 pub use reward::{listed_reward, next_reward};
 pub use segment::segment;
 pub use time::{parse_date, parse_timestamp, past, timestamp};
@@ -162,6 +165,20 @@ pub fn required_text(path: Path<'_>, value: String, bound: usize, mistakes: &mut
 /// Why a thing was done by hand: kept for ever.
 pub fn reason(value: String, mistakes: &mut Mistakes) -> Option<String> {
     required_text(Path::Root.field("reason"), value, 500, mistakes)
+}
+
+/// The same where nobody need do it by hand: what a till or a member does names nobody. If `is_required`, somebody does.
+pub fn actor_if_any(value: Option<v1::Actor>, is_required: bool, mistakes: &mut Mistakes) -> Option<Option<ActorId>> {
+    if value.is_none() && is_required {
+        let what = "is required of a caller that is neither `pos` nor `storefront`: name the person who does it, such as \
+                    {\"actor_id\": \"staff-7\"}, for the audit log";
+        mistakes.add(Path::Root.field("actor"), what);
+        return None;
+    }
+    match value {
+        None => Some(None),
+        actor => self::actor(actor, mistakes).map(Some),
+    }
 }
 
 /// Who does a thing by hand.

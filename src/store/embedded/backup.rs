@@ -181,6 +181,7 @@ impl Backup {
 
     fn start_segment(&mut self, first_seq: u64, content: &[u8]) -> Result<(), StoreError> {
         let header = content.get(..SEGMENT_HEADER).and_then(|bytes| bytes.try_into().ok()).ok_or_else(out_of_order)?;
+        SegmentHeader::refuse_newer(&segment_path(&self.folder.join(JOURNAL), first_seq), header)?;
         let header = SegmentHeader::from_bytes(header).map_err(|_| out_of_order())?;
         let journal = self.folder.join(JOURNAL);
         let store_id = self.marker.as_ref().ok_or_else(out_of_order)?.store_id;

@@ -1,8 +1,8 @@
 //! Birthdays: how entries of them are stored, what of them is sealed, and what headers keep.
 
 use super::{
-    decode::{Decoded, Malformed, accrued_lot, decimal, message, optional_tier, optional_time, time},
-    encode, stored,
+    decode::{Decoded, Malformed, accrued_lot, decimal, optional_tier, optional_time, time},
+    encode, known, stored,
     wire::Writer,
 };
 use crate::domain::{BirthdayChanged, BirthdayGiven, BirthdayGranted, BirthdayMultiplier, BirthdayPlan, Birthdays, Sealed, VoucherKindId};
@@ -105,7 +105,7 @@ fn read_plan(plan: &stored::BirthdayPlan) -> Decoded<BirthdayPlan> {
 }
 
 pub(super) fn read_sealed_plan(bytes: &[u8]) -> Decoded<Option<BirthdayPlan>> {
-    let sealed: stored::SealedBirthday = message(bytes)?;
+    let sealed: stored::SealedBirthday = known::sealed(&known::SEALED_BIRTHDAY, bytes)?;
     sealed.plan.as_ref().map(read_plan).transpose()
 }
 

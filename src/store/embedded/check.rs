@@ -2,26 +2,25 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
-use prost::Message as _;
-
 use super::{
     BackupPlace, EmbeddedStore, Engine, JOURNAL, KEYS, Options, Parts,
     decode::{self, Malformed, Unreadable},
+    formats,
     index::Index,
     journal::{Journal, segment_paths},
     keys::KeyFile,
+    known,
     lost_keys::{self, Accepted},
     marker,
     replay::{self, Depth},
     rows::{self, Generation, RowKey},
     segment::io_error,
-    stored,
     tables::{self, Tables},
     verify::Opened,
 };
 use crate::{
     domain::{Balance, Entry, MemberKey, ProgramId},
-    store::StoreError,
+    store::{StoreError, Totals},
 };
 
 /// Differences that are told in words; all are counted.
@@ -136,7 +135,7 @@ pub fn read_entries(folder: &Path, operator_key: Option<&[u8; 32]>, mut each: im
     let keys = KeyFile::open_to_read(&folder.join(KEYS), operator_key)?;
     Journal::open_to_read(&folder.join(JOURNAL))?.replay(1, |segment, record| {
         let mut read = || -> Result<(), Unreadable> {
-            let commit = stored::Commit::decode(&*record.payload).map_err(|_| Malformed("a commit"))?;
+            let commit = known::commit(&record.payload)?;
             for change in commit.members {
                 let program = commit.programs.get(change.program as usize).ok_or(Malformed("member_change.program"))?;
                 let key = MemberKey { program: decode::program_id(program)?, member: decode::member_id(&change.member_id)? };
@@ -174,7 +173,7 @@ pub fn check_backup(place: &BackupPlace<'_>, scratch: &Path, options: &Options) 
         let (folded, mut report) = fold(&parts, path, options, end.seq - 1, newest)?;
         folded.overlay.drain()?;
         folded.check_sizes(&mut report)?;
-        report.programs = totals(&folded)?;
+        report.programs = totals(&folded, &mut report)?;
         Ok(report)
     })
 }
@@ -209,7 +208,7 @@ fn require_journal(folder: &Path) -> Result<(), StoreError> {
     if segment_paths(&folder.join(JOURNAL))?.is_empty() {
         return Err(StoreError::Refused(format!("{} is no data folder: it has no journal", folder.display())));
     }
-    Ok(())
+    formats::refuse_newer(folder)
 }
 
 fn in_scratch(path: &Path, work: impl FnOnce(&Path) -> Result<Report, StoreError>) -> Result<Report, StoreError> {
@@ -260,7 +259,7 @@ fn fold_and_compare(stored: &Engine, path: &Path, options: &Options, last: u64, 
     folded.overlay.drain()?;
     compare(stored, &folded, &mut report)?;
     stored.check_sizes(&mut report)?;
-    report.programs = totals(&folded)?;
+    report.programs = totals(&folded, &mut report)?;
     Ok(report)
 }
 
@@ -314,18 +313,22 @@ fn same_person(engine: &Engine, key: &RowKey, one: &[u8], right: &[u8]) -> Resul
     }
 }
 
-fn totals(engine: &Engine) -> Result<Vec<ProgramTotals>, StoreError> {
-    let mut programs = BTreeMap::new();
+fn totals(engine: &Engine, report: &mut Report) -> Result<Vec<ProgramTotals>, StoreError> {
+    let (mut programs, mut counted) = (BTreeMap::new(), BTreeMap::<_, Totals>::new());
     let view = engine.overlay.view();
     let (from, to) = RowKey::all();
     for row in view.scan(from, to) {
         let (key, value) = row?;
         if key.header_member().is_some() {
-            let program = key.program_number().and_then(|number| engine.programs.name(number)).ok_or(Malformed("a header's key"))?;
+            let number = key.program_number().ok_or(Malformed("a header's key"))?;
+            let program = engine.programs.name(number).ok_or(Malformed("a header's programme"))?;
+            let header = decode::header(&value)?;
+            counted.entry(number).or_default().count(&header);
             let totals = programs.entry(program.clone()).or_insert_with(|| ProgramTotals::new(program));
-            totals.add(&decode::header(&value)?.balance);
+            totals.add(&header.balance);
         }
     }
+    engine.check_totals(counted, report);
     Ok(programs.into_values().collect())
 }
 

@@ -7,12 +7,13 @@ use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
 use crate::{
+    contract::known_fields::UnknownField,
     domain::{
         Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, EntryRef, Expired,
         Fingerprint, Goals, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId,
-        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, ProgramId, Purchase,
-        PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind, TierId,
-        TierSince, VoucherSummary,
+        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, PrincipalId, ProgramId,
+        Purchase, PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind,
+        TierId, TierSince, VoucherSummary,
     },
     store::{Publication, StoreError},
 };
@@ -24,7 +25,7 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    effects, goals, offers, promotions, referrals, rewards,
+    effects, formats, goals, offers, promotions, referrals, rewards,
     segment::damaged,
     segments, stored, tiers, vouchers,
     wire::{WITH_INACTIVITY, read_decimal},
@@ -40,6 +41,9 @@ pub(super) struct Malformed(pub(super) &'static str);
 pub(super) enum Unreadable {
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// A newer version wrote it.
+    #[error("{0} is not known")]
+    Newer(UnknownField),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -55,6 +59,7 @@ impl Unreadable {
     pub(super) fn in_row(self) -> StoreError {
         match self {
             Self::Malformed(fault) => fault.into(),
+            Self::Newer(_) => StoreError::Tables(self.to_string()),
             Self::Store(error) => error,
         }
     }
@@ -63,6 +68,7 @@ impl Unreadable {
     pub(super) fn in_journal(self, segment: &Path, offset: u64) -> StoreError {
         match self {
             Self::Malformed(fault) => damaged(segment, offset, &fault.to_string()),
+            Self::Newer(field) => formats::unknown_field(segment, offset, &field),
             Self::Store(error) => error,
         }
     }
@@ -126,6 +132,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         occurred_time,
         request: request(&entry.request_uuid, &entry.request_id, &entry.fingerprint)?,
         actor: some_text(&entry.actor_id).map(|text| ActorId::new(text).map_err(|_| Malformed("actor_id"))).transpose()?,
+        principal: principal(&entry.principal_id)?,
         program_version: entry.program_version,
         balance: balance(entry.balance.unwrap_or_default()),
         watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
@@ -174,6 +181,10 @@ fn some_text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+pub(super) fn principal(text: &str) -> Decoded<Option<PrincipalId>> {
+    some_text(text).map(|text| PrincipalId::new(text).map_err(|_| Malformed("principal_id"))).transpose()
+}
+
 fn request(uuid: &[u8], text: &str, fingerprint: &[u8]) -> Decoded<Option<Request>> {
     let id = match (<[u8; 16]>::try_from(uuid), text) {
         (Ok(uuid), "") => RequestId::new(&uuid::Uuid::from_bytes(uuid).to_string()),
@@ -211,6 +222,7 @@ pub(super) fn publication(publication: stored::Publication) -> Decoded<Publicati
         version: publication.version,
         publish_time: time(publication.publish_time)?,
         request: request(&[], &publication.request_id, &publication.fingerprint)?.ok_or(Malformed("request_id"))?,
+        principal: principal(&publication.principal_id)?,
         document: publication.document,
     })
 }

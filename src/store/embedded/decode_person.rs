@@ -1,13 +1,13 @@
 //! What is personal, read from its opened bytes.
 
 use super::{
-    decode::{Decoded, Malformed, message},
-    stored,
+    decode::{Decoded, Malformed},
+    known, stored,
 };
 use crate::domain::{BirthDate, Identifier, IdentifierKind, Person, Profile};
 
 pub(super) fn person(bytes: &[u8]) -> Decoded<Person> {
-    let person: stored::Person = message(bytes)?;
+    let person: stored::Person = known::sealed(&known::PERSON, bytes)?;
     Ok(Person {
         profile: profile(person.profile.unwrap_or_default())?,
         identifiers: person.identifiers.iter().map(identifier).collect::<Decoded<_>>()?,
@@ -15,7 +15,7 @@ pub(super) fn person(bytes: &[u8]) -> Decoded<Person> {
 }
 
 pub(super) fn profile_bytes(bytes: &[u8]) -> Decoded<Profile> {
-    profile(message(bytes)?)
+    profile(known::sealed(&known::PROFILE, bytes)?)
 }
 
 fn profile(profile: stored::Profile) -> Decoded<Profile> {
@@ -31,7 +31,7 @@ fn profile(profile: stored::Profile) -> Decoded<Profile> {
 }
 
 pub(super) fn identifier_bytes(bytes: &[u8]) -> Decoded<Identifier> {
-    identifier(&message(bytes)?)
+    identifier(&known::sealed(&known::IDENTIFIER, bytes)?)
 }
 
 fn identifier(identifier: &stored::Identifier) -> Decoded<Identifier> {

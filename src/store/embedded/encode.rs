@@ -46,6 +46,9 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
     if let Some(one) = &entry.day_counted {
         w.message(63, |w| tiers::counted(w, one));
     }
+    if let Some(principal) = &entry.principal {
+        w.text(100, principal.as_str());
+    }
 }
 
 fn kind(w: &mut Writer, entry: &Entry) {
@@ -111,6 +114,9 @@ pub(super) fn publication(w: &mut Writer, publication: &Publication) {
     w.text(4, publication.request.id.as_str());
     w.bytes(5, &publication.request.fingerprint.0);
     w.bytes(6, &publication.document);
+    if let Some(principal) = &publication.principal {
+        w.text(7, principal.as_str());
+    }
 }
 
 fn balance(w: &mut Writer, balance: &Balance) {

@@ -22,9 +22,11 @@ impl From<FoldedEntry> for Entry {
             inactivity_time,
             counted,
             day_counted,
+            principal_id,
             kind,
         } = entry;
         Self {
+            principal_id,
             day_counted,
             sequence,
             record_time,
@@ -101,5 +103,31 @@ impl From<FoldedAccrual> for Accrual {
     fn from(accrual: FoldedAccrual) -> Self {
         let FoldedAccrual { points, qualifying_points, basis, lots, carries, counters, dropped_counters, promotion_counts } = accrual;
         Self { points, qualifying_points, basis, lots, carries, counters, dropped_counters, promotion_counts, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::stored;
+    use prost::Message as _;
+
+    #[test]
+    fn what_rows_are_made_of_is_read_as_it_was_written() {
+        let entry = Entry {
+            sequence: 7,
+            record_time: 1_700_000_000_000_000,
+            delay: 12,
+            request_uuid: vec![1; 16],
+            fingerprint: vec![2; 16],
+            actor_id: "staff-7".into(),
+            principal_id: "desk-hanoi".into(),
+            program_version: 3,
+            inactivity_time: Some(5),
+            kind: Some(Kind::PointsAdjusted(stored::PointsAdjusted::default())),
+            ..Entry::default()
+        };
+        let folded = FoldedEntry::decode(entry.encode_to_vec().as_slice()).expect("it is a part of the same message");
+        assert_eq!(Entry::from(folded), entry);
     }
 }

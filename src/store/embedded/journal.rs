@@ -8,6 +8,7 @@ use std::{
         Arc, Condvar, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     spare::Spare,
     torn,
 };
-use crate::store::StoreError;
+use crate::store::{Histogram, Statistics, StoreError, statistics::TIMES};
 
 const EXTENSION: &str = "seg";
 /// A segment that is being made; it becomes one when it is renamed.
@@ -48,6 +49,10 @@ pub(super) struct Journal {
     durable: AtomicU64,
     /// Told whenever a segment is closed.
     pub(super) closed: Signal,
+    /// Bytes that were appended since the start.
+    appended: AtomicU64,
+    /// How long it took to make each record durable, in nanoseconds.
+    syncs: Histogram,
 }
 
 /// Lets a thread sleep until there is something to do.
@@ -127,8 +132,9 @@ impl Journal {
 
     /// Opens the segments that there are; at least one.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+        let journal = Self::open_segments(folder, true)?;
         remove_unfinished(folder)?;
-        Self::open_segments(folder, true)
+        Ok(journal)
     }
 
     /// The same, without changing anything, now or later.
@@ -161,7 +167,8 @@ impl Journal {
             return Err(StoreError::Damaged(format!("{} has no segments", folder.display())));
         }
         let (segments, durable, closed) = (RwLock::new(segments), AtomicU64::new(0), Signal::default());
-        Ok(Self { folder: folder.to_owned(), segments, frames, durable, closed })
+        let (appended, syncs) = (AtomicU64::new(0), Histogram::new(TIMES));
+        Ok(Self { folder: folder.to_owned(), segments, frames, durable, closed, appended, syncs })
     }
 
     pub(super) fn store_id(&self) -> [u8; 16] {
@@ -257,6 +264,20 @@ impl Journal {
             return Err(damaged(&segment.path, position.offset, "an entry does not match its checksum"));
         }
         Ok(bytes)
+    }
+
+    /// What it knows of itself; of the tables nothing.
+    pub(super) fn statistics(&self) -> Statistics {
+        let segments = self.segments();
+        Statistics {
+            commits: self.durable.load(Ordering::Acquire),
+            journal_files: segments.len() as u64,
+            // A file that cannot be asked counts nothing: this is no place to fail.
+            journal_bytes: segments.iter().filter_map(|segment| Some(segment.file.metadata().ok()?.len())).sum(),
+            appended_bytes: self.appended.load(Ordering::Relaxed),
+            syncs: self.syncs.seen(),
+            ..Statistics::default()
+        }
     }
 
     /// The file that a position is in.
@@ -393,7 +414,10 @@ impl Appender {
         // A part of it that was written is as good as nothing: it is no whole record.
         let written = self.segment.file.write_all_at(record, self.offset);
         written.map_err(|source| refusable(io_error("appending to", path, source)))?;
+        let begun = Instant::now();
         self.segment.file.sync_data().map_err(|source| io_error("syncing", path, source))?;
+        self.journal.syncs.observe_time(begun.elapsed());
+        self.journal.appended.fetch_add(record.len() as u64, Ordering::Relaxed);
         let appended = Appended {
             seq: self.next_seq,
             hash,

@@ -13,7 +13,7 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, aead::Aead as _, a
 use zeroize::Zeroizing;
 
 use super::{
-    JOURNAL,
+    JOURNAL, formats,
     journal::sync_folder,
     lost_keys, marker,
     segment::{io_error, refusable},
@@ -22,7 +22,7 @@ use crate::store::StoreError;
 
 pub(super) const SLOT: usize = 64;
 const MAGIC: &[u8; 4] = b"LKEY";
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 /// Of slots the file grows by, so that writing one seldom changes its length.
 const GROWTH: u64 = 16_384;
 
@@ -116,6 +116,7 @@ impl KeyFile {
             std::io::ErrorKind::UnexpectedEof => damaged(path, "it is shorter than its header; restore it from a backup"),
             _ => io_error("reading", path, source),
         })?;
+        refuse_newer(path, &header)?;
         if !is_header(&header) {
             return Err(damaged(path, "it is no key file of this version; restore it from a backup"));
         }
@@ -358,9 +359,23 @@ impl SlotWriter {
     }
 }
 
-fn is_header(slot: &[u8; SLOT]) -> bool {
+/// A newer version wrote the file. Where the magic, the format and the checksum lie is the same in all formats.
+pub(super) fn refuse_newer(path: &Path, header: &[u8; SLOT]) -> Result<(), StoreError> {
+    match header[4] {
+        format if has_checksum(header) && format > FORMAT => {
+            Err(formats::newer(path, "the key file", u32::from(format), u32::from(FORMAT), true))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn has_checksum(slot: &[u8; SLOT]) -> bool {
     let crc = u32::from_le_bytes([slot[24], slot[25], slot[26], slot[27]]);
-    &slot[..4] == MAGIC && slot[4] == FORMAT && crc == crc32c::crc32c(&slot[..24])
+    &slot[..4] == MAGIC && crc == crc32c::crc32c(&slot[..24])
+}
+
+fn is_header(slot: &[u8; SLOT]) -> bool {
+    slot[4] == FORMAT && has_checksum(slot)
 }
 
 /// Before a backup's run writes its copy of the key file: what is there must be that copy, or what a first run that was cut off left of

@@ -7,16 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost::Message as _;
-
 use super::{
     JOURNAL, KEYS, Options,
-    decode::{Malformed, Unreadable},
+    decode::Unreadable,
     journal::{Journal, sync, sync_folder},
     keys::KeyFile,
-    sealing,
+    known, sealing,
     segment::io_error,
-    stored,
 };
 use crate::store::StoreError;
 
@@ -89,15 +86,15 @@ fn keep(keys: &Path, copy: &Path) -> Result<(), StoreError> {
 fn last_slot(journal: &Journal) -> Result<u32, StoreError> {
     let mut last = 0;
     journal.replay(1, |segment, record| {
-        let slot = highest(&record.payload).map_err(|fault| Unreadable::from(fault).in_journal(&segment.path, record.offset))?;
+        let slot = highest(&record.payload).map_err(|fault| fault.in_journal(&segment.path, record.offset))?;
         last = last.max(slot);
         Ok(())
     })?;
     Ok(last)
 }
 
-fn highest(payload: &[u8]) -> Result<u32, Malformed> {
-    let commit = stored::Commit::decode(payload).map_err(|_| Malformed("a commit"))?;
+fn highest(payload: &[u8]) -> Result<u32, Unreadable> {
+    let commit = known::commit(payload)?;
     let sealed = commit.members.iter().flat_map(|change| &change.entries).map(|entry| &entry.sealed).filter(|sealed| !sealed.is_empty());
     sealed.map(|sealed| sealing::slot_of(sealed)).try_fold(0, |last, slot| Ok(last.max(slot?)))
 }

@@ -6,12 +6,14 @@ use std::{
     path::Path,
 };
 
-use super::{journal::sync_folder, segment::io_error};
+use super::{formats, journal::sync_folder, segment::io_error};
 use crate::store::{CommitSeq, StoreError};
 
 pub(super) const NAME: &str = "BACKUP";
 pub(super) const UNFINISHED_NAME: &str = "BACKUP.new";
-const TITLE: &str = "loyaltyd backup, format 1";
+/// With the format.
+const TITLE: &str = "loyaltyd backup, format ";
+const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Marker {
@@ -43,7 +45,11 @@ impl Marker {
                 path.display()
             ))
         };
-        Self::parse(&text).map(Some).ok_or_else(damaged)
+        match Self::format(&text) {
+            Some(format) if format > FORMAT => Err(formats::newer(&path, "the backup", format, FORMAT, true)),
+            Some(FORMAT) => Self::parse(&text).map(Some).ok_or_else(damaged),
+            Some(_) | None => Err(damaged()),
+        }
     }
 
     /// For whoever reads the folder.
@@ -75,19 +81,23 @@ impl Marker {
 
     fn text(&self) -> String {
         let keys = if self.keys_apart { "apart" } else { "here" };
-        let body = format!("{TITLE}\nstore {}\nkeys {keys}\nlast {} {}\n", hex(&self.store_id), self.last.0, hex(&self.hash));
+        let body = format!("{TITLE}{FORMAT}\nstore {}\nkeys {keys}\nlast {} {}\n", hex(&self.store_id), self.last.0, hex(&self.hash));
         format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes()))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let (body, crc) = text.split_at_checked(text.find("crc ")?)?;
+    /// Of a file that is whole. Its first line and the checksum at its end are the same in all formats.
+    fn format(text: &str) -> Option<u32> {
+        let (body, crc) = text.split_at_checked(text.rfind("crc ")?)?;
         if u32::from_str_radix(crc.strip_prefix("crc ")?.trim_end(), 16).ok()? != crc32c::crc32c(body.as_bytes()) {
             return None;
         }
-        let mut lines = body.lines();
-        if lines.next()? != TITLE {
-            return None;
-        }
+        body.lines().next()?.strip_prefix(TITLE)?.parse().ok()
+    }
+
+    /// Of the format that this version writes, its checksum seen.
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        lines.next()?;
         let store_id = unhex(lines.next()?.strip_prefix("store ")?)?;
         let keys_apart = lines.next()? == "keys apart";
         let (last, hash) = lines.next()?.strip_prefix("last ")?.split_once(' ')?;

@@ -19,6 +19,8 @@
 //! | `tables/REDO` | the rows that were last written to sled, or are being written, see `redo.rs` |
 //! | `tables/CHECKPOINT` | how the tables were left, see `trust.rs`: `clean`, or `open <boot id> <device> <inode of the log>`; gone: they failed |
 //!
+//! What each file begins with says its format, and what becomes of one that this version does not know is written down in `formats.rs`.
+//!
 //! Numbers in the formats below are little-endian, those in keys of rows big-endian. CRC is CRC-32C (Castagnoli).
 //!
 //! # Segments
@@ -134,8 +136,10 @@
 //! | `r` G P hash of `r`, request id | `RequestRow` |
 //! | `s` P hash of `s`, reward id | `RewardStockRow`, of rewards of which one was ever taken |
 //! | `t` instant as a lot's expiry (8 bytes) P M | nothing: something of the member's is due then |
+//! | `u` P, turned over: instant as a lot's expiry (8 bytes), commit (8 bytes), place in it (4 bytes) | `ActRow`: an administrative act, the newest first |
 //! | `v` commit (8 bytes), place in it (4 bytes) | place of the `Publication` |
 //! | `w` slot of the key file (4 bytes) | nothing: an erasure has wiped it |
+//! | `x` P | members by state and points of all of them together: 17 numbers of 16 bytes each, see `Totals::numbers` |
 //! | `y` P hash of `y`, actor id | `OperatorRow`, of operators whose adjustments a fraud limit has counted |
 //!
 //! In sled's default tree neighbouring rows lie together in leaves (`leaves.rs`); the key `a` alone has a value of its own there:
@@ -148,6 +152,7 @@
 
 mod absent;
 mod activities;
+mod audit;
 mod background;
 mod backup;
 mod birthdays;
@@ -166,10 +171,12 @@ mod encode_merge;
 mod encode_points;
 mod erasure;
 mod folded;
+mod formats;
 mod goals;
 mod index;
 mod journal;
 mod keys;
+mod known;
 mod layer;
 mod leaves;
 mod lost_keys;
@@ -198,6 +205,7 @@ mod stories;
 mod tables;
 mod tiers;
 mod torn;
+mod totals;
 mod trust;
 mod unit;
 mod verify;
@@ -240,11 +248,12 @@ use self::{
     overlay::Overlay,
     programs::Programs,
     segment::io_error,
+    totals::RunningTotals,
 };
 use crate::{
     domain::{Fingerprint, VoucherCodeKey},
     store::{
-        Name, Store, StoreError, Unit,
+        Behind, Name, Statistics, Store, StoreError, Unit,
         backup::{Held, Source},
     },
 };
@@ -307,6 +316,7 @@ pub struct EmbeddedStore {
 struct Engine {
     parts: Parts,
     programs: Programs,
+    totals: RunningTotals,
     overlay: Arc<Overlay>,
     /// Of all commits, in microseconds; the lowest number: there is none, or it is not known.
     latest_time: AtomicI64,
@@ -354,12 +364,12 @@ impl EmbeddedStore {
             let what = "is a backup and is left as it is: make a data folder of it with `loyaltyd restore`";
             return Err(StoreError::Refused(format!("{} {what}", folder.display())));
         }
+        formats::refuse_newer(folder)?;
         create_if_new(folder, &options)?;
         // A process may have ended between making a name and making it durable; what is written from here on needs the names.
         sync_folder(folder)?;
         sync_folder(&folder.join(JOURNAL))?;
         let (keys, slots) = KeyFile::open(&folder.join(KEYS), options.operator_key.as_ref())?;
-        keys.secure()?;
         let journal = Arc::new(Journal::open(&folder.join(JOURNAL))?);
         if journal.store_id() != keys.store_id() {
             return Err(StoreError::Damaged(format!(
@@ -368,6 +378,7 @@ impl EmbeddedStore {
             )));
         }
         let mut appender = journal.appender(options.segment_bytes)?;
+        keys.secure()?;
         appender.reopen_last(tables::exist(&folder.join(replay::TABLES)))?;
         appender.secure()?;
         let parts = Parts { index: Arc::new(Index(keys.index_key()?)), journal, keys: Arc::new(keys) };
@@ -504,6 +515,13 @@ impl Store for EmbeddedStore {
         Some(micros).filter(|micros| *micros != i64::MIN).and_then(|micros| Timestamp::from_microsecond(micros).ok())
     }
 
+    fn statistics(&self) -> Statistics {
+        let Engine { parts, programs, totals, overlay, .. } = &self.engine;
+        let (commits, bytes) = overlay.behind();
+        let totals = totals.get().into_iter().filter_map(|(number, totals)| Some((programs.name(number)?, totals)));
+        Statistics { behind: Behind { commits, bytes, bound: overlay.bound() }, totals: totals.collect(), ..parts.journal.statistics() }
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         // No commit meanwhile: what is marked as clean must be all there is.
         let _writer = self.writer.lock().map_err(|_| panicked())?;
@@ -518,6 +536,16 @@ impl Store for EmbeddedStore {
         };
         Ok(Box::new(source::BackupSource::new(&self.engine.parts, durable, held)?))
     }
+}
+
+/// Formats of what is in a data folder: of the journal, of the key file, and of the tables, which are made again where they have another.
+pub const FORMATS: Formats = Formats { journal: segment::FORMAT as u32, keys: keys::FORMAT as u32, tables: rows::FORMAT };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    pub journal: u32,
+    pub keys: u32,
+    pub tables: u32,
 }
 
 impl Engine {

@@ -149,6 +149,17 @@ impl Overlay {
         }
     }
 
+    /// Commits that readers see and the tables do not have yet, and the bytes of their rows.
+    pub(super) fn behind(&self) -> (u64, u64) {
+        let progress = self.progress();
+        (progress.published - progress.written, progress.waiting_bytes as u64)
+    }
+
+    /// Of bytes that may wait.
+    pub(super) fn bound(&self) -> u64 {
+        self.bound as u64
+    }
+
     /// Waits until all that was published so far is in the tables.
     pub(super) fn drain(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();

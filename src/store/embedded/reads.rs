@@ -10,7 +10,7 @@ use super::{
     decode::{Malformed, Unreadable, Unseal as _},
     decode_fraud, decode_holds, decode_person, decode_returns,
     journal::Position,
-    promotions, rewards,
+    known, promotions, rewards,
     rows::{self, ProgramNumber, RowKey},
     sealing, segments, stored, stories,
     view::View,
@@ -22,7 +22,7 @@ use crate::{
         OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, SegmentId, SegmentSize,
         TallyKey, VoucherCode,
     },
-    store::{Due, LotDemand, MemberDemand, Publication, Read, RequestOutcome, RequestRow, StoreError},
+    store::{ActPlace, Due, FoundAct, LotDemand, MemberDemand, Publication, Read, RecordedIn, RequestOutcome, RequestRow, StoreError},
 };
 
 impl Engine {
@@ -107,14 +107,14 @@ impl Engine {
 
     fn read_entry(&self, key: &MemberKey, position: &Position) -> Result<Entry, StoreError> {
         let bytes = self.journal.read(position)?;
-        let read = || decode::entry(key, stored::Entry::decode(&*bytes).map_err(|_| Malformed("an entry"))?, &*self.keys);
+        let read = || decode::entry(key, known::entry(&bytes)?, &*self.keys);
         read().map_err(|fault| fault.in_journal(&self.journal.path_of(position), position.offset))
     }
 
     fn read_publication(&self, position: &Position) -> Result<Publication, StoreError> {
         let bytes = self.journal.read(position)?;
-        let read = || decode::publication(stored::Publication::decode(&*bytes).map_err(|_| Malformed("a publication"))?);
-        read().map_err(|fault| Unreadable::from(fault).in_journal(&self.journal.path_of(position), position.offset))
+        let read = || Ok::<_, Unreadable>(decode::publication(known::publication(&bytes)?)?);
+        read().map_err(|fault| fault.in_journal(&self.journal.path_of(position), position.offset))
     }
 
     fn member(&self, key: &MemberKey, demand: MemberDemand) -> Result<Option<Member>, StoreError> {
@@ -456,6 +456,15 @@ macro_rules! read_through_engine {
             }
             fn segment_size(&self, program: &ProgramId, segment: &SegmentId) -> Result<Option<SegmentSize>, StoreError> {
                 self.engine.watched(self.engine.segment_size(program, segment))
+            }
+            fn acts(
+                &self,
+                program: &ProgramId,
+                recorded: RecordedIn,
+                after: Option<ActPlace>,
+                limit: usize,
+            ) -> Result<Vec<FoundAct>, StoreError> {
+                self.engine.watched(self.engine.acts(program, recorded, after, limit))
             }
             fn publications(&self) -> Result<Vec<Publication>, StoreError> {
                 self.engine.watched(self.engine.publications())

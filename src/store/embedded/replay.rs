@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use prost::Message as _;
 
 use super::{
@@ -18,6 +17,7 @@ use super::{
     erasure::{self, Holders},
     journal::{Appender, Journal, Position, sync_folder},
     keys::KeyFile,
+    known,
     overlay::Overlay,
     programs::Programs,
     rows::{self, Change, Generation, ProgramNumber, RowKey},
@@ -25,12 +25,13 @@ use super::{
     segment::{Hash, Record, Segment, io_error},
     stored,
     tables::{self, Tables},
+    totals::RunningTotals,
     vouchers,
     wire::{Value, fields},
 };
 use crate::{
     domain::{Entry, EntryKind, Header, Member, MemberKey, apply},
-    store::{MemberChange, Publication, StoreError},
+    store::{Before, MemberChange, Publication, StoreError},
 };
 
 pub(super) const TABLES: &str = "tables";
@@ -110,7 +111,7 @@ fn applied(tables: &Tables, journal: &Journal, keys: &KeyFile, appender: &Append
         return Err("they belong to another store".to_owned());
     }
     if row.format != rows::FORMAT {
-        return Err("another version wrote them".to_owned());
+        return Err(format!("another version wrote them, in format {}; this one has format {}", row.format, rows::FORMAT));
     }
     if row.seq > appender.last_seq() {
         return Ok(Err(appender.lacks_acknowledged(row.seq)));
@@ -151,13 +152,14 @@ impl Engine {
         let latest_time = AtomicI64::new(row.and_then(|row| row.latest_time).unwrap_or(i64::MIN));
         let overlay = Arc::new(Overlay::new(tables, newest, options.overlay_bytes, options.member_cache_bytes));
         let programs = Programs::load(&overlay.view())?;
+        let totals = RunningTotals::load(&overlay.view())?;
         let start = |name: &str, work: fn(&Overlay)| {
             let shared = overlay.clone();
             let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
             thread.map_err(|source| io_error("starting a thread for", folder, source))
         };
         let threads = vec![start("row-writer", Overlay::write_out)?, start("warm-up", Overlay::warm_up)?];
-        Ok(Self { parts: parts.clone(), programs, overlay, latest_time, threads })
+        Ok(Self { parts: parts.clone(), programs, totals, overlay, latest_time, threads })
     }
 
     /// Reads the commits behind `applied` and brings rows up to them. What the tables have already is not folded again.
@@ -198,6 +200,7 @@ impl Engine {
     }
 
     fn read_commit(&self, segment: &Segment, record: &Record, depth: Depth) -> Result<ReadCommit, Unreadable> {
+        known::check_commit(&record.payload)?;
         let layout = Layout::of(&record.payload)?;
         let position = |span: &Span| Position {
             segment: segment.header.first_seq,
@@ -230,6 +233,8 @@ impl Engine {
         self.stock_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
         self.tally_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes)?;
         self.size_rows(members.iter().flat_map(|(read, _)| &read.entries), &mut changes);
+        let entries = members.iter().flat_map(|(read, _)| &read.entries);
+        self.act_rows(seq, publications.iter().map(|(publication, _)| publication), entries, &mut changes);
         let recorded = members.iter().flat_map(|(read, _)| &read.entries).map(|entry| entry.record_time);
         let applied = self.applied((seq, &hash), publications.iter().map(|(one, _)| one.publish_time).chain(recorded));
         let mut count = 0;
@@ -237,6 +242,7 @@ impl Engine {
             count += read.entries.len() as u64;
             self.replay_member(generation, read, &positions, holders, &mut changes)?;
         }
+        self.totals.rows(&mut changes);
         self.overlay.publish(generation, changes, applied);
         Ok(count)
     }
@@ -276,9 +282,10 @@ impl Engine {
         let number = self.programs.number_or_new(&key.program, changes);
         changes.extend(wiped.iter().map(erasure::wiped));
         match self.fold(number, &key, &entries)? {
-            Some((after, due_before)) => {
-                let change = MemberChange { entries, after, due_before };
+            Some((after, before)) => {
+                let change = MemberChange { entries, after, before };
                 self.member_rows(generation, number, &change, slot, positions, changes)?;
+                self.totals.turn(number, &change);
                 self.forget(number, &key, &change.entries, holders, changes)
             }
             None => {
@@ -288,8 +295,8 @@ impl Engine {
         }
     }
 
-    /// The state after the entries, and what was due next before them; `None`: the tables have it already.
-    fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<(Member, Option<Timestamp>)>, StoreError> {
+    /// The state after the entries, and the one before them; `None`: the tables have it already.
+    fn fold(&self, number: ProgramNumber, key: &MemberKey, entries: &[Entry]) -> Result<Option<(Member, Before)>, StoreError> {
         let view = self.overlay.view();
         let Some(first) = entries.first() else { return Ok(None) };
         let new_member = || Member::bare(key.clone(), Header::new(first.record_time));
@@ -308,7 +315,7 @@ impl Engine {
                 None => None,
             };
         }
-        let (last_lot, due_before) = (member.header.last_lot, member.header.next_due_time());
+        let (last_lot, before) = (member.header.last_lot, Before::of(&member.header));
         for lot in entries.iter().flat_map(Entry::touched_lots).filter(|lot| lot.id() <= last_lot) {
             if let Some(row) = view.get(&RowKey::lot(number, &key.member, &lot))? {
                 member.lots.insert(lot, decode::lot(lot, &row)?);
@@ -333,7 +340,7 @@ impl Engine {
         for entry in &entries[entries.len() - new..] {
             apply(&mut member, entry)?;
         }
-        Ok(Some((member, due_before)))
+        Ok(Some((member, before)))
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) type Change = (RowKey, Option<Box<[u8]>>);
 pub(super) type ProgramNumber = u32;
 
 /// Of the rows as a whole. Tables with another one are made again.
-pub(super) const FORMAT: u32 = 7;
+pub(super) const FORMAT: u32 = 9;
 pub(super) const APPLIED: &[u8] = b"a";
 const PROGRAM: u8 = b'g';
 const IDENTIFIER: u8 = b'i';
@@ -393,11 +393,11 @@ impl RowKey {
 }
 
 /// With the sign's bit turned over, numbers sort as their bytes do.
-fn ordered(time: Timestamp) -> u64 {
+pub(super) fn ordered(time: Timestamp) -> u64 {
     (time.as_microsecond() as u64) ^ (1 << 63)
 }
 
-fn instant(ordered: u64) -> Option<Timestamp> {
+pub(super) fn instant(ordered: u64) -> Option<Timestamp> {
     Timestamp::from_microsecond((ordered ^ (1 << 63)) as i64).ok()
 }
 

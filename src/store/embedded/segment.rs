@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    marker,
+    formats, marker,
     packed::{self, FrameCache, Packed},
 };
 use crate::store::StoreError;
@@ -18,13 +18,20 @@ use crate::store::StoreError;
 pub(super) const MAX_PAYLOAD: usize = 64 << 20;
 pub(super) const SEGMENT_HEADER: usize = 128;
 pub(super) const RECORD_HEADER: usize = 56;
+/// Plain bytes of a segment: more than it may be told to have, and a record.
+const LARGEST: u64 = 1 << 33;
+/// Of a segment's tail that is looked at at a time.
+const PART: usize = 1 << 20;
 /// Of records and segments.
-const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 1;
 const SEGMENT_MAGIC: &[u8; 8] = b"LOYLJNL\n";
 const RECORD_MAGIC: &[u8; 4] = b"LREC";
 
 /// BLAKE3 of a whole record, header and payload. Each record names the one before it.
 pub(super) type Hash = [u8; 32];
+
+/// Header and payload of a record.
+type Raw = ([u8; RECORD_HEADER], Vec<u8>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
@@ -98,13 +105,24 @@ impl SegmentHeader {
         bytes
     }
 
+    /// A newer version wrote the segment. Where the magic, the format and the checksum of the rest lie is the same in all formats.
+    pub(super) fn refuse_newer(path: &Path, bytes: &[u8; SEGMENT_HEADER]) -> Result<(), StoreError> {
+        let is_segment = &bytes[..8] == SEGMENT_MAGIC || &bytes[..8] == packed::MAGIC;
+        match u16_at(bytes, 8) {
+            format if is_segment && format > FORMAT => {
+                Err(formats::newer(path, "the segment", u32::from(format), u32::from(FORMAT), false))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Of a plain segment or a compressed one.
     pub(super) fn from_bytes(bytes: &[u8; SEGMENT_HEADER]) -> Result<Self, &'static str> {
         if &bytes[..8] != SEGMENT_MAGIC && &bytes[..8] != packed::MAGIC {
             return Err("this is no journal segment");
         }
         if u16_at(bytes, 8) != FORMAT {
-            return Err("the segment has a format that this version does not know; use the version that wrote it, or a newer one");
+            return Err("the segment has a format that there is not");
         }
         if u32_at(bytes, 12) != crc32c::crc32c(&bytes[16..]) {
             return Err("the segment's header does not match its checksum");
@@ -162,12 +180,17 @@ impl Segment {
             io::ErrorKind::UnexpectedEof => damaged(path, 0, "the segment is shorter than its header"),
             _ => io_error("reading", path, source),
         })?;
+        SegmentHeader::refuse_newer(path, &bytes)?;
         let header = SegmentHeader::from_bytes(&bytes).map_err(|what| damaged(path, 0, what))?;
         let packed = match &bytes[..8] == packed::MAGIC {
             true => Some(Packed::open(path, &file, &header, &bytes, cache)?),
             false => None,
         };
-        Ok(Self { path: path.to_owned(), file, header, packed })
+        let segment = Self { path: path.to_owned(), file, header, packed };
+        match segment.length()? {
+            length if length > LARGEST => Err(damaged(path, length, "the segment is larger than a segment can be")),
+            _ => Ok(segment),
+        }
     }
 
     pub(super) fn length(&self) -> Result<u64, StoreError> {
@@ -179,28 +202,14 @@ impl Segment {
 
     /// Reads the record at a place, which must be number `seq` and follow the record with the hash `previous`.
     pub(super) fn record(&self, offset: u64, seq: u64, previous: &Hash) -> Result<Found, StoreError> {
-        let mut header = [0; RECORD_HEADER];
-        if !self.read(&mut header, offset)? {
-            return Ok(Found::Nothing);
-        }
-        let Some(length) = payload_length(&header) else { return Ok(Found::Nothing) };
-        if offset + (RECORD_HEADER + length) as u64 > self.length()? {
-            return Ok(Found::Nothing);
-        }
-        let mut payload = vec![0; length];
-        if !self.read(&mut payload, offset + RECORD_HEADER as u64)? {
-            return Ok(Found::Nothing);
-        }
-        let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&header[..8]), &header[12..]), &payload);
-        if crc != u32_at(&header, 8) {
-            return Ok(Found::Nothing);
-        }
-        if u16_at(&header, 12) != FORMAT {
-            return Err(damaged(
-                &self.path,
-                offset,
-                "the record has a format that this version does not know; use the version that wrote it",
-            ));
+        let Some((header, payload)) = self.whole_record(offset)? else { return Ok(Found::Nothing) };
+        match u16_at(&header, 12) {
+            FORMAT => {}
+            format if format > FORMAT => {
+                let what = format!("the record at byte {offset}");
+                return Err(formats::newer(&self.path, &what, u32::from(format), u32::from(FORMAT), true));
+            }
+            _ => return Err(damaged(&self.path, offset, "the record has a format that there is not")),
         }
         if u64_at(&header, 16) != seq || &header[24..56] != previous {
             return Ok(Found::Foreign);
@@ -208,6 +217,24 @@ impl Segment {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header).update(&payload);
         Ok(Found::Record(Record { seq, hash: *hasher.finalize().as_bytes(), offset, payload }))
+    }
+
+    /// Whatever record lies at a place, if it is whole.
+    fn whole_record(&self, offset: u64) -> Result<Option<Raw>, StoreError> {
+        let mut header = [0; RECORD_HEADER];
+        if !self.read(&mut header, offset)? {
+            return Ok(None);
+        }
+        let Some(length) = payload_length(&header) else { return Ok(None) };
+        if offset + (RECORD_HEADER + length) as u64 > self.length()? {
+            return Ok(None);
+        }
+        let mut payload = vec![0; length];
+        if !self.read(&mut payload, offset + RECORD_HEADER as u64)? {
+            return Ok(None);
+        }
+        let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&header[..8]), &header[12..]), &payload);
+        Ok((crc == u32_at(&header, 8)).then_some((header, payload)))
     }
 
     /// False: the file ends before.
@@ -222,19 +249,35 @@ impl Segment {
         }
     }
 
-    /// What is behind the last whole record, which ends at `offset`.
+    /// What is behind the last whole record, which ends at `offset`. Read part by part: how long a file says that it is costs no memory.
     pub(super) fn tail(&self, offset: u64) -> Result<Tail, StoreError> {
-        let length = self.length()?.saturating_sub(offset);
-        let mut rest = vec![0; usize::try_from(length).expect("a segment fits into memory")];
-        if !self.read(&mut rest, offset)? {
-            return Err(damaged(&self.path, offset, "the segment changed while it was read"));
+        let length = self.length()?;
+        let mut part = vec![0; PART.min(usize::try_from(length.saturating_sub(offset)).unwrap_or(PART))];
+        let zeros = vec![0_u8; part.len()];
+        let mut tail = Tail::Empty;
+        let mut at = offset;
+        while at < length {
+            let size = part.len().min(usize::try_from(length - at).unwrap_or(PART));
+            let part = &mut part[..size];
+            if !self.read(part, at)? {
+                return Err(damaged(&self.path, at, "the segment changed while it was read"));
+            }
+            let Some(last) = (*part != zeros[..size]).then(|| part.iter().rposition(|byte| *byte != 0)).flatten() else {
+                at += size as u64;
+                continue;
+            };
+            tail = Tail::Torn { end: at + last as u64 + 1 };
+            for place in magic_places(part) {
+                if self.whole_record(at + place as u64)?.is_some() {
+                    return Ok(Tail::RecordBehind(at + place as u64));
+                }
+            }
+            // What begins a record may lie across the end of a part.
+            let is_last = at + size as u64 == length;
+            let step = if is_last { size } else { size - (RECORD_MAGIC.len() - 1) };
+            at += step as u64;
         }
-        let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(Tail::Empty) };
-        let whole = |from: &usize| is_whole_record(&rest[*from..]);
-        match magic_places(&rest).find(whole) {
-            Some(from) => Ok(Tail::RecordBehind(offset + from as u64)),
-            None => Ok(Tail::Torn { end: offset + last as u64 + 1 }),
-        }
+        Ok(tail)
     }
 }
 
@@ -252,14 +295,6 @@ pub(super) enum Tail {
 
 fn magic_places(bytes: &[u8]) -> impl Iterator<Item = usize> {
     bytes.windows(RECORD_MAGIC.len()).enumerate().filter(|(_, window)| *window == RECORD_MAGIC).map(|(place, _)| place)
-}
-
-fn is_whole_record(bytes: &[u8]) -> bool {
-    if bytes.len() < RECORD_HEADER {
-        return false;
-    }
-    let Some(length) = payload_length(bytes) else { return false };
-    bytes.get(..RECORD_HEADER + length).is_some_and(|record| record_crc(record) == u32_at(bytes, 8))
 }
 
 pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> StoreError {

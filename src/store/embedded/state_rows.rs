@@ -12,11 +12,11 @@ use crate::{
 
 /// The state that new entries lead to, but for the person.
 pub(super) fn state(number: ProgramNumber, change: &MemberChange, changes: &mut Vec<Change>) {
-    let MemberChange { entries, after, due_before } = change;
+    let MemberChange { entries, after, before } = change;
     let member = &after.key.member;
     let due = after.header.next_due_time();
-    if due != *due_before {
-        changes.extend(due_before.map(|time| (RowKey::due(time, number, member), None)));
+    if due != before.due {
+        changes.extend(before.due.map(|time| (RowKey::due(time, number, member), None)));
         changes.extend(due.map(|time| (RowKey::due(time, number, member), Some(Box::default()))));
     }
     changes.push((RowKey::header(number, member), Some(header_bytes(after))));

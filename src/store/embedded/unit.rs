@@ -202,11 +202,15 @@ impl Engine {
             let positions = own.iter().map(position).collect::<Vec<_>>();
             let number = self.programs.number_or_new(&change.after.key.program, &mut changes);
             self.member_rows(generation, number, change, *slot, &positions, &mut changes)?;
+            self.totals.turn(number, change);
             self.forget(number, &change.after.key, &change.entries, None, &mut changes)?;
         }
+        self.totals.rows(&mut changes);
         self.stock_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
         self.tally_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes)?;
         self.size_rows(commit.members.iter().flat_map(|change| &change.entries), &mut changes);
+        let entries = commit.members.iter().flat_map(|change| &change.entries);
+        self.act_rows(appended.seq, commit.publications.iter(), entries, &mut changes);
         changes.extend(spans.wiped.iter().map(erasure::wiped));
         Ok(changes)
     }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prost::Message as _;
 
 use super::{
     JOURNAL, KEYS, UNFINISHED_JOURNAL,
@@ -16,6 +15,7 @@ use super::{
     decode::{self, Malformed, Unreadable, Unseal as _},
     journal::{Cursor, Journal, copy_plain, sync, sync_folder},
     keys::KeyFile,
+    known,
     marker::Marker,
     sealing,
     segment::{Record, Segment, damaged, io_error},
@@ -181,8 +181,8 @@ fn read_commit(keys: &KeyFile, record: &Record, found: &mut Verified) -> Result<
     Ok(())
 }
 
-fn read(record: &Record) -> Result<stored::Commit, Malformed> {
-    stored::Commit::decode(&*record.payload).map_err(|_| Malformed("a commit"))
+fn read(record: &Record) -> Result<stored::Commit, Unreadable> {
+    known::commit(&record.payload)
 }
 
 /// When a commit was recorded; of its entries they may differ a little, and the latest counts.
@@ -249,9 +249,9 @@ fn find_end(opened: &Opened, until: Until) -> Result<End, StoreError> {
         {
             return Ok(false);
         }
-        let in_journal = |fault| Unreadable::from(fault).in_journal(&segment.path, record.offset);
+        let in_journal = |fault: Unreadable| fault.in_journal(&segment.path, record.offset);
         let commit = read(record).map_err(in_journal)?;
-        let time = time_of(&commit).map_err(in_journal)?;
+        let time = time_of(&commit).map_err(|fault| in_journal(fault.into()))?;
         if let (Until::Time(until), Some(time)) = (until, time)
             && time > until
         {

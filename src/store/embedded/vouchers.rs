@@ -1,12 +1,13 @@
 //! Vouchers: how entries of them are stored, and the rows that hold the live ones and that find each by its code.
 
 use super::{
+    audit,
     decode::{Decoded, Malformed, decimal, member_id, message, optional_time, order, rule_id, time},
     encode, goals,
     index::Index,
     offers, promotions, rewards,
     rows::{Change, ProgramNumber, RowKey, owner, value},
-    segments, stored,
+    segments, stored, totals,
     wire::Writer,
 };
 use crate::domain::{
@@ -42,9 +43,11 @@ pub(super) fn code_of(key: &RowKey) -> Option<VoucherCode> {
 /// What a key's kind is called in messages, if it is one of vouchers.
 pub(super) fn describe(kind: u8, own: Option<&u8>) -> Option<&'static str> {
     match (kind, own) {
+        (audit::ACT, _) => Some("administrative act"),
         (segments::MEMBER_OF, _) => Some("member of a segment"),
         (segments::SIZE, _) => Some("size of a segment"),
         (CODE, _) => Some("code of a voucher"),
+        (totals::TOTALS, _) => Some("totals of a programme"),
         (rewards::STOCK, _) => Some("stock of a reward"),
         (promotions::TALLY, _) => Some("what a promotion has given"),
         (b'm', Some(&VOUCHER)) => Some("voucher"),

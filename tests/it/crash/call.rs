@@ -206,6 +206,7 @@ pub fn concluded(status: &Status) -> Outcome {
     match (reason, status.code()) {
         ("QUEUE_FULL", Code::ResourceExhausted) => Outcome::NotTaken,
         ("STARTING" | "STOPPING", Code::Unavailable) => Outcome::Unknown,
+        ("DEADLINE_EXCEEDED", Code::DeadlineExceeded) => Outcome::Unknown,
         ("", Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal) => Outcome::Unknown,
         ("" | "INTERNAL" | "INVALID_FIELD", _) => panic!("the service must not say this here: {status:?}"),
         (reason, _) => Outcome::Refused(reason.to_owned()),

@@ -11,8 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::SignedDuration;
 use loyaltyd::store::{
-    LotDemand, MemberDemand, Read, Store, StoreError,
+    Read, Store, StoreError,
     embedded::{EmbeddedStore, Options, check},
 };
 use tempfile::TempDir;
@@ -23,8 +24,8 @@ use crate::{
         store_cuts::{Told, is_long, patiently, seed},
     },
     support::{
-        files,
-        histories::{World, adjustment, hours, person, phone, program_id, purchase},
+        doings, files,
+        histories::{World, adjustment, hours, program_id, purchase},
     },
 };
 use table::{Damage, Kind, Outcome, State, expected};
@@ -49,26 +50,28 @@ impl Fixture {
     fn new(state: State, dice: &mut Dice) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = EmbeddedStore::open(folder.path(), options()).expect("the store opens");
-        let (mut world, mut before, mut known) = (World::new(), Vec::new(), 0);
+        let mut world = World::with_all();
         world.publish(&store, 1);
-        for number in 1..=12 {
-            let person = person("Somebody", &[phone(u32::from(number))]);
-            world.decide(number, &loyaltyd::domain::Command::Enroll { person }).expect("a new member enrols");
-            world.commit(&store);
-        }
-        for order in 0..110 {
-            let member = 1 + dice.below(12) as u8;
-            world.now += hours(i64::from(dice.below(10) == 0));
-            world.decide(member, &purchase(order, 100 + dice.below(4_000) as i64, None)).expect("a purchase");
-            if order % 3 == 0 {
+        doings::each_once(&mut world, &store);
+        assert_eq!(doings::missing_kinds(&world), [0; 0], "each kind of entry is there");
+        // What is personal of who was erased is gone with the key, whatever becomes of the journal's end.
+        store.flush().expect("rows are written out");
+        let (mut before, mut known) = (vec![world.clone()], world.requests.len());
+        for number in 100..210 {
+            world.now += hours(i64::from(dice.below(10) == 0)) + SignedDuration::from_secs(1);
+            let member = doings::somebody(&world, dice).expect("some are there");
+            let command = doings::anything(&world, member, number, dice);
+            // What the member cannot do is refused and leaves nothing.
+            let _ = world.decide(member, &command);
+            if number % 3 == 0 {
                 world.commit(&store);
                 before.push(world.clone());
             }
-            if order % 50 == 30 {
+            if number % 50 == 30 {
                 store.flush().expect("rows are written out");
                 known = before.last().map_or(0, |world: &World| world.requests.len());
             }
-            if order == 60 {
+            if number == 160 {
                 // Those that are closed by now; the later ones stay plain.
                 store.compress_closed();
             }
@@ -77,6 +80,7 @@ impl Fixture {
         before.push(world.clone());
         world.decide(1, &adjustment(3)).expect("an adjustment");
         world.commit(&store);
+        world.check_each_kind_of_row();
         if state == State::Stopped {
             store.flush().expect("rows are written out");
             known = world.requests.len();
@@ -152,52 +156,11 @@ fn damage(path: &Path, kind: Kind, damage: Damage, dice: &mut Dice) -> Option<St
     }
 }
 
-/// Reads all that the world knows. A wrong answer is a panic; what the store refuses to answer is given back.
-fn refused_answers(world: &World, store: &dyn Store) -> Vec<StoreError> {
-    let mut refused = Vec::new();
-    let program = program_id();
-    macro_rules! same {
-        ($answer:expr, $right:expr) => {
-            match $answer {
-                Ok(answer) => assert_eq!(answer, $right),
-                Err(error) => refused.push(error),
-            }
-        };
-    }
-    for (id, member) in &world.members {
-        let demand = MemberDemand {
-            lots: LotDemand::All,
-            holds: true,
-            pending: true,
-            vouchers: true,
-            person: true,
-            ..MemberDemand::read(jiff::Timestamp::MAX)
-        };
-        same!(store.member(&member.key, demand), Some(member.clone()));
-        let bare = MemberDemand { person: false, ..demand };
-        same!(store.member(&member.key, bare).map(|found| found.map(|found| found.header)), Some(member.header.clone()));
-        same!(store.entries(&member.key, 1, u64::MAX), world.entries[id].clone());
-        same!(store.lots(&member.key, None, usize::MAX), member.lots.values().cloned().collect::<Vec<_>>());
-    }
-    for (request, row) in &world.requests {
-        same!(store.request(&program, request), Some(row.clone()));
-    }
-    for (order, entry) in &world.purchases {
-        same!(store.purchase(&program, order).map(|found| found.map(|entry| entry.reference())), Some(*entry));
-    }
-    for (identifier, holder) in &world.identifiers {
-        same!(store.member_by_identifier(&program, identifier), *holder);
-    }
-    same!(store.members(&program, None, usize::MAX), world.members.keys().copied().collect::<Vec<_>>());
-    same!(store.publications(), world.publications.clone());
-    refused
-}
-
 /// It says which file, and what to do.
 fn is_clear(error: &StoreError, name: &str) -> bool {
     let text = error.to_string();
-    let what_to_do = ["restore", "remove", "loyaltyd check", "use the version", "start with"].iter().any(|word| text.contains(word));
-    matches!(error, StoreError::Damaged(_)) && text.contains(name) && what_to_do
+    let what_to_do = ["restore", "remove", "loyaltyd check", "Use the version", "start with"].iter().any(|word| text.contains(word));
+    matches!(error, StoreError::Damaged(_) | StoreError::Newer(_)) && text.contains(name) && what_to_do
 }
 
 /// What a start after the damage does, and the one after it.
@@ -223,7 +186,7 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
         let found = store.request(&program_id(), request);
         assert!(matches!(found, Ok(None)), "what is gone is not the end alone: {found:?}");
     }
-    let refused = refused_answers(world, &store);
+    let refused = world.refused(&store);
     // sled panics when it is closed after it failed.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(store)));
     if let Some(error) = refused.iter().find(|error| !matches!(error, StoreError::Tables(_))) {
@@ -234,7 +197,7 @@ fn outcome(fixture: &Fixture, data: &Path, name: &str) -> Outcome {
     }
     let mut world = world.clone();
     let store = patiently(|| EmbeddedStore::open(data, options())).expect("it opens again");
-    assert_eq!(refused_answers(&world, &store).len(), 0, "what the tables could not answer is answered after the next start");
+    assert_eq!(world.refused(&store).len(), 0, "what the tables could not answer is answered after the next start");
     world.decide(2, &purchase(9_999, 700, None)).expect("a purchase");
     world.commit(&store);
     world.check(&store);

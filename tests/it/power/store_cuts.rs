@@ -8,12 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loyaltyd::{
-    domain::Command,
-    store::{
-        Commit, Store, StoreError,
-        embedded::{EmbeddedStore, Options, check},
-    },
+use jiff::SignedDuration;
+use loyaltyd::store::{
+    Commit, Store, StoreError,
+    embedded::{EmbeddedStore, Options, check},
 };
 
 use super::{
@@ -21,9 +19,9 @@ use super::{
     disk::{Disk, Left},
     mount::{Drive, Moment, Mounted, Plan, can_mount},
 };
-use crate::support::histories::{
-    GOAL, OFFERS, SEGMENTS, World, adjustment, hours, member_id, offer, priced_purchase, program_id, purchase, purchase_by_code, reward,
-    voucher,
+use crate::support::{
+    doings,
+    histories::{World, forget, hours, program_id},
 };
 
 /// Small segments and a small bound: segments change and rows are written out all the time.
@@ -57,7 +55,7 @@ pub struct Story {
 
 impl Story {
     pub fn new() -> Self {
-        let world = World::with(&format!("{OFFERS}{SEGMENTS}{GOAL}"));
+        let world = World::with_all();
         Self { acknowledged: world.clone(), tried: world, open: None, orders: 0, versions: 0 }
     }
 
@@ -75,13 +73,10 @@ impl Story {
     /// One commit, or another thing that happens to a store.
     pub fn step(&mut self, store: &dyn Store, dice: &mut Dice) -> Result<(), StoreError> {
         let world = &mut self.tried;
+        world.now += SignedDuration::from_secs(1);
         let members = world.members.len() as u8;
         match dice.below(16) {
-            0 | 1 if members < 60 => {
-                let new = members + 1;
-                let person = crate::support::histories::person("Somebody", &[crate::support::histories::phone(u32::from(new))]);
-                world.decide(new, &Command::Enroll { person }).expect("a new member enrols");
-            }
+            0 | 1 if members < 60 => doings::comes(world, members + 1),
             2 => return store.flush(),
             3 => {
                 self.versions += 1;
@@ -89,11 +84,15 @@ impl Story {
                 return self.commit(store, publication);
             }
             4 => world.now += hours(dice.below(30) as i64),
+            5 if members > 6 => {
+                let gone = doings::somebody(world, dice).expect("some are there");
+                doings::goes(world, gone, dice);
+            }
             _ if members > 0 => {
                 for _ in 0..=dice.below(4) {
                     self.orders += 1;
-                    let member = 1 + dice.below(u64::from(members)) as u8;
-                    let command = any(world, member, self.orders, dice);
+                    let Some(member) = doings::somebody(world, dice) else { break };
+                    let command = doings::anything(world, member, self.orders, dice);
                     // What the member cannot do is refused and leaves nothing.
                     let _ = world.decide(member, &command);
                 }
@@ -110,7 +109,10 @@ impl Story {
             let found = open.publications.iter().map(|publication| is_published(store, publication)).chain(
                 open.members.iter().flat_map(|change| &change.entries).map(|entry| {
                     let entries = store.entries(&entry.key, entry.sequence, entry.sequence).expect("entries are read");
-                    entries.first() == Some(entry)
+                    // What was personal of who was erased is gone from it.
+                    let mut forgotten = entry.clone();
+                    forget(&mut forgotten);
+                    entries.first().is_some_and(|found| found == entry || *found == forgotten)
                 }),
             );
             let found: Vec<bool> = found.collect();
@@ -128,21 +130,6 @@ impl Story {
             self.tried = self.acknowledged.clone();
         }
         self.acknowledged.check(store);
-    }
-}
-
-/// A sale as a rule, by whatever means; vouchers, offers, and points by hand.
-fn any(world: &World, member: u8, order: u64, dice: &mut Dice) -> Command {
-    let cents = 100 + dice.below(5_000) as i64;
-    let codes: Vec<_> = world.members[&member_id(member)].vouchers.keys().copied().take(2).collect();
-    match dice.below(12) {
-        0 | 1 => adjustment(dice.below(40) as i64 - 10),
-        2 => voucher(dice.one_of(&["off", "tea", "sku", "mug", "ship"])),
-        3 => reward("cup", 1),
-        4 | 5 => offer(dice.below(6) as u8, world.now),
-        6 | 7 => priced_purchase(&codes, order, cents),
-        8 => purchase_by_code(order, cents, &["SPRING", "GIFT"]),
-        _ => purchase(order, cents, None),
     }
 }
 

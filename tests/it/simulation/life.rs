@@ -388,7 +388,7 @@ impl Life {
 
     fn submission(&self, shop: usize, member: MemberTarget, request: Request, command: Command) -> Submission {
         let program = self.ledger().program(&self.shops[shop].id).expect("it is published");
-        Submission { program, member, request, actor: None, command }
+        Submission { program, member, request, actor: None, principal: None, command }
     }
 
     async fn step(&mut self) {

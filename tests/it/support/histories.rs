@@ -6,14 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{program, rule_book},
     domain::{
-        ActivityId, ActivityRequest, ActivitySide, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry, EntryKind,
-        EntryRef, Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey, Member,
-        MemberId, MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points, Profile,
-        ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest, ReversalRequest,
-        RewardId, RewardStock, RuleId, Sealed, SegmentId, SegmentSize, StoreId, Tallies, Thread, VoucherCode, VoucherKindId,
-        VoucherRequest, decide, receive,
+        ActKind, ActivityId, ActivityRequest, ActivitySide, ActorId, Adjustment, BirthDate, CaptureRequest, Command, Context, Entry,
+        EntryKind, EntryRef, Fingerprint, Header, History, HoldId, HoldRequest, Identifier, IdentifierKind, Line, LineKind, Lot, LotKey,
+        Member, MemberId, MemberKey, MemberState, Numbered, OfferId, OfferRequest, OperatorDay, OrderId, OrderKey, Person, Points,
+        PrincipalId, Profile, ProgramHistory, ProgramId, Purchase, Recipient, RedeemRequest, Rejection, Request, RequestId, ReturnRequest,
+        ReversalRequest, RewardId, RewardStock, RuleId, Sealed, SegmentId, SegmentSize, StoreId, Tallies, Thread, VoucherCode,
+        VoucherKindId, VoucherRequest, decide, merge, receive,
     },
-    store::{Commit, CommitSeq, LotDemand, MemberChange, MemberDemand, Publication, RequestOutcome, RequestRow, Store},
+    store::{
+        ActOf, Before, Commit, CommitSeq, FoundAct, LotDemand, MemberChange, MemberDemand, Publication, RecordedIn, RequestOutcome,
+        RequestRow, Store, StoreError,
+    },
 };
 use rust_decimal::Decimal;
 
@@ -316,11 +319,11 @@ pub struct World {
     pending: BTreeMap<MemberId, Pending>,
 }
 
-/// Entries, and what was due next before them.
+/// Entries, and the member as they found it.
 #[derive(Clone)]
 struct Pending {
     entries: Vec<Entry>,
-    due_before: Option<Timestamp>,
+    before: Before,
 }
 
 impl World {
@@ -342,6 +345,16 @@ impl World {
         let policy =
             "tierPolicy: { window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD, graceDays: 2, reviewReturnsAtOnce: true }";
         Self::under(&format!("{}{policy}\n", RULE_BOOK.replace("multiplier: \"1.5\"", gold)))
+    }
+
+    /// With all of it.
+    pub fn with_all() -> Self {
+        let gold = "multiplier: \"1.5\"\n    entryReward: { points: \"3\" }";
+        let policy =
+            "tierPolicy: { window: WINDOW_CALENDAR_QUARTER, validity: VALIDITY_END_OF_PERIOD, graceDays: 2, reviewReturnsAtOnce: true }";
+        let book = RULE_BOOK.replace("multiplier: \"1.5\"", gold);
+        let book = book.replace("{ promotionId: spring,", "{ promotionId: spring, onlyWithOffer: true,");
+        Self::under(&format!("{book}{policy}\ntransfers: {{}}\n{BIRTHDAYS}{SLOW_GOAL}{OFFERS}{SEGMENTS}"))
     }
 
     fn under(rule_book: &str) -> Self {
@@ -374,6 +387,11 @@ impl World {
         Request { id: RequestId::new(&id).expect("a valid id"), fingerprint: Fingerprint([self.count as u8; 16]) }
     }
 
+    /// Of every other request.
+    fn principal(&self) -> Option<PrincipalId> {
+        self.count.is_multiple_of(2).then(|| PrincipalId::new("tills-saigon").expect("a valid id"))
+    }
+
     /// Publishes a rule book that nobody reads.
     pub fn publish(&mut self, store: &dyn Store, version: u32) -> CommitSeq {
         let publication = self.publication(version);
@@ -386,7 +404,8 @@ impl World {
         let outcome = RequestOutcome::Publication { version };
         self.requests.push((request.id.clone(), RequestRow { fingerprint: request.fingerprint, outcome }));
         let document = format!("rule book {version}").into_bytes();
-        let publication = Publication { program: program_id(), version, publish_time: self.now, request, document };
+        let publication =
+            Publication { program: program_id(), version, publish_time: self.now, request, principal: self.principal(), document };
         self.publications.push(publication.clone());
         Commit { publications: vec![publication], members: Vec::new() }
     }
@@ -401,30 +420,35 @@ impl World {
             ..history(self.entries.get(&id).map_or(&[], Vec::as_slice), command)
         };
         let history = self.with_referral(id, history, command);
-        let actor = actor();
+        let (actor, principal) = (actor(), self.principal());
         let context = Context {
             programs: &self.programs,
             now: self.now,
             request: Some(&request),
             actor: Some(&actor),
+            principal: principal.as_ref(),
             operator: self.operator,
             history: &history,
         };
         let new = || Member::bare(key(number), Header::new(self.now));
         let before = self.members.get(&id).cloned().unwrap_or_else(new);
-        let due_before = before.header.next_due_time();
+        let was = Before::of(&before.header);
         let decision = decide(context, before, command)?;
         if let (Some(other), Some(own)) = (self.other_side(command, decision.for_other_side()), decision.for_other_side()) {
             let member = self.members.get(&other).cloned().expect("the other side has enrolled");
-            let due_before = member.header.next_due_time();
+            if member.header.state.merged_into().is_some() {
+                // The ledger asks whom it was merged into, which is not told here.
+                return Err(Rejection::MemberNotFound);
+            }
+            let other_was = Before::of(&member.header);
             let history = self.given_by(own);
             let received = receive(Context { request: None, history: &history, ..context }, member, own)?;
             if !received.entries.is_empty() {
-                self.keep(other, due_before, received.entries, received.member);
+                self.keep(other, other_was, received.entries, received.member);
             }
         }
         if decision.done_before.is_some() {
-            self.keep(id, due_before, decision.entries, decision.member);
+            self.keep(id, was, decision.entries, decision.member);
             self.pending.retain(|_, pending| !pending.entries.is_empty());
             return Ok(());
         }
@@ -443,7 +467,6 @@ impl World {
             Command::RemoveIdentifier { identifier } => drop(self.identifiers.insert(identifier.clone(), None)),
             Command::Erase { .. } => {
                 self.identifiers.values_mut().filter(|holder| **holder == Some(id)).for_each(|holder| *holder = None);
-                self.entries.get_mut(&id).into_iter().flatten().for_each(forget);
             }
             Command::RecordActivity(request) => {
                 let own = decision.entries[decision.own.start].sequence;
@@ -468,7 +491,40 @@ impl World {
             | Command::Offer(_)
             | Command::MergeMembers(_) => {}
         }
-        self.keep(id, due_before, decision.entries, decision.member);
+        self.keep(id, was, decision.entries, decision.member);
+        if let Command::Erase { .. } = command {
+            self.entries.get_mut(&id).into_iter().flatten().for_each(forget);
+        }
+        Ok(())
+    }
+
+    /// Merges a member into another, as the ledger does in a commit of its own.
+    pub fn merge(&mut self, gone: u8, into: u8) -> Result<(), Rejection> {
+        let (gone, into) = (member_id(gone), member_id(into));
+        let request = self.next_request();
+        let (actor, principal) = (actor(), self.principal());
+        let (programs, history) = (&self.programs, History::NONE);
+        let context = Context {
+            programs,
+            now: self.now,
+            request: Some(&request),
+            actor: Some(&actor),
+            principal: principal.as_ref(),
+            operator: None,
+            history,
+        };
+        let both = [gone, into].map(|id| self.members[&id].clone());
+        let [old_was, was] = both.each_ref().map(|member| Before::of(&member.header));
+        let [old, other] = both;
+        let (old, stays) = merge(context, old, other, "the same customer")?;
+        assert!(!old.still_due && !stays.still_due, "what is due is not more than one commit takes");
+        let own = stays.entries.iter().filter(|entry| entry.request.is_some()).map(|entry| entry.sequence);
+        let (first, last) = (own.clone().min().expect("a merge has entries"), own.max().expect("a merge has entries"));
+        let outcome = RequestOutcome::Entries { member: into, first, last };
+        self.requests.push((request.id, RequestRow { fingerprint: request.fingerprint, outcome }));
+        self.identifiers.values_mut().filter(|holder| **holder == Some(gone)).for_each(|holder| *holder = Some(into));
+        self.keep(gone, old_was, old.entries, old.member);
+        self.keep(into, was, stays.entries, stays.member);
         Ok(())
     }
 
@@ -512,7 +568,7 @@ impl World {
     }
 
     /// As the ledger does before it commits.
-    fn keep(&mut self, id: MemberId, due_before: Option<Timestamp>, mut entries: Vec<Entry>, member: Member) {
+    fn keep(&mut self, id: MemberId, before: Before, mut entries: Vec<Entry>, member: Member) {
         let mut sizes = sizes(self.entries.values().flatten());
         for entry in &mut entries {
             let EntryKind::SegmentsChanged(changed) = &mut entry.kind else { continue };
@@ -525,7 +581,7 @@ impl World {
         }
         self.members.insert(id, member);
         self.entries.entry(id).or_default().extend(entries.iter().cloned());
-        self.pending.entry(id).or_insert(Pending { entries: Vec::new(), due_before }).entries.extend(entries);
+        self.pending.entry(id).or_insert(Pending { entries: Vec::new(), before }).entries.extend(entries);
     }
 
     /// What was decided since the last commit.
@@ -533,8 +589,11 @@ impl World {
         let pending = std::mem::take(&mut self.pending);
         let entries = pending.values().flat_map(|pending| &pending.entries);
         self.operator = entries.filter_map(|entry| entry.watched.as_ref()?.operator).next_back().or(self.operator);
-        let change = |(id, Pending { entries, due_before })| MemberChange { entries, after: self.members[&id].clone(), due_before };
-        Commit { publications: Vec::new(), members: pending.into_iter().map(change).collect() }
+        let change = |(id, Pending { entries, before })| MemberChange { entries, after: self.members[&id].clone(), before };
+        let mut members: Vec<MemberChange> = pending.into_iter().map(change).collect();
+        // Whoever becomes a part of another comes before that one, who gets what was the member's.
+        members.sort_by_key(|change| change.after.header.state.merged_into().is_none());
+        Commit { publications: Vec::new(), members }
     }
 
     pub fn commit(&mut self, store: &dyn Store) -> CommitSeq {
@@ -548,10 +607,51 @@ impl World {
         self.commit(store);
     }
 
+    /// There are rows of each kind that a store has.
+    pub fn check_each_kind_of_row(&self) {
+        let any = |is_it: fn(&Member) -> bool| self.members.values().any(is_it);
+        assert!(any(|member| !member.lots.is_empty()), "lots");
+        assert!(any(|member| !member.pending.is_empty()), "pending lots");
+        assert!(any(|member| !member.holds.is_empty()), "holds");
+        assert!(any(|member| !member.vouchers.is_empty()), "vouchers");
+        assert!(any(|member| member.person == Some(Sealed::Erased)), "erased members");
+        assert!(any(|member| member.header.state.merged_into().is_some()), "merged members");
+        assert!(any(|member| member.header.next_due_time().is_some()), "members of whom something is due");
+        assert!(any(|member| member.header.birthday.next.is_some()), "birthdays");
+        let all = || self.entries.values().flatten();
+        assert!(all().any(|entry| entry.continues().is_some()), "stories");
+        let (stocks, tallies, sizes) = (stocks(all()), tallies(all()), sizes(all()));
+        assert!(!stocks.is_empty() && !tallies.is_empty() && !sizes.is_empty(), "{stocks:?} {tallies:?} {sizes:?}");
+        assert!(self.operator.is_some() && !self.activities.is_empty() && !self.identifiers.is_empty() && !self.purchases.is_empty());
+    }
+
     /// Everything that a store answers is what the test remembers.
     pub fn check(&self, store: &dyn Store) {
+        let refused = self.refused(store);
+        assert!(refused.is_empty(), "it is not answered: {refused:?}");
+    }
+
+    /// Asks all that the test knows. A wrong answer is a panic; what the store refuses to answer is given back.
+    pub fn refused(&self, store: &dyn Store) -> Vec<StoreError> {
+        let mut refused = Vec::new();
+        macro_rules! same {
+            ($answer:expr, $right:expr, $($what:tt)*) => {
+                match $answer {
+                    Ok(answer) => assert_eq!(answer, $right, $($what)*),
+                    Err(error) => refused.push(error),
+                }
+            };
+        }
         let program = program_id();
+        // What a referral gave goes on in the ledger of who referred the member; of one commit the members come in the order of their ids.
+        let mut all: Vec<&Entry> = self.entries.values().flatten().collect();
+        all.sort_by_key(|entry| entry.record_time);
+        let mut newest: BTreeMap<EntryRef, EntryRef> = BTreeMap::new();
+        newest.extend(all.into_iter().filter_map(|entry| Some((entry.continues()?, entry.reference()))));
         for (id, member) in &self.members {
+            // What was personal of who was merged is the other one's; the entries from before have it still.
+            let is_gone = matches!(member.header.state, MemberState::Erased | MemberState::Merged { .. });
+            assert_eq!(member.person == Some(Sealed::Erased), is_gone, "{member:?}");
             let demand = MemberDemand {
                 lots: LotDemand::All,
                 holds: true,
@@ -560,65 +660,91 @@ impl World {
                 person: true,
                 ..MemberDemand::read(Timestamp::MAX)
             };
-            let found = store.member(&member.key, demand).expect("a member is read").expect("the member is there");
-            assert_eq!(&found, member);
-            assert_eq!(found.person == Some(Sealed::Erased), found.header.state == MemberState::Erased);
+            same!(store.member(&member.key, demand), Some(member.clone()), "a member");
+            let bare = store.member(&member.key, MemberDemand { person: false, ..demand });
+            same!(bare.map(|found| found.map(|found| found.header)), Some(member.header.clone()), "a header");
             let entries = &self.entries[id];
-            assert_eq!(&store.entries(&member.key, 1, u64::MAX).expect("entries are read"), entries);
-            // What a referral gave goes on in the ledger of who referred the member; of one commit the members come in the order of their ids.
-            let mut all: Vec<&Entry> = self.entries.values().flatten().collect();
-            all.sort_by_key(|entry| entry.record_time);
-            let mut newest: BTreeMap<EntryRef, EntryRef> = BTreeMap::new();
-            newest.extend(all.into_iter().filter_map(|entry| Some((entry.continues()?, entry.reference()))));
+            same!(store.entries(&member.key, 1, u64::MAX), entries.clone(), "entries");
             for entry in entries {
-                let found = store.story(&member.key, entry.sequence).expect("a story is read");
-                assert_eq!(found, newest.get(&entry.reference()).copied());
-            }
-            for entry in entries {
+                same!(store.story(&member.key, entry.sequence), newest.get(&entry.reference()).copied(), "a story");
                 if let Some(changed) = entry.voucher_change() {
-                    let found = store.voucher(&program, &changed.code).expect("a voucher is read");
-                    assert_eq!(found, Some(changed.issued));
+                    same!(store.voucher(&program, &changed.code), Some(changed.issued), "a voucher");
                 }
             }
-            let lots: Vec<Lot> = member.lots.values().cloned().collect();
-            assert_eq!(store.lots(&member.key, None, usize::MAX).expect("lots are read"), lots);
+            same!(store.lots(&member.key, None, usize::MAX), member.lots.values().cloned().collect::<Vec<_>>(), "lots");
         }
         for (request, row) in &self.requests {
-            assert_eq!(store.request(&program, request).expect("a request is read").as_ref(), Some(row));
+            same!(store.request(&program, request), Some(row.clone()), "a request");
         }
         for (order, entry) in &self.purchases {
-            let found = store.purchase(&program, order).expect("a purchase is read");
-            assert_eq!(found.map(|found| found.reference()), Some(*entry));
+            same!(store.purchase(&program, order).map(|found| found.map(|found| found.reference())), Some(*entry), "a purchase");
         }
         for (member, activity, reference, sequence) in &self.activities {
             let key = MemberKey { program: program.clone(), member: *member };
-            let find = |reference| store.activity(&key, activity, reference).expect("an activity is read");
-            assert_eq!(find(reference.as_deref()), Some(*sequence));
-            assert_eq!(find(Some("of nobody")), None);
+            let find = |reference| store.activity(&key, activity, reference);
+            same!(find(reference.as_deref()), Some(*sequence), "an activity");
+            same!(find(Some("of nobody")), None, "an activity");
         }
         for (identifier, holder) in &self.identifiers {
-            assert_eq!(store.member_by_identifier(&program, identifier).expect("an identifier is read"), *holder);
+            same!(store.member_by_identifier(&program, identifier), *holder, "an identifier");
         }
         let stocks = stocks(self.entries.values().flatten());
         for reward in ["cup", "tasting", "none"].map(|reward| RewardId::new(reward).expect("a valid id")) {
-            let found = store.reward_stock(&program, &reward).expect("a stock is read");
-            assert_eq!(found, stocks.get(&reward).copied(), "{reward}");
+            same!(store.reward_stock(&program, &reward), stocks.get(&reward).copied(), "{reward}");
         }
         let tallies = tallies(self.entries.values().flatten());
         let days = tallies.keys().cloned().collect::<Vec<_>>();
         for key in days.into_iter().chain([(RuleId::new("none").expect("a valid id"), None)]) {
-            let found = store.promotion_tally(&program, &key).expect("a tally is read");
-            assert_eq!(found, tallies.get(&key).copied(), "{key:?}");
+            same!(store.promotion_tally(&program, &key), tallies.get(&key).copied(), "{key:?}");
         }
         let sizes = sizes(self.entries.values().flatten());
         for segment in ["regular", "lately", "none"].map(|segment| SegmentId::new(segment).expect("a valid id")) {
-            let found = store.segment_size(&program, &segment).expect("a size is read");
-            assert_eq!(found, sizes.get(&segment).copied(), "{segment}");
+            same!(store.segment_size(&program, &segment), sizes.get(&segment).copied(), "{segment}");
         }
-        assert_eq!(store.operator(&program, &actor()).expect("an operator is read"), self.operator);
-        let ids: Vec<MemberId> = self.members.keys().copied().collect();
-        assert_eq!(store.members(&program, None, usize::MAX).expect("members are listed"), ids);
-        assert_eq!(store.publications().expect("publications are read"), self.publications);
+        same!(store.operator(&program, &actor()), self.operator, "an operator");
+        same!(store.members(&program, None, usize::MAX), self.members.keys().copied().collect::<Vec<_>>(), "members");
+        same!(store.publications(), self.publications.clone(), "publications");
+        if let Err(error) = self.check_acts(store) {
+            refused.push(error);
+        }
+        refused
+    }
+
+    /// All administrative acts are there, once, the newest first, in whatever pages.
+    fn check_acts(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let read = |after, limit| store.acts(&program_id(), RecordedIn::default(), after, limit);
+        let all = read(None, usize::MAX)?;
+        assert!(all.is_sorted_by(|newer, older| newer.place > older.place), "{all:?}");
+        let of_entry = |entry: &Entry| {
+            let act = entry.act()?;
+            Some((entry.record_time, act.kind, entry.actor.clone(), ActOf::Entry { entry: entry.reference(), other: act.other }))
+        };
+        let of_publication =
+            |one: &Publication| (one.publish_time, ActKind::ProgramPublished, None, ActOf::Publication { version: one.version });
+        let mut expected: Vec<_> = self.entries.values().flatten().filter_map(of_entry).collect();
+        expected.extend(self.publications.iter().map(of_publication));
+        let mut found: Vec<_> = all.iter().map(|act| (act.place.record_time, act.kind, act.actor.clone(), act.of.clone())).collect();
+        for acts in [&mut expected, &mut found] {
+            acts.sort_by_cached_key(|act| format!("{act:?}"));
+        }
+        assert_eq!(found, expected);
+        let mut paged = Vec::new();
+        loop {
+            let page = read(paged.last().map(|last: &FoundAct| last.place), 3)?;
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
+        }
+        assert_eq!(paged, all);
+        // Any two instants of them cut out what lies between, without the second.
+        if let (Some(last), Some(first)) = (all.first(), all.last()) {
+            let recorded = RecordedIn { start: Some(first.place.record_time), end: Some(last.place.record_time) };
+            let cut = store.acts(&program_id(), recorded, None, usize::MAX)?;
+            let before_last = |act: &&FoundAct| act.place.record_time < last.place.record_time;
+            assert_eq!(cut, all.iter().filter(before_last).cloned().collect::<Vec<_>>());
+        }
+        Ok(())
     }
 }
 
@@ -733,7 +859,7 @@ pub fn lot_keys(lots: &[Lot]) -> Vec<LotKey> {
 }
 
 /// What is left of an entry of a member who was erased.
-fn forget(entry: &mut Entry) {
+pub fn forget(entry: &mut Entry) {
     match &mut entry.kind {
         EntryKind::MemberEnrolled { person } => *person = Sealed::Erased,
         EntryKind::ProfileUpdated { profile } => *profile = Sealed::Erased,

@@ -1,7 +1,14 @@
 //! A server in this process, on a port of the system's choice, over a temporary folder, with a clock that stands still.
 
+pub mod access;
+pub mod authority;
 mod build;
+pub mod doings;
+pub mod frames;
 pub mod histories;
+pub mod raw;
+pub mod scrape;
+pub mod segments;
 
 use std::{
     os::unix::process::CommandExt as _,
@@ -14,7 +21,7 @@ use std::{
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::{
     app::{self, RunningServer},
-    config::{Config, Limits},
+    config::{AccessConfig, Config, Connections, Limits, Observe},
     contract::v1::{
         self, member_service_client::MemberServiceClient, offer_service_client::OfferServiceClient,
         points_service_client::PointsServiceClient, program_service_client::ProgramServiceClient,
@@ -79,6 +86,10 @@ impl TestServer {
     pub async fn restart_with(self, program: v1::Program) -> Self {
         let (folder, clock) = self.end().await;
         Self::start_in(folder, clock, vec![program]).await
+    }
+
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.server.metrics_address
     }
 
     pub fn address(&self) -> std::net::SocketAddr {
@@ -182,6 +193,19 @@ pub fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// With all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder is made");
+    for item in std::fs::read_dir(from).expect("a folder is listed") {
+        let item = item.expect("a folder is listed");
+        if item.path().is_dir() {
+            copy_folder(&item.path(), &to.join(item.file_name()));
+        } else {
+            std::fs::copy(item.path(), to.join(item.file_name())).expect("a file is copied");
+        }
+    }
+}
+
 pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
@@ -190,9 +214,11 @@ pub fn config(folder: &Path, programs: Vec<v1::Program>) -> Config {
         operator_key: None,
         compress: true,
         sandbox: false,
-        admin_from_anywhere: false,
+        access: AccessConfig::default(),
         drain: Duration::from_secs(5),
         limits: Limits { segment_bytes: SEGMENT_BYTES, ..Limits::default() },
+        connections: Connections::default(),
+        observe: Observe::default(),
     }
 }
 

@@ -1,22 +1,32 @@
 //! Flags and environment become one [`Config`], in which everything has been checked before anything starts.
 
+pub mod access;
+pub mod connections;
+pub mod observe;
+pub mod reread;
+pub mod tls;
+
 use std::{
     ffi::OsStr,
     fmt,
     fs::File,
-    io::Read,
+    io::{self, Read},
     net::{SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+pub use access::{AccessArgs, AccessConfig, Openness};
 use clap::{
     Args,
     builder::{OsStringValueParser, TypedValueParser},
 };
+use rustix::fs::{OFlags, fcntl_setfl};
 use tracing_subscriber::EnvFilter;
+
+pub use connections::{ConnectionArgs, Connections};
 
 use crate::{
     contract::{program, rule_book, v1},
@@ -24,6 +34,9 @@ use crate::{
     store::embedded::Options,
     telemetry::LogFormat,
 };
+
+pub use observe::Observe;
+use observe::ObserveArgs;
 
 /// What `loyaltyd serve` takes.
 #[derive(Debug, Clone, Args)]
@@ -41,14 +54,8 @@ pub struct ServeArgs {
     #[arg(long = "program", value_name = "FILE")]
     pub programs: Vec<PathBuf>,
 
-    /// Serve on an address that other machines can reach, though callers are not authenticated and nothing is encrypted. A proxy before it
-    /// must not forward /loyalty.v1.AdminService/, which gives away all there is, the members' keys too
-    #[arg(long, env = "LOYALTYD_INSECURE", value_parser = switch)]
-    pub insecure: bool,
-
-    /// Answer AdminService, which backups are taken by, to callers on other machines too; otherwise to those on this one alone
-    #[arg(long, env = "LOYALTYD_ADMIN_FROM_ANYWHERE", value_parser = switch)]
-    pub admin_from_anywhere: bool,
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Serve a sandbox: SandboxService sets its clock forward, so that a year can be tried out in a minute. Its data folder is for sandboxes
     /// alone, and has no backups
@@ -90,6 +97,12 @@ pub struct ServeArgs {
     /// How log lines look
     #[arg(long, env = "LOYALTYD_LOG_FORMAT", value_enum, default_value = "human")]
     pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub connections: ConnectionArgs,
+
+    #[command(flatten)]
+    pub observe: ObserveArgs,
 }
 
 /// A service that can start.
@@ -101,12 +114,13 @@ pub struct Config {
     pub operator_key: Option<[u8; 32]>,
     /// The clock can be set forward, and there is no AdminService.
     pub sandbox: bool,
-    /// AdminService answers callers on other machines too.
-    pub admin_from_anywhere: bool,
+    pub access: AccessConfig,
     /// Of the journal's closed files.
     pub compress: bool,
     pub drain: Duration,
     pub limits: Limits,
+    pub connections: Connections,
+    pub observe: Observe,
 }
 
 /// How much the service takes at once.
@@ -136,10 +150,12 @@ impl fmt::Debug for Config {
             .field("programs", &programs)
             .field("operator_key", &self.operator_key.map(|_| "given"))
             .field("sandbox", &self.sandbox)
-            .field("admin_from_anywhere", &self.admin_from_anywhere)
+            .field("access", &self.access)
             .field("compress", &self.compress)
             .field("drain", &self.drain)
             .field("limits", &self.limits)
+            .field("connections", &self.connections)
+            .field("observe", &self.observe)
             .finish()
     }
 }
@@ -150,14 +166,47 @@ pub enum ConfigError {
     #[error("--listen {listen}: {why}")]
     Listen { listen: String, why: String },
     #[error(
-        "--listen {0} can be reached from other machines, and callers are not authenticated yet: listen on 127.0.0.1, or give --insecure \
-         where a proxy or the network keeps strangers out"
+        "--listen {0} can be reached from other machines, and neither are callers authenticated (--access) nor is anything encrypted \
+         (TLS): listen on 127.0.0.1, or give --insecure where a proxy or the network keeps strangers out"
     )]
     Exposed(SocketAddr),
+    #[error(
+        "--listen {0} can be reached from other machines, and callers are not authenticated: give --access FILE, listen on 127.0.0.1, or give \
+         --insecure where the network keeps strangers out"
+    )]
+    Unauthenticated(SocketAddr),
+    #[error(
+        "--listen {0} can be reached from other machines, and credentials and members would go over the network in the clear: serve with TLS, \
+         listen on 127.0.0.1, or give --insecure where a proxy before it encrypts"
+    )]
+    Unencrypted(SocketAddr),
+    #[error(
+        "--admin-from-anywhere is for callers that are not authenticated; with --access AdminService answers principals of the role operator, \
+         wherever they are: leave the flag out"
+    )]
+    AdminNeedless,
+    #[error(
+        "--grpc-web without --access lets any page that a browser on this machine or its network shows call the service, wherever it listens: \
+         give --access FILE, or --insecure where no browser that others' pages are shown in can reach it"
+    )]
+    WebUnauthenticated,
+    #[error("{0} closed shuts everybody out without --access FILE, which says who has a credential")]
+    ClosedToAll(&'static str),
+    #[error("{0}")]
+    Tls(String),
+    #[error("--cors-origin {origin}: {why}")]
+    Cors { origin: String, why: String },
     #[error("--program {}: {why}", path.display())]
     Program { path: PathBuf, why: String },
     #[error("--operator-key {}: {why}", path.display())]
     OperatorKey { path: PathBuf, why: String },
+    #[error("--metrics-listen {listen}: {why}")]
+    MetricsListen { listen: String, why: String },
+    #[error(
+        "--otlp-endpoint is not a URL such as http://127.0.0.1:4317: it has http or https, a host and a port, and no name and password, which \
+         go into the variable OTEL_EXPORTER_OTLP_HEADERS"
+    )]
+    OtlpEndpoint,
     #[error("--log {filter}: {why}")]
     Log { filter: String, why: String },
 }
@@ -173,20 +222,21 @@ impl ServeArgs {
 
     /// Checks everything that can be checked without starting, the rule books with every mistake named.
     pub fn config(&self) -> Result<Config, ConfigError> {
-        let listen = address(&self.listen)?;
-        if !listen.ip().is_loopback() && !self.insecure {
-            return Err(ConfigError::Exposed(listen));
-        }
+        let listen = address(&self.listen).map_err(|why| ConfigError::Listen { listen: self.listen.clone(), why })?;
+        let connections = self.connections.checked()?;
+        let (has_tls, has_web) = (connections.tls.is_some(), connections.web.is_some());
         Ok(Config {
+            connections,
             listen,
             data: self.data.clone(),
             programs: self.rule_books()?,
             sandbox: self.sandbox,
-            admin_from_anywhere: self.admin_from_anywhere,
+            access: self.access.config(listen, has_tls, has_web)?,
             operator_key: operator_key(self.operator_key.as_deref())?,
             compress: !self.no_compression,
             drain: Duration::from_secs(self.drain_seconds),
             limits: Limits { segment_bytes: self.segment_bytes, waiting_bytes: self.waiting_bytes, queue: self.queue },
+            observe: self.observe.config()?,
         })
     }
 }
@@ -223,16 +273,14 @@ fn switch(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
-    let wrong = |why: String| ConfigError::Listen { listen: listen.to_owned(), why };
-    let mut addresses = listen.to_socket_addrs().map_err(|error| wrong(format!("is not an address and port: {error}")))?;
-    addresses.next().ok_or_else(|| wrong("names no address".to_owned()))
+fn address(listen: &str) -> Result<SocketAddr, String> {
+    let mut addresses = listen.to_socket_addrs().map_err(|error| format!("is not an address and port: {error}"))?;
+    addresses.next().ok_or_else(|| "names no address".to_owned())
 }
 
 fn read_rule_book(path: &Path) -> Result<v1::Program, ConfigError> {
     let wrong = |why: String| ConfigError::Program { path: path.to_owned(), why };
-    let text = read_bounded(path, rule_book::MAX_BYTES as u64).map_err(wrong)?;
-    let text = String::from_utf8(text).map_err(|_| wrong("is not UTF-8 text".to_owned()))?;
+    let text = read_text(path, rule_book::MAX_BYTES as u64).map_err(wrong)?;
     let document = rule_book::read(&text).map_err(|error| wrong(error.to_string()))?;
     // The version and time that it will have do not bear on its mistakes.
     program::parse(&document, 1, jiff::Timestamp::UNIX_EPOCH).map_err(|mistakes| {
@@ -257,9 +305,21 @@ pub fn operator_key(path: Option<&Path>) -> Result<Option<[u8; 32]>, ConfigError
     key.map(Some).map_err(|_| wrong(format!("has {length} bytes; a key has 32, such as `head -c 32 /dev/urandom` makes")))
 }
 
+/// Reads a file of text as a whole.
+pub fn read_text(path: &Path, bound: u64) -> Result<String, String> {
+    String::from_utf8(read_bounded(path, bound)?).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
 fn read_bounded(path: &Path, bound: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
+    let file = open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut content = Vec::new();
     file.take(bound + 1).read_to_end(&mut content).map_err(|error| format!("cannot be read: {error}"))?;
     if content.len() as u64 > bound { Err(format!("has more than {bound} bytes")) } else { Ok(content) }
+}
+
+/// A pipe that nobody writes to has nothing in it, and a start does not wait for somebody who might; who writes is waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file)
 }

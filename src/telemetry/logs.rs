@@ -1,4 +1,4 @@
-//! Logs. Request spans are in `grpc/observe.rs`; nothing personal is ever logged (invariant 10).
+//! Logs. Request spans are in `grpc/observe.rs`.
 
 use std::io::IsTerminal;
 

@@ -1,0 +1,137 @@
+//! Lines in the log about calls that were refused: who called what from where, and why it was refused; never with what, nor what the caller
+//! wrote. Strangers have lines of their own, so that a flood of theirs hides nothing of those who are known, and so has who calls too often.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota};
+use tracing::field::display;
+
+use crate::{
+    domain::PrincipalId,
+    grpc::status::{PROGRAM_NOT_ALLOWED, RATE_LIMITED, Refusal},
+};
+
+/// Of each kind: a flood of them is not to fill the disk.
+const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
+
+pub struct Complaints {
+    strangers: Lines,
+    known: Lines,
+    rates: Lines,
+}
+
+struct Lines {
+    limiter: DefaultDirectRateLimiter,
+    /// Those that were left out.
+    unsaid: AtomicU64,
+}
+
+/// The call that was refused.
+pub struct Refused<'c> {
+    /// `None`: a stranger.
+    pub principal: Option<&'c PrincipalId>,
+    /// As the contract names it.
+    pub method: &'static str,
+    pub from: Option<SocketAddr>,
+}
+
+impl Default for Complaints {
+    fn default() -> Self {
+        Self { strangers: Lines::new(), known: Lines::new(), rates: Lines::new() }
+    }
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { limiter: DefaultDirectRateLimiter::direct(Quota::per_second(LINES_PER_SECOND)), unsaid: AtomicU64::new(0) }
+    }
+
+    /// How many were left out before this one; `None`: it is one of them.
+    fn next(&self) -> Option<u64> {
+        if self.limiter.check().is_ok() {
+            return Some(self.unsaid.swap(0, Ordering::Relaxed));
+        }
+        self.unsaid.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Complaints {
+    pub fn say(&self, refusal: &Refusal, call: &Refused<'_>) {
+        let reason = refusal.reason();
+        let lines = match call.principal {
+            None => &self.strangers,
+            Some(_) if reason == RATE_LIMITED => &self.rates,
+            Some(_) => &self.known,
+        };
+        let Some(unsaid) = lines.next() else { return };
+        // Anything can stand where the id of a programme is to be.
+        let why = if reason == PROGRAM_NOT_ALLOWED { "the programme is not among the principal's" } else { refusal.message() };
+        let (principal, from) = (call.principal.map(display), call.from.map(|from| display(from.ip())));
+        tracing::warn!(reason, principal, method = call.method, from, unsaid, "a caller was refused: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn strangers_and_the_hasty_leave_lines_to_those_who_are_known() {
+        let complaints = Complaints::default();
+        let id = PrincipalId::new("tills").expect("an id");
+        let (stranger, known) =
+            (Refused { principal: None, method: "", from: None }, Refused { principal: Some(&id), method: "", from: None });
+        (0..1_000).for_each(|_| complaints.say(&Refusal::credential_missing(), &stranger));
+        (0..1_000).for_each(|_| complaints.say(&Refusal::rate_limited(&id, 1, std::time::Duration::ZERO), &known));
+        assert!(complaints.strangers.unsaid.load(Ordering::Relaxed) > 900 && complaints.rates.unsaid.load(Ordering::Relaxed) > 900);
+        assert_eq!(complaints.known.next(), Some(0));
+    }
+
+    /// What the log gets.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody failed with it").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_who_called_what_from_where_and_nothing_that_the_caller_wrote() {
+        let log = Log::default();
+        let to = log.clone();
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || to.clone()).finish();
+        let (id, from) = (PrincipalId::new("tills").expect("an id"), "192.0.2.7:4711".parse().ok());
+        let call = Refused { principal: Some(&id), method: "loyalty.v1.MemberService/GetMember", from };
+        tracing::subscriber::with_default(subscriber, || {
+            let complaints = Complaints::default();
+            complaints.say(&Refusal::program_not_allowed(&id, Some("0901234567")), &call);
+            complaints.say(&Refusal::adjustment_above_limit(&id, 500, 501), &call);
+            complaints.say(&Refusal::rate_limited(&id, 3, std::time::Duration::ZERO), &call);
+            complaints.say(&Refusal::credential_missing(), &Refused { principal: None, ..call });
+        });
+        let text = String::from_utf8(log.0.lock().expect("nobody failed with it").clone()).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        let reasons = ["PROGRAM_NOT_ALLOWED", "ADJUSTMENT_ABOVE_LIMIT", "RATE_LIMITED", "CREDENTIAL_MISSING"];
+        assert_eq!(lines.len(), reasons.len(), "{text}");
+        for (line, reason) in lines.iter().zip(reasons) {
+            for said in [reason, "loyalty.v1.MemberService/GetMember", "192.0.2.7"] {
+                assert!(line.contains(said), "{said}: {line}");
+            }
+            assert_eq!(line.contains("tills"), reason != "CREDENTIAL_MISSING", "{line}");
+        }
+        assert!(!text.contains("0901234567") && !text.contains("4711"), "{text}");
+    }
+}
