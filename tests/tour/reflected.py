@@ -10,8 +10,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 
 class Server:
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", 64 * 1024 * 1024)])
+    def __init__(self, address, credentials=None, metadata=None):
+        """`credentials` are those of grpc for TLS; `metadata` goes with each call."""
+        options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
+        self.channel = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+        self.metadata = metadata
         self.database = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = descriptor_pool.DescriptorPool(self.database)
         self.methods = {}
@@ -33,7 +36,7 @@ class Server:
     def call(self, service, name, timeout=30, **fields):
         """Fields as in the proto3 JSON form, with the names of the proto."""
         request, call = self.method(service, name)
-        return call(json_format.ParseDict(fields, request()), timeout=timeout)
+        return call(json_format.ParseDict(fields, request()), timeout=timeout, metadata=self.metadata)
 
     def pages(self, service, name, items, **fields):
         """All items of a list, page by page."""
