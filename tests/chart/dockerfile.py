@@ -122,6 +122,17 @@ def take(copies, sent, folder):
                 shutil.copy2(ROOT / file, place)
 
 
+def inputs(binary):
+    """What the build of the program has read: cargo notes it beside a program that it was asked for, and of one that tests needed by its parts."""
+    whole = binary.with_suffix(".d")
+    notes = [whole] if whole.exists() else sorted((binary.parent / "deps").glob("loyaltyd-*.d"))
+    read = set()
+    for note in notes:
+        for line in note.read_text().replace("\\ ", "\0").splitlines():
+            read.update((ROOT / path.replace("\0", " ")) for path in line.partition(": ")[2].split() if not line.startswith("#"))
+    return sorted(read)
+
+
 def complete(folder, binary):
     """Cargo takes the package as it is there, and the release build has read nothing else."""
     # A build looks for every target that the manifest names, which `cargo metadata` does not; it ends here before it compiles anything.
@@ -130,10 +141,9 @@ def complete(folder, binary):
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     taken = "no bin target named `none-of-this-name`" in done.stderr
     require(taken, f"cargo does not take what is copied: {done.stderr}")
-    listed = binary.with_suffix(".d").read_text().replace("\\ ", "\0").split(": ", 1)[1].split()
-    read = [pathlib.Path(path.replace("\0", " ")) for path in listed]
+    read = inputs(binary)
     base = next((path.parents[1] for path in read if path.parts[-2:] == ("src", "main.rs")), None)
-    require(base, f"{binary.with_suffix('.d')} does not name src/main.rs")
+    require(base, f"what cargo noted beside {binary} does not name src/main.rs")
     inside = [path.relative_to(base) for path in read if path.is_relative_to(base) and not path.is_relative_to(base / "target")]
     # The scripts' own output lies in the target folder, wherever that is; which commit it is, LOYALTYD_REVISION says in the image.
     inside = [path for path in inside if "out" not in path.parts and path.parts[0] != ".git"]
