@@ -180,7 +180,12 @@ impl From<OfferObstacle> for Rejection {
 impl OfferTime {
     /// Should the clock have been set back since, what began later than now has begun.
     fn holds(self, instant: Timestamp, now: Timestamp) -> bool {
-        self.from.min(now) <= instant && !self.is_over(instant)
+        self.from.min(now) <= instant && !self.is_over(instant) && !self.is_empty()
+    }
+
+    /// It was over at the instant at which it began.
+    fn is_empty(self) -> bool {
+        self.until == Some(self.from)
     }
 
     fn is_over(self, instant: Timestamp) -> bool {
@@ -198,12 +203,12 @@ fn longest(times: &[OfferTime], instant: Timestamp, now: Timestamp) -> Option<Of
     times.iter().copied().filter(|time| time.holds(instant, now)).max_by_key(|time| time.end_key())
 }
 
-/// None of them goes on.
+/// None of them goes on. What begins now holds at no instant, but it was: who has activated an offer has done so.
 fn end_all(times: &mut Vec<OfferTime>, now: Timestamp) {
     for time in times.iter_mut() {
         time.until = Some(time.until.map_or(now, |until| until.min(now)));
     }
-    times.retain(|time| time.until.is_none_or(|until| time.from < until));
+    times.retain(|time| time.until.is_none_or(|until| time.from <= until));
 }
 
 /// Of those before the last one the few that end last, as far as a sale may still come that occurred in them.
@@ -211,7 +216,7 @@ fn keep_latest(times: &mut Vec<OfferTime>, oldest: Timestamp) {
     times.sort_unstable_by_key(|time| (time.from, time.end_key()));
     times.dedup();
     let Some(last) = times.pop() else { return };
-    times.retain(|time| !time.is_over(oldest));
+    times.retain(|time| !time.is_over(oldest) && !time.is_empty());
     times.sort_unstable_by_key(|time| time.end_key());
     times.drain(..times.len().saturating_sub(MAX_OFFER_TIMES - 1));
     times.sort_unstable_by_key(|time| (time.from, time.end_key()));
@@ -232,6 +237,10 @@ impl OfferHeld {
     /// As it is given anew: it can be activated again, too.
     pub(super) fn assign(&mut self, time: OfferTime, oldest: Timestamp) {
         self.withdraw(time.from, oldest);
+        // That it was activated at this very instant, too, was before.
+        for times in [&mut self.assigned, &mut self.activated] {
+            times.retain(|time| !time.is_empty());
+        }
         self.assigned.push(time);
         keep_latest(&mut self.assigned, oldest);
     }
@@ -251,7 +260,7 @@ impl OfferHeld {
 
     /// How long the last change has made its promotion work; `None`: it did not.
     pub fn activated_now(&self) -> Option<OfferTime> {
-        self.activated.last().copied().filter(|time| time.from == self.time)
+        self.activated.last().copied().filter(|time| time.from == self.time && !time.is_empty())
     }
 
     fn joined(&self, other: &Self, oldest: Timestamp) -> Result<Self, Overflow> {

@@ -495,6 +495,39 @@ fn an_activation_counts_as_long_as_the_offer_has_activations() {
     assert_eq!((entries.len(), changed.held.activated_now()), (2, None));
 }
 
+/// Two who ask at once may do so at one instant. An activation of long ago is forgotten over the new one.
+#[test]
+fn an_offer_that_is_given_activated_and_withdrawn_at_one_instant_has_been_activated() {
+    let ended = || OfferRejection::Ended { offer: id("it") };
+    for before in [false, true] {
+        let mut shop = open_at(book_of("personal: true, promotion_id: double, requires_activation: true"), "2026-03-02T10:00:00Z");
+        if before {
+            assigns(&mut shop, "it", None).expect("it is personal");
+            activates(&mut shop, "it").expect("it was given");
+            shop.now += 1.minute();
+            withdraws(&mut shop, "it").expect("it was given");
+            passes(&mut shop, "2027-12-02T10:00:00Z");
+        }
+        assigns(&mut shop, "it", None).expect("it is personal");
+        activates(&mut shop, "it").expect("it was given");
+        assert_eq!(earns(&mut shop, "o-1"), 20);
+        withdraws(&mut shop, "it").expect("it was given");
+        let not_assigned = OfferRejection::NotAssigned { offer: id("it") };
+        assert_eq!(why_not(&shop), [not_assigned, ended()].map(OfferObstacle::Refused));
+        assert_eq!(earns(&mut shop, "o-2"), 10);
+        // It is for all now.
+        publishes(&mut shop, book_of("promotion_id: double, requires_activation: true"));
+        assert_eq!((refused(activates(&mut shop, "it")), state(&shop, "it").0), (ended(), OfferState::Ended));
+        publishes(&mut shop, book_of("personal: true, promotion_id: double, requires_activation: true"));
+        for _ in 0..2 {
+            assigns(&mut shop, "it", None).expect("it is personal");
+            activates(&mut shop, "it").expect("it was given anew, at the same instant");
+        }
+        assert_eq!(earns(&mut shop, "o-3"), 20);
+        check_fold(&shop);
+    }
+}
+
 #[test]
 fn who_is_given_an_offer_that_has_to_be_activated_activates_it_for_as_long_as_it_was_given() {
     let mut shop =

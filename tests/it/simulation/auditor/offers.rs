@@ -95,8 +95,12 @@ fn end((from, until): Time) -> (bool, Option<Timestamp>, Timestamp) {
 
 /// Of those that run at an instant the one that ends last. What began later than now has begun: the clock has been set back.
 fn running(times: &[Time], at: Timestamp, now: Timestamp) -> Option<Time> {
-    let runs = |(from, until): &Time| (*from).min(now) <= at && until.is_none_or(|until| at < until);
+    let runs = |(from, until): &Time| (*from).min(now) <= at && until.is_none_or(|until| at < until && *from < until);
     times.iter().copied().filter(runs).max_by_key(|time| end(*time))
+}
+
+fn lasted((from, until): &Time) -> bool {
+    until.is_none_or(|until| *from < until)
 }
 
 /// The last one, and of the others the few that ended last.
@@ -104,6 +108,7 @@ fn remember(times: &mut Vec<Time>) {
     times.sort_by_key(|time| (time.0, end(*time)));
     times.dedup();
     let last = times.pop();
+    times.retain(lasted);
     while times.len() >= MANY_TIMES {
         let first = (0..times.len()).min_by_key(|place| end(times[*place])).expect("there are some");
         times.remove(first);
@@ -116,7 +121,7 @@ impl Had {
     fn stop(&mut self, now: Timestamp) {
         for times in [&mut self.given, &mut self.activated] {
             times.iter_mut().for_each(|time| time.1 = Some(time.1.unwrap_or(now).min(now)));
-            times.retain(|(from, until)| Some(*from) < *until);
+            times.retain(|(from, until)| Some(*from) <= *until);
         }
     }
 }
@@ -216,6 +221,8 @@ impl Act<'_> {
         let until = until.into_iter().chain(days.map(|days| last_of(&book, from, days))).min();
         let mut had = self.account.had(offer.as_str());
         had.stop(now);
+        had.given.retain(lasted);
+        had.activated.retain(lasted);
         had.given.push((now, until));
         self.enter_offer(offer, had, Became::Given((now, until)));
         Ok(())
