@@ -44,7 +44,8 @@ def copy_tree(copy):
     for part in ["src", "tests", "proto", "benches", "examples", "Cargo.toml", "Cargo.lock", "build.rs"]:
         source, target = TREE / part, copy / part
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target)
         elif source.exists():
             shutil.copy2(source, target)
     alone = copy / "tests/alone"
