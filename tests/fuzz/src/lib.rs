@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod files;
 pub mod journal;
 pub mod messages;
+pub mod raw;
 pub mod requests;
 pub mod rule_books;
 

@@ -3,7 +3,6 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use http::uri::PathAndQuery;
 use jiff::Timestamp;
 use loyaltyd::{
     app::{self, RunningServer},
@@ -12,17 +11,13 @@ use loyaltyd::{
     ledger::ManualClock,
     store::embedded::{Options, Report, check},
 };
-use prost::{
-    Message as _,
-    bytes::{Buf as _, BufMut as _},
-};
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage as _, Value};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::{
     Code, Request, Status,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
@@ -30,6 +25,7 @@ use tonic_types::StatusExt as _;
 use super::{
     entropy::Entropy,
     messages::{Words, change, made},
+    raw,
 };
 
 /// What stock clients read.
@@ -197,14 +193,13 @@ impl Shop {
     }
 
     async fn send(&self, method: &MethodDescriptor, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, Status> {
-        let mut client = Grpc::new(self.channel.clone()).max_decoding_message_size(64 << 20);
-        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let path: PathAndQuery = format!("/{}/{}", method.parent_service().full_name(), method.name()).parse().expect("a path");
+        let client = Grpc::new(self.channel.clone()).max_decoding_message_size(64 << 20);
+        let path = raw::path(method);
         if !method.is_client_streaming() && !method.is_server_streaming() {
-            return Ok(vec![client.unary(Request::new(bytes), path, Bytes).await?.into_inner()]);
+            return Ok(vec![raw::unary(client, &path, Request::new(bytes)).await?]);
         }
         let requests = tokio_stream::iter(vec![bytes; 1 + 2 * usize::from(method.is_client_streaming())]);
-        let mut answers = client.streaming(Request::new(requests), path, Bytes).await?.into_inner();
+        let mut answers = raw::streaming(client, &path, Request::new(requests)).await?;
         let mut found = Vec::new();
         while let Some(answer) = answers.message().await? {
             found.push(answer);
@@ -339,44 +334,4 @@ fn shown(method: &MethodDescriptor, bytes: &[u8]) -> String {
     let read = DynamicMessage::decode(method.input(), bytes).ok().and_then(|message| serde_json::to_string(&message).ok());
     let text = read.unwrap_or_else(|| format!("{bytes:02x?}"));
     text.chars().take(4_000).collect()
-}
-
-/// Bytes as they are.
-#[derive(Clone, Copy, Default)]
-struct Bytes;
-
-impl Codec for Bytes {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let mut bytes = vec![0; buffer.remaining()];
-        buffer.copy_to_slice(&mut bytes);
-        Ok(Some(bytes))
-    }
 }

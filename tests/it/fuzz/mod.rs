@@ -2,7 +2,7 @@
 //! `LOYALTYD_TEST_LONG=1` for some minutes. libFuzzer goes on where this ends, see `tests/fuzz/README.md`.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod targets;
+pub mod targets;
 
 use std::time::{Duration, Instant};
 

@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 
-use http::uri::PathAndQuery;
 use loyaltyd::contract::json::CONTRACT;
-use prost::{Message as _, bytes::Buf as _};
+use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, MethodDescriptor, Value};
-use tonic::{
-    Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
-};
+use tonic::{Request, Status, client::Grpc, transport::Channel};
+
+use crate::support::raw;
 
 /// Messages in messages that are followed.
 const MAX_DEPTH: usize = 7;
@@ -162,53 +158,11 @@ pub fn plant(message: &mut DynamicMessage, way: &[FieldDescriptor], text: &str, 
     message.set_field(field, if field.is_list() { Value::List(vec![value]) } else { value });
 }
 
-/// Bytes as they are.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        prost::bytes::BufMut::put_slice(to, &item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let mut bytes = vec![0; from.remaining()];
-        from.copy_to_slice(&mut bytes);
-        Ok(Some(bytes))
-    }
-}
-
 /// Calls a method and reads all its answers; a stream gets one request.
 pub async fn call(channel: &Channel, method: &MethodDescriptor, request: &DynamicMessage) -> Result<Vec<DynamicMessage>, Status> {
-    let path = PathAndQuery::try_from(format!("/{}/{}", method.parent_service().full_name(), method.name())).expect("a path");
-    let mut client = Grpc::new(channel.clone()).max_decoding_message_size(64 << 20);
-    client.ready().await.expect("the connection lives");
-    let requests = tokio_stream::iter([request.encode_to_vec()]);
-    let mut answers = client.streaming(tonic::Request::new(requests), path, Raw).await?.into_inner();
+    let client = Grpc::new(channel.clone()).max_decoding_message_size(64 << 20);
+    let requests = tokio_stream::once(request.encode_to_vec());
+    let mut answers = raw::streaming(client, &raw::path(method), Request::new(requests)).await?;
     let mut all = Vec::new();
     while let Some(answer) = answers.message().await? {
         all.push(DynamicMessage::decode(method.output(), answer.as_slice()).expect("an answer of the method's type"));

@@ -8,19 +8,17 @@ use loyaltyd::{
     grpc::access::key,
     ledger::ManualClock,
 };
-use prost::bytes::{Buf, BufMut};
 use prost_reflect::{DescriptorPool, ServiceDescriptor};
 use tempfile::TempDir;
 use tokio_stream::StreamExt as _;
 use tonic::{
     Request, Status,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
 
-use super::{TestServer, config, noon, rule_book};
+use super::{TestServer, config, noon, raw, rule_book};
 
 /// The credentials of each role, in programme `vietnam` unless something else is said.
 pub struct Guarded {
@@ -105,44 +103,6 @@ pub fn instant(text: &str) -> Timestamp {
     text.parse().expect("an instant")
 }
 
-/// Messages as the bytes that they are on the wire.
-#[derive(Clone, Copy, Default)]
-pub struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
-    }
-}
-
 /// Calls any method, of whatever kind, with one message; all that it answers.
 pub async fn call(channel: &Channel, path: &str, credential: Option<&str>, message: Vec<u8>) -> Result<Vec<Vec<u8>>, Status> {
     let mut request = Request::new(tokio_stream::once(message));
@@ -157,10 +117,7 @@ pub async fn send(
     path: &str,
     request: Request<impl tokio_stream::Stream<Item = Vec<u8>> + Send + 'static>,
 ) -> Result<Vec<Vec<u8>>, Status> {
-    let mut client = Grpc::new(channel.clone());
-    client.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let path = path.parse().expect("a path");
-    client.streaming(request, path, Raw).await?.into_inner().collect().await
+    raw::streaming(Grpc::new(channel.clone()), path, request).await?.collect().await
 }
 
 /// The contract as it was compiled.
