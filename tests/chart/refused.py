@@ -29,6 +29,7 @@ REFUSED = [
     ("a key nobody knows", TRIAL, {"probes": {"apiKey": {"existingSecret": "k"}}}, "known to nobody without an access file"),
     ("kubelet and TLS", SAFE, {"probes": {"by": "grpc"}}, "the kubelet speaks neither TLS nor gives credentials"),
     ("slow probe", TRIAL, {"probes": {"timeoutSeconds": 20}}, "probes.timeoutSeconds is more than probes.periodSeconds"),
+    ("gRPC-Web for anybody", {}, {"tls": {"existingSecret": "c"}, "grpcWeb": {"enabled": True}}, "callers are not authenticated"),
     ("CORS for nothing", TRIAL, {"grpcWeb": {"corsOrigins": ["https://a"]}}, "set grpcWeb.enabled"),
     ("one port twice", TRIAL, {"metrics": {"port": 50051}}, "metrics.port and listen.port are the same"),
     ("monitor of nothing", TRIAL, {"metrics": {"enabled": False, "serviceMonitor": {"enabled": True}}}, "set metrics.enabled"),
