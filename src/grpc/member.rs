@@ -295,6 +295,11 @@ fn identifier(value: Option<&v1::Identifier>, mistakes: &mut Mistakes) -> Option
     convert::identifier(path, value, mistakes)
 }
 
+/// Of a change to a profile or identifiers nobody need be named: members make them too, and callers did before they could name somebody.
+fn if_any(actor: Option<v1::Actor>, mistakes: &mut Mistakes) -> Option<ActorId> {
+    convert::actor_if_any(actor, false, mistakes).flatten()
+}
+
 fn enroll(ledger: &Ledger, message: v1::EnrollMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
     let (_, program) = program_named(ledger, &message.program_id, mistakes)?;
     let person = convert::enrolment(message.profile, &message.identifiers, program.newest(), ledger.now(), mistakes);
@@ -305,19 +310,21 @@ fn enroll(ledger: &Ledger, message: v1::EnrollMemberRequest, mistakes: &mut Mist
 fn update(ledger: &Ledger, message: v1::UpdateMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
     let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
     let update = convert::profile_update(message.profile, message.update_mask.as_ref(), program.newest(), ledger.now(), mistakes);
-    Ok(Change { program, target, command: update.map(Command::UpdateProfile), actor: None })
+    Ok(Change { program, target, command: update.map(Command::UpdateProfile), actor: if_any(message.actor, mistakes) })
 }
 
 fn add(ledger: &Ledger, message: v1::AddIdentifierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
     let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
     let identifier = identifier(message.identifier.as_ref(), mistakes);
-    Ok(Change { program, target, command: identifier.map(|identifier| Command::AddIdentifier { identifier }), actor: None })
+    let command = identifier.map(|identifier| Command::AddIdentifier { identifier });
+    Ok(Change { program, target, command, actor: if_any(message.actor, mistakes) })
 }
 
 fn remove(ledger: &Ledger, message: v1::RemoveIdentifierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {
     let Named { history: program, target, .. } = named(ledger, &message.program_id, message.member.as_ref(), mistakes)?;
     let identifier = identifier(message.identifier.as_ref(), mistakes);
-    Ok(Change { program, target, command: identifier.map(|identifier| Command::RemoveIdentifier { identifier }), actor: None })
+    let command = identifier.map(|identifier| Command::RemoveIdentifier { identifier });
+    Ok(Change { program, target, command, actor: if_any(message.actor, mistakes) })
 }
 
 fn set_tier(ledger: &Ledger, message: v1::SetMemberTierRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {

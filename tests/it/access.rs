@@ -494,6 +494,15 @@ async fn whoever_is_no_till_and_no_shop_says_who_does_it() {
         assert_eq!(refusals.map(names_actor), [is_required; 4]);
     }
     let member = enroll(&server, &shop, "c-1").await;
+    // A card is no act of the audit log.
+    let card = v1::AddIdentifierRequest {
+        program_id: PROGRAM.into(),
+        request_id: "i-1".into(),
+        member: by_id(&member),
+        identifier: Some(crate::support::card("c-2")),
+        actor: None,
+    };
+    server.server.members().add_identifier(by(&desk, card)).await.unwrap();
     server.server.purchases().record_purchase(by(&shop, sale(&member, "o-1", "500000"))).await.unwrap();
     let back = |request: &str, actor| v1::ReturnPurchaseRequest {
         program_id: PROGRAM.into(),

@@ -74,6 +74,7 @@ async fn somebody(server: &TestServer) -> Asked {
         member: by_id(&id),
         profile: Some(profile(NEW_NAME)),
         update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into(), "language_code".into()] }),
+        ..Default::default()
     };
     server.members().update_member(update.clone()).await.unwrap();
     let add = [("i-1", identifier(Kind::Email, EMAIL)), ("i-2", card(CARD))].map(|(request, identifier)| v1::AddIdentifierRequest {
@@ -81,6 +82,7 @@ async fn somebody(server: &TestServer) -> Asked {
         program_id: PROGRAM.into(),
         member: by_id(&id),
         identifier: Some(identifier),
+        ..Default::default()
     });
     for request in add.clone() {
         server.members().add_identifier(request).await.unwrap();
@@ -90,6 +92,7 @@ async fn somebody(server: &TestServer) -> Asked {
         program_id: PROGRAM.into(),
         member: by_id(&id),
         identifier: Some(card(OLD_CARD)),
+        ..Default::default()
     };
     server.members().remove_identifier(remove.clone()).await.unwrap();
     server.purchases().record_purchase(sale(&id, "o-1", "3000000")).await.unwrap();

@@ -138,6 +138,7 @@ async fn planted(server: &TestServer) -> String {
         member: member(),
         profile: Some(profile("Planted Since")),
         update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into()] }),
+        ..Default::default()
     };
     desk.update_member(update).await.unwrap();
     let add = |request: &str, value: &str| v1::AddIdentifierRequest {
@@ -145,6 +146,7 @@ async fn planted(server: &TestServer) -> String {
         program_id: program_id(),
         member: member(),
         identifier: Some(card(value)),
+        ..Default::default()
     };
     desk.add_identifier(add("i-1", "PLANTED-CARD-1")).await.unwrap();
     let remove = v1::RemoveIdentifierRequest {
@@ -152,6 +154,7 @@ async fn planted(server: &TestServer) -> String {
         program_id: program_id(),
         member: member(),
         identifier: Some(card("PLANTED-CARD-0")),
+        ..Default::default()
     };
     desk.remove_identifier(remove).await.unwrap();
     let mut adjust = adjustment(&id, "a-1", 500);

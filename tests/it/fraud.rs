@@ -72,6 +72,7 @@ async fn a_third_purchase_within_the_hour_is_booked_and_flagged() {
         program_id: PROGRAM.into(),
         member: by_id(&member),
         identifier: Some(card("c-2")),
+        ..Default::default()
     };
     server.members().add_identifier(add).await.expect("a second card");
     let mut till = server.purchases();

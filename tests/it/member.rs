@@ -42,6 +42,7 @@ async fn a_member_enrols_and_is_found_by_each_identifier() {
         program_id: PROGRAM.into(),
         member: by_id(&member.member_id),
         identifier: Some(card("c-1")),
+        ..Default::default()
     };
     let expected = Refused { code: Code::FailedPrecondition, reason: "IDENTIFIER_HELD".into(), fields: vec![] };
     assert_eq!(refused(&server.members().add_identifier(held).await.unwrap_err()), expected);
@@ -58,6 +59,7 @@ async fn a_profile_changes_as_its_mask_says() {
         member: by_id(&member),
         profile: Some(profile),
         update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }),
+        ..Default::default()
     };
     let profile =
         v1::Profile { display_name: "Lan".into(), birth_date: Some(v1::Date { year: 1990, month: 5, day: 1 }), language_code: "vi".into() };
@@ -74,6 +76,63 @@ async fn a_profile_changes_as_its_mask_says() {
     server.stop().await;
 }
 
+/// Staff say who they are when they put a profile right. It is in the entry; the audit log has other acts.
+#[tokio::test]
+async fn whoever_changes_a_profile_or_identifiers_by_hand_can_be_named() {
+    let server = TestServer::start().await;
+    let member = server.enroll("c-1").await;
+    let update = |request: &str, actor| v1::UpdateMemberRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        profile: Some(v1::Profile { display_name: "Lan".into(), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into()] }),
+        actor,
+    };
+    let add = |request: &str, actor| v1::AddIdentifierRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        identifier: Some(card(request)),
+        actor,
+    };
+    let remove = |request: &str, actor| v1::RemoveIdentifierRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        member: by_id(&member),
+        identifier: Some(card("c-1")),
+        actor,
+    };
+    let nobody = || Some(v1::Actor::default());
+    for status in [
+        server.members().update_member(update("u-1", nobody())).await.map(drop).unwrap_err(),
+        server.members().add_identifier(add("a-1", nobody())).await.map(drop).unwrap_err(),
+        server.members().remove_identifier(remove("r-1", nobody())).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused(&status).fields, ["actor.actor_id"]);
+    }
+    server.members().update_member(update("u-1", actor())).await.unwrap();
+    server.members().add_identifier(add("a-1", actor())).await.unwrap();
+    server.members().remove_identifier(remove("r-1", actor())).await.unwrap();
+    server.members().add_identifier(add("a-2", None)).await.unwrap();
+    // Who did it is a part of the request.
+    let other = Some(v1::Actor { actor_id: "staff-8".into() });
+    assert_eq!(refused(&server.members().add_identifier(add("a-1", other)).await.unwrap_err()).reason, "REQUEST_ID_REUSED");
+    let server = server.restart().await;
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
+    let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    let actors: Vec<_> = entries.into_iter().map(|entry| (entry.request_id, entry.actor)).collect();
+    let done = [("a-2", None), ("r-1", actor()), ("a-1", actor()), ("u-1", actor()), ("enrol-c-1", None)];
+    assert_eq!(actors, done.map(|(request, actor)| (request.to_owned(), actor)));
+    let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: 2 };
+    let said = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;
+    assert!(said.contains(&"Done by staff-7.".to_owned()), "{said:?}");
+    let mut audit = v1::audit_service_client::AuditServiceClient::new(server.channel.clone());
+    let asked = v1::ListAuditEntriesRequest { program_id: PROGRAM.into(), actor_id: "staff-7".into(), ..Default::default() };
+    assert_eq!(audit.list_audit_entries(asked).await.unwrap().into_inner().entries, []);
+    server.stop().await;
+}
+
 /// What is kept of a request to know it again must not confirm a guess: there are few phone numbers.
 #[tokio::test]
 async fn a_guessed_phone_number_is_not_confirmed_by_what_is_stored() {
@@ -87,6 +146,7 @@ async fn a_guessed_phone_number_is_not_confirmed_by_what_is_stored() {
         program_id: PROGRAM.into(),
         member: by_id(&id),
         identifier: Some(identifier(Kind::Phone, "+84907654321")),
+        ..Default::default()
     };
     server.members().add_identifier(update.clone()).await.unwrap();
     let server = server.restart().await;
@@ -121,6 +181,7 @@ async fn identifiers_come_and_go() {
         program_id: PROGRAM.into(),
         member: by_id(&member),
         identifier: Some(card("c-2")),
+        ..Default::default()
     };
     let added = server.members().add_identifier(add).await.unwrap().into_inner().member.unwrap();
     assert_eq!(added.identifiers, [card("c-1"), card("c-2")]);
@@ -129,6 +190,7 @@ async fn identifiers_come_and_go() {
         program_id: PROGRAM.into(),
         member: by_card("c-2"),
         identifier: Some(card("c-1")),
+        ..Default::default()
     };
     let removed = server.members().remove_identifier(remove("r-1")).await.unwrap().into_inner().member.unwrap();
     assert_eq!(removed.identifiers, [card("c-2")]);

@@ -184,6 +184,7 @@ async fn a_customer_with_two_cards_becomes_one_member() {
         member: by_id(&old),
         profile: Some(v1::Profile { display_name: "Lan".into(), language_code: "vi".into(), ..Default::default() }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into(), "language_code".into()] }),
+        ..Default::default()
     };
     server.members().update_member(update.clone()).await.unwrap();
     let own = v1::Profile { display_name: "Ms Lan".into(), ..Default::default() };
@@ -734,6 +735,7 @@ async fn what_cannot_be_merged_is_refused_with_the_reason() {
             program_id: PROGRAM.into(),
             member: by_id(&many),
             identifier: Some(identifier(Kind::ExternalId, &format!("x-{n}"))),
+            ..Default::default()
         };
         desk.add_identifier(add).await.unwrap();
     }

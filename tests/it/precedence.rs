@@ -205,6 +205,7 @@ fn add(member: &str, card_number: &str) -> v1::AddIdentifierRequest {
         program_id: PROGRAM.into(),
         member: by_id(member),
         identifier: Some(card(card_number)),
+        ..Default::default()
     }
 }
 
@@ -214,6 +215,7 @@ fn remove(member: &str, card_number: &str) -> v1::RemoveIdentifierRequest {
         program_id: PROGRAM.into(),
         member: by_id(member),
         identifier: Some(card(card_number)),
+        ..Default::default()
     }
 }
 
@@ -379,6 +381,7 @@ async fn people(server: &TestServer, seen: &mut Seen) {
         member: by_id(member),
         profile: Some(v1::Profile { birth_date: Some(v1::Date { year: 0, month: 1, day }), ..Default::default() }),
         update_mask: Some(prost_types::FieldMask { paths: vec!["birth_date".into()] }),
+        ..Default::default()
     };
     desk.update_member(born(&one, 1)).await.unwrap();
     seen.refuses(BY, "BIRTH_DATE_CHANGES_USED_UP", desk.update_member(born(&one, 2)).await);

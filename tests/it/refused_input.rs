@@ -422,6 +422,7 @@ fn people(member: &str) -> Vec<Case> {
             member: by_id(member),
             profile: None,
             update_mask: Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }),
+            ..Default::default()
         })
     };
     let named = |name: String, language: &str| {

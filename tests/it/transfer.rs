@@ -169,6 +169,7 @@ async fn a_retry_gives_the_first_answer_though_the_recipient_goes_by_another_car
         program_id: PROGRAM.into(),
         member: by_id(&other),
         identifier: Some(v1::Identifier { kind: v1::identifier::Kind::Card.into(), value: "c-2".into() }),
+        ..Default::default()
     };
     server.members().remove_identifier(remove).await.unwrap();
     assert_eq!(server.points().transfer_points(request.clone()).await.unwrap().into_inner(), given);

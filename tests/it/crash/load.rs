@@ -267,6 +267,7 @@ impl Client {
             member: by_id(&id),
             profile: Some(v1::Profile { display_name: format!("Name {number}"), ..Default::default() }),
             update_mask: Some(prost_types::FieldMask { paths: vec!["display_name".into()] }),
+            ..Default::default()
         };
         self.send(Call::Update(Box::new(request)), Some(member), NOTHING).await
     }
@@ -278,6 +279,7 @@ impl Client {
             program_id: PROGRAM.into(),
             member: by_id(&id),
             identifier: Some(support::identifier(Kind::ExternalId, &format!("external-{number}"))),
+            ..Default::default()
         };
         self.send(Call::AddIdentifier(request), Some(member), &["TOO_MANY_IDENTIFIERS"]).await
     }
@@ -300,6 +302,7 @@ impl Client {
                 program_id: PROGRAM.into(),
                 member: by_id(&model.members[member].id),
                 identifier: Some(identifier),
+                ..Default::default()
             });
             (model.send(call.clone(), Some(member), NOTHING), call)
         };

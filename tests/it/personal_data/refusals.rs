@@ -204,13 +204,19 @@ async fn known_people_are_not_repeated(channel: &Channel, member: &str) {
     let phone = || identifier(Kind::Phone, "+84987654321");
     let by_phone = || Some(v1::MemberRef { r#ref: Some(v1::member_ref::Ref::Identifier(phone())) });
     let enrol = v1::EnrollMemberRequest { request_id: "taken".into(), identifiers: vec![phone()], ..enrolment("q") };
-    let add =
-        v1::AddIdentifierRequest { request_id: "held".into(), program_id: PROGRAM.into(), member: by_phone(), identifier: Some(phone()) };
+    let add = v1::AddIdentifierRequest {
+        request_id: "held".into(),
+        program_id: PROGRAM.into(),
+        member: by_phone(),
+        identifier: Some(phone()),
+        ..Default::default()
+    };
     let remove = v1::RemoveIdentifierRequest {
         request_id: "other".into(),
         program_id: PROGRAM.into(),
         member: by_id(member),
         identifier: Some(identifier(Kind::Phone, "+84987654329")),
+        ..Default::default()
     };
     let mut points = v1::points_service_client::PointsServiceClient::new(channel.clone());
     let mut tills = v1::purchase_service_client::PurchaseServiceClient::new(channel.clone());
