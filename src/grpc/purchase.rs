@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     contract::v1::{self, purchase_result::Result as Judged, purchase_service_server::PurchaseService},
-    domain::{Command, Purchase},
+    domain::{Command, EntryKind, Purchase},
     ledger::{Ledger, Outcome, Submission},
 };
 
@@ -93,7 +93,10 @@ impl Purchases {
         let purchase = convert::purchase(request.purchase, Order::Optional, &history.newest().currency, &mut mistakes);
         let (target, purchase) = mistakes.settle(target.zip(purchase))?;
         let quote = ledger.quote(&program, &target, Arc::new(purchase))?;
-        let recorded = convert::purchase_recorded(&history, &quote.decision.entries).ok_or_else(no_purchase)?;
+        let entries = &quote.decision.entries;
+        let recorded = convert::purchase_recorded(&history, entries, ledger.names_of_used(entries)?).ok_or_else(no_purchase)?;
+        let judged = entries.iter().find(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_))).ok_or_else(no_purchase)?;
+        let judged_by = convert::program_of(&history, judged);
         let mut accrual = recorded.accrual;
         // A quote makes no lots.
         if let Some(accrual) = &mut accrual {
@@ -121,14 +124,14 @@ impl Purchases {
             quote_id: quote.id.to_string(),
             price_effects: recorded.price_effects,
             priced: recorded.priced,
-            hints: quote.hints.iter().map(|hint| convert::hint(hint, &history.newest().currency)).collect(),
+            hints: quote.hints.iter().map(|hint| convert::hint(hint, judged_by)).collect(),
         })
     }
 
     async fn record(&self, request: v1::RecordPurchaseRequest) -> Result<v1::RecordPurchaseResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let submission = submission(ledger, request)?;
-        recorded(&ledger.submit(submission).await?)
+        recorded(ledger, &ledger.submit(submission).await?)
     }
 
     async fn record_batch(&self, request: v1::BatchRecordPurchasesRequest) -> Result<v1::BatchRecordPurchasesResponse, Refusal> {
@@ -189,8 +192,8 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     })
 }
 
-fn recorded(outcome: &Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
-    convert::purchase_recorded(&outcome.programs, &outcome.entries).ok_or_else(no_purchase)
+fn recorded(ledger: &Ledger, Outcome { programs, entries, .. }: &Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
+    convert::purchase_recorded(programs, entries, ledger.names_of_used(entries)?).ok_or_else(no_purchase)
 }
 
 /// One purchase of many, parsed or refused.
@@ -254,7 +257,7 @@ pub(super) async fn record_all(ledger: &Ledger, items: Vec<Item>) -> Vec<v1::Pur
     let result = |(request_id, judged): (String, Result<(), Refusal>)| {
         let recorded = judged.and_then(|()| {
             let outcome = outcomes.next().expect("each submission has an outcome");
-            let recorded = recorded(&outcome?)?;
+            let recorded = recorded(ledger, &outcome?)?;
             let issued_vouchers = recorded.issued_vouchers.into_iter().take(MAX_LISTED).collect();
             Ok(v1::RecordPurchaseResponse { issued_vouchers, ..recorded })
         });

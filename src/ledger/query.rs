@@ -11,7 +11,7 @@ use crate::{
     domain::{
         self, Command, ConsumptionOrder, Context, Decision, Entry, EntryKind, EntryRef, Hold, Inactivity, Lot, LotKey, MAX_LOTS, Member,
         MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle, RewardStanding,
-        SegmentId, Voucher, VoucherChange, VoucherCode, VoucherRejection,
+        SegmentId, Voucher, VoucherChange, VoucherChanged, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -210,6 +210,24 @@ impl Ledger {
             member,
             now: self.now(),
         })
+    }
+
+    /// What the vouchers are called that some entries use, in their order. An entry that uses one has the code alone; the one that issued it has
+    /// the name, which never changes.
+    pub fn names_of_used(&self, entries: &[Entry]) -> Result<Vec<String>, LedgerError> {
+        let used = entries.iter().filter_map(|entry| match entry.voucher_change() {
+            Some(VoucherChanged { issued, change: VoucherChange::Used { .. }, .. }) => Some((&entry.key.program, issued)),
+            Some(_) | None => None,
+        });
+        let name = |(program, issued): (&ProgramId, &EntryRef)| {
+            let key = MemberKey { program: program.clone(), member: issued.member };
+            let origin = self.0.store.entries(&key, issued.sequence, issued.sequence)?.pop();
+            Ok::<_, LedgerError>(match origin.as_ref().and_then(Entry::voucher_change).map(|changed| &changed.change) {
+                Some(VoucherChange::Issued { voucher, .. }) => voucher.display_name.clone(),
+                Some(_) | None => String::new(),
+            })
+        };
+        used.map(name).collect()
     }
 
     /// The rewards of the version in effect, in the order of their ids, as they stand now; for a member, if one is named.

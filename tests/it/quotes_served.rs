@@ -13,11 +13,11 @@ use crate::{
 
 const MORE: &str = r#"
 voucher_kinds:
-- { voucher_kind_id: fifty, benefit: { amount_off: { amount: "50000" } }, minimum_order: "100000", valid_days: 7 }
-- { voucher_kind_id: tea, benefit: { free_item: { sku: tea } }, valid_days: 30 }
+- { voucher_kind_id: fifty, display_name: "50,000 off", benefit: { amount_off: { amount: "50000" } }, minimum_order: "100000", valid_days: 7 }
+- { voucher_kind_id: tea, display_name: A tea, benefit: { free_item: { sku: tea } }, valid_days: 30 }
 promotions:
 - { promotion_id: spring, code: spring, multiply: { multiplier: 2 }, limits: { budget_points: 30 } }
-- { promotion_id: big, filter: { minimum_order: "200000" }, add_fixed: { points: 7 } }
+- { promotion_id: big, display_name: Big basket, filter: { minimum_order: "200000" }, add_fixed: { points: 7 } }
 redemption: { points: "10", amount: "1000", minimum_points: "20" }
 "#;
 
@@ -131,13 +131,23 @@ async fn a_till_is_told_what_is_to_be_paid_and_why_and_that_is_booked() {
     assert_eq!(told(&quoted.price_effects), expected);
     assert_eq!((quoted.price_effects[0].tier_id.as_str(), quoted.price_effects[0].discount_percent.as_str()), ("gold", "10"));
     assert_eq!((&quoted.price_effects[2].voucher_code, &quoted.price_effects[3].voucher_code), (&tea, &fifty));
+    // What a receipt says of them: the tier's name, and of a voucher its own, beside its code.
+    assert_eq!(quoted.price_effects.iter().map(|effect| effect.display_name.as_str()).collect::<Vec<_>>(), ["GOLD", "GOLD", "", ""]);
+    let named = quoted.vouchers.iter().map(|used| (&used.code, used.display_name.as_str())).collect::<Vec<_>>();
+    assert_eq!(named, [(&tea, "A tea"), (&fifty, "50,000 off")]);
     let priced = quoted.priced.clone().expect("prices");
     let prices: Vec<&str> = priced.lines.iter().map(|line| line.price.as_str()).collect();
     assert_eq!((prices, priced.total, priced.shipping), (vec!["10664", "28436", "90000"], vnd("129100"), vnd("0")));
     // 39,100 of goods are three points, half as many again for gold; 900 more are a fourth.
     let accrual = quoted.accrual.as_ref().expect("an accrual");
     assert_eq!((accrual.points, accrual.basis.clone()), (4, vnd("39100")));
-    let hint = v1::Hint { spend: vnd("900"), points: 2, rule_ids: vec!["goods".into()], promotion_ids: Vec::new() };
+    let hint = v1::Hint {
+        spend: vnd("900"),
+        points: 2,
+        rule_ids: vec!["goods".into()],
+        rule_display_names: vec!["1 point per 10,000".into()],
+        ..Default::default()
+    };
     assert_eq!(quoted.hints.first(), Some(&hint));
     let usable = quoted.usable_points.as_ref().expect("points are money");
     assert_eq!((usable.points, usable.value.clone(), usable.order_limit.clone()), (500, vnd("50000"), vnd("129100")));
@@ -151,7 +161,8 @@ async fn a_till_is_told_what_is_to_be_paid_and_why_and_that_is_booked() {
     request.quote_id.clone_from(&quoted.quote_id);
     let booked = record(&server, request.clone()).await.expect("it is booked");
     assert_eq!((&booked.price_effects, &booked.priced), (&quoted.price_effects, &quoted.priced));
-    assert_eq!((booked.balance.as_ref(), &booked.vouchers.len()), (quoted.balance.as_ref(), &2));
+    assert_eq!(booked.balance, quoted.balance);
+    assert_eq!(booked.vouchers.iter().map(|used| (&used.code, used.display_name.as_str())).collect::<Vec<_>>(), named);
     assert_eq!(record(&server, request).await.expect("the same again"), booked);
     let said = explained(&server, &member, booked.entry_sequence).await;
     for sentence in [
@@ -185,6 +196,24 @@ async fn a_till_is_told_what_is_to_be_paid_and_why_and_that_is_booked() {
     let returned = server.purchases().return_purchase(back).await.expect("it comes back").into_inner();
     // 10,664 are left: one point, and the half of gold is dropped.
     assert_eq!(returned.balance.expect("a balance").available, 501);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_hint_names_what_would_give_more() {
+    let server = start_with(book()).await;
+    let member = server.enroll("c-1").await;
+    let quoted = quotes(&server, &sale(&member, "o-1", "190000")).await;
+    // 10,000 more are the next point and the promotion's seven.
+    let hint = v1::Hint {
+        spend: vnd("10000"),
+        points: 8,
+        rule_ids: vec!["goods".into()],
+        promotion_ids: vec!["big".into()],
+        rule_display_names: vec!["1 point per 10,000".into()],
+        promotion_display_names: vec!["Big basket".into()],
+    };
+    assert_eq!(quoted.hints, [hint]);
     server.stop().await;
 }
 

@@ -30,13 +30,15 @@ use crate::{
     ledger::Listed,
 };
 
-/// What RecordPurchase answers, from the entries that the request led to. `None` if they are not those of a purchase.
-pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<v1::RecordPurchaseResponse> {
+/// What RecordPurchase answers, from the entries that the request led to, and the names of the vouchers that they use. `None` if they are not
+/// those of a purchase.
+pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry], names: Vec<String>) -> Option<v1::RecordPurchaseResponse> {
     let accrued =
         entries.iter().find_map(|entry| if let EntryKind::PurchaseAccrued(accrued) = &entry.kind { Some((entry, accrued)) } else { None });
     let (entry, accrued) = accrued?;
     let change = tier_change(history, entries);
-    let currency = &program_of(history, entry).currency;
+    let program = program_of(history, entry);
+    let currency = &program.currency;
     Some(v1::RecordPurchaseResponse {
         member_id: entry.key.member.to_string(),
         entry_sequence: count(entry.sequence),
@@ -52,10 +54,10 @@ pub fn purchase_recorded(history: &ProgramHistory, entries: &[Entry]) -> Option<
             accrued.accrual.tier.as_ref(),
             entry.occurred_time,
         ),
-        vouchers: used_vouchers(entries, currency),
+        vouchers: used_vouchers(entries, names, currency),
         issued_vouchers: issued_vouchers(history, entries),
         goal_reached: goal_reached_by(entries),
-        price_effects: price_effects(&accrued.effects, currency),
+        price_effects: price_effects(&accrued.effects, program),
         priced: paid(&accrued.purchase, currency),
         referral: referral_bonus(entries),
     })
@@ -201,7 +203,7 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
             accrual: Some(accrual(&accrued.accrual, program)),
             redemption_sequences: accrued.redemptions.iter().map(|redemption| count(redemption.sequence)).collect(),
             redemption_member_ids: others(&accrued.redemptions, own),
-            price_effects: price_effects(&accrued.effects, currency),
+            price_effects: price_effects(&accrued.effects, program),
         }),
         EntryKind::PointsAdjusted(adjusted) => Kind::PointsAdjusted(points_adjusted(adjusted)),
         EntryKind::PointsExpired(expired) => Kind::PointsExpired(v1::PointsExpired { allocations: allocations(&expired.allocations) }),

@@ -123,13 +123,15 @@ fn hold(hold: &VoucherHold) -> v1::VoucherHold {
     }
 }
 
-/// The vouchers that a purchase used, among the entries of its request.
-pub fn used_vouchers(entries: &[Entry], currency: &Currency) -> Vec<v1::UsedVoucher> {
+/// The vouchers that a purchase used, among the entries of its request. `names`: theirs, in the same order.
+pub fn used_vouchers(entries: &[Entry], names: Vec<String>, currency: &Currency) -> Vec<v1::UsedVoucher> {
+    let mut names = names.into_iter();
     let shown = entries.iter().filter_map(|entry| match entry.voucher_change() {
         Some(VoucherChanged { code, change: VoucherChange::Used { value, .. }, .. }) => Some(v1::UsedVoucher {
             code: code.to_string(),
             value: value.map(|value| money(value, currency)),
             entry_sequence: count(entry.sequence),
+            display_name: names.next().unwrap_or_default(),
         }),
         Some(_) | None => None,
     });
