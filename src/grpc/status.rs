@@ -28,7 +28,7 @@ use crate::{
 
 /// No programme has the id that a request names.
 pub const PROGRAM_NOT_FOUND: &str = "PROGRAM_NOT_FOUND";
-pub use access::RATE_LIMITED;
+pub use access::{CREDENTIAL_MISSING, RATE_LIMITED};
 pub const PROGRAM_NOT_ALLOWED: &str = "PROGRAM_NOT_ALLOWED";
 
 /// The `domain` of every ErrorInfo.

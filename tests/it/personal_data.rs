@@ -2,5 +2,6 @@
 
 mod at_rest;
 mod calls;
+mod logged;
 mod refusals;
 mod strangers;

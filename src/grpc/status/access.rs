@@ -6,6 +6,7 @@ use tonic::Code;
 
 use super::Refusal;
 
+pub const CREDENTIAL_MISSING: &str = "CREDENTIAL_MISSING";
 pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
 impl Refusal {
@@ -36,7 +37,7 @@ impl Refusal {
     pub fn credential_missing() -> Self {
         let message = "the call has no credential: send the metadata `authorization: Bearer <API key or token>`, or connect with a client \
                        certificate";
-        Self::new(Code::Unauthenticated, "CREDENTIAL_MISSING", message)
+        Self::new(Code::Unauthenticated, CREDENTIAL_MISSING, message)
     }
 
     /// `why` says nothing of the credential itself, and nothing that a guess could be judged by.
