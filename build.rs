@@ -10,8 +10,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let contract = protox::compile(proto_files("proto/loyalty/v1")?, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("contract.bin"), contract.encode_to_vec())?;
+    let mut names = tonic_prost_build::Config::new();
+    // By them the codec finds what it has to know of a message.
+    names.enable_type_names();
     // What says the same has the same bytes, and a request's fingerprint is made of them.
-    tonic_prost_build::configure().btree_map(".loyalty.v1.TierBenefits").compile_fds(contract)?;
+    let generated = tonic_prost_build::configure().btree_map(".loyalty.v1.TierBenefits");
+    generated.codec_path("crate::contract::codec::Codec").compile_fds_with_config(contract, names)?;
     let storage = protox::compile(proto_files("proto/loyalty/storage/v1")?, ["proto"])?;
     fs::write(out.join("storage.bin"), storage.encode_to_vec())?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(storage)?;

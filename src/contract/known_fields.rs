@@ -1,35 +1,17 @@
 //! Whether a stored message says only what this program knows. A generated type drops a field that it does not know, which is right for a
 //! caller's message and wrong for a ledger: an amount that a newer version wrote would be left out of a balance without a word.
 
-use std::collections::HashMap;
-
 use prost::encoding::decode_varint;
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::MessageDescriptor;
+
+use super::fields::Fields;
 
 /// Messages in one another: as deep as the generated types read them.
 const MAX_DEPTH: usize = 100;
 
 /// The fields of a message, and of all messages in it.
 #[derive(Debug)]
-pub struct KnownFields {
-    /// The first one is the message itself.
-    messages: Vec<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    name: String,
-    /// By number.
-    fields: Vec<Field>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Field {
-    Unknown,
-    Plain,
-    /// Place in [`KnownFields::messages`].
-    Message(usize),
-}
+pub struct KnownFields(Fields<()>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -47,26 +29,7 @@ pub struct UnknownField {
 
 impl KnownFields {
     pub fn of(message: &MessageDescriptor) -> Self {
-        let mut places = HashMap::from([(message.full_name().to_owned(), 0)]);
-        let mut waiting = vec![message.clone()];
-        let mut messages = Vec::new();
-        while let Some(message) = waiting.get(messages.len()).cloned() {
-            let mut fields = Vec::new();
-            for field in message.fields() {
-                let known = match field.kind() {
-                    Kind::Message(inner) => Field::Message(*places.entry(inner.full_name().to_owned()).or_insert_with(|| {
-                        waiting.push(inner);
-                        waiting.len() - 1
-                    })),
-                    _ => Field::Plain,
-                };
-                let number = field.number() as usize;
-                fields.resize(fields.len().max(number + 1), Field::Unknown);
-                fields[number] = known;
-            }
-            messages.push(Known { name: message.full_name().to_owned(), fields });
-        }
-        Self { messages }
+        Self(Fields::of(std::slice::from_ref(message), |_| ()))
     }
 
     /// The first field that is not known, wherever in the message it is.
@@ -76,16 +39,15 @@ impl KnownFields {
 
     fn walk(&self, message: usize, mut bytes: &[u8], depth: usize) -> Result<(), Fault> {
         let depth = depth.checked_sub(1).ok_or(Fault::Malformed)?;
-        let known = &self.messages[message];
         while !bytes.is_empty() {
             let tag = varint(&mut bytes)?;
             let number = tag >> 3;
-            let field = usize::try_from(number).ok().and_then(|number| known.fields.get(number)).copied().unwrap_or(Field::Unknown);
             let value = value(tag & 7, &mut bytes)?;
-            match field {
-                Field::Unknown => return Err(Fault::Unknown(UnknownField { message: known.name.clone(), number })),
-                Field::Plain => {}
-                Field::Message(inner) => self.walk(inner, value.ok_or(Fault::Malformed)?, depth)?,
+            let Some(field) = self.0.field(message, number) else {
+                return Err(Fault::Unknown(UnknownField { message: self.0.name(message).to_owned(), number }));
+            };
+            if let Some(inner) = field.inner {
+                self.walk(inner, value.ok_or(Fault::Malformed)?, depth)?;
             }
         }
         Ok(())

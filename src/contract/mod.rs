@@ -1,9 +1,12 @@
-//! The contract: protobuf types generated from `proto/loyalty/v1`, and rule books, which are documents of it.
+//! The contract: protobuf types generated from `proto/loyalty/v1`, how they come from bytes, and rule books, which are documents of it.
 
+pub mod codec;
+mod fields;
 pub mod json;
 pub mod known_fields;
 pub mod program;
 pub mod rule_book;
+mod weight;
 
 use std::fmt;
 

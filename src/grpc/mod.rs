@@ -6,8 +6,8 @@
 //! [`connections`] lets its connection in: places, TLS, the beginning of HTTP; `gathering` and `valve` read and write it. `front` understands
 //! browsers, makes known who is at the other end, and gives the call its deadline. `services` is what all of it is for: it lets `watched` begin
 //! to count and trace the call, whatever becomes of it, has [`access`] judge credential and role ([`Door`]) before anything of the message is
-//! read, and finds the service by the path. The service parses the message into domain types (`convert`); there `access` judges the programme,
-//! and [`Gate`] says whether there is a ledger to ask. The handler's work runs under `observe`, which tells the log and the trace how it ended.
+//! read, and finds the service by the path. The message is decoded, unless it would take too much memory (`contract::codec`). The service parses
+//! it into domain types (`convert`); there `access` judges the programme, and [`Gate`] says whether there is a ledger to ask. The handler's work runs under `observe`, which tells the log and the trace how it ended.
 //! On the way back a status is made (`status`) of each refusal, `watched` counts its code, and `front` turns it into gRPC-Web if it came as that.
 
 pub mod access;

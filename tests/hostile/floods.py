@@ -308,10 +308,10 @@ def http_1(address, content, seconds=4.0):
     return outcome + (f", {len(answers)} answers" if len(answers) > 1 else "")
 
 
-def web(w, *lines, content_type="application/grpc-web+proto", body=None, key="till", origin=SHOP, connection="close", seconds=4.0):
+def web(w, *lines, method=GET, content_type="application/grpc-web+proto", body=None, key="till", origin=SHOP, connection="close", seconds=4.0):
     """A call by gRPC-Web over HTTP/1.1, with more lines in its head."""
     body = member_message(w) if body is None else body
-    usual = [f"POST {path(GET)} HTTP/1.1", "host: localhost", f"connection: {connection}"]
+    usual = [f"POST {path(method)} HTTP/1.1", "host: localhost", f"connection: {connection}"]
     usual += [f"content-type: {content_type}", f"origin: {origin}"]
     usual += [f"authorization: Bearer {w.keys[key]}"] if key else []
     if not any("length" in line or "encoding: c" in line for line in lines):

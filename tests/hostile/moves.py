@@ -1,6 +1,8 @@
 """What is done in the rows of the table, where it is more than one call and needs no frames of its own: those are in floods.py. Each
 returns the outcome in the words in which the table expects it."""
 
+import collections
+import concurrent.futures
 import os
 import socket
 import subprocess
@@ -159,6 +161,23 @@ def sale_and(w, content):
     quote.ParseFromString(w.encode(QUOTE, {**w.member(), "purchase": w.sale(order_id="o-2")["purchase"]}))
     sale = quote.purchase.SerializeToString() + content
     return w.call(QUOTE, body=message(w.encode(QUOTE, w.member()) + field(3, sale)))
+
+
+def empty_lines(count):
+    """Of a purchase."""
+    return field(5, b"") * count
+
+
+def at_once(w, content, most, method=BATCH, count=6):
+    """The same request on so many connections at a time, and whether the server took more memory for them than it may."""
+
+    def call(_):
+        return w.call(method, body=message(content), seconds=20)
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        found, taken = w.tls.taken(lambda: collections.Counter(pool.map(call, range(count))))
+    outcome = ", ".join(f"{count} {outcome}" for outcome, count in found.items())
+    return outcome if taken <= most else f"{outcome}, and took {taken >> 20} MiB"
 
 
 def identified(w, kind, value):

@@ -18,6 +18,7 @@ MISSING, INVALID, EXPIRED = (f"UNAUTHENTICATED CREDENTIAL_{why}" for why in ("MI
 NO_ROLE, NOT_ALLOWED, ABOVE = (f"PERMISSION_DENIED {why}" for why in ("ROLE_MISSING", "PROGRAM_NOT_ALLOWED", "ADJUSTMENT_ABOVE_LIMIT"))
 NO_MEMBER = "NOT_FOUND MEMBER_NOT_FOUND"
 MALFORMED = "INVALID_ARGUMENT MALFORMED_REQUEST"
+TOO_MANY = "INVALID_ARGUMENT TOO_MANY_ELEMENTS"
 FIELD = "INVALID_ARGUMENT INVALID_FIELD at"
 AMOUNT = f"{FIELD} purchase.lines[0].amount.amount"
 BOOK = "INVALID_ARGUMENT PROGRAM_INVALID at"
@@ -327,8 +328,23 @@ MESSAGES = [
     ("a field with the number 0", MALFORMED, lambda w: w.call(GET, body=message(b"\x02\x00"))),
     ("10,000 fields that there are not", "OK", lambda w: w.call(GET, body=message(w.encode(GET, w.member()) + field(999, "x") * 10_000))),
     ("a field of another kind", MALFORMED, lambda w: w.call(GET, body=message(field(1, 7)))),
-    ("a million empty lines of a purchase", f"{FIELD} purchase.lines", lambda w: sale_and(w, field(5, b"") * 1_000_000)),
-    ("100,000 purchases in a batch", f"{FIELD} purchases", lambda w: w.call(BATCH, body=message(field(1, b"") * 100_000))),
+    ("100,000 empty lines of a purchase", f"{FIELD} purchase.lines", lambda w: sale_and(w, empty_lines(100_000))),
+    ("50,000 purchases in a batch", f"{FIELD} purchases", lambda w: w.call(BATCH, body=message(field(1, b"") * 50_000))),
+    ("50,000 purchases in each of six batches at a time", f"6 {FIELD} purchases", lambda w: at_once(w, field(1, b"") * 50_000, 256 << 20)),
+    ("2,000,000 empty lines of a purchase", TOO_MANY, lambda w: sale_and(w, empty_lines(2_000_000))),
+    ("2,000,000 empty purchases in a batch", TOO_MANY, lambda w: w.call(BATCH, body=message(field(1, b"") * 2_000_000))),
+    ("2,000,000 in each of six batches at a time", f"6 {TOO_MANY}", lambda w: at_once(w, field(1, b"") * 2_000_000, 128 << 20)),
+    ("80,000 purchases of 20 empty lines in a batch", TOO_MANY,
+     lambda w: w.call(BATCH, body=message(field(1, field(4, empty_lines(20))) * 80_000))),
+    ("2,000,000 empty lines in a purchase that ends before them", TOO_MANY,
+     lambda w: w.call(BATCH, body=message(b"\x0a\x05" + field(4, empty_lines(2_000_000))))),
+    ("2,000,000 empty lines behind a group that there is not", TOO_MANY,
+     lambda w: w.call(QUOTE, body=message(b"\xa3\x3f\x08\x07\xa4\x3f" + field(3, empty_lines(2_000_000))))),
+    ("2,000,000 empty lines in a stream", TOO_MANY,
+     lambda w: w.call(STREAM, body=message(field(1, field(4, empty_lines(2_000_000)))))),
+    ("2,000,000 empty purchases in a batch by gRPC-Web", "HTTP 200 INVALID_ARGUMENT, a page may read it",
+     lambda w: web(w, method=BATCH, body=message(field(1, b"") * 2_000_000))),
+    ("2,000,000 fields that there are not", "OK", lambda w: w.call(GET, body=message(w.encode(GET, w.member()) + b"\x7a\x00" * 2_000_000))),
     ("200,000 identifiers", f"{FIELD} identifiers", many_identifiers),
     ("an enumerator that there is not", f"{FIELD} member.identifier.kind",
      lambda w: w.call(GET, body=message(field(1, VIETNAM) + field(2, field(2, field(1, 99) + field(2, "x")))))),

@@ -274,7 +274,8 @@ class Line:
                     if got is None:
                         return
                     self.early.append(got)
-                    if got[0] in (HEADERS, RST_STREAM, GOAWAY):
+                    # Of a stream the answer begins while it is sent.
+                    if got[0] in (RST_STREAM, GOAWAY) or (got[0] == HEADERS and got[1] & END_STREAM):
                         return
             except TimeoutError:
                 return

@@ -29,9 +29,9 @@ BEN = {"KIND_CARD": "PLANTED-CARD-2", "KIND_PHONE": "+13125550148"}
 SHORT = {"--handshake-seconds": 1, "--stall-seconds": 1, "--keepalive-seconds": 3, "--max-call-seconds": 2, "--max-connections": 60}
 # For everybody's usual call, whatever goes on. A machine that builds something else at the same time is slow.
 BOUND = 3.0
-# What may be in use at the end beyond what was at the beginning, and at any time in all: a request of 4 MiB can take some hundred while it
-# is read.
-MEMORY, PEAK = 96 << 20, 1 << 30
+# What may be in use at the end beyond what was at the beginning, and at any time in all: a request of 4 MiB can take a hundred for a moment,
+# while it is decoded.
+MEMORY, PEAK = 96 << 20, 512 << 20
 LOG = 512 << 10
 
 
@@ -41,7 +41,8 @@ class Server:
         self.folder.mkdir()
         self.log = self.folder / "server.log"
         self.log.touch()
-        self.process = None
+        # The most bytes that were resident, until that was last forgotten.
+        self.process, self.highest = None, 0
 
     def start(self):
         command = [self.binary, "serve", "--listen", "127.0.0.1:0", "--data", self.folder / "data"]
@@ -95,7 +96,18 @@ class Server:
         process = pathlib.Path("/proc") / str(self.process.pid)
         status = (process / "status").read_text()
         resident, peak = (int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) << 10 for name in ("VmRSS", "VmHWM"))
-        return Measure(len(os.listdir(process / "fd")), len(os.listdir(process / "task")), resident, peak)
+        return Measure(len(os.listdir(process / "fd")), len(os.listdir(process / "task")), resident, max(peak, self.highest))
+
+    def taken(self, do):
+        """What comes of it, and how many bytes more than before were resident meanwhile."""
+        before = self.measure()
+        self.highest = before.peak
+        process = pathlib.Path("/proc") / str(self.process.pid)
+        # The system forgets what was the most until now.
+        (process / "clear_refs").write_text("5")
+        found = do()
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())[1]) << 10
+        return found, peak - before.resident
 
 
 Measure = collections.namedtuple("Measure", "files threads resident peak")

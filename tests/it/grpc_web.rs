@@ -106,6 +106,13 @@ async fn a_storefront_calls_over_http_1() {
     assert!(told.contains("grpc-status: 5") || told.contains("grpc-status:5"), "{told}");
     assert!(told.contains("grpc-status-details-bin"), "{told}");
 
+    // One that is refused before it is decoded.
+    let elements = crate::elements::empty(1, 2_000_000);
+    let sent = [&[0][..], &u32::try_from(elements.len()).expect("small").to_be_bytes(), &elements].concat();
+    let (head, body) = ask(&server, &post("PurchaseService/BatchRecordPurchases"), &sent).await;
+    let told = head + &parts(&body).1;
+    assert!(told.contains("grpc-status: 3") && told.contains("elements") && told.contains("grpc-status-details-bin"), "{told}");
+
     // A stream of the server: two parts of an export at least.
     let request = v1::ExportMemberRequest { program_id: PROGRAM.into(), member: by_id(&member) };
     let (_, body) = ask(&server, &post("MemberService/ExportMember"), &framed(&request)).await;

@@ -21,6 +21,7 @@ mod discretion;
 mod domain_properties;
 mod due;
 mod effective_time;
+mod elements;
 mod erasure;
 mod export;
 mod flags;

@@ -1,10 +1,12 @@
 //! Requests that are no message of their method, or are compressed. They are found before any of our code sees them, and answered there with
-//! INTERNAL and nothing else, as if the service had failed, or with what the caller wrote; it is told instead what is wrong with the request.
+//! INTERNAL and nothing else, as if the service had failed, or with what the caller wrote; it is told instead what is wrong with the request. So
+//! is who sends one that would take too much memory.
 
 use http::{HeaderMap, Response};
 use tonic::{Code, Status, body::Body};
 
 use super::Refusal;
+use crate::contract::codec::TOO_HEAVY;
 
 /// How prost's words begin.
 const UNDECODED: &str = "failed to decode Protobuf message: ";
@@ -25,8 +27,13 @@ fn explanation(status: &Status) -> Option<Refusal> {
     if status.code() == Code::Unimplemented && status.message().starts_with(COMPRESSED) {
         return Some(Refusal::compressed());
     }
-    let why = status.message().strip_prefix(UNDECODED).filter(|_| status.code() == Code::Internal)?;
-    Some(Refusal::malformed(why))
+    if status.code() != Code::Internal {
+        return None;
+    }
+    if status.message() == TOO_HEAVY {
+        return Some(Refusal::too_many_elements());
+    }
+    Some(Refusal::malformed(status.message().strip_prefix(UNDECODED)?))
 }
 
 /// The same of a whole answer. Only one that failed before it began says so in its headers.
@@ -60,6 +67,13 @@ impl Refusal {
         Self::new(Code::InvalidArgument, "MALFORMED_REQUEST", message)
     }
 
+    /// Before it is decoded; how many there are of what is not known then.
+    fn too_many_elements() -> Self {
+        let message = "the lists of the request have so many elements, several times as many as may be in any request, that it is not read: \
+                       send no more of each than the contract says, and what is more in several requests";
+        Self::new(Code::InvalidArgument, "TOO_MANY_ELEMENTS", message)
+    }
+
     /// By whatever is said to be a way to do so.
     fn compressed() -> Self {
         let message = "the request is compressed, which is not taken here: send its messages as they are";
@@ -86,6 +100,9 @@ mod tests {
         for other in [Status::unimplemented(""), Status::internal("the disk is gone"), Status::not_found(undecoded.to_string())] {
             assert_eq!(explained(other.clone()).code(), other.code());
         }
+        let heavy = explained(Status::internal(TOO_HEAVY));
+        assert_eq!(heavy.get_details_error_info().map(|info| info.reason).as_deref(), Some("TOO_MANY_ELEMENTS"));
+        assert_eq!(heavy.code(), Code::InvalidArgument);
         let response = explain(Status::internal(undecoded.to_string()).into_http::<Body>());
         assert_eq!(Status::from_header_map(response.headers()).map(|status| status.code()), Some(Code::InvalidArgument));
     }
