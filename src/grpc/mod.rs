@@ -53,7 +53,6 @@ use crate::{
     contract::v1::{
         audit_service_server::AuditServiceServer, offer_service_server::OfferServiceServer, program_service_server::ProgramServiceServer,
         reward_service_server::RewardServiceServer, sandbox_service_server::SandboxServiceServer,
-        server_service_server::ServerServiceServer,
     },
     domain::{ProgramHistory, ProgramId},
     ledger::{Ledger, MemberTarget, SandboxClock},
@@ -100,7 +99,6 @@ pub fn services(gate: &Arc<Gate>, health: &Health, besides: &Besides, door: Door
     others.add_service(ProgramServiceServer::new(program::Programs(Arc::clone(gate))).max_decoding_message_size(largest));
     others.add_service(RewardServiceServer::new(reward::Rewards(Arc::clone(gate))).max_decoding_message_size(largest));
     others.add_service(OfferServiceServer::new(offer::Offers(Arc::clone(gate))).max_decoding_message_size(largest));
-    others.add_service(ServerServiceServer::new(server::ServerRoom(Arc::clone(gate))).max_decoding_message_size(largest));
     others.add_service(AuditServiceServer::new(audit::Audit(Arc::clone(gate))).max_decoding_message_size(largest));
     match besides {
         Besides::Admin(from) => others.add_service(admin::service(gate, *from, largest)),

@@ -1,5 +1,5 @@
 //! Who watches a call, whether it is let in, and which service it is for, in this order. Services that tills call all day are found by
-//! comparing the beginning of the path; the rest is left to the router.
+//! comparing the beginning of the path, and so is the one that `loyaltyd bench` compares all with; the rest is left to the router.
 
 use std::{
     convert::Infallible,
@@ -25,11 +25,13 @@ use super::{
     observe::is_observed,
     points::PointsRoom,
     purchase::Purchases,
+    server::ServerRoom,
     watched::Watched,
     whoever::{ForWhoever, Room},
 };
 use crate::contract::v1::{
     member_service_server::MemberServiceServer, points_service_server::PointsServiceServer, purchase_service_server::PurchaseServiceServer,
+    server_service_server::ServerServiceServer,
 };
 
 /// Unless something else is said.
@@ -42,6 +44,7 @@ pub struct Services {
     purchases: PurchaseServiceServer<Purchases>,
     members: MemberServiceServer<Members>,
     points: PointsServiceServer<PointsRoom>,
+    server: ServerServiceServer<ServerRoom>,
     health: HealthServer<HealthService>,
     others: Routes,
     door: Door,
@@ -56,6 +59,7 @@ impl Services {
             purchases: PurchaseServiceServer::new(Purchases(Arc::clone(gate))).max_decoding_message_size(largest),
             members: MemberServiceServer::new(Members(Arc::clone(gate))).max_decoding_message_size(largest),
             points: PointsServiceServer::new(PointsRoom(Arc::clone(gate))).max_decoding_message_size(largest),
+            server: ServerServiceServer::new(ServerRoom(Arc::clone(gate))).max_decoding_message_size(largest),
             health,
             others: others.prepare(),
             door,
@@ -120,6 +124,9 @@ impl Services {
             return self.points.call(request);
         }
         match ForWhoever::of(path) {
+        if is_of::<ServerServiceServer<ServerRoom>>(path) {
+            return self.server.call(request);
+        }
             Some(call @ (ForWhoever::Check | ForWhoever::Watch)) => self.room.answer(call, request, |request| self.health.call(request)),
             Some(call @ ForWhoever::Reflection) => {
                 self.room.answer(call, request, |request| Box::pin(Service::call(&mut self.others, request)))

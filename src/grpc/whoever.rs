@@ -30,7 +30,7 @@ use super::{
 /// Of a request: the name of a service, a symbol or a file.
 pub const MAX_REQUEST_BYTES: usize = 8 << 10;
 /// At a time, in all and from one address.
-const CHECKS: (usize, usize) = (8_192, 4_096);
+const CHECKS: (usize, usize) = (4_096, 64);
 const WATCHES: (usize, usize) = (256, 64);
 /// Its answers are large.
 const REFLECTIONS: (usize, usize) = (64, 16);

@@ -47,7 +47,7 @@ system and the median of an fdatasync are printed; on a file system in memory no
 durable. LOYALTYD_* variables do not reach that server. With --server it publishes a programme
 `bench` there and enrols members in it: do not point it at a server in use.
 
-Each scenario is measured beside the empty call (grpc.health.v1.Health/Check) with the same
+Each scenario is measured beside the empty call (ServerService/GetServerInfo) with the same
 connections and calls in flight; `ratio` is its rate divided by that one's. `stream` and `batch`
 count purchases, not messages; the latency of a batch is the whole batch's. Latencies are of
 calls that succeeded, by the time at which they were sent. `server us` and `client us` are the

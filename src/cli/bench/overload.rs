@@ -122,13 +122,13 @@ async fn overload(suite: &Suite<'_>, rate: f64, duration: Duration) -> Result<(P
         let (workload, stop, address) = (suite.session.workload(scenario), stop.clone(), suite.session.server_address());
         thread::spawn(move || probe(&address, workload, shape, &stop))
     };
-    let probes = [probe(Scenario::Record), probe(Scenario::Empty)];
+    let probes = [probe(Scenario::Record), probe(Scenario::Health)];
     let workload = Arc::new(suite.session.workload(Scenario::Record).with_timeout(DEADLINE));
     let paced = pace::run(&suite.session.connections, workload, shape, rate, DEADLINE).await;
     stop.store(true, Ordering::Relaxed);
     let probed = probes.map(|probe| probe.join().expect("a probe does not panic"));
-    let [record, empty] = probed;
-    Ok((paced?, [record?, empty?]))
+    let [record, health] = probed;
+    Ok((paced?, [record?, health?]))
 }
 
 /// One call at a time, on a connection and a thread of its own: what it waits for is the server.

@@ -179,6 +179,7 @@ impl Session {
         match scenario {
             Scenario::Record | Scenario::Stream | Scenario::Batch => self.purchases += measured.tally.all,
             Scenario::Empty
+            | Scenario::Health
             | Scenario::GetMember
             | Scenario::Quote
             | Scenario::Enroll

@@ -21,8 +21,11 @@ const ONCE_BATCH: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scenario {
-    /// grpc.health.v1.Health/Check: what a call costs that does nothing
+    /// GetServerInfo: what a call costs that does nothing
     Empty,
+    /// Whether the service serves
+    #[value(skip)]
+    Health,
     /// RecordPurchase
     Record,
     /// StreamPurchases, one stream a connection
@@ -52,6 +55,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Empty => "empty",
+            Self::Health => "health",
             Self::Record => "record",
             Self::Stream => "stream",
             Self::Batch => "batch",
@@ -67,7 +71,8 @@ impl Scenario {
 
     fn path(self) -> &'static str {
         match self {
-            Self::Empty => "/grpc.health.v1.Health/Check",
+            Self::Empty => "/loyalty.v1.ServerService/GetServerInfo",
+            Self::Health => "/grpc.health.v1.Health/Check",
             Self::Record => "/loyalty.v1.PurchaseService/RecordPurchase",
             Self::Stream => "/loyalty.v1.PurchaseService/StreamPurchases",
             Self::Batch => "/loyalty.v1.PurchaseService/BatchRecordPurchases",
@@ -186,6 +191,7 @@ impl Workload {
                 }
             }
             Scenario::Empty
+            | Scenario::Health
             | Scenario::Record
             | Scenario::Stream
             | Scenario::GetMember
@@ -236,7 +242,8 @@ fn template(scenario: Scenario, (book, run): (Book, &str), random: &mut Random) 
         ..Default::default()
     };
     match scenario {
-        Scenario::Empty => Template::new(&HealthCheckRequest { service: String::new() }),
+        Scenario::Empty => Template::new(&v1::GetServerInfoRequest {}),
+        Scenario::Health => Template::new(&HealthCheckRequest { service: String::new() }),
         Scenario::Record | Scenario::Batch => Template::new(&record()),
         Scenario::Stream => Template::new(&v1::StreamPurchasesRequest { purchase: Some(record()) }),
         Scenario::GetMember => Template::new(&v1::GetMemberRequest { program_id, member, ..Default::default() }),
@@ -251,7 +258,7 @@ fn template(scenario: Scenario, (book, run): (Book, &str), random: &mut Random) 
 fn once(book: Book, scenario: Scenario) -> Template {
     let (member, program_id, request_id) = (Some(member()), book.program_id().to_owned(), format!("{}-{MEMBER}", scenario.name()));
     match scenario {
-        Scenario::Empty | Scenario::GetMember | Scenario::Quote | Scenario::Stream => {
+        Scenario::Empty | Scenario::Health | Scenario::GetMember | Scenario::Quote | Scenario::Stream => {
             unreachable!("it is measured as often as there is time")
         }
         Scenario::Enroll => Template::new(&enrolment(book, format!("preload-{MEMBER}"), format!("m{MEMBER}"))),
