@@ -87,7 +87,8 @@ impl Service<Request<Body>> for Services {
                 if self.door.knows(&caller) {
                     self.watch.trace(&mut watching, &request);
                 }
-                caller.answer(Watched::new(self.route(request), watching, &self.gate))
+                let answer = self.route(request, &caller);
+                caller.answer(Watched::new(answer, watching, &self.gate))
             }
             Err(refusal) => {
                 let answer = answered(Status::from(refusal).into_http());
@@ -109,7 +110,7 @@ impl Services {
         self
     }
 
-    fn route(&mut self, request: Request<Body>) -> BoxFuture<Response<Body>, Infallible> {
+    fn route(&mut self, request: Request<Body>, caller: &Caller) -> BoxFuture<Response<Body>, Infallible> {
         let path = request.uri().path();
         if is_of::<PurchaseServiceServer<Purchases>>(path) {
             if path.ends_with(RECORD_PURCHASE) && self.gate.is_full() && !is_observed() {
@@ -123,13 +124,15 @@ impl Services {
         if is_of::<PointsServiceServer<PointsRoom>>(path) {
             return self.points.call(request);
         }
-        match ForWhoever::of(path) {
         if is_of::<ServerServiceServer<ServerRoom>>(path) {
             return self.server.call(request);
         }
-            Some(call @ (ForWhoever::Check | ForWhoever::Watch)) => self.room.answer(call, request, |request| self.health.call(request)),
+        match ForWhoever::of(path) {
+            Some(call @ (ForWhoever::Check | ForWhoever::Watch)) => {
+                self.room.answer((call, caller), request, |request| self.health.call(request))
+            }
             Some(call @ ForWhoever::Reflection) => {
-                self.room.answer(call, request, |request| Box::pin(Service::call(&mut self.others, request)))
+                self.room.answer((call, caller), request, |request| Box::pin(Service::call(&mut self.others, request)))
             }
             None => Box::pin(Service::call(&mut self.others, request)),
         }

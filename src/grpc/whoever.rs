@@ -1,5 +1,5 @@
 //! Calls of health and reflection, which answer whoever asks: there are so many at a time, in all and from one address, and those of
-//! reflection have an end. A watch of health stays for as long as its caller does.
+//! reflection have an end. A watch of health stays for as long as its caller does. Where they need a credential, streams of both end with it.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use std::{
 
 use http::{Extensions, HeaderMap, Request};
 use http_body::{Body as HttpBody, Frame};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 use tonic::{
     Status,
     body::Body,
@@ -22,6 +22,7 @@ use tonic::{
 };
 
 use super::{
+    access::Caller,
     connections::{Standing, Watching},
     shares::{Share, Shares, network},
     status::Refusal,
@@ -101,31 +102,42 @@ impl Room {
     /// The answer, with a place.
     pub fn answer(
         &self,
-        call: ForWhoever,
+        (call, caller): (ForWhoever, &Caller),
         request: Request<Body>,
         answer: impl FnOnce(Request<Body>) -> BoxFuture<http::Response<Body>, Infallible>,
     ) -> BoxFuture<http::Response<Body>, Infallible> {
         let longest = self.longest;
-        let end = match call {
-            ForWhoever::Check | ForWhoever::Watch => None,
-            ForWhoever::Reflection => Some(Box::pin(sleep(longest))),
+        let end: Option<End> = match call {
+            ForWhoever::Check => None,
+            ForWhoever::Watch => Some(Box::pin(caller.clone().withdrawn())),
+            ForWhoever::Reflection => {
+                let (withdrawn, late) = (caller.clone().withdrawn(), sleep(longest));
+                Some(Box::pin(async move {
+                    tokio::select! {
+                        refusal = withdrawn => refusal,
+                        () = late => Refusal::too_late(longest),
+                    }
+                }))
+            }
         };
         match self.seat(call, request.extensions()) {
             Ok(seat) => {
                 let (answer, seat) = (answer(request), Arc::new(seat));
-                Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Seated { body, seat, longest, end, is_over: false }))) })
+                Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Seated { body, seat, end, is_over: false }))) })
             }
             Err(refusal) => Box::pin(std::future::ready(Ok(Status::from(refusal).into_http()))),
         }
     }
 }
 
+/// When an answer has to end, and with what.
+type End = Pin<Box<dyn Future<Output = Refusal> + Send>>;
+
 /// An answer that keeps its place until it has ended and all of it is sent, and ends when it has to.
 struct Seated {
     body: Body,
     seat: Arc<Seat>,
-    longest: Duration,
-    end: Option<Pin<Box<Sleep>>>,
+    end: Option<End>,
     is_over: bool,
 }
 
@@ -151,15 +163,13 @@ impl HttpBody for Seated {
             return Poll::Ready(None);
         }
         if let Some(end) = &mut this.end
-            && end.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(refusal) = end.as_mut().poll(cx)
         {
             this.is_over = true;
             // What asks and what answers it goes with it.
             this.body = Body::empty();
             let mut trailers = HeaderMap::new();
-            return Poll::Ready(Some(
-                Status::from(Refusal::too_late(this.longest)).add_header(&mut trailers).map(|()| Frame::trailers(trailers)),
-            ));
+            return Poll::Ready(Some(Status::from(refusal).add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
         }
         let keep = |bytes| Bytes::from_owner(Kept { bytes, _seat: Arc::clone(&this.seat) });
         Pin::new(&mut this.body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(keep))))
@@ -208,7 +218,7 @@ mod tests {
             *request.extensions_mut() = extensions.clone();
             // An answer that never comes.
             let never = http_body_util::StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Status>>());
-            room.answer(call, request, |_| Box::pin(async { Ok(http::Response::new(Body::new(never))) }))
+            room.answer((call, &Caller::anyone()), request, |_| Box::pin(async { Ok(http::Response::new(Body::new(never))) }))
         };
         let Ok(reflection) = open(ForWhoever::Reflection).await;
         let Ok(watch) = open(ForWhoever::Watch).await;
@@ -230,8 +240,11 @@ mod tests {
             let mut request = Request::new(Body::empty());
             *request.extensions_mut() = extensions.clone();
             let large = http_body_util::Full::new(Bytes::from(vec![7; 100_000]));
-            let Ok(answer) =
-                room.answer(ForWhoever::Reflection, request, |_| Box::pin(async { Ok(http::Response::new(Body::new(large))) })).await;
+            let Ok(answer) = room
+                .answer((ForWhoever::Reflection, &Caller::anyone()), request, |_| {
+                    Box::pin(async { Ok(http::Response::new(Body::new(large))) })
+                })
+                .await;
             let bytes = answer.into_body().collect().await.expect("it is whole").to_bytes();
             assert_eq!(bytes, vec![7; 100_000]);
             unsent.push(bytes);

@@ -605,6 +605,34 @@ async fn reflection_and_health_are_open_or_closed() {
 }
 
 #[tokio::test]
+async fn streams_of_health_and_reflection_end_when_their_key_is_gone() {
+    let (leaver, leaver_line) = principal("leaver", "pos", "vietnam", "");
+    let (stayer, stayer_line) = principal("stayer", "pos", "vietnam", "");
+    let (witness, witness_line) = principal("witness", "pos", "vietnam", "");
+    let server = guarded_with(&file_of(&[&leaver_line, &stayer_line]), Openness::Closed).await;
+    let channel = &server.server.channel;
+    let watch = async |key: &str| {
+        let mut client = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+        let mut told = client.watch(by(key, tonic_health::pb::HealthCheckRequest::default())).await.unwrap().into_inner();
+        assert!(told.message().await.unwrap().is_some());
+        told
+    };
+    let (mut left, mut stayed) = (watch(&leaver).await, watch(&stayer).await);
+    let (_open, body) = mpsc::channel(1);
+    let mut client = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let mut reflected = client.server_reflection_info(by(&leaver, ReceiverStream::new(body))).await.unwrap().into_inner();
+    server.replace(&file_of(&[&stayer_line, &witness_line]), &witness).await;
+    let patience = Duration::from_secs(60);
+    let ended = tokio::time::timeout(patience, left.message()).await.expect("it ends").unwrap_err();
+    assert_eq!(told(&ended), unknown("CREDENTIAL_INVALID"));
+    let ended = tokio::time::timeout(patience, reflected.message()).await.expect("it ends").unwrap_err();
+    assert_eq!(told(&ended), unknown("CREDENTIAL_INVALID"));
+    assert!(tokio::time::timeout(Duration::from_millis(200), stayed.message()).await.is_err(), "others go on");
+    drop(stayed);
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn what_there_is_not_is_not_told_to_strangers() {
     let (key, line) = principal("tills", "pos", "vietnam", "");
     let server = guarded(&file_of(&[&line])).await;

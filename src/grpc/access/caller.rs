@@ -1,6 +1,6 @@
 //! The caller of the call that is being answered. It goes with the task.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::task::futures::TaskLocalFuture;
 
@@ -12,6 +12,10 @@ use super::{
     snapshot::{Granted, Presented},
 };
 use crate::{domain::PrincipalId, grpc::status::Refusal};
+
+/// Between two looks whether a credential has ended: the clock that says so may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 tokio::task_local! {
     static CALLER: Caller;
@@ -94,6 +98,24 @@ impl Caller {
             match rate.take() {
                 Ok(()) => return Ok(()),
                 Err(delay) => tokio::time::sleep(delay.min(LONGEST_WAIT)).await,
+            }
+        }
+    }
+
+    /// Returns when the credential has ended or is withdrawn, for a stream that may go on without a message; of whoever it is never.
+    pub async fn withdrawn(mut self) -> Refusal {
+        let Some(known) = &self.0 else { return std::future::pending().await };
+        let (access, mut readings) = (Arc::clone(&known.access), known.access.readings.subscribe());
+        loop {
+            if let Err(refusal) = self.renew() {
+                return refusal;
+            }
+            let end = self.0.as_ref().and_then(|known| known.end);
+            let left = end.map(|end| Duration::try_from(end.duration_since(access.clock.now())).unwrap_or_default());
+            tokio::select! {
+                // It cannot fail: the sender lives in what is held here.
+                _ = readings.changed() => {}
+                () = tokio::time::sleep(left.unwrap_or(LONGEST_SLEEP).clamp(SHORTEST_SLEEP, LONGEST_SLEEP)) => {}
             }
         }
     }

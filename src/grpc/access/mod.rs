@@ -21,7 +21,10 @@ use std::{
 };
 
 use http::{Request, header::AUTHORIZATION};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tonic::transport::server::TcpConnectInfo;
 
 use super::{calls::method_name, connections::Standing, status::Refusal, whoever::ForWhoever};
@@ -43,6 +46,8 @@ pub struct Access {
     complaints: Complaints,
     /// Keys of an issuer are to be read again.
     keys_wanted: Notify,
+    /// Told of each text that was taken.
+    readings: watch::Sender<()>,
 }
 
 impl Access {
@@ -56,6 +61,7 @@ impl Access {
             certificates: Certificates::default(),
             complaints: Complaints::default(),
             keys_wanted: Notify::new(),
+            readings: watch::Sender::new(()),
         }))
     }
 
@@ -64,6 +70,7 @@ impl Access {
         let next = document::read(text, Some(&self.snapshot()))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.keys_wanted.notify_one();
+        self.readings.send_replace(());
         Ok(())
     }
 
