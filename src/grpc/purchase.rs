@@ -94,7 +94,7 @@ impl Purchases {
         let (target, purchase) = mistakes.settle(target.zip(purchase))?;
         let quote = ledger.quote(&program, &target, Arc::new(purchase))?;
         let entries = &quote.decision.entries;
-        let recorded = convert::purchase_recorded(&history, entries, ledger.names_of_used(entries)?).ok_or_else(no_purchase)?;
+        let recorded = convert::purchase_recorded(&history, entries, ledger.names_of_used(entries)).ok_or_else(no_purchase)?;
         let judged = entries.iter().find(|entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_))).ok_or_else(no_purchase)?;
         let judged_by = convert::program_of(&history, judged);
         let mut accrual = recorded.accrual;
@@ -193,7 +193,7 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
 }
 
 fn recorded(ledger: &Ledger, Outcome { programs, entries, .. }: &Outcome) -> Result<v1::RecordPurchaseResponse, Refusal> {
-    convert::purchase_recorded(programs, entries, ledger.names_of_used(entries)?).ok_or_else(no_purchase)
+    convert::purchase_recorded(programs, entries, ledger.names_of_used(entries)).ok_or_else(no_purchase)
 }
 
 /// One purchase of many, parsed or refused.

@@ -66,7 +66,7 @@ pub async fn return_purchase(ledger: &Ledger, mut request: v1::ReturnPurchaseReq
         entry: Some(convert::entry(entry, programs)),
         reversals: reversals.map(|entry| convert::entry(entry, programs)).collect(),
         balance: convert::last_balance(&outcome.entries),
-        exchange: convert::purchase_recorded(programs, &outcome.entries, ledger.names_of_used(&outcome.entries)?),
+        exchange: convert::purchase_recorded(programs, &outcome.entries, ledger.names_of_used(&outcome.entries)),
         referrals_taken_back: convert::referrals_taken_back(&outcome.entries, programs),
     })
 }

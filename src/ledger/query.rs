@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tracing::warn;
 
 use crate::{
     domain::{
@@ -213,21 +214,22 @@ impl Ledger {
     }
 
     /// What the vouchers are called that some entries use, in their order. An entry that uses one has the code alone; the one that issued it has
-    /// the name, which never changes.
-    pub fn names_of_used(&self, entries: &[Entry]) -> Result<Vec<String>, LedgerError> {
+    /// the name, which never changes. The name of one that cannot be read is empty: what was done was done.
+    pub fn names_of_used(&self, entries: &[Entry]) -> Vec<String> {
         let used = entries.iter().filter_map(|entry| match entry.voucher_change() {
             Some(VoucherChanged { issued, change: VoucherChange::Used { .. }, .. }) => Some((&entry.key.program, issued)),
             Some(_) | None => None,
         });
-        let name = |(program, issued): (&ProgramId, &EntryRef)| {
+        let origin = |program: &ProgramId, issued: &EntryRef| {
             let key = MemberKey { program: program.clone(), member: issued.member };
-            let origin = self.0.store.entries(&key, issued.sequence, issued.sequence)?.pop();
-            Ok::<_, LedgerError>(match origin.as_ref().and_then(Entry::voucher_change).map(|changed| &changed.change) {
-                Some(VoucherChange::Issued { voucher, .. }) => voucher.display_name.clone(),
-                Some(_) | None => String::new(),
-            })
+            let read = self.0.store.entries(&key, issued.sequence, issued.sequence);
+            read.inspect_err(|error| warn!(%error, "the entry that issued a voucher cannot be read")).ok()?.pop()
         };
-        used.map(name).collect()
+        let name = |(program, issued)| match origin(program, issued)?.voucher_change().map(|changed| &changed.change) {
+            Some(VoucherChange::Issued { voucher, .. }) => Some(voucher.display_name.clone()),
+            Some(_) | None => None,
+        };
+        used.map(|used| name(used).unwrap_or_default()).collect()
     }
 
     /// The rewards of the version in effect, in the order of their ids, as they stand now; for a member, if one is named.
