@@ -203,7 +203,7 @@ fn longest(times: &[OfferTime], instant: Timestamp, now: Timestamp) -> Option<Of
     times.iter().copied().filter(|time| time.holds(instant, now)).max_by_key(|time| time.end_key())
 }
 
-/// None of them goes on. What begins now holds at no instant, but it was: who has activated an offer has done so.
+/// None of them goes on. One that began at this very instant is empty.
 fn end_all(times: &mut Vec<OfferTime>, now: Timestamp) {
     for time in times.iter_mut() {
         time.until = Some(time.until.map_or(now, |until| until.min(now)));
@@ -237,18 +237,19 @@ impl OfferHeld {
     /// As it is given anew: it can be activated again, too.
     pub(super) fn assign(&mut self, time: OfferTime, oldest: Timestamp) {
         self.withdraw(time.from, oldest);
-        // That it was activated at this very instant, too, was before.
-        for times in [&mut self.assigned, &mut self.activated] {
-            times.retain(|time| !time.is_empty());
-        }
+        // That it was activated at this very instant was before.
+        self.activated.retain(|time| !time.is_empty());
         self.assigned.push(time);
         keep_latest(&mut self.assigned, oldest);
     }
 
-    /// What was had until now stays so, for sales of then.
+    /// What was had until now stays so, for sales of then. That it was given at this very instant matters to nobody; who has activated it has done so.
     pub(super) fn withdraw(&mut self, now: Timestamp, oldest: Timestamp) {
         for times in [&mut self.assigned, &mut self.activated] {
             end_all(times, now);
+        }
+        self.assigned.retain(|time| !time.is_empty());
+        for times in [&mut self.assigned, &mut self.activated] {
             keep_latest(times, oldest);
         }
     }

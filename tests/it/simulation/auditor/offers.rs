@@ -123,6 +123,7 @@ impl Had {
             times.iter_mut().for_each(|time| time.1 = Some(time.1.unwrap_or(now).min(now)));
             times.retain(|(from, until)| Some(*from) <= *until);
         }
+        self.given.retain(lasted);
     }
 }
 
@@ -221,7 +222,6 @@ impl Act<'_> {
         let until = until.into_iter().chain(days.map(|days| last_of(&book, from, days))).min();
         let mut had = self.account.had(offer.as_str());
         had.stop(now);
-        had.given.retain(lasted);
         had.activated.retain(lasted);
         had.given.push((now, until));
         self.enter_offer(offer, had, Became::Given((now, until)));
