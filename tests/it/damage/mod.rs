@@ -25,7 +25,7 @@ use crate::{
     },
     support::{
         doings, files,
-        histories::{World, adjustment, hours, program_id, purchase},
+        histories::{World, adjustment, hold, hours, program_id, purchase},
     },
 };
 use table::{Damage, Kind, Outcome, State, expected};
@@ -57,7 +57,11 @@ impl Fixture {
         // What is personal of who was erased is gone with the key, whatever becomes of the journal's end.
         store.flush().expect("rows are written out");
         let (mut before, mut known) = (vec![world.clone()], world.requests.len());
-        for number in 100..210 {
+        for number in 100..400 {
+            // How long commands are is for the dice: it goes on until there are two segments that are closed and plain, beside the last one.
+            if number >= 210 && table::plain_segments(folder.path()) > 2 {
+                break;
+            }
             world.now += hours(i64::from(dice.below(10) == 0)) + SignedDuration::from_secs(1);
             let member = doings::somebody(&world, dice).expect("some are there");
             let command = doings::anything(&world, member, number, dice);
@@ -75,6 +79,15 @@ impl Fixture {
                 // Those that are closed by now; the later ones stay plain.
                 store.compress_closed();
             }
+        }
+        world.commit(&store);
+        before.push(world.clone());
+        // Whatever was captured, released or lapsed before: points of somebody are held.
+        let holder = 200;
+        world.enroll(&store, holder);
+        before.push(world.clone());
+        for command in [adjustment(1_000), hold(100, 24)] {
+            world.decide(holder, &command).expect("a new member's points can be held");
         }
         world.commit(&store);
         before.push(world.clone());

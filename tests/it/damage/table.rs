@@ -1,6 +1,9 @@
 //! What is expected of damage to each kind of file; the README has the same in words.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{backup::is_compressed, power::dice::Dice};
 
@@ -65,6 +68,12 @@ pub fn expected(kind: Kind, damage: Damage, state: State) -> &'static [Outcome] 
         }
         (Kind::Keys, Damage::Flip | Damage::Block | Damage::Cut, _) => &[Outcome::Healed, Outcome::Refused, Outcome::AnswersRefused],
     }
+}
+
+/// Segments of the journal that are not compressed, the last one among them.
+pub fn plain_segments(folder: &Path) -> usize {
+    let files = fs::read_dir(folder.join("journal")).expect("there is a journal").map(|file| file.expect("it is listed").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "seg") && !is_compressed(path)).count()
 }
 
 /// One file of each kind, and of the closed segments, compressed and not, two each.
