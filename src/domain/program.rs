@@ -2,7 +2,7 @@
 
 mod versions;
 
-pub use versions::ProgramHistory;
+pub use versions::{EarlierTurn, ProgramHistory};
 
 use std::{
     cmp::Ordering,

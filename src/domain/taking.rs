@@ -32,8 +32,8 @@ pub(super) fn in_order<'a>(program: &Program, lots: &'a BTreeMap<LotKey, Lot>, n
 }
 
 impl<'a> Taking<'a> {
-    /// `program`: the newest, whenever what takes the points occurred: what is loaded is what that one takes. `room`: how many of the
-    /// [`MAX_LOTS`] the command has not taken from yet.
+    /// `program`: for a command the newest, whenever what takes the points occurred: what is loaded is what that one takes. For what was due by
+    /// time alone the one that was in effect then. `room`: how many of the [`MAX_LOTS`] the command has not taken from yet.
     pub fn of(program: &Program, member: &'a Member, room: usize, now: Timestamp) -> Self {
         Self { member, lots: in_order(program, &member.lots, now), room, now }
     }

@@ -169,6 +169,8 @@ pub struct MemberDemand {
     pub reviewed_since: Option<(u32, Timestamp)>,
     /// The lots that a goal may take points from.
     pub goals: LotDemand,
+    /// The same where something is due, which goals of earlier versions may take points for, from other lots first.
+    pub due_goals: LotDemand,
     /// The version in effect has a goal. Otherwise lots for goals are loaded only where something waits, or may be due by earlier versions.
     pub has_goal: bool,
 }
@@ -199,6 +201,7 @@ impl MemberDemand {
             birthdays_since: 0,
             reviewed_since: None,
             goals: LotDemand::None,
+            due_goals: LotDemand::None,
             has_goal: false,
         }
     }
@@ -210,8 +213,9 @@ impl MemberDemand {
             (true, ConsumptionOrder::SoonestExpiry) => LotDemand::Points(Points(i64::MAX)),
             (true, ConsumptionOrder::OldestFirst) => LotDemand::All,
         };
+        let due_goals = if programs.has_goals_oldest_first() { LotDemand::All } else { goals };
         let (birthdays_since, reviewed_since) = (programs.birthday_version(), programs.review_at_once());
-        Self { birthdays_since, reviewed_since, goals, has_goal: programs.newest().goal.is_some(), ..self }
+        Self { birthdays_since, reviewed_since, goals, due_goals, has_goal: programs.newest().goal.is_some(), ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

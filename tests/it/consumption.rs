@@ -278,3 +278,31 @@ async fn a_long_sleep_lapses_in_several_commits_of_the_schedule_too() {
     assert_eq!(lapsed, [(100, true), (MAX_LOTS as i64, true)]);
     shop.ledger.close().expect("it closes");
 }
+
+/// A store loads the lots that the version of then takes, which are others than those that the newest one would take.
+#[tokio::test]
+async fn of_many_lots_a_late_delivery_takes_those_that_the_rules_of_its_day_name() {
+    let book = due::RULE_BOOK.replace("days: 10", "days: 40");
+    let mut shop = due::Shop::open_with(&book, due::AT_ONCE).await;
+    let expiry = Some(loyaltyd::domain::Expiry::AfterDays(300));
+    let oldest = Adjustment { points: Points(8), qualifying: false, reason: "welcome".into(), reference: String::new(), expiry };
+    shop.does(Command::AdjustPoints(oldest)).await.expect("it is taken");
+    shop.pass(1);
+    shop.gets_many(MAX_LOTS + 100).await;
+    let card = "voucher_kinds: [{ voucher_kind_id: tea, benefit: { custom: { key: tea } }, valid_days: 40 }]
+goals: [{ goal_id: card, points: 5, voucher_kind_id: tea, delay_days: 5, maximum_at_once: 1 }]\n";
+    shop.publish(&format!("{book}{}{card}consumption_order: CONSUMPTION_ORDER_OLDEST_FIRST\n", due::AT_ONCE)).await;
+    shop.gets(1).await;
+    shop.pass(24 * 6);
+    shop.publish(&format!("{book}{}{card}", due::AT_ONCE)).await;
+    let taken = |entries: &[Entry]| {
+        let paid = entries.iter().find_map(|entry| entry.voucher_change()?.goal_paid()).expect("a voucher is delivered");
+        paid.portions.iter().map(|portion| (portion.lot.id().0, portion.points.0)).collect::<Vec<_>>()
+    };
+    let read: Vec<Entry> = shop.ledger.entries(&shop.key, None, 1).expect("entries are read").into_iter().map(|it| it.entry).collect();
+    assert_eq!(taken(&read), [(1, 5)]);
+    while shop.ledger.advance_due().await.expect("what is due is entered").members > 0 {}
+    let last = shop.ledger.member(&shop.key).expect("the member is there").header.last_sequence;
+    assert_eq!(taken(&shop.ledger.recorded(&shop.key, last, last).expect("entries are read")), [(1, 5)]);
+    shop.ledger.close().expect("it closes");
+}

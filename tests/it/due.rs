@@ -92,6 +92,13 @@ impl Shop {
         }
     }
 
+    /// The next version, which holds at once.
+    pub async fn publish(&mut self, rule_book: &str) {
+        self.requests += 1;
+        let document = rule_book::read(rule_book).expect("the rule book parses");
+        self.ledger.publish(request(self.requests), document).await.expect("it is published");
+    }
+
     pub fn pass(&self, hours: i64) {
         self.clock.set(self.clock.now() + SignedDuration::from_hours(hours));
     }

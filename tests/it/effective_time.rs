@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use loyaltyd::{
     contract::{rule_book as text, v1},
     domain::{
-        BirthDate, Command, Entry, EntryKind, Header, Member, MemberId, MemberKey, Person, Points, Profile, Program, ProgramHistory,
-        Purchase, TierCause, advance, apply,
+        BirthDate, Command, EarlierTurn, Entry, EntryKind, Header, Member, MemberId, MemberKey, Person, Points, Profile, Program,
+        ProgramHistory, Purchase, TierCause, TierId, advance, apply,
     },
     ledger::{BirthdayWalk, Ledger, ManualClock},
     store::embedded::{Backup, BackupPlace, EmbeddedStore, Until, check, restore},
@@ -386,6 +386,34 @@ async fn after_a_stop_over_the_instant_all_is_as_it_would_have_been_on_time() {
     party.end().await;
 }
 
+/// The same where the other version held as soon as it was published.
+#[tokio::test]
+async fn a_version_that_holds_at_once_does_not_judge_what_was_due_before_it() {
+    let pending = "activation: { afterDays: 3 }\n";
+    let golden = |points: &str| {
+        let mut program = v1::Program { effective_time: None, ..gold(book("UTC", pending), points, "2026-03-10T12:00:00Z") };
+        program.tier_policy.get_or_insert_default().on_change = v1::tier_policy::OnChange::AtReview.into();
+        program
+    };
+    let risen = vec![("gold".to_owned(), TierCause::Upgrade, 1, "2026-03-13T00:00:00Z".to_owned())];
+    for (first, second, expected) in [("100", "1000", risen), ("1000", "100", Vec::new())] {
+        for is_late in [false, true] {
+            let mut party = Party::open("2026-03-10T12:00:00Z", golden(first)).await;
+            let member = party.enroll("").await;
+            party.buys(&member, "o-1", 150).await;
+            party.at("2026-03-14T12:00:00Z");
+            if !is_late {
+                party.advance().await;
+            }
+            party.publish(golden(second)).await;
+            party.at("2026-03-15T12:00:00Z");
+            party.advance().await;
+            assert_eq!(tiers(&party.ledger.recorded(&member, 1, 9).expect("entries")), expected, "{first} {second} {is_late}");
+            party.end().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn birthdays_begin_at_the_instant_and_those_of_before_are_not_given() {
     for (stopped, late) in [(false, false), (true, false), (true, true)] {
@@ -695,8 +723,8 @@ fn told(entries: &[Entry]) -> Vec<String> {
     entries.iter().map(|entry| format!("{} {} by version {}", entry.occurred_time, kind(entry), entry.program_version)).collect()
 }
 
-/// What tiers, birthdays, expiry and activation are in one version of a rule book.
-const TERMS: [&str; 6] = [
+/// What tiers, birthdays, goals, expiry and activation are in one version of a rule book.
+const TERMS: [&str; 8] = [
     "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 100 } }]\n",
     "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 40 }, entry_reward: { points: 5 } }]
 tier_policy: { on_change: ON_CHANGE_AT_ONCE }
@@ -716,6 +744,17 @@ expiry: { after: { days: 5 } }\n",
     "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 80 } }]
 expiry: { inactivity: { months: 1, activities: [COUNTED_ACTIVITY_PURCHASE] } }
 birthday: { window: WINDOW_DAY, late_date: LATE_DATE_AT_ONCE, rewards: [{ tier_id: silver, points: { points: 11 } }] }\n",
+    "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 50 }, expiry: { after: { days: 7 } } }]
+tier_policy: { window: WINDOW_ROLLING_MONTHS, rolling_months: 1, validity: VALIDITY_MONTHS, validity_months: 1 }
+activation: { after_days: 3 }
+expiry: { after: { days: 30 } }
+voucher_kinds: [{ voucher_kind_id: coffee, benefit: { custom: { key: coffee } }, valid_days: 9 }]
+goals: [{ goal_id: card, points: 40, voucher_kind_id: coffee, delay_days: 4 }]\n",
+    "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 120 } }]
+consumption_order: CONSUMPTION_ORDER_OLDEST_FIRST
+expiry: { after: { days: 12 } }
+voucher_kinds: [{ voucher_kind_id: coffee, benefit: { custom: { key: coffee } }, valid_days: 40 }]
+goals: [{ goal_id: card, points: 25, voucher_kind_id: coffee, delay_days: 2, maximum_at_once: 2 }]\n",
 ];
 
 fn version(number: u32, terms: &str, effective_time: Option<Timestamp>) -> Arc<Program> {
@@ -742,6 +781,77 @@ fn passes(shop: &mut Shop, now: Timestamp) {
     shop.entries.extend(decision.entries);
 }
 
+/// One that made room at the instant at which it was published was in effect then, though it judges nothing of before.
+#[test]
+fn versions_that_are_published_at_one_instant_plan_birthdays_as_of_it() {
+    let on_the_day = |points: u32| {
+        let birthday = format!("birthday: {{ window: WINDOW_DAY, rewards: [{{ points: {{ points: {points} }} }}] }}\n");
+        format!("{birthday}activation: {{ after_days: 6 }}\n")
+    };
+    let published = |number: u32, points: u32| {
+        Arc::new(Program { publish_time: at("2026-03-20T15:00:00Z"), ..(*version(number, &on_the_day(points), None)).clone() })
+    };
+    let [on_time, late] = [true, false].map(|is_on_time| {
+        let mut shop = celebrates(ProgramHistory::new(version(1, &on_the_day(1), None)), 1);
+        shop.buys(basket(vec![line("150")]));
+        for next in [published(2, 2), published(3, 3)] {
+            shop.programs = shop.programs.with(next);
+            if is_on_time {
+                passes(&mut shop, at("2026-03-20T15:00:00Z"));
+            }
+        }
+        passes(&mut shop, at("2026-04-25T15:00:00Z"));
+        shop
+    });
+    let expected = [
+        "2026-03-10T15:00:00Z MemberEnrolled by version 1",
+        "2026-03-10T15:00:00Z BirthdayChanged by version 1",
+        "2026-03-10T15:00:00Z PurchaseAccrued by version 1",
+        "2026-03-16T04:00:00Z PointsActivated by version 1",
+        "2026-03-20T15:00:00Z BirthdayChanged by version 2",
+        "2026-03-20T15:00:00Z BirthdayChanged by version 3",
+        "2026-04-01T04:00:00Z BirthdayChanged by version 3",
+    ];
+    assert_eq!(told(&late.entries), expected);
+    assert_eq!(without_record_time(&on_time.entries), without_record_time(&late.entries));
+}
+
+/// The version that was published last took the whole time of the one before it, which was to come later by the clock of then.
+#[test]
+fn what_is_due_is_judged_by_the_version_of_its_instant_though_the_clock_was_set_back_between_versions() {
+    let terms = |points: u32| {
+        let tiers = format!("tiers: [{{ tier_id: base }}, {{ tier_id: silver, threshold: {{ qualifying_points: {points} }} }}]\n");
+        format!("{tiers}activation: {{ after_days: 6 }}\n")
+    };
+    let published = |number: u32, points: u32, publish_time: &str| {
+        Arc::new(Program { publish_time: at(publish_time), ..(*version(number, &terms(points), None)).clone() })
+    };
+    let mut shop = celebrates(ProgramHistory::new(version(1, &terms(1000), None)), 1);
+    shop.buys(basket(vec![line("150")]));
+    shop.programs = shop.programs.with(published(2, 1000, "2026-03-20T15:00:00Z")).with(published(3, 100, "2026-03-14T15:00:00Z"));
+    passes(&mut shop, at("2026-03-25T15:00:00Z"));
+    let risen = ("silver".to_owned(), TierCause::Upgrade, 3, "2026-03-16T04:00:00Z".to_owned());
+    assert_eq!(tiers(&shop.entries), [risen]);
+}
+
+/// The version that brought the tiers was published by a clock that was ahead, and the next one took its whole time.
+#[test]
+fn a_tier_by_hand_ends_in_the_time_of_a_version_without_tiers_after_the_clock_was_set_back_behind_the_one_that_brought_them() {
+    let terms = "tiers: [{ tier_id: base }, { tier_id: silver, threshold: { qualifying_points: 100 } }]\n";
+    let published =
+        |number: u32, publish_time: &str| Arc::new(Program { publish_time: at(publish_time), ..(*version(number, terms, None)).clone() });
+    let mut shop = celebrates(ProgramHistory::new(version(1, "", None)).with(published(2, "2026-06-01T15:00:00Z")), 1);
+    let tier = TierId::new("silver").expect("an id");
+    let last_date = Some(jiff::civil::date(2026, 3, 20));
+    shop.does(&Command::SetTier { tier, reason: "a guest".into(), last_date }).expect("it is set");
+    assert_eq!(shop.tier(), "silver");
+    shop.programs = shop.programs.with(published(3, "2026-04-20T15:00:00Z"));
+    passes(&mut shop, at("2026-04-25T15:00:00Z"));
+    let fallen = ("base".to_owned(), TierCause::Review, 3, "2026-03-21T04:00:00Z".to_owned());
+    assert_eq!(tiers(&shop.entries).last(), Some(&fallen));
+    assert_eq!(shop.tier(), "base");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
@@ -766,8 +876,8 @@ proptest! {
                 let next = (on_time.now + SignedDuration::from_hours(3)).min(now);
                 passes(&mut on_time, next);
             }
-            // One that holds at once ends the time of one that had waited, and nobody has looked since.
-            if place == published && on_time.programs.newest().is_deferred() {
+            // One that holds at once ends the time of the one before it, and nobody has looked since.
+            if place == published {
                 let publish_time = now + SignedDuration::from_secs(1);
                 let next = Program { publish_time, ..(*version(4, last, None)).clone() };
                 for shop in [&mut on_time, &mut late] {
@@ -795,10 +905,55 @@ proptest! {
         prop_assert_eq!(on_time_entries.len(), late_entries.len());
         let tidied = |shop: &Shop| Header { update_time: shop.now, ..shop.member.header.clone() };
         prop_assert_eq!(tidied(&on_time), tidied(&late));
+        prop_assert_eq!(&on_time.member.lots, &late.member.lots);
         let mut folded = Member::bare(late.member.key.clone(), Header::new(late.entries[0].record_time));
         for entry in &late.entries {
             apply(&mut folded, entry).expect("the ledger folds");
         }
         prop_assert_eq!(folded.header, late.member.header);
     }
+}
+
+/// Five years of a retailer who publishes every day cost a member of whom something is due no more than a day of it.
+#[test]
+fn only_versions_that_have_to_do_with_a_member_have_a_turn_however_many_there_were() {
+    let start = at("2026-03-10T15:00:00Z");
+    let day = |number: u32| start.checked_add(SignedDuration::from_hours(24 * i64::from(number))).unwrap();
+    let books = [TERMS[0], TERMS[1]].map(|terms| version(1, terms, None));
+    let published =
+        |number: u32| Arc::new(Program { version: number, publish_time: day(number), ..(*books[usize::from(number >= 700)]).clone() });
+    let first = ProgramHistory::new(published(1));
+    let programs = (2..=1_000).fold(first, |programs, number| programs.with(published(number)));
+    let now = day(1_001);
+    let turns = |mut asked: EarlierTurn, dues: &[u32]| {
+        let (mut from, mut turns, mut dues) = (0, Vec::new(), dues.iter());
+        asked.due = dues.next().map(|due| day(*due));
+        while let Some((place, programs, until)) = programs.next_turn(from, now, asked) {
+            assert!(until < now);
+            turns.push(programs.newest().version);
+            // What was due by then is entered, and the member is looked at.
+            asked.looked_at = asked.looked_at.map(|_| programs.walk_version());
+            asked.planned = asked.planned.map(|(planned, since)| (planned.max(programs.birthday_version()), since));
+            if asked.due.is_some_and(|due| due <= until) {
+                asked.due = dues.next().map(|due| day(*due));
+            }
+            from = place + 1;
+        }
+        turns
+    };
+    let nothing = EarlierTurn::default();
+    assert!(turns(nothing, &[]).is_empty());
+    // Of the time of the newest itself it is not.
+    assert!(turns(nothing, &[1_000]).is_empty());
+    assert_eq!(turns(nothing, &[999]), [999]);
+    assert_eq!(turns(nothing, &[3, 400, 999]), [3, 400, 999]);
+    // Others than before are the rules from version 700 on.
+    let (before, after) = (published(1), programs.newest());
+    assert!(before.birthday != after.birthday && programs.birthday_version() == 700);
+    let known = |since: u32| EarlierTurn { planned: Some((0, day(since))), ..nothing };
+    assert_eq!(turns(known(1), &[]), [700]);
+    // A date that is told later is planned by what holds then.
+    assert_eq!(turns(known(800), &[]), [800]);
+    assert!(turns(known(1_001), &[]).is_empty());
+    assert_eq!(turns(EarlierTurn { looked_at: Some(0), ..nothing }, &[10, 998]), [10, 700, 998]);
 }

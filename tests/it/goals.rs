@@ -530,6 +530,47 @@ fn stamps_are_taken_in_the_consumption_order() {
 }
 
 #[test]
+fn a_delivery_that_is_entered_late_takes_the_points_that_it_would_have_taken_on_time() {
+    let book = "expiry: { after: { days: 30 } }\nactivity_rules: [{ rule_id: review, activity: review, points: 6, expiry: { after: { days: 9 } } }]\n";
+    let in_order = |order: &str| card(", delay_days: 5", &format!("{book}consumption_order: CONSUMPTION_ORDER_{order}\n"));
+    for (first, second, taken) in [("SOONEST_EXPIRY", "OLDEST_FIRST", [6, 4]), ("OLDEST_FIRST", "SOONEST_EXPIRY", [5, 5])] {
+        let [on_time, late] = [false, true].map(|is_late| {
+            let mut shop = Shop::open(rule_book_with(&in_order(first)));
+            stamps(&mut shop, "o-1", 5);
+            shop.now += 1.hour();
+            shop.does(&crate::support::histories::activity("review", "r-1", None)).expect("a review");
+            if !is_late {
+                wait_until(&mut shop, "2026-03-15T12:00:00Z");
+            }
+            shop.now = at("2026-03-16T12:00:00Z");
+            publish(&mut shop, 2, &in_order(second));
+            wait_until(&mut shop, "2026-03-17T12:00:00Z");
+            shop
+        });
+        let [(entry, paid)] = issued(&late.entries)[..] else { panic!("one is delivered") };
+        let parts: Vec<i64> = paid.portions.iter().map(|portion| portion.points.0).collect();
+        assert_eq!((parts, entry.occurred_time, entry.program_version), (taken.to_vec(), at("2026-03-15T04:00:00Z"), 1));
+        assert_eq!((&late.member.lots, &late.member.vouchers), (&on_time.member.lots, &on_time.member.vouchers));
+    }
+}
+
+#[test]
+fn deliveries_that_are_entered_late_find_the_lots_that_each_would_have_found_on_time() {
+    let order = "consumption_order: CONSUMPTION_ORDER_OLDEST_FIRST\n";
+    let mut shop = open(", delay_days: 5", "");
+    publish(&mut shop, 2, &card(", delay_days: 5", order).replace("points: 10,", "points: 7000,"));
+    has_many_lots(&mut shop, LotExpiry::Never, "2026-03-15T00:00:00Z");
+    shop.member.header.goals.waiting.push(GoalWaiting { due_time: at("2026-03-16T00:00:00Z"), vouchers: 1 });
+    shop.now = at("2026-03-20T00:00:00Z");
+    // All lots are loaded, and one commit takes from 10,000 of them.
+    let decision = advance(&shop.programs, shop.now, shop.member.clone()).expect("time passes");
+    assert_eq!((issued(&decision.entries).len(), decision.still_due), (1, true));
+    let decision = advance(&shop.programs, shop.now, decision.member).expect("time passes");
+    assert_eq!((issued(&decision.entries).len(), decision.still_due), (1, false));
+    assert_eq!((decision.member.header.balance.available, changes(&decision.entries).len()), (Points(1_000), 0));
+}
+
+#[test]
 fn an_exchange_is_judged_when_all_of_it_is_done() {
     let mut shop = open("", "");
     stamps(&mut shop, "o-1", 9);

@@ -413,24 +413,36 @@ fn a_reward_entered_late_by_the_first_version_that_knows_inactivity_lapses_as_th
         rule_book_with(&format!(
             "{expiry}accrual_rules: [{{ rule_id: r, per_amount: {{ amount: 1, points: 1 }} }}]
 activation: {{ after_days: 3 }}
+purchase_time: {{ max_age_days: 40 }}
 tiers:
 - {{ tier_id: base }}
 - {{ tier_id: silver, threshold: {{ qualifying_points: 100 }}, entry_reward: {{ points: 7 }} }}
 "
         ))
     };
-    let mut shop = Shop::open(rewarding(""));
-    buys(&mut shop, "100", None);
-    // The points become active on 13 March and lead to the tier. That is entered late, when there is a newer version.
-    let inactive = rewarding("expiry: { inactivity: { months: 2, activities: [COUNTED_ACTIVITY_PURCHASE] } }\n");
-    shop.programs = shop.programs.with(Arc::new(Program { version: 2, publish_time: at("2026-03-20T15:00:00Z"), ..inactive }));
-    shop.now = at("2026-04-01T15:00:00Z");
-    passes(&mut shop);
-    assert_eq!(has(&shop), (107, 0));
-    assert_eq!((shop.member.header.inactivity.points, clock(&shop)), (Points(7), Some(at("2026-05-14T04:00:00Z"))));
-    shop.now = at("2026-05-14T04:00:00Z");
-    passes(&mut shop);
-    assert_eq!(has(&shop), (100, 7));
+    let inactive = rewarding("expiry: { inactivity: { months: 2, activities: [COUNTED_ACTIVITY_REDEMPTION] } }\n");
+    let inactive = Arc::new(Program { version: 2, publish_time: at("2026-03-20T15:00:00Z"), ..inactive });
+    let [mut due, mut late] = [true, false].map(|is_reported| {
+        let mut shop = Shop::open(rewarding(""));
+        if is_reported {
+            buys(&mut shop, "100", None);
+        }
+        shop.programs = shop.programs.with(Arc::clone(&inactive));
+        shop.now = at("2026-04-01T15:00:00Z");
+        shop
+    });
+    // The points become active on 13 March and lead to the tier. That is entered late, by the version of then, which lets nothing lapse.
+    passes(&mut due);
+    assert_eq!((has(&due), due.member.header.inactivity.points, clock(&due)), ((107, 0), Points(0), None));
+    // Where the sale itself is reported late, what it leads to is judged by the newest.
+    buys(&mut late, "100", Some("2026-03-10T15:00:00Z"));
+    assert_eq!((has(&late), late.member.header.inactivity.points), ((107, 0), Points(7)));
+    assert_eq!(clock(&late), Some(at("2026-05-14T04:00:00Z")));
+    for (shop, expected) in [(&mut due, (107, 0)), (&mut late, (100, 7))] {
+        shop.now = at("2026-05-14T04:00:00Z");
+        passes(shop);
+        assert_eq!(has(shop), expected);
+    }
 }
 
 #[test]

@@ -77,10 +77,8 @@ impl Draft<'_> {
             return Ok(None);
         }
         let (planned_by, changes, before) = (header.birthday.policy_version, header.birthday.changes, self.entries.len());
-        // What came and went before the date was known was not about it, nor what did before a merge, which planned by the newest.
-        let merged = header.merged.last().map(|merged| merged.time);
-        let known_since = header.birthday.known_since.unwrap_or(header.create_time).max(merged.unwrap_or(Timestamp::MIN));
-        // What held until some instant before that was not either.
+        let known_since = self.birthday_known_since();
+        // What came and went before that was not about it, nor was what held until some instant before it.
         if known_since > self.context.now {
             return Ok(None);
         }
@@ -98,6 +96,13 @@ impl Draft<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Since when versions are about the birthday: since the date is known, or since a merge, which planned by the newest.
+    pub(super) fn birthday_known_since(&self) -> Timestamp {
+        let header = &self.member.header;
+        let merged = header.merged.last().map(|merged| merged.time);
+        header.birthday.known_since.unwrap_or(header.create_time).max(merged.unwrap_or(Timestamp::MIN))
     }
 
     /// The birthday whose reward is due, if the person is loaded.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    super::{EntryKind, Program, Rejection, ReleaseCause, Sealed, activation, expiry, hold, voucher},
+    super::{EarlierTurn, EntryKind, Program, ProgramHistory, Rejection, ReleaseCause, Sealed, activation, expiry, hold, voucher},
     Context, Draft,
 };
 
@@ -39,24 +39,35 @@ impl Draft<'_> {
         Ok(!self.still_due)
     }
 
-    /// What was due before time alone brought another version of the rule book into effect is entered as it would have been on time: by all
-    /// that held until then, and before anything that the other version asks for.
+    /// What was due before another version of the rule book took effect is entered as it would have been on time: by all that held until
+    /// then, and before anything that the other version asks for.
     fn enter_what_was_due_earlier(&mut self) -> Result<(), Rejection> {
         let context = self.context;
-        // A version can come into effect later than now by a clock that was set back: nothing is due ahead of time.
-        for (programs, until) in context.programs.earlier().iter().filter(|(_, until)| *until < context.now) {
-            let (header, person) = (&self.member.header, self.member.person.as_ref().and_then(Sealed::open));
-            // What has just been entered can have brought something that the header does not know of.
-            let is_due = !self.entries.is_empty() || header.next_due_time().is_some_and(|due| due <= *until);
-            let has_birthday = person.is_some_and(|person| person.profile.birth_date.is_some());
-            let is_stale = has_birthday && header.birthday.policy_version < programs.birthday_version();
-            if is_due || is_stale {
-                self.context = Context { programs, now: *until, ..context };
-                while !self.still_due && self.enter_next_due()? {}
-            }
+        let person = self.member.person.as_ref().and_then(Sealed::open);
+        let has_birthday = person.is_some_and(|person| person.profile.birth_date.is_some());
+        let (mut from, mut last) = (0, None);
+        while !self.still_due
+            && let Some((place, programs, until)) = context.programs.next_turn(from, context.now, self.earlier_turn(has_birthday, last))
+        {
+            self.context = Context { programs, now: until, ..context };
+            while !self.still_due && self.enter_next_due()? {}
+            (from, last) = (place + 1, Some(programs));
         }
         self.context = context;
         Ok(())
+    }
+
+    /// `last`: as it stood when the member had its last turn.
+    fn earlier_turn(&self, has_birthday: bool, last: Option<&ProgramHistory>) -> EarlierTurn {
+        let header = &self.member.header;
+        // Where the rules of a turn have led to no plan, nothing is entered that says so.
+        let planned = header.birthday.policy_version.max(last.map_or(0, ProgramHistory::birthday_version));
+        EarlierTurn {
+            due: header.next_due_time(),
+            planned: has_birthday.then(|| (planned, self.birthday_known_since())),
+            // A member of whom nothing is due is looked at under other rules by the schedule. Of whom something is entered, that comes first.
+            looked_at: (!self.entries.is_empty()).then(|| last.map_or(0, ProgramHistory::walk_version)),
+        }
     }
 
     /// What a command has brought that was due before it, or is due with it.

@@ -95,7 +95,7 @@ impl Draft<'_> {
         let instant = if is_on_time { instant } else { self.context.now };
         let program = if is_on_time { programs.at(instant) } else { programs.newest() };
         let Some(goal) = &program.goal else { return Ok(()) };
-        let spendable = self.goal_points(instant)?;
+        let spendable = self.goal_points(program, instant)?;
         if trims {
             let covering = spendable.plus(self.member.header.balance.held)?;
             let kept = goal::keep(&self.member.header.goals.waiting, goal.times(covering));
@@ -122,9 +122,11 @@ impl Draft<'_> {
         self.member.header.goals.due_time().filter(|due| *due <= self.context.now)
     }
 
-    /// `None`: it takes from as many lots as one commit may, which are loaded anew.
+    /// `None`: it takes from as many lots as one commit may, which are loaded anew. One that was due before it can have taken from so many that
+    /// the lots that are left are more than the commit may still take from.
     pub(super) fn enter_goal_due(&mut self, due: Timestamp) -> Result<Option<Timestamp>, Rejection> {
-        if self.goal_lots_end.is_some() && !self.entries.is_empty() && !self.is_now {
+        let is_short = self.goal_lots_left < MAX_LOTS && self.goal_lots_left < self.member.lots.len();
+        if (self.goal_lots_end.is_some() || is_short) && !self.entries.is_empty() && !self.is_now {
             self.still_due = true;
             return Ok(None);
         }
@@ -138,7 +140,7 @@ impl Draft<'_> {
         let program = self.context.programs.at(due);
         let mut delivered = 0;
         if let (Some(goal), MemberState::Active) = (&program.goal, self.member.header.state) {
-            let covered = goal.times(self.goal_points(due)?).min(self.member.voucher_room());
+            let covered = goal.times(self.goal_points(program, due)?).min(self.member.voucher_room());
             let vouchers = u32::try_from(covered).map_or(first.vouchers, |covered| covered.min(first.vouchers));
             delivered = self.deliver((program, goal), vouchers, Reached { waited: true, by: 0 }, due)?;
         }
@@ -150,12 +152,13 @@ impl Draft<'_> {
     }
 
     /// Without those that have lapsed and came back with this very command.
-    fn goal_points(&self, instant: Timestamp) -> Result<Points, Rejection> {
-        Ok(self.goal_lots(instant).spendable()?)
+    fn goal_points(&self, program: &Program, instant: Timestamp) -> Result<Points, Rejection> {
+        Ok(self.goal_lots(program, instant).spendable()?)
     }
 
-    fn goal_lots(&self, instant: Timestamp) -> Taking<'_> {
-        Taking::of(self.context.programs.newest(), &self.member, self.goal_lots_left, instant).before(self.goal_lots_end)
+    /// In the order of the version that judges the goal: whoever enters late what was due takes what would have been taken on time.
+    fn goal_lots(&self, program: &Program, instant: Timestamp) -> Taking<'_> {
+        Taking::of(program, &self.member, self.goal_lots_left, instant).before(self.goal_lots_end)
     }
 
     fn enter_waiting(
@@ -184,7 +187,7 @@ impl Draft<'_> {
     ) -> Result<u32, Rejection> {
         // A rule book names only kinds that it has.
         let Some(kind) = program.voucher_kind(&goal.voucher) else { return Ok(0) };
-        let taken = self.goal_lots(instant).take_each(goal.points, vouchers)?;
+        let taken = self.goal_lots(program, instant).take_each(goal.points, vouchers)?;
         let delivered = u32::try_from(taken.len()).unwrap_or(vouchers);
         for Taken { portions, next_expiry_time } in taken {
             self.took_for_goal(portions.len());

@@ -193,7 +193,8 @@ impl Draft<'_> {
         let programs = self.context.programs;
         // A late sale can lead to a tier that the rule book of then did not have.
         let has_tier = |program: &Program| header.tier.current().is_none_or(|held| program.tiers.iter().any(|tier| tier.id == held.tier));
-        let program = Some(programs.at(time)).filter(|program| has_tier(program)).unwrap_or(programs.newest());
+        // Nor need the newest of an earlier turn have it, after a clock was set back behind the version that brought it.
+        let program = [programs.at(time), programs.newest()].into_iter().find(|program| has_tier(program)).unwrap_or(programs.last());
         let judge = Judge { program, header };
         let held = judge.held();
         let is_status = header.tier.next_review_time() == Some(time);

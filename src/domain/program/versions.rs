@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::{
-    super::{RewardId, TierBounds, VoucherCodeKey, segment},
+    super::{ConsumptionOrder, RewardId, TierBounds, VoucherCodeKey, segment},
     InactivityPolicy, Program,
 };
 
@@ -19,9 +19,19 @@ pub struct ProgramHistory {
     known: Arc<Known>,
     /// The place of the version that is in effect.
     newest: usize,
-    /// The same as it stood before each of those versions that time alone has brought into effect, and at the end of their time, with the last
-    /// instant of that.
+    /// The same as it stood before each version that has taken the place of another, with the last instant of that.
     earlier: Arc<[(ProgramHistory, Timestamp)]>,
+}
+
+/// What of a member has to do with versions that are no longer in effect.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EarlierTurn {
+    /// When something is due next.
+    pub due: Option<Timestamp>,
+    /// The version by which the birthday is planned, or was looked at, and since when it is known; `None`: there is none to be planned.
+    pub planned: Option<(u32, Timestamp)>,
+    /// The version ([`ProgramHistory::walk_version`]) that the member was looked at for; `None`: it need not be looked at.
+    pub looked_at: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -43,6 +53,8 @@ struct Turn {
     tier_bounds: Arc<TierBounds>,
     birthday_version: u32,
     has_goals: bool,
+    /// One with a goal took points from the oldest lots first.
+    has_goals_oldest_first: bool,
     /// Since when segments are as they are; 0: there never were any.
     segment_version: u32,
     /// The longest window of a segment that there was.
@@ -64,13 +76,15 @@ impl Turn {
         }
         let max_age_days = last.map_or(0, |last| last.max_age_days).max(program.purchase_time.max_age_days);
         let has_goals = program.goal.is_some() || last.is_some_and(|last| last.has_goals);
+        let is_oldest_first = program.goal.is_some() && program.consumption_order == ConsumptionOrder::OldestFirst;
+        let has_goals_oldest_first = is_oldest_first || last.is_some_and(|last| last.has_goals_oldest_first);
         let mut segment_version = last.map_or(0, |last| last.segment_version);
         let is_other = last.is_none_or(|last| !segment::judge_alike(&last.program, &program));
         if is_other && (!program.segments.is_empty() || segment_version > 0) {
             segment_version = program.version;
         }
         let segment_days = last.map_or(0, |last| last.segment_days).max(program.segment_days());
-        Self { program, max_age_days, tier_bounds, birthday_version, has_goals, segment_version, segment_days }
+        Self { program, max_age_days, tier_bounds, birthday_version, has_goals, has_goals_oldest_first, segment_version, segment_days }
     }
 
     /// One that was published to hold at once does so however the clock is set.
@@ -111,14 +125,21 @@ impl ProgramHistory {
     }
 
     fn view(known: Arc<Known>, newest: usize) -> Self {
-        let before = |place: usize| {
-            let program = &known.turns[place].program;
-            let is_turn = program.is_deferred() || known.turns[place - 1].program.is_deferred();
+        // One that was published behind it by a clock that was set back can have left none of its time to a version.
+        let mut places: Vec<usize> = Vec::with_capacity(newest + 1);
+        for place in 0..=newest {
+            let instant = known.turns[place].program.takes_effect();
+            while places.len() > 1 && places.last().is_some_and(|last| known.turns[*last].program.takes_effect() >= instant) {
+                places.pop();
+            }
+            places.push(place);
+        }
+        let before = |pair: &[usize]| {
             // The ledger counts microseconds.
-            let until = program.takes_effect().checked_sub(1.microsecond()).unwrap_or(Timestamp::MIN);
-            is_turn.then(|| (Self { known: Arc::clone(&known), newest: place - 1, earlier: Arc::default() }, until))
+            let until = known.turns[pair[1]].program.takes_effect().checked_sub(1.microsecond()).unwrap_or(Timestamp::MIN);
+            (Self { known: Arc::clone(&known), newest: pair[0], earlier: Arc::default() }, until)
         };
-        let earlier = (1..=newest).filter_map(before).collect();
+        let earlier = places.windows(2).map(before).collect();
         Self { known, newest, earlier }
     }
 
@@ -149,15 +170,31 @@ impl ProgramHistory {
         Self::view(Arc::clone(&self.known), self.newest.saturating_sub(1))
     }
 
-    /// As it stood before each of the versions that time alone has brought into effect, and at the end of their time, the earliest first, with
-    /// the last instant of that.
-    pub(in crate::domain) fn earlier(&self) -> &[(Self, Timestamp)] {
-        &self.earlier
+    /// Of all versions that have taken the place of another before now, as it stood before each: the next one, from a place on, that has to do
+    /// with a member, with its place and the last instant of its time. However many there are, it is found without a look at each.
+    pub fn next_turn(&self, from: usize, now: Timestamp, asked: EarlierTurn) -> Option<(usize, &Self, Timestamp)> {
+        // A version can come into effect later than now by a clock that was set back: nothing is due ahead of time.
+        let ended = &self.earlier[..self.earlier.partition_point(|(_, until)| *until < now)];
+        let rest = ended.get(from..)?;
+        let EarlierTurn { due, planned, looked_at } = asked;
+        // All of these never become less from one version to the next.
+        let is_due = due.map(|due| rest.partition_point(|(_, until)| *until < due));
+        // What held until before the birthday was known is not about it.
+        let is_settled = |programs: &Self, until, (planned, since)| until < since || programs.birthday_version() <= planned;
+        let is_stale = planned.map(|planned| rest.partition_point(|(programs, until)| is_settled(programs, *until, planned)));
+        let is_walked = looked_at.map(|version| rest.partition_point(|(programs, _)| programs.walk_version() <= version));
+        let next = [is_due, is_stale, is_walked].into_iter().flatten().min()?;
+        rest.get(next).map(|(programs, until)| (from + next, programs, *until))
     }
 
     /// A version has or had a goal: whatever brings points may take some out of lots.
     pub fn has_goals(&self) -> bool {
         self.turn().has_goals
+    }
+
+    /// A version that is or was in effect has a goal, and takes points from the oldest lots first.
+    pub fn has_goals_oldest_first(&self) -> bool {
+        self.turn().has_goals_oldest_first
     }
 
     /// A version had the reward, be it the one in effect.

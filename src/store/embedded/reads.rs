@@ -128,9 +128,14 @@ impl Engine {
         // Who enrols begins under the rule book of then.
         let is_open = |(version, time)| version > member.header.tier.reviewed_version && time > member.header.create_time;
         let is_reviewed = demand.reviewed_since.is_some_and(is_open);
-        let reaches =
-            demand.has_goal || is_stale || is_reviewed || !member.header.goals.waiting.is_empty() || member.header.is_due(demand.now);
-        let demand = MemberDemand { goals: if reaches { demand.goals } else { LotDemand::None }, ..demand };
+        let goals = if is_stale || is_reviewed || member.header.is_due(demand.now) {
+            demand.due_goals
+        } else if demand.has_goal || !member.header.goals.waiting.is_empty() {
+            demand.goals
+        } else {
+            LotDemand::None
+        };
+        let demand = MemberDemand { goals, ..demand };
         let wants_lots = [demand.lots, demand.goals].iter().any(|lots| *lots != LotDemand::None);
         if wants_lots || has_dates || is_due(member.header.next_expiry_time) {
             self.load_lots(&view, number, &mut member, demand)?;

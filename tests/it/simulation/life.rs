@@ -443,8 +443,9 @@ impl Life {
             minutes => minutes as i64 * 60 * self.pace + self.random.below(60) as i64,
         };
         let then = loyaltyd::ledger::Clock::now(&*self.clock) + SignedDuration::from_secs(seconds);
-        // What has taken effect stays so.
-        let turned = self.shops.iter().filter_map(|shop| shop.books.1.last()).any(|(until, _)| *until >= then);
+        // What has taken effect by its time stays so. What was published to hold at once does so however the clock is set.
+        let turned =
+            self.shops.iter().flat_map(|shop| &shop.books.0).any(|book| book.document.effective_time.is_some() && book.since > then);
         if seconds > 0 || !turned {
             self.clock.set(then);
         }

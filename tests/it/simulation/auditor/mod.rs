@@ -43,8 +43,7 @@ use returning::SoFar;
 use vouchers::{Elsewhere, Vouchers};
 pub use watching::{Counted, Desk};
 
-/// The versions of a rule book that have had their turn, the oldest first; how they stood before each that waited for its time, until when; and
-/// those that wait.
+/// The versions of a rule book that have had their turn, the oldest first; how they stood before each of them, until when; and those that wait.
 #[derive(Default)]
 pub struct Books(pub Vec<Arc<Book>>, pub Vec<(Timestamp, Books)>, pub Vec<Arc<Book>>);
 
@@ -61,7 +60,7 @@ impl Books {
     /// One more was published, by whoever wants that nothing else waits behind it.
     pub fn publish(&mut self, book: Book, waits: bool) {
         self.2.retain(|waiting| waiting.since < book.since);
-        if !waits && self.0.last().is_some_and(|last| last.document.effective_time.is_some()) {
+        if !waits && !self.0.is_empty() {
             self.end(book.since);
         }
         if waits { self.2.push(Arc::new(book)) } else { self.0.push(Arc::new(book)) }
@@ -76,9 +75,16 @@ impl Books {
         }
     }
 
-    /// How they have stood until now.
+    /// How they have stood until now. Of those that came at this very instant, or later by a clock that was set back, there was nothing before
+    /// it.
     fn end(&mut self, time: Timestamp) {
-        self.1.push((time - SignedDuration::from_micros(1), Self(self.0.clone(), Vec::new(), Vec::new())));
+        let until = time - SignedDuration::from_micros(1);
+        let mut before = self.0.clone();
+        while before.len() > 1 && before.last().is_some_and(|last| last.since >= time) {
+            before.pop();
+        }
+        self.1.retain(|(other, _)| *other < until);
+        self.1.push((until, Self(before, Vec::new(), Vec::new())));
     }
 }
 
@@ -639,7 +645,8 @@ impl Act<'_> {
     fn pass_time(&mut self) {
         let (books, now) = (self.books, self.now);
         if !self.acted {
-            for (until, before) in &books.1 {
+            // By a clock that was set back a version can have an end ahead of now.
+            for (until, before) in books.1.iter().filter(|(until, _)| *until < now) {
                 (self.books, self.until) = (before, *until);
                 self.pass_time_by_these();
             }
