@@ -1,5 +1,7 @@
 //! Quotes as tills see them: what is to be paid and why, what more would earn, and a sale that is booked as it was quoted or not at all.
 
+use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
+
 use loyaltyd::contract::{
     rule_book as text,
     v1::{self, price_effect::Source},
@@ -409,4 +411,30 @@ async fn a_return_judges_conditions_by_the_tills_own_discounts_also_after_a_rest
     let returned = server.purchases().return_purchase(back).await.expect("it comes back").into_inner();
     assert_eq!(returned.balance.expect("a balance").available, 13 + 7);
     server.stop().await;
+}
+
+/// What was done was done, also where the disk has since lost the entry that has the voucher's name.
+#[tokio::test]
+async fn a_sale_whose_vouchers_name_can_no_longer_be_read_is_answered_without_it() {
+    let server = start_with(book()).await;
+    let member = server.enroll("c-1").await;
+    let fifty = voucher(&server, &member, "fifty").await;
+    let request = effects(sale(&member, "o-1", "200000"));
+    let basket = request.purchase.clone().map(|basket| v1::Purchase { voucher_codes: vec![fifty.clone()], ..basket });
+    let request = v1::RecordPurchaseRequest { purchase: basket, ..request };
+    let mut booked = record(&server, request.clone()).await.expect("it is booked");
+    assert_eq!(booked.vouchers.iter().map(|used| (&used.code, used.display_name.as_str())).collect::<Vec<_>>(), [(&fifty, "50,000 off")]);
+    // The last time that it is written is in the entry that issued the voucher.
+    let name = b"50,000 off";
+    let segments = fs::read_dir(server.data().join("journal")).expect("a journal").map(|item| item.expect("a file").path());
+    let written = |path: PathBuf| {
+        let place = fs::read(&path).expect("a segment").windows(name.len()).rposition(|bytes| bytes == name)?;
+        Some((path, place))
+    };
+    let (segment, place) = segments.filter_map(written).max().expect("the voucher's name is in the journal");
+    let file = fs::OpenOptions::new().write(true).open(segment).expect("the segment");
+    file.write_all_at(b"5O", place as u64).expect("it is damaged");
+    booked.vouchers[0].display_name.clear();
+    assert_eq!(record(&server, request).await.expect("the same again"), booked);
+    server.end().await;
 }
