@@ -295,7 +295,7 @@ fn identifier(value: Option<&v1::Identifier>, mistakes: &mut Mistakes) -> Option
     convert::identifier(path, value, mistakes)
 }
 
-/// Of a change to a profile or identifiers nobody need be named: members make them too, and callers did before they could name somebody.
+/// Of an enrolment or a change to a profile or identifiers nobody need be named: members make them too, and callers did before they could name somebody.
 fn if_any(actor: Option<v1::Actor>, mistakes: &mut Mistakes) -> Option<ActorId> {
     convert::actor_if_any(actor, false, mistakes).flatten()
 }
@@ -304,7 +304,7 @@ fn enroll(ledger: &Ledger, message: v1::EnrollMemberRequest, mistakes: &mut Mist
     let (_, program) = program_named(ledger, &message.program_id, mistakes)?;
     let person = convert::enrolment(message.profile, &message.identifiers, program.newest(), ledger.now(), mistakes);
     let command = person.map(|person| Command::Enroll { person });
-    Ok(Change { program, target: Some(MemberTarget::New), command, actor: None })
+    Ok(Change { program, target: Some(MemberTarget::New), command, actor: if_any(message.actor, mistakes) })
 }
 
 fn update(ledger: &Ledger, message: v1::UpdateMemberRequest, mistakes: &mut Mistakes) -> Result<Change, Refusal> {

@@ -76,11 +76,17 @@ async fn a_profile_changes_as_its_mask_says() {
     server.stop().await;
 }
 
-/// Staff say who they are when they put a profile right. It is in the entry; the audit log has other acts.
+/// Staff say who they are when they enrol somebody or put a profile right. It is in the entry; the audit log has other acts.
 #[tokio::test]
-async fn whoever_changes_a_profile_or_identifiers_by_hand_can_be_named() {
+async fn whoever_enrols_or_changes_a_profile_or_identifiers_by_hand_can_be_named() {
     let server = TestServer::start().await;
-    let member = server.enroll("c-1").await;
+    let enrol = |actor| v1::EnrollMemberRequest { actor, ..enrolment("c-1") };
+    let nameless = server.members().enroll_member(enrol(Some(v1::Actor::default()))).await.unwrap_err();
+    assert_eq!(refused(&nameless).fields, ["actor.actor_id"]);
+    let enrolled = server.members().enroll_member(enrol(actor())).await.unwrap().into_inner().member.unwrap();
+    assert_eq!(server.members().enroll_member(enrol(actor())).await.unwrap().into_inner().member.as_ref(), Some(&enrolled));
+    assert_eq!(refused(&server.members().enroll_member(enrol(None)).await.unwrap_err()).reason, "REQUEST_ID_REUSED");
+    let member = enrolled.member_id;
     let update = |request: &str, actor| v1::UpdateMemberRequest {
         request_id: request.into(),
         program_id: PROGRAM.into(),
@@ -122,7 +128,7 @@ async fn whoever_changes_a_profile_or_identifiers_by_hand_can_be_named() {
     let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), ..Default::default() };
     let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
     let actors: Vec<_> = entries.into_iter().map(|entry| (entry.request_id, entry.actor)).collect();
-    let done = [("a-2", None), ("r-1", actor()), ("a-1", actor()), ("u-1", actor()), ("enrol-c-1", None)];
+    let done = [("a-2", None), ("r-1", actor()), ("a-1", actor()), ("u-1", actor()), ("enrol-c-1", actor())];
     assert_eq!(actors, done.map(|(request, actor)| (request.to_owned(), actor)));
     let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: 2 };
     let said = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;

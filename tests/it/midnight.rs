@@ -118,6 +118,7 @@ impl Served {
                 program_id: "club".into(),
                 profile: Some(v1::Profile { birth_date, ..Default::default() }),
                 identifiers: vec![card(number)],
+                ..Default::default()
             };
             MemberServiceClient::new(self.channel.clone()).enroll_member(request).await.expect("a new member");
         }

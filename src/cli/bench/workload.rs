@@ -310,7 +310,8 @@ pub fn member_of(number: u64) -> v1::MemberRef {
 
 fn enrolment(book: Book, request_id: String, number: String) -> v1::EnrollMemberRequest {
     let profile = book.birth_date().map(|birth_date| v1::Profile { birth_date: Some(birth_date), ..Default::default() });
-    v1::EnrollMemberRequest { request_id, program_id: book.program_id().to_owned(), profile, identifiers: vec![card(number)] }
+    let program_id = book.program_id().to_owned();
+    v1::EnrollMemberRequest { request_id, program_id, profile, identifiers: vec![card(number)], ..Default::default() }
 }
 
 fn card(value: String) -> v1::Identifier {

@@ -66,6 +66,7 @@ pub fn enrolment(card: &str) -> v1::EnrollMemberRequest {
         program_id: PROGRAM.into(),
         profile: None,
         identifiers: vec![self::card(card)],
+        ..Default::default()
     }
 }
 
