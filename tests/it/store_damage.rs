@@ -284,6 +284,25 @@ fn a_flipped_byte_before_the_last_record_refuses_and_says_where() {
     }
 }
 
+/// As a process that is just being started has them for a moment after the store was closed.
+#[test]
+fn tables_that_are_locked_are_waited_for_and_not_made_again() {
+    let (folder, _) = filled();
+    open(folder.path()).flush().expect("rows are written out");
+    let log = folder.path().join("tables/sled/db");
+    let locked = fs::File::open(&log).expect("sled's file");
+    locked.lock().expect("it is locked as soon as sled lets go of it");
+    let Err(StoreError::InUse(what)) = EmbeddedStore::open(folder.path(), options()) else { panic!("they are locked") };
+    assert_eq!(what, log.display().to_string());
+    let opening = std::thread::spawn({
+        let data = folder.path().to_owned();
+        move || EmbeddedStore::open(&data, options()).map(drop)
+    });
+    drop(locked);
+    opening.join().expect("it ends").expect("they are free again");
+    assert!(!folder.path().join("tables.broken-1").exists());
+}
+
 #[test]
 fn an_acknowledged_commit_that_cannot_be_read_is_not_cut_off() {
     let (folder, _) = filled();

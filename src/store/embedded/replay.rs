@@ -1,7 +1,7 @@
 //! Bringing the tables up: what they lack comes from the journal, and tables that are no good are moved aside and made again.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicI64, mpsc},
     thread,
@@ -37,6 +37,9 @@ use crate::{
 pub(super) const TABLES: &str = "tables";
 /// Folders of tables that were moved aside, for whoever wants to know why.
 const KEPT: u32 = 2;
+/// sled leaves its lock to closing the file: a thread of its own, or a process that is just being started, can have that open a moment longer.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Commits that are decoded before they are folded.
 const READ_AHEAD: usize = 64;
 
@@ -84,6 +87,7 @@ fn open_tables(
         set_aside(folder, "they failed, or were in use when the machine stopped, or were copied while they were")?;
     }
     if tables::exist(&path) {
+        wait_until_free(&path)?;
         match open_and_compare(&path, options, journal, keys, appender) {
             Ok((tables, Ok(applied))) => return Ok((tables, applied)),
             Ok((_, Err(damage))) => return Err(damage),
@@ -91,6 +95,22 @@ fn open_tables(
         }
     }
     Ok((Tables::open(&path, options.sled_cache_bytes).map_err(StoreError::Tables)?, 0))
+}
+
+/// Tables that are there, and that somebody has locked, are good: they are not made again for that. [`StoreError::InUse`]: it takes too long.
+fn wait_until_free(tables: &Path) -> Result<(), StoreError> {
+    let path = tables::log(tables);
+    let file = File::open(&path).map_err(|source| io_error("opening", &path, source))?;
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            // Not left to closing it, for the same reason.
+            Ok(()) => return file.unlock().map_err(|source| io_error("unlocking", &path, source)),
+            Err(TryLockError::WouldBlock) if since.elapsed() < LETTING_GO => thread::sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(path.display().to_string())),
+            Err(TryLockError::Error(source)) => return Err(io_error("locking", &path, source)),
+        }
+    }
 }
 
 /// The commit that the tables have; in its place the error if the journal is damaged. Outer error: the tables are no good.

@@ -79,7 +79,8 @@ pub(super) fn may_be_trusted(folder: &Path) -> bool {
     trust::may_be_trusted(folder, &log(folder))
 }
 
-fn log(folder: &Path) -> PathBuf {
+/// sled's file, which it locks.
+pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join(SLED).join(LOG)
 }
 
