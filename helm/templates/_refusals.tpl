@@ -123,6 +123,11 @@ are found are told at once.
 {{- $faults = append $faults (printf "extraArgs: --%s is given by a value of the chart; see values.yaml" $flag) -}}
 {{- end -}}
 {{- end -}}
+{{- range $v.extraEnv -}}
+{{- if hasPrefix "LOYALTYD_" (upper .name) -}}
+{{- $faults = append $faults (printf "extraEnv: %s would be a flag of loyaltyd serve: set the value of the chart that gives it, or extraArgs" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- $faults | join "\n" -}}
 {{- end -}}
 

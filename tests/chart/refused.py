@@ -67,6 +67,7 @@ REFUSED = [
     ("too many rule books", TRIAL, {"programs": {"a": "x" * 600_000, "b": "x" * 600_000}}, "more than a ConfigMap holds"),
     ("a flag of the chart's", TRIAL, {"extraArgs": ["--listen=0.0.0.0:1"]}, "--listen is given by a value of the chart"),
     ("a switch of the chart's", SAFE, {"extraArgs": ["--insecure"]}, "--insecure is given by a value of the chart"),
+    ("a flag as a variable", SAFE, {"extraEnv": [{"name": "LOYALTYD_INSECURE", "value": "true"}]}, "LOYALTYD_INSECURE would be a flag"),
     # What the schema knows.
     ("two replicas", TRIAL, {"replicas": 2}, "at '/replicas': value must be 1"),
     ("no replica", TRIAL, {"replicas": 0}, "at '/replicas': value must be 1"),
