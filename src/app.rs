@@ -155,7 +155,11 @@ fn about(config: &Config) -> About {
 /// Who is let in; and what keeps the access file as it is on disk.
 fn door(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Door, Option<impl Future<Output = ()> + use<>>), AppError> {
     let Some(path) = config.access.file.clone() else {
-        tracing::warn!("callers are not authenticated: whoever reaches the service may do everything (--access FILE says who may do what)");
+        let is_loopback = config.listen.ip().to_canonical().is_loopback();
+        let reach = if is_loopback { "from this machine alone" } else { "from other machines too, as --insecure allows" };
+        tracing::warn!(
+            "callers are not authenticated: whoever reaches the service, {reach}, may do everything (--access FILE says who may do what)"
+        );
         return Ok((Door::Open, None));
     };
     // Before it is read, so that no change is missed.

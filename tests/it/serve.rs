@@ -60,6 +60,10 @@ fn the_program_serves_until_it_is_told_to_stop_and_exits_with_0() {
         assert!(told.success());
         assert_eq!(process.wait().unwrap().code(), Some(0), "{seen}");
         assert!(seen.contains("listening on 127.0.0.1:") && seen.contains(published), "{seen}");
+        assert!(
+            seen.contains("callers are not authenticated: whoever reaches the service, from this machine alone, may do everything"),
+            "{seen}"
+        );
         // Only the first time, or somebody forgot to mount the folder.
         assert_eq!(seen.contains("a new ledger was begun in"), signal == "-TERM", "{seen}");
         assert_eq!(seen.contains("stop and look at the mount"), signal == "-TERM", "{seen}");
