@@ -12,11 +12,12 @@ use loyaltyd::contract::{
 };
 use prost::Message as _;
 use serde_json::Value;
-use tonic::Status;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     redemption::{redeem, spending, start_with},
-    support::{PROGRAM, TestServer, actor, adjustment, by_card, by_id, card, enrolment, identifier, refused, sale, vnd},
+    support::{PROGRAM, TestServer, access, actor, adjustment, by_card, by_id, card, enrolment, identifier, line, refused, sale, vnd},
 };
 
 /// Parts are of about 1 MiB.
@@ -483,5 +484,36 @@ async fn the_command_writes_one_document_that_says_what_the_service_says() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn exports_that_nobody_reads_are_few_for_one_principal_and_keep_nobody_else_from_them() {
+    let [desk, other] = ["unread-desk", "unread-other"].map(|id| access::principal(id, "support, storefront", "vietnam", ""));
+    let server = access::guarded(&access::file_of(&[&desk.1, &other.1])).await.server;
+    let (desk, other) = (desk.0, other.0);
+    let enrolled = server.members().enroll_member(access::by(&desk, enrolment("c-1"))).await.expect("anyone enrols").into_inner();
+    let id = enrolled.member.expect("a member").member_id;
+    // A few MiB in all, more than is sent to somebody who does not read.
+    let labels: Vec<String> = (0..10).map(|label| format!("label-{label}-{}", "x".repeat(50))).collect();
+    for number in 0..60 {
+        let mut sale = sale(&id, &format!("o-{number}"), "10000");
+        let article = |place: usize| v1::PurchaseLine { labels: labels.clone(), ..line(&format!("article-{place}"), "0") };
+        sale.purchase.as_mut().expect("a purchase").lines.extend((0..150).map(article));
+        server.purchases().record_purchase(access::by(&desk, sale)).await.expect("it is recorded");
+    }
+    let client = server.members();
+    let ask = async |key: &str| client.clone().export_member(access::by(key, named(by_id(&id)))).await.map(Response::into_inner);
+    let (one, two) = (ask(&desk).await.expect("an export"), ask(&desk).await.expect("another one"));
+    let status = ask(&desk).await.expect_err("there are two");
+    assert_eq!((status.code(), refused(&status).reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_EXPORTS"));
+    assert!(status.get_error_details().retry_info().is_some());
+    let third = ask(&other).await.expect("somebody else has a place");
+    // One that goes makes room for another.
+    drop(one);
+    while ask(&desk).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    drop((two, third));
     server.stop().await;
 }

@@ -506,6 +506,33 @@ async fn a_new_certificate_is_served_without_a_restart_and_old_connections_live_
     served.stop().await;
 }
 
+#[tokio::test]
+async fn another_authority_of_clients_holds_without_a_restart_and_old_connections_live_on() {
+    let (before, next) = (Authority::new("before"), Authority::new("next"));
+    let served = Served::start(|connections, folder| {
+        let files = connections.tls.take().expect("files");
+        connections.tls = Some(TlsFiles { client_ca: Some(before.write(folder, "clients.pem")), ..files });
+    })
+    .await;
+    // With TLS 1.3 a client hears of a certificate that is refused only when it asks for something.
+    let till = async |authority: &Authority| {
+        let issued = authority.issue(&["till-1.example.com"]);
+        let channel = served.connect(served.trust().identity(identity(&issued))).await.map_err(|error| told(&error))?;
+        ask(channel.clone()).await.map_err(|status| told(&status))?;
+        Ok::<_, String>(channel)
+    };
+    let open = till(&before).await.expect("it is known");
+    till(&next).await.expect_err("nobody trusts it yet");
+    next.write(served.folder.path(), "clients.pem");
+    let begun = Instant::now();
+    while let Err(error) = till(&next).await {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
+    till(&before).await.expect_err("nobody trusts it any more");
+    ask(open).await.expect("a connection that was open goes on");
+    served.stop().await;
+}
+
 #[test]
 fn files_that_are_broken_leave_the_old_certificate_in_force_and_the_log_says_so() {
     let folder = TempDir::new().expect("a folder");
