@@ -264,7 +264,8 @@ async fn a_call_whose_body_never_comes_has_an_end() {
     raw.send(&frame(DATA, 0, 1, &[0, 0, 0, 0, 9, 1])).await;
     let answer = raw.until(HEADERS).await.expect("an answer");
     assert_eq!((answer.stream, answer.flags & END_STREAM), (1, END_STREAM));
-    assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
+    // It says so a tick of the timer before, so that nobody says it in other words.
+    assert!(begun.elapsed() + Duration::from_millis(1) >= SHORT, "{:?}", begun.elapsed());
     serves(&server).await;
 
     // With a library's client, to read what it says.
