@@ -98,6 +98,7 @@ struct Inner {
     bulk: Arc<Semaphore>,
     /// Held while what is due is looked up and entered.
     advancing: tokio::sync::Mutex<DueWalk>,
+    planning: tokio::sync::Mutex<BirthdayWalk>,
     /// Where the schedule is in the order of what is due.
     passed: Mutex<schedule::Passed>,
     counters: Arc<Counters>,
@@ -314,6 +315,7 @@ impl Ledger {
             entered,
             bulk,
             advancing: tokio::sync::Mutex::default(),
+            planning: tokio::sync::Mutex::default(),
             passed: Mutex::default(),
             counters,
             relief,

@@ -134,7 +134,7 @@ impl SandboxClock {
 }
 
 impl Ledger {
-    /// Sets the clock forward and enters all that is due by then.
+    /// Sets the clock forward and enters all that is due by then, and what rule books bring that took effect meanwhile.
     pub async fn advance_clock(
         &self,
         clock: &SandboxClock,
@@ -142,16 +142,24 @@ impl Ledger {
         advance: Advance,
     ) -> Result<(Timestamp, Advanced), AdvanceError> {
         let time = clock.advance(request, advance)?;
+        let mut sum = self.enter_all_due().await?;
+        while let Some(planned) = self.plan_some().await? {
+            let planned = planned.advanced;
+            // All members are looked at for it. What it brings can be due by now.
+            sum += Advanced { members: planned.entered, ..planned };
+            sum += self.enter_all_due().await?;
+        }
+        Ok((time, sum))
+    }
+
+    async fn enter_all_due(&self) -> Result<Advanced, LedgerError> {
         let mut sum = Advanced::default();
         loop {
             let step = self.step().await?;
-            let Advanced { members, entries, left } = step.advanced;
-            sum.members += members;
-            sum.entries += entries;
+            sum += step.advanced;
             // What is due and does not come off is told in the log by the schedule, which tries again.
-            if members == 0 || step.is_stuck() {
-                sum.left = left;
-                return Ok((time, sum));
+            if step.advanced.members == 0 || step.is_stuck() {
+                return Ok(sum);
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::AddAssign,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,8 +42,20 @@ pub struct Advanced {
     /// Members who had something due.
     pub members: usize,
     pub entries: usize,
+    /// Of these members, those of whom something was entered.
+    pub entered: usize,
     /// Of these members, those who have something due still.
     pub left: usize,
+}
+
+/// One step after the other: what is left then, the last one has left.
+impl AddAssign for Advanced {
+    fn add_assign(&mut self, Self { members, entries, entered, left }: Self) {
+        self.members += members;
+        self.entries += entries;
+        self.entered += entered;
+        self.left = left;
+    }
 }
 
 /// The same, and what it cost.
@@ -203,6 +216,11 @@ impl Ledger {
         Ok(self.planning_step(walk).await?.is_some())
     }
 
+    /// The same for whoever keeps the schedule, one at a time: who has been looked at is not looked at again.
+    pub(super) async fn plan_some(&self) -> Result<Option<Step>, LedgerError> {
+        self.planning_step(&mut *self.0.planning.lock().await).await
+    }
+
     /// `None`: all are as the rules in effect want them.
     async fn planning_step(&self, walk: &mut BirthdayWalk) -> Result<Option<Step>, LedgerError> {
         for id in self.programs() {
@@ -230,14 +248,13 @@ impl Ledger {
     /// Keeps the schedule until the ledger closes.
     pub async fn keep_schedule(&self) {
         let (mut since, mut done, mut reported) = (Instant::now(), 0, Instant::now());
-        let mut walk = BirthdayWalk::default();
         loop {
             match self.step().await {
                 Ok(Step { advanced: Advanced { members: 0, .. }, .. }) => {
                     if since.elapsed() > REPORT && done > 0 {
                         tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
                     }
-                    match self.planning_step(&mut walk).await {
+                    match self.plan_some().await {
                         Ok(Some(step)) => step.rest().await,
                         Err(LedgerError::Closing) => return,
                         Ok(None) => sleep(IDLE).await,
@@ -276,7 +293,7 @@ mod tests {
     use super::*;
 
     fn step(members: usize, entries: usize, left: usize, stuck: usize) -> Step {
-        Step { advanced: Advanced { members, entries, left }, stuck: (0..stuck).collect(), ..Step::default() }
+        Step { advanced: Advanced { members, entries, entered: entries, left }, stuck: (0..stuck).collect(), ..Step::default() }
     }
 
     #[test]
@@ -301,7 +318,7 @@ mod tests {
         let first = vec![due("club", 10, 1), due("club", 20, 2), due("shop", 30, 3), due("club", 40, 4)];
         // The last one had no turn.
         let step = |members: usize, stuck: &[usize]| Step {
-            advanced: Advanced { members, entries: 1, left: stuck.len() },
+            advanced: Advanced { members, entries: 1, entered: 1, left: stuck.len() },
             stuck: stuck.to_vec(),
             ..Step::default()
         };

@@ -392,6 +392,7 @@ impl Writer {
             match turn {
                 Ok(Turn::Had { entries, is_due }) => {
                     advanced.entries += entries;
+                    advanced.entered += usize::from(entries > 0);
                     advanced.left += usize::from(is_due);
                     if is_due && entries == 0 {
                         stuck.push(advanced.members);

@@ -5,13 +5,16 @@ use std::{path::Path, sync::Arc};
 use loyaltyd::{
     app::{self, AppError},
     config::Config,
-    contract::v1::{self, advance_clock_request::Advance, entry::Kind, sandbox_service_client::SandboxServiceClient},
+    contract::{
+        rule_book as text,
+        v1::{self, advance_clock_request::Advance, entry::Kind, sandbox_service_client::SandboxServiceClient},
+    },
     ledger::{Clock, ManualClock, SandboxError},
 };
 use tempfile::TempDir;
 use tonic::{Code, transport::Channel};
 
-use crate::support::{PROGRAM, Refused, TestServer, by_id, config, noon, refused, rule_book, sale};
+use crate::support::{PROGRAM, Refused, TestServer, by_id, config, enrolment, noon, refused, rule_book, sale};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -65,6 +68,40 @@ async fn a_year_passes_in_a_minute() {
     clock.set(clock.now() + jiff::SignedDuration::from_secs(5));
     let server = start(folder, clock).await;
     assert_eq!(time(&server).await, began + 370 * DAY + 5);
+    server.stop().await;
+}
+
+/// All that the year brings is written down when the answer comes, also what a version brings that took effect in it.
+#[tokio::test]
+async fn a_rule_book_that_takes_effect_meanwhile_has_moved_everybody_when_the_answer_comes() {
+    let server = start(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon()))).await;
+    let mut members = Vec::new();
+    for number in 0..100 {
+        let birth_date = Some(v1::Date { year: 0, month: 9, day: 1 + number % 28 });
+        let profile = Some(v1::Profile { birth_date, ..Default::default() });
+        let request = v1::EnrollMemberRequest { profile, ..enrolment(&format!("c-{number}")) };
+        let member = server.members().enroll_member(request).await.unwrap().into_inner().member.unwrap().member_id;
+        server.purchases().record_purchase(sale(&member, &format!("o-{number}"), "500000")).await.unwrap();
+        members.push(member);
+    }
+    let mut next = rule_book();
+    next.tiers[1].threshold = Some(v1::TierThreshold { qualifying_points: "40".into(), ..Default::default() });
+    next.tier_policy.get_or_insert_default().on_change = v1::tier_policy::OnChange::AtOnce.into();
+    next.birthday = text::read("birthday: { window: WINDOW_DAY, rewards: [{ points: { points: 5 } }] }").unwrap().birthday;
+    let from: jiff::Timestamp = "2026-06-01T00:00:00+07:00".parse().unwrap();
+    next.effective_time = Some(prost_types::Timestamp { seconds: from.as_second(), nanos: 0 });
+    let publish = v1::PublishProgramRequest { request_id: "next".into(), program: Some(next), ..Default::default() };
+    server.programs().publish_program(publish).await.unwrap();
+    clock_of(&server).advance_clock(days("a-year", 250)).await.unwrap();
+    for member in &members {
+        let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(member), ..Default::default() };
+        let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+        assert!(entries.iter().all(|entry| entry.record_time.is_some()), "{entries:?}");
+        let risen: Vec<_> = entries.iter().filter(|entry| matches!(entry.kind, Some(Kind::TierChanged(_)))).collect();
+        assert!(matches!(&risen[..], [one] if one.occurred_time.unwrap().seconds == from.as_second()), "{entries:?}");
+        assert_eq!(entries.iter().filter(|entry| matches!(entry.kind, Some(Kind::BirthdayGranted(_)))).count(), 1, "{entries:?}");
+        assert_eq!(server.member(member).await.balance.unwrap().available, 55);
+    }
     server.stop().await;
 }
 
