@@ -295,7 +295,8 @@ fn identifier(value: Option<&v1::Identifier>, mistakes: &mut Mistakes) -> Option
     convert::identifier(path, value, mistakes)
 }
 
-/// Of an enrolment or a change to a profile or identifiers nobody need be named: members make them too, and callers did before they could name somebody.
+/// Of an enrolment or a change to a profile or identifiers nobody need be named: members make them too, and callers did before they could name
+/// somebody.
 fn if_any(actor: Option<v1::Actor>, mistakes: &mut Mistakes) -> Option<ActorId> {
     convert::actor_if_any(actor, false, mistakes).flatten()
 }

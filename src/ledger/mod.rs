@@ -98,6 +98,7 @@ struct Inner {
     bulk: Arc<Semaphore>,
     /// Held while what is due is looked up and entered.
     advancing: tokio::sync::Mutex<DueWalk>,
+    /// Held while members are looked at for what other rules make of them: how far that has come.
     planning: tokio::sync::Mutex<BirthdayWalk>,
     /// Where the schedule is in the order of what is due.
     passed: Mutex<schedule::Passed>,
