@@ -2,7 +2,8 @@
 //!
 //! All such points of a member have one clock, in the header. An activity that counts sets it to the end of the day so many months later. It
 //! never goes back: a sale that is reported late does not shorten it, and does not revive what has lapsed. The first such points that come
-//! while it does not run start it too. Entries carry the instant, so that folding them needs no rules.
+//! while it does not run start it too. While a tier is held that pauses it, it stands still, and begins anew from when that tier is
+//! lost. Entries carry the instant, so that folding them needs no rules.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -10,11 +11,14 @@ use super::{
     AccruedLot, ActivitySide, CountedActivities, EntryKind, InactivityPolicy, LotExpiry, LotKey, Overflow, Points, Portion, calendar,
 };
 
+/// In place of when they lapse: the clock stands still, since the member's tier pauses it. Whole seconds, as any part of them is kept.
+pub const PAUSED: Timestamp = Timestamp::constant(253_402_207_200, 0);
+
 /// The clock, and what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Inactivity {
-    /// When all of them lapse, unless the member is active before; it never goes back. `None`: there were none yet, nor was the member
-    /// active in a way that counts.
+    /// When all of them lapse, unless the member is active before, or [`PAUSED`]; it never goes back but from there. `None`: there were none
+    /// yet, nor was the member active in a way that counts.
     pub lapse_time: Option<Timestamp>,
     /// Those that are available.
     pub points: Points,
@@ -23,33 +27,50 @@ pub struct Inactivity {
 }
 
 impl Inactivity {
-    /// When they lapse, if there are any.
-    pub fn due_time(&self) -> Option<Timestamp> {
-        self.lapse_time.filter(|_| self.points > Points::ZERO)
+    /// When such points lapse, if the clock runs or has run out.
+    pub fn expire_time(&self) -> Option<Timestamp> {
+        self.lapse_time.filter(|time| *time != PAUSED)
     }
 
-    /// Where an entry sets the clock to. `now` is when it is known that it did not run before.
+    /// When they lapse, if there are any.
+    pub fn due_time(&self) -> Option<Timestamp> {
+        self.expire_time().filter(|_| self.points > Points::ZERO)
+    }
+
+    /// It stands still.
+    pub fn is_paused(&self) -> bool {
+        self.lapse_time == Some(PAUSED)
+    }
+
+    /// Where an entry sets the clock to, of a member whose tier behind it pauses it or does not. `now` is when it is known that it did not run
+    /// before.
     pub(super) fn moved_by(
         &self,
         kind: &EntryKind,
-        policy: InactivityPolicy,
+        (policy, pauses): (InactivityPolicy, bool),
         zone: &TimeZone,
         occurred_time: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Overflow> {
+        match (self.is_paused(), pauses) {
+            (true, true) => return Ok(None),
+            (false, true) => return Ok(Some(PAUSED)),
+            // What occurred while it stood still does not matter any more.
+            (true, false) => return clock_from(now, policy, zone).map(Some),
+            (false, false) => {}
+        }
         let is_running = self.lapse_time.is_some_and(|time| time > now);
         if !counts(kind, policy.activities) && (is_running || !brings_points(kind)) {
             return Ok(None);
         }
-        let last_day = calendar::add_months(calendar::local_date(zone, occurred_time), policy.months)?;
-        let end = calendar::start_of_day(zone, calendar::add_days(last_day, 1)?)?;
+        let end = clock_from(occurred_time, policy, zone)?;
         Ok(self.lapse_time.is_none_or(|time| time < end).then_some(end))
     }
 
-    /// Sets the clock to a later instant; `now` is when that is recorded.
+    /// Sets the clock to a later instant, lets it run again, or stand still; `now` is when that is recorded.
     pub(super) fn set(&mut self, lapse_time: Timestamp, now: Timestamp) {
         self.ran_out_time = self.ran_out_by(now);
-        self.lapse_time = self.lapse_time.max(Some(lapse_time));
+        self.lapse_time = self.expire_time().max(Some(lapse_time));
     }
 
     /// When it has run out last, by an instant.
@@ -57,8 +78,8 @@ impl Inactivity {
         self.lapse_time.filter(|time| *time <= instant).max(self.ran_out_time)
     }
 
-    /// Of two members who are one from now on: the later clock, unless the other one's has run out. What the other one had taken out of its
-    /// lots before was under the other clock until now: see [`super::Merged::ran_out_times`].
+    /// Of two members who are one from now on: the later clock, unless the other one's has run out; whether it stands still is a matter of the
+    /// tier that they have together. What the other one had taken out of its lots before was under the other clock until now: see [`super::Merged::ran_out_times`].
     pub(super) fn joined(&self, other: &Self, points: Points, now: Timestamp) -> Self {
         Self { lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)), points, ran_out_time: self.ran_out_by(now) }
     }
@@ -73,6 +94,12 @@ impl Inactivity {
         };
         portions.iter().map(settled).collect()
     }
+}
+
+/// When points lapse of a member who is active at an instant, and not again.
+fn clock_from(active: Timestamp, policy: InactivityPolicy, zone: &TimeZone) -> Result<Timestamp, Overflow> {
+    let last_day = calendar::add_months(calendar::local_date(zone, active), policy.months)?;
+    calendar::start_of_day(zone, calendar::add_days(last_day, 1)?)
 }
 
 /// Whether an entry is an activity that counts. One that gives the member something back, or takes it, is not the member's.

@@ -73,7 +73,7 @@ pub use fraud::{FraudAction, FraudBound, FraudCounter, FraudFlag, FraudLimit, Fr
 pub use goal::{Goal, GoalChanged, GoalPaid, GoalProgress, GoalRefund, GoalWaiting, Goals, MAX_GOAL_DELAY_DAYS, MAX_GOAL_VOUCHERS};
 pub use hold::MAX_HOLDS;
 pub use id::*;
-pub use inactivity::Inactivity;
+pub use inactivity::{Inactivity, PAUSED};
 pub use lately::{Lately, LatelyKind, MAX_LATELY};
 pub use lot::*;
 pub use member::*;

@@ -20,7 +20,7 @@ use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
         Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, EffectSource, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold,
-        LimitKind, Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, PriceEffect, Program,
+        LimitKind, Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, PAUSED, Pending, Points, Portion, PriceEffect, Program,
         ProgramHistory, PurchaseAccrued, PutBack, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep,
         RuleId, TransferredIn, TransferredOut,
     },
@@ -138,7 +138,9 @@ impl Story<'_> {
     }
 
     fn inactivity(&mut self, entry: &Entry) {
-        if let Some(time) = entry.inactivity_time {
+        if entry.inactivity_time == Some(PAUSED) {
+            self.say("Points do not lapse with inactivity while this tier is held.".to_owned());
+        } else if let Some(time) = entry.inactivity_time {
             let day = self.last_day(time);
             self.say(format!(
                 "Points that lapse with inactivity are valid until the end of {day}, or longer if the member is active again."

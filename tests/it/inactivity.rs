@@ -37,20 +37,20 @@ activity_rules: [{{ rule_id: review, activity: review, points: 5 }}]
 
 const PURCHASES: &str = "COUNTED_ACTIVITY_PURCHASE";
 
-fn buys(shop: &mut Shop, dollars: &str, occurred_time: Option<&str>) {
+pub fn buys(shop: &mut Shop, dollars: &str, occurred_time: Option<&str>) {
     shop.buys(Purchase { occurred_time: occurred_time.map(at), ..purchase(vec![line(dollars)]) });
 }
 
-fn grant(points: i64, expiry: Option<Expiry>) -> Command {
+pub fn grant(points: i64, expiry: Option<Expiry>) -> Command {
     let reason = "gift".into();
     Command::AdjustPoints(Adjustment { points: Points(points), qualifying: false, reason, reference: String::new(), expiry })
 }
 
-fn redeem(points: i64) -> RedeemRequest {
+pub fn redeem(points: i64) -> RedeemRequest {
     RedeemRequest { points: Some(Points(points)), ..RedeemRequest::default() }
 }
 
-fn hold(points: i64, days: u32) -> Command {
+pub fn hold(points: i64, days: u32) -> Command {
     Command::HoldPoints(HoldRequest { redeem: redeem(points), seconds: Some(days * 86_400) })
 }
 
@@ -59,7 +59,7 @@ fn capture(hold: u64, points: i64) -> Command {
     Command::CaptureHold(CaptureRequest { hold: HoldId(hold), points, order: None, reference: String::new() })
 }
 
-fn back(redemption: u64) -> Command {
+pub fn back(redemption: u64) -> Command {
     Command::ReverseRedemption(ReversalRequest { ledger: None, redemption, points: None, reason: "back".into() })
 }
 
@@ -73,24 +73,24 @@ fn give(points: i64) -> Command {
     Command::TransferPoints(TransferRequest { to, points: Points(points), reason: "family".into(), reference: String::new() })
 }
 
-fn clock(shop: &Shop) -> Option<jiff::Timestamp> {
+pub fn clock(shop: &Shop) -> Option<jiff::Timestamp> {
     shop.member.header.inactivity.lapse_time
 }
 
 /// Available, and lapsed so far.
-fn has(shop: &Shop) -> (i64, i64) {
+pub fn has(shop: &Shop) -> (i64, i64) {
     (shop.member.header.balance.available.0, shop.member.header.balance.expired.0)
 }
 
 /// What is due is entered.
-fn passes(shop: &mut Shop) {
+pub fn passes(shop: &mut Shop) {
     let decision = advance(&shop.programs, shop.now, shop.member.clone()).expect("time passes");
     shop.member = decision.member;
     shop.entries.extend(decision.entries);
 }
 
 /// Points that lapsed, and when.
-fn lapses(entries: &[Entry]) -> Vec<(i64, jiff::Timestamp)> {
+pub fn lapses(entries: &[Entry]) -> Vec<(i64, jiff::Timestamp)> {
     let lapsed = entries.iter().filter(|entry| matches!(entry.kind, EntryKind::PointsExpired(_)));
     lapsed.map(|entry| (-entry.points().0, entry.occurred_time)).collect()
 }
@@ -290,7 +290,7 @@ fn given_points_come_under_the_clock_of_the_one_who_gets_them() {
 }
 
 /// Merges one member into another; both as they are then.
-fn become_one(gone: &Shop, stays: &Shop, now: &str) -> (Decision, Decision) {
+pub fn become_one(gone: &Shop, stays: &Shop, now: &str) -> (Decision, Decision) {
     let context = Context {
         programs: &stays.programs,
         now: at(now),
@@ -515,7 +515,7 @@ fn asleep() -> v1::Program {
     v1::Program { expiry: Some(lapsing(6)), ..rule_book() }
 }
 
-async fn lots(server: &TestServer, member: &str) -> Vec<(i64, Option<i64>, bool)> {
+pub async fn lots(server: &TestServer, member: &str) -> Vec<(i64, Option<i64>, bool)> {
     let mut request = v1::ListLotsRequest { program_id: PROGRAM.into(), member: by_id(member), page_size: 1, page_token: String::new() };
     let mut lots = Vec::new();
     loop {
@@ -529,7 +529,7 @@ async fn lots(server: &TestServer, member: &str) -> Vec<(i64, Option<i64>, bool)
     }
 }
 
-fn seconds(time: &str) -> i64 {
+pub fn seconds(time: &str) -> i64 {
     at(time).as_second()
 }
 

@@ -34,6 +34,7 @@ mod health;
 mod holds;
 mod import;
 mod inactivity;
+mod inactivity_paused;
 mod late_sales;
 mod ledger;
 mod limits;

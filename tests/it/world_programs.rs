@@ -207,26 +207,25 @@ async fn starbucks_gold_earns_more_from_the_next_purchase_on_and_is_lost_after_a
     // Gold: 1.2 Stars per dollar.
     club.on("2026-05-21");
     assert_eq!(club.buys(&ana, "100").await, 120);
-    // She does not come by for six months: what she earned in Green lapses, what she earned in Gold does not.
-    club.on("2026-11-21");
-    assert_eq!(club.balance(&ana).await, 510 + 120);
-    club.on("2026-11-22");
-    assert_eq!(club.balance(&ana).await, 120);
-    // Another 110 Stars by 19 May would keep Gold: what counts is 390 since the day on which she became Gold, lapsed or not.
+    // She does not come by for more than six months: nothing lapses of Gold, neither what she earned in it nor what she had before.
     club.on("2027-01-10");
+    assert_eq!(club.balance(&ana).await, 510 + 120);
+    // Another 110 Stars by 19 May would keep Gold: what counts is 390 since the day on which she became Gold.
     assert_eq!(club.buys(&ana, "50").await, 60);
     let standing = club.standing(&ana).await;
     assert_eq!((standing.keep_missing_points, standing.falls_to_tier_id.as_str()), (Some(110), "green"));
     club.on("2027-05-19");
     assert_eq!(club.tier(&ana).await, "gold through 2027-05-19");
     club.on("2027-05-20");
-    assert_eq!((club.tier(&ana).await.as_str(), club.balance(&ana).await), ("green", 180));
-    // As Green again: Stars that lapse, beside those of Gold.
-    assert_eq!(club.buys(&ana, "10").await, 10);
+    assert_eq!((club.tier(&ana).await.as_str(), club.balance(&ana).await), ("green", 690));
+    // As Green again: all her Stars have six months, and each purchase begins them anew.
     club.on("2027-11-20");
-    assert_eq!(club.balance(&ana).await, 190);
-    club.on("2027-11-21");
-    assert_eq!(club.balance(&ana).await, 180);
+    assert_eq!(club.balance(&ana).await, 690);
+    assert_eq!(club.buys(&ana, "10").await, 10);
+    club.on("2028-05-20");
+    assert_eq!(club.balance(&ana).await, 700);
+    club.on("2028-05-21");
+    assert_eq!(club.balance(&ana).await, 0);
     club.close().await;
 }
 
@@ -254,11 +253,15 @@ async fn starbucks_reserve_takes_2500_stars_a_year_and_falls_to_gold_with_fewer(
     club.on("2027-03-12");
     assert_eq!(club.tier(&ben).await, "reserve through 2028-03-11");
     assert_eq!(club.tier(&carla).await, "gold through 2028-03-11");
-    // Stars of Gold and Reserve do not expire; the 500 of Green have, for Carla has not come by since March.
-    assert_eq!(club.balance(&carla).await, 1920 + 120 + 510);
+    // Stars of Gold and Reserve members do not expire, though Carla has not come by since March of the year before.
+    assert_eq!(club.balance(&carla).await, 500 + 1920 + 120 + 510);
     club.on("2028-03-12");
     assert_eq!((club.tier(&ben).await.as_str(), club.tier(&carla).await.as_str()), ("green", "green"));
-    assert_eq!(club.balance(&carla).await, 1920 + 120 + 510);
+    club.on("2028-09-11");
+    assert_eq!(club.balance(&carla).await, 500 + 1920 + 120 + 510);
+    // Six months after she is Green again, without having come by.
+    club.on("2028-09-13");
+    assert_eq!(club.balance(&carla).await, 0);
     club.close().await;
 }
 

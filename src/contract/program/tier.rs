@@ -49,6 +49,12 @@ pub(super) fn tier(
         None => Some(None),
     };
     let expires = expiry.flatten().or(scope.expiry);
+    if document.pauses_inactivity && !matches!(scope.expiry, None | Some(Expiry::Inactivity(_))) {
+        mistakes.note(
+            format!("{path}.pauses_inactivity"),
+            "is possible only where the programme's expiry is inactivity: there is nothing to pause",
+        );
+    }
     let reward_path = format!("{path}.entry_reward");
     let entry_reward = match &document.entry_reward {
         None => Some(None),
@@ -66,6 +72,7 @@ pub(super) fn tier(
         retention: retention?,
         multiplier: multiplier?,
         expiry: expiry?,
+        pauses_inactivity: document.pauses_inactivity,
         entry_reward: entry_reward?,
         benefits: benefits?,
     })

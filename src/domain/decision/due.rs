@@ -17,14 +17,20 @@ impl Draft<'_> {
         occurred_time: Timestamp,
         program: &Program,
     ) -> Result<Option<Timestamp>, Rejection> {
-        let clock = &self.member.header.inactivity;
-        if let EntryKind::MergedFrom(got) = kind {
-            return Ok(got.inactivity.lapse_time.filter(|time| clock.lapse_time != Some(*time)));
-        }
+        let header = &self.member.header;
         let programs = self.context.programs;
         let (program, now) = if self.by_time { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
-        let Some((program, policy)) = programs.inactivity(program.version) else { return Ok(None) };
-        Ok(clock.moved_by(kind, policy, &program.time_zone, occurred_time, now)?)
+        let Some((rules, policy)) = programs.inactivity(program.version) else { return Ok(None) };
+        let (mut clock, mut tier) = (&header.inactivity, header.tier.current().map(|held| &held.tier));
+        if let EntryKind::MergedFrom(got) = kind {
+            (clock, tier) = (&got.inactivity, got.tier.current().map(|held| &held.tier));
+        } else if let EntryKind::TierChanged(change) = kind {
+            tier = Some(&change.to);
+        }
+        let pauses = program.tier(tier).is_some_and(|tier| tier.pauses_inactivity);
+        let moved = clock.moved_by(kind, (policy, pauses), &rules.time_zone, occurred_time, now)?;
+        // With a merge comes the clock that the two have together.
+        Ok(moved.or(clock.lapse_time).filter(|time| header.inactivity.lapse_time != Some(*time)))
     }
 
     /// False: something is due still, since more than so many lots have lapsed.

@@ -22,6 +22,8 @@ pub struct Tier {
     pub multiplier: Decimal,
     /// Of what is earned in it under rules that have no expiry of their own; `None`: the programme's.
     pub expiry: Option<Expiry>,
+    /// While it is held, points that lapse with inactivity do not.
+    pub pauses_inactivity: bool,
     pub entry_reward: Option<EntryReward>,
     pub benefits: TierBenefits,
 }
@@ -198,8 +200,8 @@ impl TierBounds {
         self.grace_days = self.grace_days.max(policy.grace_days);
         self.forever |= policy.window == TierWindow::Lifetime && policy.reset_at_review;
         let judged = |program: &Program| {
-            let tiers = program.tiers.iter().map(|tier| (tier.id.clone(), tier.threshold.clone(), tier.retention.clone()));
-            (tiers.collect::<Vec<_>>(), program.tier_policy)
+            let judged = |tier: &Tier| (tier.id.clone(), tier.threshold.clone(), tier.retention.clone(), tier.pauses_inactivity);
+            (program.tiers.iter().map(judged).collect::<Vec<_>>(), program.tier_policy)
         };
         if policy.review_at_change && !next.tiers.is_empty() && last.is_some_and(|last| judged(last) != judged(next)) {
             self.at_change.push((next.version, next.takes_effect()));

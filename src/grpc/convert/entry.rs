@@ -25,7 +25,7 @@ use crate::{
     contract::v1,
     domain::{
         Accrual, Adjusted, Allocation, Award, AwardLine, Balance, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
-        LotExpiry, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
+        LotExpiry, PAUSED, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
     },
     ledger::Listed,
 };
@@ -111,7 +111,8 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         program_version: version(entry.program_version),
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
-        inactivity_time: entry.inactivity_time.map(timestamp),
+        inactivity_time: entry.inactivity_time.filter(|time| *time != PAUSED).map(timestamp),
+        inactivity_paused: entry.inactivity_time == Some(PAUSED),
         kind: Some(kind(entry, program_of(history, entry))),
         flags: fraud_flags(entry),
     }
@@ -275,7 +276,7 @@ pub fn balance(balance: &Balance) -> v1::Balance {
 pub fn lot(lot: &Lot, inactivity: &Inactivity) -> v1::Lot {
     let (expire_time, lapses_with_inactivity) = match lot.expiry {
         LotExpiry::At(time) => (Some(time), false),
-        LotExpiry::Inactivity => (inactivity.lapse_time, true),
+        LotExpiry::Inactivity => (inactivity.expire_time(), true),
         LotExpiry::Never => (None, false),
     };
     v1::Lot {

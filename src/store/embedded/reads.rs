@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
+        ActivityId, ActorId, Entry, EntryKind, EntryRef, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
         OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, SegmentId, SegmentSize,
         TallyKey, VoucherCode,
     },
@@ -59,8 +59,14 @@ impl Engine {
         Ok(sealing::slot_of(&row)?)
     }
 
-    fn load_lots(&self, view: &View<'_>, number: ProgramNumber, member: &mut Member, demand: MemberDemand) -> Result<(), StoreError> {
-        let mut wanted = Wanted::new(demand, &member.header);
+    fn load_lots(
+        &self,
+        view: &View<'_>,
+        number: ProgramNumber,
+        member: &mut Member,
+        (demand, inactive): (MemberDemand, bool),
+    ) -> Result<(), StoreError> {
+        let mut wanted = Wanted::new(demand, inactive);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
@@ -73,7 +79,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Those that lapse with inactivity, which is due.
+    /// Those that lapse with inactivity, which is due or may come due.
     fn load_inactive_lots(
         &self,
         view: &View<'_>,
@@ -128,7 +134,11 @@ impl Engine {
         // Who enrols begins under the rule book of then.
         let is_open = |(version, time)| version > member.header.tier.reviewed_version && time > member.header.create_time;
         let is_reviewed = demand.reviewed_since.is_some_and(is_open);
-        let goals = if is_stale || is_reviewed || member.header.is_due(demand.now) {
+        let is_any_due = is_stale || is_reviewed || member.header.is_due(demand.now);
+        // What is entered late may take away the tier that pauses it, so long ago that the time of inactivity is over too by now.
+        let inactivity = &member.header.inactivity;
+        let inactive = is_due(inactivity.due_time()) || (is_any_due && inactivity.is_paused());
+        let goals = if is_any_due {
             demand.due_goals
         } else if demand.has_goal || !member.header.goals.waiting.is_empty() {
             demand.goals
@@ -138,9 +148,9 @@ impl Engine {
         let demand = MemberDemand { goals, ..demand };
         let wants_lots = [demand.lots, demand.goals].iter().any(|lots| *lots != LotDemand::None);
         if wants_lots || has_dates || is_due(member.header.next_expiry_time) {
-            self.load_lots(&view, number, &mut member, demand)?;
+            self.load_lots(&view, number, &mut member, (demand, inactive))?;
         }
-        if is_due(member.header.inactivity.due_time()) {
+        if inactive {
             self.load_inactive_lots(&view, number, &mut member, demand)?;
         }
         if demand.holds || is_due(member.header.next_hold_expiry_time) {
@@ -301,7 +311,7 @@ impl Engine {
 /// How far the lots of a member are read, in their order.
 struct Wanted {
     demand: MemberDemand,
-    /// What lapses with inactivity does so by now: it is no more there for a debit than what has lapsed by its date.
+    /// What lapses with inactivity may do so by now: it is no more there for a debit than what has lapsed by its date.
     inactive: bool,
     lapsed: usize,
     live: usize,
@@ -311,8 +321,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(demand: MemberDemand, header: &Header) -> Self {
-        let inactive = header.inactivity.due_time().is_some_and(|time| time <= demand.now);
+    fn new(demand: MemberDemand, inactive: bool) -> Self {
         Self { demand, inactive, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
     }
 

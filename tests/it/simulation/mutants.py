@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plants each mistake of mutations/list.txt in a copy of the tree, and asks whether the simulation notices.
 
-    mutants.py [--copy FOLDER] [--commands N] [--seeds N] [name ...]
+    mutants.py [--copy FOLDER] [--commands N] [--seeds N] [--patience SECONDS] [name ...]
 
 Without names all are tried, but for those that the copy's RESULTS file has an answer for. A mistake that no seed notices, or that does
 not compile, makes the exit status 1. In the copy the simulation is a test binary of its own, which is built far sooner than the whole.
@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,24 +125,37 @@ pub fn planted() -> usize {
 """
 
 
-def run(copy, command, **variables):
+def run(copy, command, patience=None, **variables):
+    """Its exit status, `None` if it did not end in time, and what it said."""
     environment = {**os.environ, "CARGO_TARGET_DIR": str(copy / "target"), "RUST_BACKTRACE": "0", **variables}
-    return subprocess.run(command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with tempfile.TemporaryFile("w+") as said:
+        # A group of its own, for cargo does not end what it has started.
+        process = subprocess.Popen(command, cwd=copy, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            status = process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            status = None
+        said.seek(0)
+        return status, said.read()
 
 
 def try_one(copy, arguments, number=0):
-    built = run(copy, ["cargo", "test", "--test", "alone", "--locked", "--no-run"])
-    if built.returncode != 0:
-        return "does not compile", built.stdout
+    status, told = run(copy, ["cargo", "test", "--test", "alone", "--locked", "--no-run"])
+    if status != 0:
+        return "does not compile", told
     for seed in range(1, arguments.seeds + 1):
         variables = {
             "LOYALTYD_PLANTED": str(number),
             "LOYALTYD_TEST_SEED": str(seed * 1000),
             "LOYALTYD_SIMULATION_COMMANDS": str(arguments.commands),
         }
-        tried = run(copy, ["cargo", "test", "--test", "alone", "--locked", "simulation::lives"], **variables)
-        if tried.returncode != 0:
-            return f"caught by seed {seed * 1000}", tried.stdout
+        status, told = run(copy, ["cargo", "test", "--test", "alone", "--locked", "simulation::lives"], arguments.patience, **variables)
+        if status is None:
+            return f"caught by seed {seed * 1000}, which did not end", told
+        if status != 0:
+            return f"caught by seed {seed * 1000}", told
     return "MISSED", ""
 
 
@@ -150,6 +164,7 @@ def main():
     parser.add_argument("--copy", default=os.path.join(tempfile.gettempdir(), "loyaltyd-mutants"))
     parser.add_argument("--commands", type=int, default=6000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--patience", type=int, default=600, help="seconds after which a run that does not end counts as caught")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     known = mutations()
