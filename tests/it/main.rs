@@ -42,6 +42,7 @@ mod member;
 mod member_days;
 mod merge;
 mod metrics;
+mod metrics_at_work;
 mod midnight;
 mod offers;
 mod offers_served;

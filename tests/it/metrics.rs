@@ -35,23 +35,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PHONE: &str = "+84901230456";
 const NAME: &str = "Nguyen Thi Planted";
 
-fn watched(folder: &Path, programs: Vec<v1::Program>) -> Config {
+pub fn watched(folder: &Path, programs: Vec<v1::Program>) -> Config {
     let metrics = Some("127.0.0.1:0".parse().expect("an address"));
     Config { observe: Observe { metrics, traces: None }, ..support::config(folder, programs) }
 }
 
-async fn start() -> TestServer {
+pub async fn start() -> TestServer {
     let folder = TempDir::new().expect("a temporary folder");
     let config = watched(folder.path(), vec![spending()]);
     TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await
 }
 
-fn port(server: &TestServer) -> SocketAddr {
+pub fn port(server: &TestServer) -> SocketAddr {
     server.metrics_address().expect("metrics are served")
 }
 
 /// Reads again and again until what is waited for is there.
-async fn wait_for(address: SocketAddr, is_there: impl Fn(&Scraped) -> bool) -> Scraped {
+pub async fn wait_for(address: SocketAddr, is_there: impl Fn(&Scraped) -> bool) -> Scraped {
     let waited = tokio::time::timeout(PATIENCE, async {
         loop {
             let scraped = scrape(address).await;

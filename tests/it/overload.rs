@@ -3,11 +3,9 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
-    thread,
     time::Duration,
 };
 
@@ -25,7 +23,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{self, PROGRAM, Refused, noon, refused, sale};
+use crate::support::{self, PROGRAM, Refused, held::Held, noon, refused, sale};
 
 const MEMBERS: usize = 40;
 /// Enough that each may have its part of [`CALLS`] under way at once: what a client keeps to itself is not refused.
@@ -38,56 +36,6 @@ const CALLS: usize = 4 * MIN_QUEUE as usize;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Purchases in a batch: the most there may be.
 const BATCH: usize = 1_000;
-
-/// Stands still, and holds up the writer before it begins with what it took, as long as the gate is held.
-struct Held {
-    clock: ManualClock,
-    gate: Mutex<()>,
-}
-
-impl Clock for Held {
-    fn now(&self) -> jiff::Timestamp {
-        if std::thread::current().name() == Some("writer") {
-            let _through = self.gate.lock().unwrap();
-        }
-        self.clock.now()
-    }
-}
-
-impl Held {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { clock: ManualClock::new(noon()), gate: Mutex::new(()) })
-    }
-
-    /// From now on, until what is given is dropped, or the test fails.
-    fn hold(self: &Arc<Self>) -> Hold {
-        let (held, hold) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let clock = Arc::clone(self);
-        let holder = thread::spawn(move || {
-            let _gate = clock.gate.lock().unwrap();
-            held.send(()).unwrap();
-            let _ = released.recv();
-        });
-        hold.recv().unwrap();
-        Hold { release: Some(release), holder: Some(holder) }
-    }
-}
-
-/// The writer begins with nothing.
-struct Hold {
-    release: Option<mpsc::Sender<()>>,
-    holder: Option<thread::JoinHandle<()>>,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.release.take();
-        if let Some(holder) = self.holder.take() {
-            holder.join().unwrap();
-        }
-    }
-}
 
 /// The order, and what became of it.
 type Answered = (String, Result<v1::RecordPurchaseResponse, Status>);

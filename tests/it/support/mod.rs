@@ -5,6 +5,7 @@ pub mod authority;
 mod build;
 pub mod doings;
 pub mod frames;
+pub mod held;
 pub mod histories;
 pub mod raw;
 pub mod scrape;
