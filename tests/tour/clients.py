@@ -6,7 +6,7 @@
 
 What git knows of the clients and the contract is copied to target/tour, as a clean clone has it; the commands of each client's README run there. Then
 a till sells on while the server is killed and started again, while answers and requests are lost, and while the till itself is killed: in the
-end each sale is in the ledger once. Needs Node, and grpcio and grpcio-reflection.
+end each sale is in the ledger once. The TypeScript web shop calls by gRPC-Web over fetch too. Needs Node, and grpcio and grpcio-reflection.
 """
 
 import argparse
@@ -288,7 +288,9 @@ def visit(client, binary, secure, keep):
         clean_clone(clone)
     place = clone / "examples" / "clients" / client
     with tempfile.TemporaryDirectory(prefix="loyaltyd-clients-") as folder:
-        site = Site(binary, pathlib.Path(folder), [PROGRAMS / "vietnam.yaml"], secure)
+        # Plain servers answer browsers only if one says that there are none.
+        web = ["--grpc-web"] if secure else ["--grpc-web", "--insecure"]
+        site = Site(binary, pathlib.Path(folder), [PROGRAMS / "vietnam.yaml"], secure, web)
         with site.server as server:
             replaced = {"127.0.0.1:50051": f"{site.scheme}{server.address}", "=127.0.0.1:1 ": f"={site.scheme}127.0.0.1:1 "}
             if not keep:

@@ -22,7 +22,7 @@ from loyalty.v1 import (
     reward_service_pb2,
 )
 
-from loyalty_client import connection, errors, goods, money
+from loyalty_client import connection, errors, goods, money, names
 from loyalty_client.disk import Intentions
 
 # What a customer can be told; for everything else the service's own text, which is for staff, goes to the log.
@@ -68,14 +68,14 @@ class Storefront:
     def rewards(self, args):
         request = reward_service_pb2.ListRewardsRequest(program_id=self.args.program, member=self.member())
         for listed in self.pages(self.service.rewards.ListRewards, request, "rewards"):
-            reasons = ", ".join(reward_service_pb2.ListedReward.Reason.Name(reason).removeprefix("REASON_") for reason in listed.reasons)
+            reasons = ", ".join(names.name_of(reward_service_pb2.ListedReward.Reason, reason, "REASON_") for reason in listed.reasons)
             say(f"{listed.reward.reward_id}: {listed.reward.display_name}, {listed.points} points{f' ({reasons})' if reasons else ''}")
 
     def offers(self, args):
         request = offer_service_pb2.ListOffersRequest(program_id=self.args.program, member=self.member(), channel="web")
         answer = self.service.call(self.service.offers.ListOffers, request)
         for listed in answer.offers:
-            state = offer_service_pb2.ListedOffer.State.Name(listed.state).removeprefix("STATE_")
+            state = names.name_of(offer_service_pb2.ListedOffer.State, listed.state, "STATE_")
             say(f"{listed.offer.offer_id}: {listed.offer.display_name} ({state})")
         if not answer.offers:
             say("no offers now")

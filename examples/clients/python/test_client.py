@@ -14,7 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from loyalty.v1 import points_service_pb2, points_service_pb2_grpc
 
-from loyalty_client import errors, goods, money
+from loyalty_client import errors, goods, money, names
 from loyalty_client.connection import Connection
 from loyalty_client.disk import Intentions, Log
 
@@ -135,6 +135,17 @@ class Amounts(unittest.TestCase):
         goods.fill(purchase, ["rice-cooker=5000000", "beans=270000x2@coffee"], "VND")
         self.assertEqual(purchase.total.amount, "5270000")
         self.assertEqual((purchase.lines[1].sku, purchase.lines[1].quantity, purchase.lines[1].category), ("beans", "2", "coffee"))
+
+    def test_values_of_a_newer_service(self):
+        from loyalty.v1 import offer_service_pb2
+
+        # As they come over the wire.
+        listed = offer_service_pb2.ListedOffer()
+        state = offer_service_pb2.ListedOffer.DESCRIPTOR.fields_by_name["state"].number
+        listed.MergeFromString(bytes([state << 3, 99]))
+        self.assertEqual(names.name_of(offer_service_pb2.ListedOffer.State, listed.state, "STATE_"), "not known here: 99")
+        known = offer_service_pb2.ListedOffer.State.Value("STATE_AVAILABLE")
+        self.assertEqual(names.name_of(offer_service_pb2.ListedOffer.State, known, "STATE_"), "AVAILABLE")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import { Intentions } from "./client/disk.js";
 import { isNoAnswer, LoyaltyError } from "./client/errors.js";
 import { fill } from "./client/goods.js";
 import { Amount, Mistake, show } from "./client/money.js";
+import { nameOf } from "./client/names.js";
 import { Identifier_Kind, type MemberRef, MemberRefSchema, Tender_Kind, TenderSchema } from "./generated/loyalty/v1/common_pb.js";
 import type { Hold } from "./generated/loyalty/v1/lot_pb.js";
 import { GetMemberRequestSchema } from "./generated/loyalty/v1/member_service_pb.js";
@@ -40,7 +41,7 @@ const USAGE = `node dist/storefront.js [FLAGS] COMMAND --card CARD
 
 GOODS are SKU=AMOUNT, then xQUANTITY and @CATEGORY if need be: kettle=300000 beans=270000x2@coffee; the amount is for all units together.
 FLAGS: --server host:port or https://host:port, --ca, --client-cert, --client-key, --api-key-file, --program, --currency, --store,
---state (folder for what must outlive the program).
+--grpc-web (over fetch), --state (folder for what must outlive the program).
 `;
 
 /** What a customer can be told; for everything else the service's own text, which is for staff, goes to the log. */
@@ -155,7 +156,7 @@ class Storefront {
     const request = create(ListRewardsRequestSchema, { programId: this.flags.program, member: this.member() });
     for await (const page of this.pages(this.service.rewards.listRewards, request)) {
       for (const { reward, points, reasons } of page.rewards) {
-        const against = reasons.map((reason) => ListedReward_Reason[reason]).join(", ");
+        const against = reasons.map((reason) => nameOf(ListedReward_Reason, reason)).join(", ");
         say(`${reward?.rewardId}: ${reward?.displayName}, ${points} points${against && ` (${against})`}`);
       }
     }
@@ -165,7 +166,7 @@ class Storefront {
     const request = create(ListOffersRequestSchema, { programId: this.flags.program, member: this.member(), channel: "web" });
     const { offers } = await this.service.call(this.service.offers.listOffers, request);
     for (const { offer, state } of offers) {
-      say(`${offer?.offerId}: ${offer?.displayName} (${ListedOffer_State[state]})`);
+      say(`${offer?.offerId}: ${offer?.displayName} (${nameOf(ListedOffer_State, state)})`);
     }
     if (offers.length === 0) {
       say("no offers now");

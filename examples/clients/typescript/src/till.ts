@@ -36,7 +36,7 @@ const USAGE = `node dist/till.js [FLAGS] COMMAND
   shift                                commands from standard input, one a line
 
 GOODS are SKU=AMOUNT, then xQUANTITY and @CATEGORY if need be: kettle=300000 beans=270000x2@coffee; the amount is for all units together.
-FLAGS: --server host:port or https://host:port, --ca, --client-cert, --client-key, --api-key-file, --program, --currency, --store, --till,
+FLAGS: --server host:port or https://host:port, --ca, --client-cert, --client-key, --api-key-file, --grpc-web (over fetch), --program, --currency, --store, --till,
 --state (folder for what must outlive the program), --patience (seconds after which the till sells offline).
 `;
 

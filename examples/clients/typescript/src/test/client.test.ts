@@ -1,18 +1,22 @@
 /** What the tour with a real server cannot bring about at will. */
 
 import assert from "node:assert/strict";
-import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { create } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
-import { Connection, delayBefore } from "../client/connection.js";
+import { delayBefore } from "../client/caller.js";
+import { Connection } from "../client/connection.js";
 import { Intentions, Log } from "../client/disk.js";
 import { LoyaltyError } from "../client/errors.js";
 import { fill } from "../client/goods.js";
 import { Amount, Mistake, show } from "../client/money.js";
+import { nameOf } from "../client/names.js";
+import edge from "../edge.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../generated/google/rpc/error_details_pb.js";
+import { ListedOffer_State, ListedOfferSchema } from "../generated/loyalty/v1/offer_service_pb.js";
 import { PointsService, RedeemPointsRequestSchema } from "../generated/loyalty/v1/points_service_pb.js";
 import { PurchaseSchema } from "../generated/loyalty/v1/purchase_pb.js";
 
@@ -131,4 +135,34 @@ test("goods", () => {
   fill(purchase, ["rice-cooker=5000000", "beans=270000x2@coffee"], "VND");
   assert.equal(purchase.total?.amount, "5270000");
   assert.deepEqual([purchase.lines[1]?.sku, purchase.lines[1]?.quantity, purchase.lines[1]?.category], ["beans", "2", "coffee"]);
+});
+
+test("values of a newer service", () => {
+  // As they come over the wire.
+  const { state } = fromBinary(ListedOfferSchema, new Uint8Array([ListedOfferSchema.field.state.number << 3, 99]));
+  assert.equal(nameOf(ListedOffer_State, state), "not known here: 99");
+  assert.equal(nameOf(ListedOffer_State, ListedOffer_State.AVAILABLE), "AVAILABLE");
+});
+
+test("what an edge runtime runs takes nothing of Node", () => {
+  const seen = new Set<string>();
+  const waiting = [new URL("../edge.js", import.meta.url)];
+  for (let module = waiting.pop(); module; module = waiting.pop()) {
+    const text = readFileSync(module, "utf8");
+    for (const [, name = ""] of text.matchAll(/^(?:import|export) (?:[^"';]* from )?"([^"]+)";/gm)) {
+      assert.doesNotMatch(name, /^node:|connect-node/, `${module.pathname} imports ${name}`);
+      if (name.startsWith(".") && !seen.has(new URL(name, module).href)) {
+        seen.add(new URL(name, module).href);
+        waiting.push(new URL(name, module));
+      }
+    }
+    assert.doesNotMatch(text, /\bprocess\.|\bBuffer\b/, module.pathname);
+  }
+  assert.ok(seen.size >= 8, `only ${seen.size} modules were found`);
+});
+
+test("an edge function answers though the service does not", async () => {
+  const shop = (path: string, init?: RequestInit) => edge.fetch(new Request(`https://shop${path}`, init), { LOYALTYD_SERVER: "127.0.0.1:1" });
+  assert.equal((await shop("/else")).status, 404);
+  assert.equal((await shop("/rewards/coffee/redeem", { method: "POST" })).status, 400);
 });
