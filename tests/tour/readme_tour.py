@@ -17,7 +17,7 @@ from server_site import PROGRAMS, ROOT, Site
 
 ADDRESS = "127.0.0.1:50051"
 BINARY = "target/release/loyaltyd"
-SECTIONS = ["## A five-minute tour", "### How to answer a data-protection request"]
+SECTIONS = ["## A five-minute tour", "## Rule books", "### Vouchers", "### Rewards", "### How to answer a data-protection request"]
 
 
 def main():
