@@ -52,6 +52,7 @@ NOT_RUN = {
     "cargo run --release -- bench --suite": "CI runs all its parts, small: the figures take an hour of a quiet machine",
     "cargo install cargo-fuzz": "needs a nightly compiler; the same targets are tests that CI runs",
     "cargo build --release\npython3 tests/released/make.py": "is done once for each release",
+    "bash .ci/advisories": "fetches a database; tests/dependencies/advisories.py runs it with others",
     "docker build": "needs Docker; tests/chart/dockerfile.py goes as far as it can",
     "helm install": "needs a cluster; tests/chart/check_chart.py renders it",
     "helm upgrade": "needs a cluster; tests/chart/check_chart.py renders it",
