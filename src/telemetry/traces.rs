@@ -178,6 +178,15 @@ struct Reported {
     is_failing: AtomicBool,
 }
 
+/// What to do where it is known.
+fn hint(error: &str) -> &'static str {
+    if error.contains("UnknownIssuer") {
+        ": its certificate is of an authority that is not trusted here; name the file of that (PEM) in the variable SSL_CERT_FILE"
+    } else {
+        ""
+    }
+}
+
 impl SpanExporter for Reported {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
@@ -192,7 +201,8 @@ impl SpanExporter for Reported {
             match &sent {
                 Ok(()) => tracing::info!(endpoint = self.endpoint, "traces are sent again"),
                 Err(error) => {
-                    tracing::warn!(endpoint = self.endpoint, %error, "the collector takes no traces; spans are lost until it does")
+                    let hint = hint(&error.to_string());
+                    tracing::warn!(endpoint = self.endpoint, %error, "the collector takes no traces; spans are lost until it does{hint}")
                 }
             }
         }

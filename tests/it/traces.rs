@@ -1,8 +1,11 @@
 //! Traces: what a collector gets of a call, under the trace of its caller, and that none waits for a collector.
 
 use std::{
+    io::{BufRead, BufReader},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    path::Path,
+    process::{Child, Stdio},
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
@@ -22,12 +25,16 @@ use opentelemetry_proto::tonic::{
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status,
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
 
 use crate::support::{
     self, TestServer,
     access::{bearer, file_of, principal},
-    enrolment, identifier, noon, rule_book, sale,
+    authority::Authority,
+    enrolment, identifier, loyaltyd, noon, rule_book, sale,
     scrape::scrape,
 };
 
@@ -50,9 +57,13 @@ impl TraceService for Taken {
 
 impl Taken {
     pub async fn listen(&self) -> (SocketAddr, JoinHandle<()>) {
+        self.listen_as(Server::builder()).await
+    }
+
+    async fn listen_as(&self, mut server: Server) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(self.clone()));
+        let server = server.add_service(TraceServiceServer::new(self.clone()));
         let task = tokio::spawn(async move { server.serve_with_incoming(TcpIncoming::from(listener)).await.expect("it listens") });
         (address, task)
     }
@@ -300,4 +311,68 @@ async fn without_the_flag_nothing_is_made() {
     server.purchases().record_purchase(request).await.expect("it is recorded");
     assert_eq!(server.metrics_address(), None);
     server.stop().await;
+}
+
+/// The program in a process of its own, for its environment says whom it trusts; the lines of its log.
+fn serve(folder: &Path, collector: SocketAddr, authority: &Path) -> (Child, mpsc::Receiver<String>) {
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/programs/vietnam.yaml");
+    let mut process = loyaltyd()
+        .args(["serve", "--listen", "127.0.0.1:0", "--otlp-sample-ratio", "1", "--program", book])
+        .args(["--otlp-endpoint", &format!("https://{collector}"), "--data"])
+        .arg(folder.join("data"))
+        .env("SSL_CERT_FILE", authority)
+        .env_remove("SSL_CERT_DIR")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let log = BufReader::new(process.stderr.take().expect("its log")).lines();
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || log.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    (process, lines)
+}
+
+/// The first line of the log that says so.
+fn line_with(lines: &mpsc::Receiver<String>, part: &str) -> String {
+    loop {
+        let line = lines.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("the log does not say {part}"));
+        if line.contains(part) {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_collector_with_a_certificate_of_a_private_authority_is_trusted_if_ssl_cert_file_names_that() {
+    let files = TempDir::new().expect("a temporary folder");
+    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let issued = ours.issue(&["127.0.0.1"]);
+    let identity = Identity::from_pem(issued.certificate, issued.key);
+    let taken = Taken::default();
+    let secured = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).expect("a certificate");
+    let (collector, task) = taken.listen_as(secured).await;
+    for (authority, is_trusted) in [(other.write(files.path(), "other"), false), (ours.write(files.path(), "ours"), true)] {
+        let folder = TempDir::new().expect("a temporary folder");
+        let (mut process, lines) = serve(folder.path(), collector, &authority);
+        let (log, said) = tokio::task::spawn_blocking(move || (line_with(&lines, "listening on "), lines)).await.expect("it listens");
+        let address = log.rsplit(' ').next().expect("an address").to_owned();
+        let lines = tokio::task::spawn_blocking(move || (line_with(&said, ": serving"), said).1).await.expect("it serves");
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("an address").connect().await;
+        let mut members = v1::member_service_client::MemberServiceClient::new(channel.expect("it is reached"));
+        members.enroll_member(enrolment("c-1")).await.expect("it enrols");
+        if is_trusted {
+            let came = async {
+                while !taken.spans().iter().any(|span| span.name == "loyalty.v1.MemberService/EnrollMember") {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), came).await.expect("the collector gets it");
+        } else {
+            let line = tokio::task::spawn_blocking(move || line_with(&lines, "the collector takes no traces")).await.expect("it says so");
+            assert!(line.contains("UnknownIssuer") && line.contains("SSL_CERT_FILE"), "{line}");
+            assert_eq!(taken.spans(), Vec::new());
+        }
+        process.kill().expect("it can be ended");
+        process.wait().expect("it ends");
+    }
+    task.abort();
 }
