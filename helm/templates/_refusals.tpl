@@ -127,6 +127,9 @@ are found are told at once.
 {{- if hasPrefix "LOYALTYD_" (upper .name) -}}
 {{- $faults = append $faults (printf "extraEnv: %s would be a flag of loyaltyd serve: set the value of the chart that gives it, or extraArgs" .name) -}}
 {{- end -}}
+{{- if and (eq .name "SSL_CERT_FILE") $v.trust.existingSecret -}}
+{{- $faults = append $faults "extraEnv: SSL_CERT_FILE is what trust.existingSecret gives: set one of them" -}}
+{{- end -}}
 {{- end -}}
 {{- $faults | join "\n" -}}
 {{- end -}}

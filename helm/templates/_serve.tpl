@@ -113,6 +113,11 @@ volumes:
 {{- if .Values.operatorKey.existingSecret }}
 {{ include "loyaltyd.operatorKeyVolume" . }}
 {{- end }}
+{{- with .Values.trust }}
+{{- if .existingSecret }}
+{{ include "loyaltyd.secretFile" (dict "volume" "trust" "secret" .existingSecret "key" .key "path" "ca.crt") }}
+{{- end }}
+{{- end }}
 {{- if and $exec .Values.probes.apiKey.existingSecret }}
 {{ include "loyaltyd.secretFile" (dict "volume" "probe" "secret" .Values.probes.apiKey.existingSecret "key" .Values.probes.apiKey.key "path" "api-key") }}
 {{- end }}

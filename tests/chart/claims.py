@@ -83,8 +83,8 @@ def security(pod):
 
 
 def paths_of(container):
-    """Files and folders that the arguments name, by flag."""
-    words = list(container["args"])
+    """Files and folders that arguments and variables name."""
+    words = list(container["args"]) + [variable["value"] for variable in container.get("env", []) if "value" in variable]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         words += container.get(probe, {}).get("exec", {}).get("command", [])[1:]
     for word in words:
@@ -128,8 +128,11 @@ def files(thing, pod):
 def nothing_secret(pod, values):
     given = [variable["name"] for variable in values.get("extraEnv", [])]
     for container in containers(pod):
-        own = [variable["name"] for variable in container.get("env", []) if variable["name"] not in given]
-        require(not own, f"{container['name']} has variables of the chart's: {own}")
+        own = [variable for variable in container.get("env", []) if variable["name"] not in given]
+        # Whose certificates the service takes, which no flag says.
+        is_told = container["name"] == "loyaltyd" and values.get("trust", {}).get("existingSecret")
+        wanted = [{"name": "SSL_CERT_FILE", "value": "/etc/loyaltyd/trust/ca.crt"}] if is_told else []
+        require(own == wanted, f"{container['name']} has variables of the chart's: {own}")
         require("envFrom" not in container, f"{container['name']} takes variables from an object")
 
 

@@ -45,6 +45,7 @@ ALONE = {
     "other ports": {"listen": {"port": 6000, "address": "[::]"}, "service": {"port": 443}, "metrics": {"port": 7000}},
     "load balancer": {"service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}, "appProtocol": "grpc"}},
     "operator key": {"operatorKey": {"existingSecret": "operator", "key": "wrap"}},
+    "trust": {"trust": {"existingSecret": "authorities", "key": "bundle.pem"}, "otlp": {"endpoint": "https://collector.tracing.svc:4317"}},
     "rule books": {"programs": {"vietnam": BOOK, "b": "program_id: b\n# {{ not a template }} $(nor this)\n"}},
     "sandbox": {"sandbox": True},
     "volume": {

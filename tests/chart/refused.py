@@ -68,6 +68,12 @@ REFUSED = [
     ("a flag of the chart's", TRIAL, {"extraArgs": ["--listen=0.0.0.0:1"]}, "--listen is given by a value of the chart"),
     ("a switch of the chart's", SAFE, {"extraArgs": ["--insecure"]}, "--insecure is given by a value of the chart"),
     ("a flag as a variable", SAFE, {"extraEnv": [{"name": "LOYALTYD_INSECURE", "value": "true"}]}, "LOYALTYD_INSECURE would be a flag"),
+    (
+        "two files of authorities",
+        SAFE,
+        {"trust": {"existingSecret": "a"}, "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/b"}]},
+        "SSL_CERT_FILE is what trust.existingSecret gives",
+    ),
     # What the schema knows.
     ("two replicas", TRIAL, {"replicas": 2}, "at '/replicas': value must be 1"),
     ("no replica", TRIAL, {"replicas": 0}, "at '/replicas': value must be 1"),

