@@ -6,6 +6,7 @@ mod observing;
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -48,15 +49,25 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// While the service stops.
 const WATCHES_ENDED_EVERY: Duration = Duration::from_millis(200);
 
+/// What to do about it, where that is known.
+fn to_listen(error: &std::io::Error, flag: &str) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(". Another process listens there, this service perhaps: stop it, or name another port with {flag}"),
+        ErrorKind::AddrNotAvailable => format!(". This machine has no such address: name one of its own with {flag}"),
+        ErrorKind::PermissionDenied => format!(". Ports below 1024 are for those who may: name another one with {flag}"),
+        _ => String::new(),
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", to_listen(source, "--listen"))]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("--access {}: {why}", path.display())]
     Access { path: PathBuf, why: String },
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("cannot listen on {address} for metrics: {source}")]
+    #[error("cannot listen on {address} for metrics: {source}{}", to_listen(source, "--metrics-listen"))]
     MetricsListen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Traces(#[from] TracesError),

@@ -73,11 +73,14 @@ pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map_or_else(|| code_name(status.code()), |info| info.reason)
 }
 
+/// Of a connection that was there.
+const LOST: &str = "The connection ended without an answer: is the server there yet? One with TLS is named with https://";
+
 /// An answer that ends the subcommand.
 pub fn failed(status: &Status) -> CliError {
     let cause = std::error::Error::source(status);
     let causes = cause.map(|cause| format!(" ({})", chain(cause))).unwrap_or_default();
-    let advice = cause.and_then(reach::advice).map(|advice| format!(". {advice}")).unwrap_or_default();
+    let advice = cause.map(|cause| format!(". {}", reach::advice(cause).unwrap_or(LOST))).unwrap_or_default();
     CliError::Failed(format!("{}: {}{causes}{advice}", reason(status), status.message()))
 }
 

@@ -33,7 +33,7 @@ pub enum StoreError {
     #[error("{action} {path}: no space is left on the disk; nothing was changed, and it goes on when there is space again")]
     NoSpace { action: &'static str, path: String },
     /// Another process has the data folder open.
-    #[error("{0} is in use by another process")]
+    #[error("{0} is in use by another process: stop that one first, or name another folder")]
     InUse(String),
     #[error("the ledger contradicts itself: {0}")]
     Fold(#[from] FoldError),

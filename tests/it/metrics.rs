@@ -371,7 +371,10 @@ async fn a_port_that_is_taken_ends_the_start_and_is_named() {
     let config = Config { observe: Observe { metrics: Some(address), traces: None }, ..support::config(folder.path(), vec![]) };
     let Err(error) = app::start(config, Arc::new(ManualClock::new(noon()))).await else { panic!("the port is taken") };
     let said = error.to_string();
-    assert!(said.contains(&address.to_string()) && said.contains("for metrics"), "{said}");
+    assert!(said.contains(&address.to_string()) && said.contains("for metrics") && said.contains("--metrics-listen"), "{said}");
+    let config = Config { listen: address, ..support::config(folder.path(), vec![]) };
+    let Err(error) = app::start(config, Arc::new(ManualClock::new(noon()))).await else { panic!("the port is taken") };
+    assert!(error.to_string().contains("Another process listens there") && error.to_string().contains("--listen"), "{error}");
     assert!(!folder.path().join("data").exists(), "nothing was begun");
 }
 

@@ -12,7 +12,7 @@ use std::{
 use clap::{Args as _, FromArgMatches as _};
 use loyaltyd::{
     app::{self, RunningServer},
-    cli::client::{ReachArgs, ServerArgs},
+    cli::client::{ReachArgs, ServerArgs, failed},
     config::{Connections, ServeArgs, tls::TlsFiles},
     contract::v1::{
         self, admin_service_client::AdminServiceClient, member_service_client::MemberServiceClient,
@@ -169,6 +169,12 @@ async fn what_is_no_tls_ends_its_connection_and_the_clients_say_what_is_wrong() 
     })
     .await;
     assert!(wrong.contains("--server-name"), "{wrong}");
+    // Without TLS there is a connection, and no answer on it.
+    let channel = server("localhost:PORT", None).connect().await.expect("the port is open");
+    let mut programs = v1::program_service_client::ProgramServiceClient::new(channel);
+    let status = programs.list_programs(v1::ListProgramsRequest::default()).await.expect_err("nobody answers");
+    let said = failed(&status).to_string();
+    assert!(said.contains("named with https://"), "{said}");
     let plain = TestServer::start().await;
     let wrong = refused(ServerArgs { server: format!("https://{}", plain.address()), ..server("", Some("ours.pem")) }).await;
     assert!(wrong.contains("does not speak TLS"), "{wrong}");

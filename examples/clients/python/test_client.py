@@ -120,6 +120,14 @@ class Disk(unittest.TestCase):
             log.close()
 
 
+class Files(unittest.TestCase):
+    def test_a_file_that_is_not_there_is_named_with_its_flag(self):
+        with self.assertRaisesRegex(SystemExit, "--api-key-file /nowhere/key: cannot be read"):
+            Connection("127.0.0.1:1", api_key_file="/nowhere/key")
+        with self.assertRaisesRegex(SystemExit, "--ca /nowhere/ca: cannot be read"):
+            Connection("https://127.0.0.1:1", ca="/nowhere/ca")
+
+
 class Amounts(unittest.TestCase):
     def test_money_is_exact(self):
         self.assertEqual(money.to_proto(money.parse("0.10") + money.parse("0.20"), "USD").amount, "0.30")

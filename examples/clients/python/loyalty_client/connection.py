@@ -44,6 +44,14 @@ def add_flags(parser):
     flag("--api-key-file", help="file with the API key; it is read for each call, so a new key needs no restart (LOYALTYD_API_KEY_FILE, or LOYALTYD_API_KEY)")
 
 
+def read(flag, path):
+    """What is in the file that a flag names, if it names one."""
+    try:
+        return pathlib.Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise SystemExit(f"{flag} {path}: cannot be read: {error.strerror}") from None
+
+
 class Connection:
     """One channel for the whole program: it reconnects by itself. A context manager."""
 
@@ -52,8 +60,8 @@ class Connection:
         self.api_key_file, self.deadline, self.patience = api_key_file, deadline, patience
         target = server.split("://")[-1].rstrip("/")
         if server.startswith("https://"):
-            read = lambda path: pathlib.Path(path).read_bytes() if path else None  # noqa: E731
-            credentials = grpc.ssl_channel_credentials(read(ca), read(client_key), read(client_cert))
+            files = [read(flag, path) for flag, path in (("--ca", ca), ("--client-key", client_key), ("--client-cert", client_cert))]
+            credentials = grpc.ssl_channel_credentials(*files)
             self.channel = grpc.secure_channel(target, credentials, OPTIONS)
         else:
             if ca or client_cert or client_key:
@@ -69,7 +77,7 @@ class Connection:
 
     def api_key(self):
         if self.api_key_file:
-            return pathlib.Path(self.api_key_file).read_text().strip()
+            return read("--api-key-file", self.api_key_file).decode().strip()
         return os.environ.get("LOYALTYD_API_KEY", "").strip()
 
     def call(self, method, request, deadline=None, patience=None):

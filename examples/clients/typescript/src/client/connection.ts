@@ -60,7 +60,16 @@ export class Connection extends Caller {
 }
 
 function keyOf({ apiKeyFile }: Settings): string {
-  return (apiKeyFile ? readFileSync(apiKeyFile, "utf8") : (process.env["LOYALTYD_API_KEY"] ?? "")).trim();
+  return (read("--api-key-file", apiKeyFile)?.toString() ?? process.env["LOYALTYD_API_KEY"] ?? "").trim();
+}
+
+/** What is in the file that a flag names, if it names one. */
+function read(flag: string, path: string | undefined): Buffer | undefined {
+  try {
+    return path ? readFileSync(path) : undefined;
+  } catch (thrown) {
+    throw new Mistake(`${flag} ${path}: cannot be read (${thrown instanceof Error && "code" in thrown ? thrown.code : thrown})`);
+  }
 }
 
 function connect(settings: Settings, baseUrl: string): { transport: Transport; sessions: Http2SessionManager | undefined } {
@@ -78,8 +87,7 @@ function connect(settings: Settings, baseUrl: string): { transport: Transport; s
     }
     return { transport: overFetch(baseUrl), sessions: undefined };
   }
-  const read = (path: string | undefined) => (path ? readFileSync(path) : undefined);
-  const [ca, cert, key] = [read(caFile), read(clientCert), read(clientKey)];
+  const [ca, cert, key] = [read("--ca", caFile), read("--client-cert", clientCert), read("--client-key", clientKey)];
   // A connection that is dead without a word, as behind a router that was switched off, is noticed while a call waits.
   const alive = { pingIntervalMs: 30_000, pingTimeoutMs: 5_000, idleConnectionTimeoutMs: 10 * 60_000 };
   const sessions = new Http2SessionManager(baseUrl, alive, isTls ? { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) } : {});

@@ -94,7 +94,7 @@ export class LoyaltyError extends Error {
     const retry = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
     return new LoyaltyError({
       code: error.code,
-      text: error.rawMessage,
+      text: [error.rawMessage, ...causes(error.cause)].join(": "),
       reason: info?.reason ?? "",
       metadata: info?.metadata ?? {},
       fields: error.findDetails(BadRequestSchema).flatMap((bad) => bad.fieldViolations),
@@ -115,6 +115,16 @@ export class LoyaltyError extends Error {
       retryDelayMs: error.retryDelay && durationMs(error.retryDelay),
     });
   }
+}
+
+/** Why there was no answer: what `fetch` and sockets say of it is in causes of causes. */
+function causes(thrown: unknown): string[] {
+  const texts: string[] = [];
+  for (let cause = thrown; cause instanceof Error; cause = cause.cause) {
+    texts.push(cause.message || cause.name);
+  }
+  // The first is what the error says itself.
+  return texts.slice(1);
 }
 
 export function isNoAnswer(thrown: unknown): boolean {

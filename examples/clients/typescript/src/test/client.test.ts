@@ -10,6 +10,7 @@ import { Code, ConnectError, createClient, createRouterTransport } from "@connec
 import { delayBefore } from "../client/caller.js";
 import { Connection } from "../client/connection.js";
 import { Intentions, Log } from "../client/disk.js";
+import { edgeCaller } from "../client/edge.js";
 import { LoyaltyError } from "../client/errors.js";
 import { fill } from "../client/goods.js";
 import { Amount, Mistake, show } from "../client/money.js";
@@ -118,6 +119,18 @@ test("an intention keeps its request_id until it is settled, over a kill in the 
   assert.notEqual(second.requestId("pay cart-77"), requestId);
   second.close();
   rmSync(folder, { recursive: true });
+});
+
+test("a file that is not there is named with its flag", () => {
+  assert.throws(() => new Connection({ server: "127.0.0.1:1", apiKeyFile: "/nowhere/key" }), /^Error: --api-key-file \/nowhere\/key: .*ENOENT/);
+  assert.throws(() => new Connection({ server: "https://127.0.0.1:1", ca: "/nowhere/ca" }), /--ca \/nowhere\/ca/);
+});
+
+test("why a connection failed is in the text, however deep it is", async () => {
+  const service = edgeCaller("127.0.0.1:9", "", { patienceMs: 100 });
+  const request = create(RedeemPointsRequestSchema, { requestId: "one" });
+  const thrown = await service.call(service.points.redeemPoints, request).catch((error: unknown) => error);
+  assert.match(String(thrown), /fetch failed: \S/);
 });
 
 test("money is exact", () => {
