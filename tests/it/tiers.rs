@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use loyaltyd::domain::{
     Command, Context, Entry, EntryKind, Header, History, Member, MemberId, MemberKey, Person, Points, Program, ProgramHistory, Purchase,
-    Rejection, StatusEnd, TierCause, TierId, advance, apply, merge,
+    Rejection, StatusEnd, TierCause, TierId, advance, apply, merge, tier_progress,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -37,12 +37,17 @@ tier_policy: {{ {policy} }}
 
 const YEAR: &str = "window: WINDOW_CALENDAR_YEAR, validity: VALIDITY_END_OF_NEXT_PERIOD";
 
-fn open_at(program: Program, now: &str) -> Shop {
+pub fn open_at(program: Program, now: &str) -> Shop {
+    open_with(program, now, Person::default())
+}
+
+/// Somebody enrols.
+pub fn open_with(program: Program, now: &str, person: Person) -> Shop {
     let key = MemberKey { program: program.id.clone(), member: MemberId([7; 16]) };
     let now = at(now);
     let member = Member::bare(key, Header::new(now));
     let mut shop = Shop { programs: ProgramHistory::new(Arc::new(program)), member, now, entries: Vec::new() };
-    shop.does(&Command::Enroll { person: Person::default() }).expect("anyone can enrol");
+    shop.does(&Command::Enroll { person }).expect("anyone can enrol");
     shop
 }
 
@@ -714,6 +719,119 @@ fn other_thresholds_hold_at_the_review_or_at_once() {
     publishes(&mut shop, 3, "2026-09-01T12:00:00Z", &format!("{YEAR}, on_change: ON_CHANGE_AT_ONCE"), ", retention: { visits: 1 }");
     passes(&mut shop, "2026-10-01T12:00:00Z");
     assert_eq!(told(&shop).len(), 2);
+}
+
+/// What is counted now, from which day to before which one, and until when the tier is held.
+fn counted(shop: &Shop) -> String {
+    let progress = tier_progress(shop.programs.newest(), &shop.member.header, shop.now).expect("it is reckoned").expect("there are tiers");
+    let day = |date: Option<Date>| date.map_or("..".to_owned(), |date| date.to_string());
+    let window = format!("{} {}", day(progress.window_start), day(progress.window_end));
+    format!("{window}: {} points, {}{}", progress.totals.qualifying_points.0, progress.tier.id, until(shop, progress.end))
+}
+
+const AT_ONCE: &str = ", on_change: ON_CHANGE_AT_ONCE";
+
+#[test]
+fn from_a_lifetime_to_a_calendar_year_nobody_is_reviewed_or_all_begin_with_nothing() {
+    let from_lifetime = |knob: &str| {
+        let mut shop = Shop::open(club("", ""));
+        sells(&mut shop, "2026-03-11T15:00:00Z", "150");
+        publishes(&mut shop, 2, "2026-06-01T12:00:00Z", &format!("{YEAR}{knob}"), "");
+        passes(&mut shop, "2026-07-01T12:00:00Z");
+        shop
+    };
+    // What occurred before is in no window. A tier for life stays one, with no review that could take it.
+    let mut shop = from_lifetime("");
+    assert_eq!(counted(&shop), "2026-01-01 2027-01-01: 0 points, silver");
+    passes(&mut shop, "2029-07-01T12:00:00Z");
+    assert_eq!(told(&shop), ["2026-03-11 rises to silver"]);
+    // What is reached from now on is held as long as the new version says, and reviewed down from there.
+    sells(&mut shop, "2029-08-01T12:00:00Z", "200");
+    passes(&mut shop, "2032-01-02T12:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2029-08-01 rises to gold until 2031-01-01", "2031-01-01 reviewed to base"]);
+    // At once it is reviewed by what its window has: nothing, and then what occurs from now on.
+    let mut shop = from_lifetime(AT_ONCE);
+    assert_eq!(counted(&shop), "2026-01-01 2027-01-01: 0 points, base");
+    sells(&mut shop, "2026-08-01T12:00:00Z", "100");
+    assert_eq!(counted(&shop), "2026-01-01 2027-01-01: 100 points, silver until 2028-01-01");
+    assert_eq!(told(&shop)[1..], ["2026-06-01 changed to base", "2026-08-01 rises to silver until 2028-01-01"]);
+}
+
+#[test]
+fn from_a_calendar_year_to_a_lifetime_all_counts_that_ever_did() {
+    let to_lifetime = |knob: &str| {
+        let mut shop = Shop::open(club(YEAR, ""));
+        sells(&mut shop, "2026-03-11T15:00:00Z", "150");
+        sells(&mut shop, "2027-03-11T15:00:00Z", "60");
+        publishes(&mut shop, 2, "2027-06-01T12:00:00Z", knob, "");
+        passes(&mut shop, "2027-07-01T12:00:00Z");
+        shop
+    };
+    // 210 points since enrolment are gold: with the next event, or at once. What is held until then keeps its end.
+    let mut shop = to_lifetime("");
+    assert_eq!(counted(&shop), ".. ..: 210 points, silver until 2028-01-01");
+    sells(&mut shop, "2027-08-01T15:00:00Z", "1");
+    assert_eq!(counted(&shop), ".. ..: 211 points, gold");
+    // Without an event the review at that end sees them, and there is none after it.
+    let mut shop = to_lifetime("");
+    passes(&mut shop, "2030-01-01T12:00:00Z");
+    assert_eq!((counted(&shop).as_str(), &told(&shop)[1..]), (".. ..: 210 points, gold", &["2028-01-01 reviewed to gold".to_owned()][..]));
+    let shop = to_lifetime("on_change: ON_CHANGE_AT_ONCE");
+    assert_eq!((counted(&shop).as_str(), &told(&shop)[1..]), (".. ..: 210 points, gold", &["2027-06-01 changed to gold".to_owned()][..]));
+}
+
+#[test]
+fn from_a_membership_year_to_rolling_months_what_was_counted_by_the_day_counts_by_the_day() {
+    const MEMBERSHIP: &str = "window: WINDOW_MEMBERSHIP_YEAR, validity: VALIDITY_MONTHS, validity_months: 12";
+    const ROLLING: &str = "window: WINDOW_ROLLING_MONTHS, rolling_months: 12, validity: VALIDITY_MONTHS, validity_months: 12";
+    let changes_to = |policy: &str| {
+        // Enrolled on 10 March 2026.
+        let mut shop = Shop::open(club(MEMBERSHIP, ""));
+        sells(&mut shop, "2026-04-01T15:00:00Z", "60");
+        sells(&mut shop, "2026-09-01T15:00:00Z", "50");
+        assert_eq!(counted(&shop), "2026-03-10 2027-03-10: 110 points, silver until 2027-09-01");
+        publishes(&mut shop, 2, "2027-05-01T12:00:00Z", policy, "");
+        passes(&mut shop, "2027-05-02T12:00:00Z");
+        shop
+    };
+    // Without a change the year that ended in March keeps silver.
+    let mut shop = changes_to(MEMBERSHIP);
+    passes(&mut shop, "2027-09-02T12:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2027-09-01 keeps silver until 2028-09-01"]);
+    // At the review the last twelve months have only the sale of September in them.
+    let mut shop = changes_to(ROLLING);
+    assert_eq!(counted(&shop), "2026-05-03 ..: 50 points, silver until 2027-09-01");
+    passes(&mut shop, "2027-09-02T12:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2027-09-01 reviewed to base"]);
+    // At once it is as of the instant from which the version is in effect, and not of when it is entered.
+    let shop = changes_to(&format!("{ROLLING}{AT_ONCE}"));
+    assert_eq!(
+        (counted(&shop).as_str(), &told(&shop)[1..]),
+        ("2026-05-03 ..: 50 points, base", &["2027-05-01 changed to base".to_owned()][..])
+    );
+    // Who has enough in it keeps the tier, and the end that it has.
+    let mut shop = Shop::open(club(MEMBERSHIP, ""));
+    sells(&mut shop, "2026-09-01T15:00:00Z", "110");
+    publishes(&mut shop, 2, "2027-05-01T12:00:00Z", &format!("{ROLLING}{AT_ONCE}"), "");
+    passes(&mut shop, "2027-05-02T12:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2027-05-01 keeps silver until 2027-09-01"]);
+}
+
+#[test]
+fn from_a_calendar_year_to_rolling_months_what_was_counted_by_the_month_counts_on_its_first_day() {
+    let mut shop = Shop::open(club(YEAR, ""));
+    sells(&mut shop, "2026-03-20T15:00:00Z", "90");
+    publishes(&mut shop, 2, "2026-06-01T12:00:00Z", "window: WINDOW_ROLLING_MONTHS, rolling_months: 12, validity: VALIDITY_UNLIMITED", "");
+    passes(&mut shop, "2027-02-28T15:00:00Z");
+    assert_eq!(counted(&shop), "2026-03-01 ..: 90 points, base");
+    passes(&mut shop, "2027-03-01T15:00:00Z");
+    assert_eq!(counted(&shop), "2026-03-02 ..: 0 points, base");
+    // What was counted after the change counts on its day.
+    sells(&mut shop, "2027-03-20T15:00:00Z", "90");
+    passes(&mut shop, "2028-03-19T15:00:00Z");
+    assert_eq!(counted(&shop), "2027-03-20 ..: 90 points, base");
+    passes(&mut shop, "2028-03-20T15:00:00Z");
+    assert_eq!(counted(&shop), "2027-03-21 ..: 0 points, base");
 }
 
 #[test]
