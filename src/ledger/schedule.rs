@@ -6,10 +6,14 @@ use std::{
     collections::BTreeMap,
     ops::AddAssign,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::{sync::oneshot, task::yield_now, time::sleep};
+use tokio::{
+    sync::oneshot,
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 use jiff::{SignedDuration, Timestamp};
 

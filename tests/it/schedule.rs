@@ -1,11 +1,13 @@
 //! What becomes due by time alone is written down on time, in order, exactly once, also after a stop of days.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -264,6 +266,85 @@ async fn after_a_stop_of_days_it_catches_up_in_order_and_once() {
         let expected = if number < 50 { vec![(-1, first), (-2, second)] } else { vec![(-1, first)] };
         assert_eq!(club.lapses(member), expected, "member {number}");
     }
+    club.close();
+}
+
+/// What a subscriber wrote, for whoever started it.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Members and seconds of each line with this message.
+    fn lines(&self, message: &str) -> Vec<(u64, u64)> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let said = lines.filter(|line| line["message"] == message && line["level"] == "INFO");
+        said.map(|line| (line["members"].as_u64().unwrap(), line["seconds"].as_u64().unwrap())).collect()
+    }
+}
+
+/// Time is tokio's and goes on by four seconds each time that the schedule has waited for something.
+#[tokio::test(start_paused = true)]
+async fn who_catches_up_after_a_stop_says_every_ten_seconds_how_far_it_is_and_when_all_is_done() {
+    const TICK: u64 = 4;
+    let mut club = Club::open().await;
+    club.with_points(300).await;
+    club.ledger.close().unwrap();
+    let Club { data, _folder, clock, ledger, .. } = club;
+    drop(ledger);
+    clock.set(clock.now() + SignedDuration::from_hours(24 * 30));
+    let club = Club { ledger: open(&data, Options::default(), &clock), data, _folder, clock, requests: 10_000 };
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+    let captured = tracing::subscriber::set_default(subscriber);
+    let begun = tokio::time::Instant::now();
+    let ledger = club.ledger.clone();
+    let mut schedule = Box::pin(ledger.keep_schedule());
+    let (mut ended, mut most) = (Vec::new(), 0);
+    while ended.is_empty() {
+        let mut has_asked = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut has_asked, true) {
+                return Poll::Ready(());
+            }
+            assert!(schedule.as_mut().poll(context).is_pending(), "it goes on until the ledger closes");
+            Poll::Pending
+        })
+        .await;
+        ended = log.lines("all that was due is entered");
+        most = begun.elapsed().as_secs();
+        tokio::time::advance(Duration::from_secs(TICK)).await;
+        assert!(most < 10_000, "it hangs");
+    }
+    // In the end all of them, and about how long it took: time went on a little before the line was seen.
+    let [(members, seconds)] = ended[..] else { panic!("{ended:?}") };
+    assert!(members == 300 && seconds > 10 && seconds <= most, "{ended:?} of {most} seconds");
+    let lines = log.lines("entering what is due");
+    assert!(!lines.is_empty() && lines.len() as u64 <= seconds / 10, "{lines:?} of {seconds} seconds");
+    let mut before = (0, 0);
+    for (members, seconds) in lines {
+        assert!(members > before.0 && members <= 300 && seconds >= before.1 + 10, "{members} after {seconds} seconds, before {before:?}");
+        before = (members, seconds);
+    }
+    // Where nothing is due it says nothing more.
+    for _ in 0..20 {
+        tokio::time::timeout(Duration::from_secs(TICK), schedule.as_mut()).await.unwrap_err();
+    }
+    assert_eq!((log.lines("all that was due is entered").len(), log.lines("entering what is due").last()), (1, Some(&before)));
+    drop(captured);
+    drop(schedule);
+    drop(ledger);
     club.close();
 }
 
