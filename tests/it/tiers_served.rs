@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use loyaltyd::{
     contract::v1::{self, entry::Kind, tier_policy},
-    ledger::ManualClock,
+    ledger::{Clock as _, ManualClock},
 };
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -26,7 +26,7 @@ fn yearly() -> v1::Program {
 }
 
 async fn start() -> TestServer {
-    TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![yearly()]).await
+    start_with(yearly()).await
 }
 
 fn seconds(text: &str) -> Option<i64> {
@@ -94,6 +94,154 @@ async fn a_member_sees_what_is_missing_by_when_and_what_the_review_will_do() {
     let explain = v1::ExplainEntryRequest { program_id: PROGRAM.into(), member: by_id(&member), sequence: kept };
     let sentences = server.points().explain_entry(explain).await.unwrap().into_inner().explanation;
     assert!(sentences[0].contains("silver was reviewed") && sentences[1].contains("504 qualifying points"), "{sentences:?}");
+    server.stop().await;
+}
+
+/// Days of grace, and what each of the tiers asks for and gives; a year that is counted, and the next one in which a tier is held.
+fn exacting(outcome: tier_policy::ReviewOutcome) -> v1::Program {
+    let mut program = yearly();
+    let policy = program.tier_policy.as_mut().unwrap();
+    (policy.grace_days, policy.review_outcome) = (30, outcome.into());
+    let asks = |points: &str, spend: &str, visits, require_all| {
+        Some(v1::TierThreshold { qualifying_points: points.into(), spend: spend.into(), visits, require_all })
+    };
+    program.tiers[1].threshold = asks("100", "2000000", 3, true);
+    program.tiers[1].retention = asks("", "1000000", 2, false);
+    program.tiers[2].threshold = asks("", "9000000", 9, false);
+    program.tiers[2].retention = asks("300", "3000000", 3, true);
+    program.tiers[1].benefits = Some(v1::TierBenefits { early_access: true, ..Default::default() });
+    program.tiers[1].entry_reward = None;
+    program
+}
+
+async fn start_with(program: v1::Program) -> TestServer {
+    TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![program]).await
+}
+
+async fn standing(server: &TestServer, member: &str) -> v1::TierStanding {
+    server.member(member).await.tier.unwrap()
+}
+
+/// Points, spend, visits, and whether all of them are asked for.
+type Asked = (Option<i64>, Option<String>, Option<i64>, bool);
+
+fn to_the_next(tier: &v1::TierStanding) -> Asked {
+    let spend = tier.next_missing_spend.as_ref().map(|spend| spend.amount.clone());
+    (tier.next_missing_points, spend, tier.next_missing_visits, tier.next_require_all)
+}
+
+fn to_keep(tier: &v1::TierStanding) -> Asked {
+    let spend = tier.keep_missing_spend.as_ref().map(|spend| spend.amount.clone());
+    (tier.keep_missing_points, spend, tier.keep_missing_visits, tier.keep_require_all)
+}
+
+fn asked(points: Option<i64>, spend: &str, visits: Option<i64>, all: bool) -> Asked {
+    (points, (!spend.is_empty()).then(|| spend.to_owned()), visits, all)
+}
+
+#[tokio::test]
+async fn a_standing_says_what_is_missing_of_each_kind_and_whether_all_of_it_must_be_there() {
+    let server = start_with(exacting(tier_policy::ReviewOutcome::Earned)).await;
+    let member = server.enroll("c-1").await;
+    let nothing = asked(None, "", None, false);
+    assert_eq!(to_the_next(&standing(&server, &member).await), asked(Some(100), "2000000", Some(3), true));
+    // Enough of one kind alone is nothing; it shows as met.
+    server.purchases().record_purchase(sale(&member, "o-1", "1500000")).await.unwrap();
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.tier_id.as_str(), to_the_next(&tier), to_keep(&tier)), ("member", asked(Some(0), "500000", Some(2), true), nothing));
+    assert_eq!((tier.end_time, tier.review_time, tier.benefits.unwrap().early_access), (None, None, false));
+    for order in ["o-2", "o-3"] {
+        server.purchases().record_purchase(sale(&member, order, "300000")).await.unwrap();
+    }
+    // Silver: either of two kinds keeps it, and of those that gold asks for one is enough.
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.tier_id.as_str(), tier.next_tier_id.as_str(), tier.benefits.clone().unwrap().early_access), ("silver", "gold", true));
+    assert_eq!(to_the_next(&tier), asked(None, "6900000", Some(6), false));
+    assert_eq!(to_keep(&tier), asked(None, "1000000", Some(2), false));
+    // It is held to the end of the next year, and reviewed thirty days later.
+    let (end, review) = (seconds("2027-12-31T17:00:00Z"), seconds("2028-01-30T17:00:00Z"));
+    assert_eq!((tier.end_time.map(|time| time.seconds), tier.review_time.map(|time| time.seconds)), (end, review));
+    assert_eq!((tier.falls_to_tier_id.as_str(), tier.falls_time.map(|time| time.seconds)), ("member", review));
+    let quote = v1::QuotePurchaseRequest { program_id: PROGRAM.into(), member: by_id(&member), purchase: Some(purchase("o-4", "10000")) };
+    assert!(server.purchases().quote_purchase(quote).await.unwrap().into_inner().benefits.unwrap().early_access);
+    // A sale of the next year counts, and so does one in the days of grace; with that it is kept.
+    server.days_later(400);
+    server.purchases().record_purchase(sale(&member, "o-5", "400000")).await.unwrap();
+    let tier = standing(&server, &member).await;
+    assert_eq!((to_keep(&tier), tier.falls_to_tier_id.as_str()), (asked(None, "600000", Some(1), false), "member"));
+    server.days_later(270);
+    server.purchases().record_purchase(sale(&member, "o-6", "10000")).await.unwrap();
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.tier_id.as_str(), tier.window_start), ("silver", date(2028, 1, 1)));
+    assert_eq!((to_keep(&tier), tier.falls_to_tier_id.as_str(), tier.falls_time), (asked(None, "590000", Some(0), false), "", None));
+    server.days_later(30);
+    let tier = standing(&server, &member).await;
+    let ends = (tier.end_time.map(|time| time.seconds), tier.review_time.map(|time| time.seconds));
+    assert_eq!((tier.tier_id.as_str(), ends), ("silver", (seconds("2028-12-31T17:00:00Z"), seconds("2029-01-30T17:00:00Z"))));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_standing_warns_of_the_tier_that_its_review_leads_to_and_of_none_where_there_is_nothing_to_fear() {
+    use tier_policy::ReviewOutcome::{Earned, NeverDown, OneDown};
+    let set_silver = |member: &str| v1::SetMemberTierRequest {
+        request_id: format!("floor-{member}"),
+        program_id: PROGRAM.into(),
+        member: by_id(member),
+        tier_id: "silver".into(),
+        reason: "friend of the house".into(),
+        actor: actor(),
+        ..Default::default()
+    };
+    // What the review does, whether silver is set by hand, and what becomes of gold with nothing in the year that is looked at.
+    for (outcome, by_hand, falls_to) in
+        [(Earned, false, "member"), (OneDown, false, "silver"), (NeverDown, false, ""), (Earned, true, "silver"), (NeverDown, true, "")]
+    {
+        let server = start_with(exacting(outcome)).await;
+        let member = server.enroll("c-1").await;
+        if by_hand {
+            server.members().set_member_tier(set_silver(&member)).await.unwrap();
+        }
+        server.purchases().record_purchase(sale(&member, "o-1", "9000000")).await.unwrap();
+        let tier = standing(&server, &member).await;
+        assert_eq!((tier.tier_id.as_str(), to_keep(&tier)), ("gold", asked(Some(300), "3000000", Some(3), true)), "{outcome:?} {by_hand}");
+        let review = tier.review_time.unwrap();
+        assert_eq!((tier.falls_to_tier_id.as_str(), tier.falls_time), (falls_to, (!falls_to.is_empty()).then_some(review)));
+        // It is as it was told.
+        server.clock.set(Timestamp::from_second(review.seconds - 1).unwrap());
+        assert_eq!(standing(&server, &member).await.tier_id, "gold");
+        server.clock.set(Timestamp::from_second(review.seconds).unwrap());
+        let expected = if falls_to.is_empty() { "gold" } else { falls_to };
+        assert_eq!(standing(&server, &member).await.tier_id, expected, "{outcome:?} {by_hand}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_moves_on_with_each_day_has_no_end_by_which_something_must_be_there() {
+    let mut program = yearly();
+    program.tier_policy = Some(v1::TierPolicy {
+        window: tier_policy::Window::RollingMonths.into(),
+        rolling_months: 3,
+        validity: tier_policy::Validity::Months.into(),
+        validity_months: 6,
+        ..Default::default()
+    });
+    let server = start_with(program).await;
+    let member = server.enroll("c-1").await;
+    server.purchases().record_purchase(sale(&member, "o-1", "4000000")).await.unwrap();
+    server.days_later(31);
+    server.purchases().record_purchase(sale(&member, "o-2", "500000")).await.unwrap();
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.window_start, tier.window_end, tier.next_by_time), (date(2026, 1, 11), None, None));
+    assert_eq!((tier.next_missing_points, tier.window_totals.unwrap().points), (Some(50), 450));
+    // On 9 June what was bought on 10 March counts still, and on the next day no more.
+    server.days_later(60);
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.window_start, tier.next_missing_points), (date(2026, 3, 10), Some(50)));
+    server.days_later(1);
+    let tier = standing(&server, &member).await;
+    assert_eq!((tier.window_start, tier.next_missing_points, tier.next_by_time), (date(2026, 3, 11), Some(450), None));
     server.stop().await;
 }
 
@@ -216,6 +364,66 @@ async fn a_dry_run_tells_how_many_members_a_new_rule_book_would_move() {
     assert_eq!(moves("400", true).await, moved("member", "silver", 2));
     assert_eq!(moves("600", false).await, []);
     assert_eq!(moves("600", true).await, moved("silver", "member", 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_whom_another_window_would_move_and_publishing_it_moves_them() {
+    use tier_policy::{OnChange, Validity, Window};
+    let policy = |window: Window, validity: Validity, on_change: OnChange| v1::TierPolicy {
+        window: window.into(),
+        rolling_months: if window == Window::RollingMonths { 12 } else { 0 },
+        validity: validity.into(),
+        validity_months: if validity == Validity::Months { 12 } else { 0 },
+        on_change: on_change.into(),
+        ..Default::default()
+    };
+    let of = |policy| v1::Program { tier_policy: Some(policy), ..rule_book() };
+    async fn moves(server: &TestServer, program: v1::Program) -> Vec<(String, String, i64)> {
+        let request = v1::PublishProgramRequest { program: Some(program), validate_only: true, ..Default::default() };
+        let answer = server.programs().publish_program(request).await.unwrap().into_inner();
+        answer.tier_moves.into_iter().map(|it| (it.from_tier_id, it.to_tier_id, it.members)).collect()
+    }
+    let moved = |from: &str, to: &str, members| (from.to_owned(), to.to_owned(), members);
+    // Of a calendar year: one had enough in the year before, another one has it in two years together, and two have less.
+    let server = start_with(of(policy(Window::CalendarYear, Validity::EndOfNextPeriod, OnChange::AtReview))).await;
+    let mut members = Vec::new();
+    for (card, amount) in [("c-1", "5250000"), ("c-2", "100000"), ("c-3", "100000"), ("c-4", "100000")] {
+        let member = server.enroll(card).await;
+        server.purchases().record_purchase(sale(&member, card, amount)).await.unwrap();
+        members.push(member);
+    }
+    server.days_later(250);
+    server.purchases().record_purchase(sale(&members[1], "o-1", "4500000")).await.unwrap();
+    server.days_later(150);
+    server.purchases().record_purchase(sale(&members[1], "o-2", "600000")).await.unwrap();
+    let rolling = |on_change| of(policy(Window::RollingMonths, Validity::Months, on_change));
+    let (rises, falls) = (moved("member", "silver", 1), moved("silver", "member", 1));
+    assert_eq!(moves(&server, rolling(OnChange::AtReview)).await, [rises.clone()]);
+    assert_eq!(moves(&server, rolling(OnChange::AtOnce)).await, [rises.clone(), falls.clone()]);
+    // Since enrolment all have what they have; that is no less.
+    let lifetime = |on_change| of(policy(Window::Lifetime, Validity::Unlimited, on_change));
+    assert_eq!(moves(&server, lifetime(OnChange::AtOnce)).await, [rises.clone()]);
+    // It is as it was told.
+    let request = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(rolling(OnChange::AtOnce)), ..Default::default() };
+    server.programs().publish_program(request).await.unwrap();
+    server.clock.set(server.clock.now() + jiff::SignedDuration::from_secs(1));
+    let mut tiers = Vec::new();
+    for member in &members {
+        tiers.push(standing(&server, member).await.tier_id);
+    }
+    assert_eq!(tiers, ["member", "silver", "member", "member"]);
+    server.stop().await;
+
+    // Of a lifetime: what occurred before there was a window is in none, so that at once nobody has anything in it.
+    let server = start_with(rule_book()).await;
+    for (card, amount) in [("c-1", "5250000"), ("c-2", "100000")] {
+        let member = server.enroll(card).await;
+        server.purchases().record_purchase(sale(&member, card, amount)).await.unwrap();
+    }
+    let year = |on_change| of(policy(Window::CalendarYear, Validity::EndOfNextPeriod, on_change));
+    assert_eq!(moves(&server, year(OnChange::AtReview)).await, []);
+    assert_eq!(moves(&server, year(OnChange::AtOnce)).await, [falls]);
     server.stop().await;
 }
 
