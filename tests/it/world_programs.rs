@@ -382,6 +382,26 @@ async fn sephora_takes_points_in_steps_of_five_hundred() {
 }
 
 #[tokio::test]
+async fn sephora_gives_a_hundred_dollars_for_2500_points_of_the_bazaar() {
+    let club = Club::open(SEPHORA, "2026-03-01").await;
+    let wendy = club.enroll("wendy").await;
+    club.buys(&wendy, "2499").await;
+    let refusal = club.redeems_reward(&wendy, "bazaar-100").await.expect_err("a point is missing");
+    assert_eq!(refused(&refusal).reason, "INSUFFICIENT_POINTS");
+    club.buys(&wendy, "1").await;
+    let code = club.redeems_reward(&wendy, "bazaar-100").await.expect("it is in reach").vouchers[0].code.clone();
+    let listed = club.catalogue(&wendy).await.rewards.remove(0);
+    assert_eq!((club.balance(&wendy).await, listed.stock_left), (0, Some(999)));
+    assert_eq!(club.gifts(&wendy).await, ["hundred-dollars through 2026-05-30"]);
+    // Of an order it is 100 dollars, and of a smaller one what its goods come to.
+    let order = |amount: &str| v1::Purchase { voucher_codes: vec![code.clone()], ..club.purchase(club.line("", amount), amount) };
+    assert_eq!(club.quote(&wendy, order("80")).await.vouchers[0].value, club.money("80.00"));
+    assert_eq!(club.records(&wendy, order("130")).await.vouchers[0].value, club.money("100.00"));
+    assert_eq!(club.gifts(&wendy).await, [""; 0]);
+    club.close().await;
+}
+
+#[tokio::test]
 async fn sephora_gives_a_gift_in_the_month_of_the_birthday_or_250_points() {
     let club = Club::open(SEPHORA, "2026-03-01").await;
     let xenia = club.enroll_born("xenia", 5, 17).await;
@@ -526,6 +546,73 @@ async fn an_airline_counts_flights_however_short_they_are() {
         }
         assert_eq!(club.tier(&minh).await, tier);
     }
+    club.close().await;
+}
+
+#[tokio::test]
+async fn an_airline_raises_nobody_for_a_mile_or_a_flight_too_few_and_goes_from_platinum_one_down_each_year() {
+    let club = Club::open(AIRLINE, "2026-01-10").await;
+    let huong = club.enroll("huong").await;
+    // The last mile of each step; of one kind of flights each, so that their number is far from enough.
+    for (miles, held, next, missing) in [
+        ("14999", "silver", "titanium", 1),
+        ("1", "titanium through 2027-01-09", "gold", 15_000),
+        ("14999", "titanium through 2027-01-09", "gold", 1),
+        ("1", "gold through 2027-01-09", "platinum", 20_000),
+        ("19999", "gold through 2027-01-09", "platinum", 1),
+        // What is flown on the day of reaching a tier counts for keeping it too, so that the last mile is flown on a day of its own.
+        ("1", "platinum through 2027-01-10", "", 0),
+    ] {
+        club.on(if held.starts_with("platinum") { "2026-01-11" } else { "2026-01-10" });
+        club.earns(&huong, flight(&club, miles, "economy")).await;
+        let standing = club.standing(&huong).await;
+        assert_eq!((club.tier(&huong).await.as_str(), standing.next_tier_id.as_str()), (held, next));
+        assert_eq!(standing.next_missing_points.unwrap_or_default(), missing);
+    }
+    // 44 flights are Gold, by their number alone, and the 45th is Platinum.
+    club.on("2026-01-10");
+    let quan = club.enroll("quan").await;
+    for (flights, held, missing) in [
+        (17, "silver", Some(1)),
+        (1, "titanium through 2027-01-09", Some(9)),
+        (8, "titanium through 2027-01-09", Some(1)),
+        (1, "gold through 2027-01-09", Some(18)),
+        (17, "gold through 2027-01-09", Some(1)),
+        (1, "platinum through 2027-01-10", None),
+    ] {
+        club.on(if held.starts_with("platinum") { "2026-01-11" } else { "2026-01-10" });
+        for _ in 0..flights {
+            club.earns(&quan, flight(&club, "100", "economy")).await;
+        }
+        assert_eq!((club.tier(&quan).await.as_str(), club.standing(&quan).await.next_missing_visits), (held, missing));
+    }
+    // One flies no more: Platinum, Gold, Titanium, Silver, a year each. The other one flies what is Titanium, which is no more than one down.
+    club.on("2026-07-10");
+    club.earns(&quan, flight(&club, "15000", "economy")).await;
+    for (day, huong_has, quan_has) in [
+        ("2027-01-10", "platinum through 2027-01-10", "platinum through 2027-01-10"),
+        ("2027-01-11", "gold through 2028-01-10", "gold through 2028-01-10"),
+        ("2028-01-11", "titanium through 2029-01-10", "titanium through 2029-01-10"),
+        ("2029-01-11", "silver", "silver"),
+    ] {
+        club.on(day);
+        assert_eq!((club.tier(&huong).await.as_str(), club.tier(&quan).await.as_str()), (huong_has, quan_has), "{day}");
+    }
+    club.close().await;
+}
+
+#[tokio::test]
+async fn an_airline_drops_from_the_twelve_months_what_was_flown_before_them() {
+    let club = Club::open(AIRLINE, "2026-01-10").await;
+    let lien = club.enroll("lien").await;
+    club.earns(&lien, flight(&club, "10000", "economy")).await;
+    // A year and a day later they do not count any more.
+    club.on("2027-01-09");
+    assert_eq!(club.standing(&lien).await.next_missing_points, Some(5_000));
+    club.on("2027-01-10");
+    assert_eq!(club.standing(&lien).await.next_missing_points, Some(15_000));
+    club.earns(&lien, flight(&club, "5000", "economy")).await;
+    assert_eq!(club.tier(&lien).await, "silver");
     club.close().await;
 }
 
