@@ -176,6 +176,40 @@ struct Walked {
     is_done: bool,
 }
 
+/// How far work is that may take long, for the log: it says so now and then, and when all is done, if that took long.
+struct Progress {
+    on_the_way: &'static str,
+    done: &'static str,
+    since: Instant,
+    reported: Instant,
+    members: usize,
+}
+
+impl Progress {
+    fn new(on_the_way: &'static str, done: &'static str) -> Self {
+        let now = Instant::now();
+        Self { on_the_way, done, since: now, reported: now, members: 0 }
+    }
+
+    fn begin(&mut self) {
+        *self = Self::new(self.on_the_way, self.done);
+    }
+
+    fn add(&mut self, members: usize) {
+        self.members += members;
+        if self.reported.elapsed() > REPORT {
+            tracing::info!(members = self.members, seconds = self.since.elapsed().as_secs(), "{}", self.on_the_way);
+            self.reported = Instant::now();
+        }
+    }
+
+    fn end(&self) {
+        if self.since.elapsed() > REPORT && self.members > 0 {
+            tracing::info!(members = self.members, seconds = self.since.elapsed().as_secs(), "{}", self.done);
+        }
+    }
+}
+
 impl Ledger {
     /// Enters what is due of some members, those who have waited longest first.
     pub async fn advance_due(&self) -> Result<Advanced, LedgerError> {
@@ -251,34 +285,36 @@ impl Ledger {
 
     /// Keeps the schedule until the ledger closes.
     pub async fn keep_schedule(&self) {
-        let (mut since, mut done, mut reported) = (Instant::now(), 0, Instant::now());
+        let mut due = Progress::new("entering what is due", "all that was due is entered");
+        let mut looked_at = Progress::new("looking through members under a new rule book", "all members are as the rule book wants them");
         loop {
             match self.step().await {
                 Ok(Step { advanced: Advanced { members: 0, .. }, .. }) => {
-                    if since.elapsed() > REPORT && done > 0 {
-                        tracing::info!(members = done, seconds = since.elapsed().as_secs(), "all that was due is entered");
-                    }
+                    due.end();
                     match self.plan_some().await {
-                        Ok(Some(step)) => step.rest().await,
+                        Ok(Some(step)) => {
+                            looked_at.add(step.advanced.members);
+                            step.rest().await;
+                        }
                         Err(LedgerError::Closing) => return,
-                        Ok(None) => sleep(IDLE).await,
+                        Ok(None) => {
+                            looked_at.end();
+                            sleep(IDLE).await;
+                            looked_at.begin();
+                        }
                         Err(error) => {
                             tracing::error!(%error, "what a new rule book brings cannot be entered; it is tried again later");
                             sleep(AFTER_FAULT).await;
                         }
                     }
-                    (since, done, reported) = (Instant::now(), 0, Instant::now());
+                    due.begin();
                 }
                 Ok(step) if step.is_stuck() => {
                     tracing::error!(members = step.advanced.left, "something is due, and nothing came of it; it is tried again later");
                     sleep(AFTER_FAULT).await;
                 }
                 Ok(step) => {
-                    done += step.advanced.members;
-                    if reported.elapsed() > REPORT {
-                        tracing::info!(members = done, seconds = since.elapsed().as_secs(), "entering what is due");
-                        reported = Instant::now();
-                    }
+                    due.add(step.advanced.members);
                     step.rest().await;
                 }
                 Err(LedgerError::Closing) => return,
