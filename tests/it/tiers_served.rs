@@ -398,12 +398,12 @@ async fn a_dry_run_tells_whom_another_window_would_move_and_publishing_it_moves_
     server.days_later(150);
     server.purchases().record_purchase(sale(&members[1], "o-2", "600000")).await.unwrap();
     let rolling = |on_change| of(policy(Window::RollingMonths, Validity::Months, on_change));
-    let (rises, falls) = (moved("member", "silver", 1), moved("silver", "member", 1));
-    assert_eq!(moves(&server, rolling(OnChange::AtReview)).await, [rises.clone()]);
-    assert_eq!(moves(&server, rolling(OnChange::AtOnce)).await, [rises.clone(), falls.clone()]);
+    let [rises, falls] = [[moved("member", "silver", 1)], [moved("silver", "member", 1)]];
+    assert_eq!(moves(&server, rolling(OnChange::AtReview)).await, rises);
+    assert_eq!(moves(&server, rolling(OnChange::AtOnce)).await, [&rises[..], &falls[..]].concat());
     // Since enrolment all have what they have; that is no less.
     let lifetime = |on_change| of(policy(Window::Lifetime, Validity::Unlimited, on_change));
-    assert_eq!(moves(&server, lifetime(OnChange::AtOnce)).await, [rises.clone()]);
+    assert_eq!(moves(&server, lifetime(OnChange::AtOnce)).await, rises);
     // It is as it was told.
     let request = v1::PublishProgramRequest { request_id: "p-2".into(), program: Some(rolling(OnChange::AtOnce)), ..Default::default() };
     server.programs().publish_program(request).await.unwrap();
@@ -423,7 +423,7 @@ async fn a_dry_run_tells_whom_another_window_would_move_and_publishing_it_moves_
     }
     let year = |on_change| of(policy(Window::CalendarYear, Validity::EndOfNextPeriod, on_change));
     assert_eq!(moves(&server, year(OnChange::AtReview)).await, []);
-    assert_eq!(moves(&server, year(OnChange::AtOnce)).await, [falls]);
+    assert_eq!(moves(&server, year(OnChange::AtOnce)).await, falls);
     server.stop().await;
 }
 
