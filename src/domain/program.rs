@@ -424,4 +424,9 @@ impl Program {
     pub fn tier(&self, tier: Option<&TierId>) -> Option<&Tier> {
         self.tiers.get(self.rank(tier))
     }
+
+    /// Whoever rises to one of them gets a voucher.
+    pub fn has_tier_vouchers(&self) -> bool {
+        self.tiers.iter().filter_map(|tier| tier.entry_reward.as_ref()).any(|reward| reward.voucher.is_some())
+    }
 }

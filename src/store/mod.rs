@@ -171,6 +171,9 @@ pub struct MemberDemand {
     pub goals: LotDemand,
     /// The same where something is due, which goals of earlier versions may take points for, from other lots first.
     pub due_goals: LotDemand,
+    /// The version in effect has a tier that gives a voucher. Who rises to it by what is told late, or since a version of before, has it since
+    /// then, and it can have lapsed: what comes next is known only beside all others.
+    pub tier_vouchers: bool,
     /// The version in effect has a goal. Otherwise lots for goals are loaded only where something waits, or may be due by earlier versions.
     pub has_goal: bool,
 }
@@ -202,11 +205,12 @@ impl MemberDemand {
             reviewed_since: None,
             goals: LotDemand::None,
             due_goals: LotDemand::None,
+            tier_vouchers: false,
             has_goal: false,
         }
     }
 
-    /// With what it takes to plan a birthday by the newest rules, and to reach a goal.
+    /// With what it takes to plan a birthday by the newest rules, to rise to a tier, and to reach a goal.
     pub fn under(self, programs: &ProgramHistory) -> Self {
         let goals = match (programs.has_goals(), programs.newest().consumption_order) {
             (false, _) => LotDemand::None,
@@ -215,7 +219,8 @@ impl MemberDemand {
         };
         let due_goals = if programs.has_goals_oldest_first() { LotDemand::All } else { goals };
         let (birthdays_since, reviewed_since) = (programs.birthday_version(), programs.review_at_once());
-        Self { birthdays_since, reviewed_since, goals, due_goals, has_goal: programs.newest().goal.is_some(), ..self }
+        let (tier_vouchers, has_goal) = (programs.newest().has_tier_vouchers(), programs.newest().goal.is_some());
+        Self { birthdays_since, reviewed_since, goals, due_goals, tier_vouchers, has_goal, ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

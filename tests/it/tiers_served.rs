@@ -501,3 +501,24 @@ async fn a_voucher_of_a_tier_that_a_new_rule_book_brought_and_has_lapsed_while_n
     server.days_later(30);
     check_that_the_welcome_is_over(server, &member).await;
 }
+
+/// The tier is held since a sale that is told of late, and so long ago has its voucher been issued: the answer's commit ends it too.
+#[tokio::test]
+async fn a_voucher_of_a_tier_that_a_late_sale_leads_to_and_has_lapsed_before_it_was_told_is_over_at_once() {
+    let server =
+        TestServer::start_in(TempDir::new().unwrap(), Arc::new(ManualClock::new(noon())), vec![welcoming("500", rule_book())]).await;
+    let member = server.enroll("c-1").await;
+    issue_lasting(&server, &member).await;
+    server.days_later(20);
+    let occurred = noon() + jiff::SignedDuration::from_hours(24);
+    let mut late = sale(&member, "o-1", "6000000");
+    late.purchase.as_mut().unwrap().occurred_time = Some(prost_types::Timestamp { seconds: occurred.as_second(), nanos: 0 });
+    server.purchases().record_purchase(late).await.unwrap();
+    let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 3, ..Default::default() };
+    let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+    let Some(Kind::VoucherExpired(lapsed)) = &entries[0].kind else { panic!("{entries:?}") };
+    let Some(Kind::VoucherIssued(issued)) = &entries[1].kind else { panic!("{entries:?}") };
+    assert_eq!(issued.voucher.as_ref().unwrap().code, lapsed.code);
+    assert!(entries[0].record_time.is_some(), "it waits for whoever asks next: {:?}", entries[0]);
+    server.stop().await;
+}

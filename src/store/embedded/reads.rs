@@ -167,7 +167,7 @@ impl Engine {
         }
         // Whatever is due may bring a voucher that has lapsed by now: a birthday, a tier, a goal that points reach.
         let is_given = is_reviewed || (is_stale && member.person.as_ref().is_some_and(has_birth_date));
-        if member.header.vouchers.live > 0 && (demand.vouchers || is_given || member.header.is_due(demand.now)) {
+        if member.header.vouchers.live > 0 && (demand.vouchers || demand.tier_vouchers || is_given || member.header.is_due(demand.now)) {
             load_vouchers(&view, number, &mut member)?;
         }
         Ok(Some(member))
