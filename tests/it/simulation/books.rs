@@ -161,7 +161,7 @@ impl Frame {
         text.push_str(&self.offers(gated, now, random));
         // Now and then far less is asked for tiers than before, at once and of all.
         let is_easy = !self.is_first && random.percent(30);
-        text.push_str(&self.tiers(is_easy, random));
+        text.push_str(&self.tiers(is_easy, &kinds, inactivity.as_deref(), random));
         let [after, pending] = [random.percent(30), random.percent(30)];
         let rate = if after { "RATE_TIER_AFTER" } else { "RATE_TIER_BEFORE" };
         let basis = if unmultiplied { "QUALIFYING_BASIS_UNMULTIPLIED" } else { "QUALIFYING_BASIS_AWARDED" };
@@ -679,11 +679,17 @@ impl Frame {
         format!("  filter: {{ {} }}\n", filter.join(", "))
     }
 
-    fn tiers(&self, is_easy: bool, random: &mut Random) -> String {
+    /// `inactivity`: how all points of the programme lapse, where they do so.
+    fn tiers(&self, is_easy: bool, kinds: &[&str], inactivity: Option<&str>, random: &mut Random) -> String {
         if self.tiers == 0 {
             return String::new();
         }
-        let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{} }}\n", benefits(20, random));
+        let own_expiry = |percent: u64, random: &mut Random| {
+            let own = |random: &mut Random| inactivity.filter(|_| random.percent(20)).map_or_else(|| expiry(random), str::to_owned);
+            if random.percent(percent) { format!(", expiry: {}", own(random)) } else { String::new() }
+        };
+        let (benefit, expires) = (benefits(20, random), own_expiry(25, random));
+        let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{benefit}{expires} }}\n");
         let (points, spend, visits) = match is_easy {
             true => (random.within(2..=20), random.within(20..=90), random.within(2..=4)),
             false => (random.within(20..=200), random.within(200..=900), random.within(4..=15)),
@@ -704,7 +710,14 @@ impl Frame {
             }
             let multiplier = random.pick(&multipliers);
             let reward = if random.percent(if is_easy { 80 } else { 40 }) {
-                format!(", entry_reward: {{ points: \"{}\" }}", self.points(random, 9))
+                let points = format!("points: \"{}\"{}", self.points(random, 9), own_expiry(40, random));
+                let voucher = format!("voucher_kind_id: {}", random.pick(kinds));
+                let reward = match random.below(4) {
+                    0 | 1 => points,
+                    2 => voucher,
+                    _ => format!("{points}, {voucher}"),
+                };
+                format!(", entry_reward: {{ {reward} }}")
             } else {
                 String::new()
             };
@@ -714,9 +727,10 @@ impl Frame {
                 1 => format!(", retention: {{ visits: {} }}", visits / 2),
                 _ => String::new(),
             };
-            let benefits = benefits(60, random);
+            let (benefits, expires) = (benefits(60, random), own_expiry(40, random));
             text.push_str(&format!(
-                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward}{benefits} }}\n"
+                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward}{benefits}{expires} \
+                 }}\n"
             ));
         }
         text
@@ -856,7 +870,7 @@ fn activation(random: &mut Random) -> String {
 
 /// Some of the programmes have tiers without end.
 fn standing(random: &mut Random) -> String {
-    let (window, validity) = match random.below(17) {
+    let (window, validity) = match random.below(18) {
         0 => ("CALENDAR_YEAR", "END_OF_PERIOD"),
         1 => ("CALENDAR_QUARTER", "END_OF_PERIOD"),
         2 => ("CALENDAR_QUARTER", "END_OF_NEXT_PERIOD"),
@@ -870,6 +884,7 @@ fn standing(random: &mut Random) -> String {
         11 => ("ROLLING_MONTHS, rolling_months: 4, reset_at_review: true", "MONTHS, validity_months: 1"),
         12 => ("LIFETIME", "MONTHS, validity_months: 3"),
         13 => ("ROLLING_MONTHS, rolling_months: 6, reset_at_review: true", "MONTHS, validity_months: 1"),
+        14 => ("CALENDAR_YEAR", "END_OF_NEXT_PERIOD"),
         _ => return String::new(),
     };
     let outcome = random.pick(&["EARNED", "EARNED", "ONE_DOWN", "ONE_DOWN", "NEVER_DOWN"]);

@@ -31,9 +31,14 @@ use super::{
     books::Frame,
     generator::{Asker, birth_date},
     quoting::Quotes,
+    scheduling::{Scheduled, enter_all},
 };
 
 const MEMBERS: usize = 14;
+/// In some lives there are so many more from the beginning, of whom more have something due at once than have a turn together.
+const CROWD: usize = 40;
+/// What waits for the schedule after it.
+const LONG_TIME: SignedDuration = SignedDuration::from_hours(24 * 14);
 const STAFF: [&str; 2] = ["ann", "bob"];
 const BATCH: u64 = 40;
 /// A clock that goes back by no more stands still.
@@ -170,6 +175,7 @@ pub struct Life {
     /// Everybody asks for rewards.
     in_rush: bool,
     pub quotes: Quotes,
+    pub scheduled: Scheduled,
     pub answered: BTreeMap<RequestId, Answered>,
     /// All that the ledger must have said, and how much of it was compared.
     pub told: BTreeMap<Who, Vec<facts::Said>>,
@@ -207,7 +213,10 @@ pub fn live(seed: u64, commands: u64) -> (u64, u64, [Met; 2]) {
         let mut met = promotions::met(accounts());
         let told = life.told.values().flatten().flat_map(facts::met).map(|kind| (kind, 1));
         let quotes = [("quote kept", life.quotes.kept), ("quote changed", life.quotes.changed)];
-        told.chain(quotes).for_each(|(kind, times)| *met.entry(kind).or_default() += times);
+        let Scheduled { entered, paged, beside, in_part } = life.scheduled;
+        let scheduled =
+            [("schedule", entered), ("schedule in pages", paged), ("schedule beside commands", beside), ("schedule in part", in_part)];
+        told.chain(quotes).chain(scheduled).for_each(|(kind, times)| *met.entry(kind).or_default() += times);
         (life.done, merged, [met, referrals::met(life.told.values().flatten())])
     })
 }
@@ -247,6 +256,7 @@ impl Life {
             at_desk: false,
             in_rush: false,
             quotes: Quotes::default(),
+            scheduled: Scheduled::default(),
             answered: BTreeMap::new(),
             told: BTreeMap::new(),
             compared: BTreeMap::new(),
@@ -254,6 +264,7 @@ impl Life {
             steps: BTreeMap::new(),
             done: 0,
         };
+        let crowd = if life.random.percent(20) { CROWD } else { 0 };
         for name in ["one", "two"] {
             let frame = Frame::new(name, &mut life.random);
             let id = ProgramId::new(name).expect("an id");
@@ -272,7 +283,7 @@ impl Life {
             });
             let shop = life.shops.len() - 1;
             life.publish(shop).await;
-            for _ in 0..3 {
+            for _ in 0..3 + crowd {
                 life.enrol(shop).await;
             }
         }
@@ -393,14 +404,18 @@ impl Life {
 
     async fn step(&mut self) {
         match self.random.below(100) {
-            0 => self.restart().await,
+            0 => {
+                self.restart().await;
+                if self.random.percent(50) {
+                    self.keep_schedule().await;
+                }
+            }
             1 => {
                 let shop = self.random.below(self.shops.len());
                 self.publish(shop).await;
                 // Now and then again soon, and nobody has done anything meanwhile.
                 while self.random.percent(50) {
-                    self.pass_time();
-                    self.turn().await;
+                    self.pass_time().await;
                     self.publish(shop).await;
                 }
             }
@@ -413,15 +428,25 @@ impl Life {
             }
             5 if !self.unplanned.is_empty() => self.plan_birthdays().await,
             5..=12 => self.race().await,
-            18..=60 => {
-                self.pass_time();
-                self.turn().await;
-            }
+            18..=60 => self.pass_time().await,
+            61..=64 => self.keep_schedule().await,
             _ => self.batch().await,
         }
     }
 
-    fn pass_time(&mut self) {
+    /// Where the clock is set back the schedule goes on by it, as the service's does before a second is over.
+    async fn pass_time(&mut self) {
+        let before = loyaltyd::ledger::Clock::now(&*self.clock);
+        self.set_clock();
+        self.turn().await;
+        let passed = loyaltyd::ledger::Clock::now(&*self.clock).duration_since(before);
+        // After a long time much is due at once.
+        if passed.is_negative() || (passed > LONG_TIME && self.random.percent(60)) {
+            self.keep_schedule().await;
+        }
+    }
+
+    fn set_clock(&mut self) {
         if self.random.percent(15)
             && let Some(time) = self.when_due()
         {
@@ -590,10 +615,11 @@ impl Life {
         Submission { actor, ..self.submission(shop, target, request, command) }
     }
 
-    /// The same request twice at once, or two requests for the same member, whichever comes first.
+    /// The same request twice at once, or two requests for the same member, whichever comes first; now and then beside the schedule.
     async fn race(&mut self) {
         let now = self.ledger_now();
         let who = self.anyone();
+        let beside_schedule = self.random.percent(40);
         let one = self.ask(now, who);
         let other = if self.random.percent(50) { one.clone() } else { self.ask(now, who) };
         let submissions = [one, other];
@@ -601,14 +627,25 @@ impl Life {
             let (ledger, runtime) = (self.ledger().clone(), tokio::runtime::Handle::current());
             tokio::task::spawn_blocking(move || runtime.block_on(ledger.submit(submission)))
         });
+        let schedule = beside_schedule.then(|| {
+            let (ledger, runtime) = (self.ledger().clone(), tokio::runtime::Handle::current());
+            tokio::task::spawn_blocking(move || runtime.block_on(enter_all(&ledger)))
+        });
         let mut outcomes = Vec::new();
         for task in both {
             outcomes.push(task.await.expect("it ends"));
         }
+        let Some(schedule) = schedule else { return self.settle_race(now, who, submissions, outcomes) };
+        let entered = schedule.await.expect("it ends");
+        let due = self.foretell_all_due(now);
         self.settle_race(now, who, submissions, outcomes);
+        // What commands enter of their own members the schedule does not.
+        assert!(entered <= due, "{entered} entries and not {due}, or fewer");
+        self.nothing_is_due().await;
     }
 
     async fn end(&mut self) {
+        self.keep_schedule().await;
         for shop in 0..self.shops.len() {
             for member in 0..self.shops[shop].accounts.len() {
                 self.compared.insert((shop, member), 0);

@@ -11,6 +11,7 @@ mod generator;
 mod life;
 mod meetings;
 mod quoting;
+mod scheduling;
 mod settling;
 
 use std::{

@@ -424,6 +424,6 @@ fn differ(expected: &impl std::fmt::Debug, found: &impl std::fmt::Debug) -> Stri
     format!("foretold {expected:?}\nbut found {found:?}")
 }
 
-fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
+pub fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(fault()) }
 }

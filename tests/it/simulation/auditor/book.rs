@@ -98,7 +98,8 @@ pub struct Rule {
     pub points: Fraction,
     pub minimum_order: i128,
     pub rounds: Rounds,
-    pub expiry: Policy,
+    /// Its own.
+    pub expiry: Option<Policy>,
     pub waits: Waits,
     pub minimum: Option<i64>,
     pub maximum: Option<i64>,
@@ -138,8 +139,17 @@ pub struct Tier {
     /// Neither of the lowest.
     pub reach: Option<Takes>,
     pub keep: Option<Takes>,
-    /// For whoever rises to it.
-    pub reward: Option<i64>,
+    /// Of what is earned in it by what has none of its own.
+    pub expiry: Option<Policy>,
+    /// For whoever rises to it: points with their own expiry, and a voucher.
+    pub reward: Option<TierGift>,
+}
+
+/// At least one of both.
+#[derive(Clone)]
+pub struct TierGift {
+    pub points: Option<(i64, Option<Policy>)>,
+    pub voucher: Option<String>,
 }
 
 pub struct Redemption {
@@ -162,7 +172,8 @@ pub struct Doing {
     pub points: i64,
     pub cap: Option<(i64, v1::Period)>,
     pub once: bool,
-    pub expiry: Policy,
+    /// Its own.
+    pub expiry: Option<Policy>,
     pub waits: Waits,
     pub qualifies: bool,
     pub start: Option<Timestamp>,
@@ -246,6 +257,10 @@ fn policy(document: Option<&v1::ExpiryPolicy>) -> Policy {
     }
 }
 
+fn own_policy(document: Option<&v1::ExpiryPolicy>) -> Option<Policy> {
+    document.map(|document| policy(Some(document)))
+}
+
 fn inactivity(document: Option<&v1::ExpiryPolicy>) -> Option<(i32, Vec<CountedActivity>)> {
     match document.and_then(|document| document.policy.as_ref()) {
         Some(v1::expiry_policy::Policy::Inactivity(policy)) => Some((policy.months, policy.activities().collect())),
@@ -287,10 +302,9 @@ fn waits(document: Option<&v1::ActivationPolicy>) -> Waits {
 }
 
 /// When the points of a promotion lapse, and what they wait for.
-pub fn of_document(book: &Book, document: &v1::Promotion) -> (Policy, Waits) {
-    let program = &book.document;
-    let activation = document.activation.as_ref().or(program.activation.as_ref());
-    (policy(document.expiry.as_ref().or(program.expiry.as_ref())), waits(activation))
+pub fn of_document(book: &Book, tier: usize, document: &v1::Promotion) -> (Policy, Waits) {
+    let activation = document.activation.as_ref().or(book.document.activation.as_ref());
+    (book.expiry_in(tier, own_policy(document.expiry.as_ref())), waits(activation))
 }
 
 fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule {
@@ -306,14 +320,13 @@ fn rule(document: &v1::AccrualRule, program: &v1::Program, digits: u32) -> Rule 
         Award::PerProduct(per) => (Gives::Product, &per.points),
     };
     let limits = document.limits.clone().unwrap_or_default();
-    let own_expiry = document.expiry.as_ref().or(program.expiry.as_ref());
     Rule {
         id: document.rule_id.clone(),
         gives,
         points: fraction(rate).expect("a rate").times(Fraction::new(10i128.pow(precision), 1)),
         minimum_order: document.filter.as_ref().and_then(|filter| smallest(&filter.minimum_order, digits)).unwrap_or(0),
         rounds: rounds(document.rounding.as_ref().or(program.rounding.as_ref()).expect("it is required")),
-        expiry: policy(own_expiry),
+        expiry: own_policy(document.expiry.as_ref()),
         waits: waits(document.activation.as_ref().or(program.activation.as_ref())),
         minimum: points(&limits.minimum_points, precision),
         maximum: points(&limits.maximum_points, precision),
@@ -336,7 +349,7 @@ fn doing(document: &v1::ActivityRule, program: &v1::Program) -> Doing {
         points: points(&document.points, precision).expect("it is required"),
         cap: document.cap.as_ref().map(|cap| (points(&cap.points, precision).expect("a cap"), cap.period())),
         once: document.once_per_member,
-        expiry: policy(document.expiry.as_ref().or(program.expiry.as_ref())),
+        expiry: own_policy(document.expiry.as_ref()),
         waits: waits(document.activation.as_ref().or(program.activation.as_ref())),
         qualifies: !document.without_qualifying,
         start: document.start_time.as_ref().map(instant),
@@ -352,7 +365,11 @@ fn tier(document: &v1::Tier, precision: u32, digits: u32) -> Tier {
         multiplier: fraction(multiplier).unwrap_or(Fraction { over: 0, under: 1 }),
         reach: takes(&document.threshold),
         keep: takes(&document.retention).or(takes(&document.threshold)),
-        reward: document.entry_reward.as_ref().and_then(|reward| points(&reward.points, precision)),
+        expiry: own_policy(document.expiry.as_ref()),
+        reward: document.entry_reward.as_ref().map(|reward| TierGift {
+            points: points(&reward.points, precision).map(|points| (points, own_policy(reward.expiry.as_ref()))),
+            voucher: Some(reward.voucher_kind_id.clone()).filter(|kind| !kind.is_empty()),
+        }),
     }
 }
 
@@ -458,6 +475,11 @@ impl Book {
 
     pub fn place_of_tier(&self, id: Option<&String>) -> usize {
         id.and_then(|id| self.tiers.iter().position(|tier| tier.id == *id)).unwrap_or(0)
+    }
+
+    /// How points lapse that are earned in a tier: as what gives them says itself, or as the tier does, or else the programme.
+    pub fn expiry_in(&self, tier: usize, own: Option<Policy>) -> Policy {
+        own.or(self.tiers.get(tier).and_then(|tier| tier.expiry)).unwrap_or(self.expiry)
     }
 
     /// When points lapse that were earned then and could be spent from then on.

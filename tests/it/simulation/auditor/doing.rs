@@ -125,6 +125,7 @@ impl Act<'_> {
         let Doing { activity, reference, referrer, referred, book, since } = doing;
         let day = book.date(occurred_time);
         let pending_counts = book.document.tier_policy.unwrap_or_default().qualify_pending;
+        let tier = self.account.place_at(book, occurred_time);
         let (mut awards, mut lots, mut next) = (Vec::new(), Vec::new(), self.account.last_lot + 1);
         let mut capped = Vec::new();
         for rule in book.doings.iter().filter(|rule| rule.is_for(activity, since) && rule.for_referrer == referred.is_some()) {
@@ -145,7 +146,8 @@ impl Act<'_> {
                 let for_ever = (rule.once && counted_in != Some(None)).then_some(None);
                 capped.extend(counted_in.into_iter().chain(for_ever).map(|period| (rule.id.clone(), period, points)));
                 let later = if pending_counts { 0 } else { qualifying };
-                into_lot(&mut lots, book, (rule.expiry, rule.waits), occurred_time, (points, later), &mut next);
+                let policies = (book.expiry_in(tier, rule.expiry), rule.waits);
+                into_lot(&mut lots, book, policies, occurred_time, (points, later), &mut next);
             }
             awards.push(Reward { rule: rule.id.clone(), uncapped: rule.points, limit, points, qualifying });
         }

@@ -403,8 +403,7 @@ pub fn price(book: &Book, matches: &[Match], multiplier: Fraction, order_fractio
 /// What the purchase earns by the rule book and tier of its time.
 pub fn earn(act: &Act<'_>, book: &Book, purchase: &Purchase, occurred_time: Timestamp) -> Earned {
     let lines = bases(book, purchase);
-    let held = act.account.tiers.iter().rev().find(|(_, since)| *since <= occurred_time).map(|(tier, _)| tier);
-    let before = book.place_of_tier(held);
+    let before = act.account.place_at(book, occurred_time);
     let earned = earn_at(act, book, purchase, occurred_time, &lines, before);
     if book.document.tier_policy.unwrap_or_default().rate_tier() != v1::tier_policy::RateTier::After {
         return earned;
@@ -454,7 +453,8 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
         if points > 0 {
             note_given(&mut earned, book, rule, time, points);
             let later = if policy.qualify_pending { 0 } else { qualifying };
-            into_lot(&mut earned.lots, book, (rule.expiry, rule.waits), time, (points, later), &mut next);
+            let policies = (book.expiry_in(tier, rule.expiry), rule.waits);
+            into_lot(&mut earned.lots, book, policies, time, (points, later), &mut next);
         }
         let lines: Vec<usize> = found.lines.iter().map(|(line, _)| *line).collect();
         let part = (in_sum > 1 && rule.rounds.stage == rounding::Stage::Order).then_some((points, qualifying));

@@ -111,7 +111,9 @@ pub enum Fact {
     TierKept(String, Option<(Timestamp, Timestamp)>),
     TierRewarded {
         tier: String,
-        lot: LotSaid,
+        lot: Option<LotSaid>,
+        /// Of this kind one follows.
+        voucher: Option<String>,
     },
     Accrued {
         points: i64,
@@ -394,9 +396,11 @@ fn fact(kind: &EntryKind) -> Fact {
             Fact::Tier { to: change.to.to_string(), how, until: change.end.map(|end| (end.end_time, end.review_time)) }
         }
         EntryKind::TierKept(kept) => Fact::TierKept(kept.tier.to_string(), kept.end.map(|end| (end.end_time, end.review_time))),
-        EntryKind::TierRewarded(rewarded) => {
-            Fact::TierRewarded { tier: rewarded.tier.to_string(), lot: lot(rewarded.lot.as_ref().expect("rewards are points there")) }
-        }
+        EntryKind::TierRewarded(rewarded) => Fact::TierRewarded {
+            tier: rewarded.tier.to_string(),
+            lot: rewarded.lot.as_ref().map(lot),
+            voucher: rewarded.voucher.as_ref().map(ToString::to_string),
+        },
         EntryKind::PurchaseAccrued(accrued) => earned(accrued),
         EntryKind::PointsAdjusted(adjusted) => Fact::Adjusted {
             points: adjusted.points.0,
@@ -657,7 +661,7 @@ fn taken_back(returned: &Returned) -> Fact {
 }
 
 /// What must be met of price effects and of offers.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 20] = [
     "discount of a tier",
     "shipping of a tier",
     "voucher off the goods",
@@ -670,12 +674,26 @@ pub const KINDS: [&str; 12] = [
     "offer withdrawn",
     "quote kept",
     "quote changed",
+    "tier rewarded with points",
+    "tier rewarded with a voucher",
+    "tier kept at a review",
+    "tier changed at a review",
+    "schedule",
+    "schedule in pages",
+    "schedule beside commands",
+    "schedule in part",
 ];
 
 /// Which of them an entry has.
 pub fn met(said: &Said) -> Vec<&'static str> {
     match &said.fact {
         Fact::Accrued { effects, .. } => effects.iter().map(prices::met).collect(),
+        Fact::TierRewarded { lot, voucher, .. } => {
+            let met = [("tier rewarded with points", lot.is_some()), ("tier rewarded with a voucher", voucher.is_some())];
+            met.into_iter().filter(|(_, is_met)| *is_met).map(|(kind, _)| kind).collect()
+        }
+        Fact::TierKept(..) => vec!["tier kept at a review"],
+        Fact::Tier { how: How::Reviewed, .. } => vec!["tier changed at a review"],
         Fact::Offer { became: Became::Given(_), .. } => vec!["offer given"],
         Fact::Offer { became: Became::Activated(until), .. } if until.is_some() => vec!["promotion activated"],
         Fact::Offer { became: Became::Activated(_), .. } => vec!["voucher activated"],

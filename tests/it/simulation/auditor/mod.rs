@@ -470,6 +470,23 @@ pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
     advance(account, books, now).account
 }
 
+/// Since when time alone changes something: what the schedule looks for. What other rules ask of everybody is not due of anybody.
+pub fn due_since(account: &Account, books: &Books) -> Option<Timestamp> {
+    let lapses = account.lots.iter().filter_map(|lot| match lot.lapse {
+        Lapse::On(time) => Some(time),
+        Lapse::Inactive => account.idle_until,
+        Lapse::Never => None,
+    });
+    let activations = account.waiting.iter().filter_map(|lot| lot.until);
+    let holds = account.holds.values().map(|hold| hold.until);
+    let is_reviewed = !account.erased && account.merged_into.is_none();
+    let review = account.next_end(books.newest()).filter(|_| is_reviewed);
+    let voucher = account.live_vouchers().map(|(_, voucher)| voucher.due()).min();
+    let goal = account.goals.first().map(|(time, _)| *time);
+    let single = [review, voucher, goal, account.birthdays.plan.map(|plan| plan.due), account.segments.next];
+    lapses.chain(activations).chain(holds).chain(single.into_iter().flatten()).min()
+}
+
 /// When something becomes due, or is not counted any more, as far as it is known. Birthdays of who is suspended weigh more, and the ends of
 /// vouchers that are held for longer.
 pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timestamp> {

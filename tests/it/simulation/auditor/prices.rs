@@ -352,7 +352,7 @@ impl Promise {
                 self.tier.1 = Some(to.clone());
                 self.tier.2.push(to.clone());
             }
-            Fact::TierRewarded { lot, .. } => self.tier.3.push(lot.points),
+            Fact::TierRewarded { lot, .. } => self.tier.3.push(lot.as_ref().map_or(0, |lot| lot.points)),
             Fact::Redeemed { points, owed, value, .. } => self.payments.push((*points, *owed, *value)),
             Fact::Goal { goal, vouchers, .. } if *vouchers > 0 => self.vouchers.push(Issues::Later(goal.clone(), *vouchers)),
             Fact::Voucher { issued: entry, change: Change::Used(_, worth) } => self.price.2.push((*entry, worth.unwrap_or_default())),

@@ -454,7 +454,7 @@ pub fn promote(act: &Act<'_>, book: &Book, there: &There<'_>, shares: &Shares, e
         earned.points += one.points;
         earned.qualifying += one.qualifying;
         if one.points > 0 {
-            let policies = of_document(book, promotion);
+            let policies = of_document(book, book.place_of_tier(earned.tier.as_ref()), promotion);
             let later = if book.document.tier_policy.unwrap_or_default().qualify_pending { 0 } else { one.qualifying };
             earning::into_lot(&mut earned.lots, book, policies, there.time, (one.points, later), next);
         }

@@ -3,14 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
-use loyaltyd::contract::v1::{
-    self, TierPolicy,
-    tier_policy::{OnChange, ReviewOutcome, Validity, Window},
+use loyaltyd::{
+    contract::v1::{
+        self, TierPolicy,
+        tier_policy::{OnChange, ReviewOutcome, Validity, Window},
+    },
+    domain::VoucherCause,
 };
 
 use super::{
     Account, Act, Books, Lot,
-    book::{Book, days_later, months_later},
+    book::{Book, TierGift, days_later, months_later},
     facts::{Fact, How, LotSaid},
 };
 
@@ -81,6 +84,11 @@ impl Account {
         (book.place_of_tier(self.tiers.last().map(|(tier, _)| tier)), self.held_until)
     }
 
+    /// The tier of a time among those of a rule book.
+    pub fn place_at(&self, book: &Book, time: Timestamp) -> usize {
+        book.place_of_tier(self.tiers.iter().rev().find(|(_, since)| *since <= time).map(|(tier, _)| tier))
+    }
+
     /// What was set by hand, and nothing else, holds the member where it is.
     pub fn is_on_floor(&self) -> bool {
         let held = self.tiers.last().map(|(tier, _)| tier);
@@ -111,7 +119,7 @@ impl Account {
     }
 
     /// When the status ends of itself, or what was set by hand.
-    fn next_end(&self, book: &Book) -> Option<Timestamp> {
+    pub fn next_end(&self, book: &Book) -> Option<Timestamp> {
         match self.held_until {
             Some(end) => Some(book.dawn(review_day(book, end))),
             None => self.floor.as_ref().filter(|_| self.is_on_floor()).and_then(|(_, end)| Some(book.dawn((*end)?))),
@@ -376,7 +384,8 @@ impl Act<'_> {
     }
 
     fn reward_tier(&mut self, book: &Book, to: &str, day: Date, start: Timestamp) {
-        let Some(points) = book.tiers.iter().find(|tier| tier.id == to).and_then(|tier| tier.reward) else { return };
+        let Some(place) = book.tiers.iter().position(|tier| tier.id == to) else { return };
+        let Some(TierGift { points, voucher }) = book.tiers[place].reward.clone() else { return };
         let again = self.account.rewards.get(to).is_some_and(|until| until.is_none_or(|until| day < until));
         if again || self.account.suspended || self.account.erased {
             return;
@@ -387,13 +396,18 @@ impl Act<'_> {
             _ => None,
         };
         self.account.rewards.insert(to.to_owned(), until);
-        self.account.last_lot += 1;
-        self.account.issued += points;
-        let (id, lapse) = (self.account.last_lot, book.lapse(book.expiry, start, start));
-        let debt_paid = self.receive(Lot { id, points, lapse, earned: start });
-        let lot = LotSaid { id, points, lapse, debt_paid, waits: None };
-        self.welcome_by(book, std::iter::once(&lot), start);
-        self.enter(Fact::TierRewarded { tier: to.to_owned(), lot }, start, book.version);
+        let lot = points.map(|(points, own)| {
+            self.account.last_lot += 1;
+            self.account.issued += points;
+            let (id, lapse) = (self.account.last_lot, book.lapse(book.expiry_in(place, own), start, start));
+            let debt_paid = self.receive(Lot { id, points, lapse, earned: start });
+            LotSaid { id, points, lapse, debt_paid, waits: None }
+        });
+        self.welcome_by(book, lot.iter(), start);
+        self.enter(Fact::TierRewarded { tier: to.to_owned(), lot, voucher: voucher.clone() }, start, book.version);
+        if let Some(kind) = voucher {
+            self.issue_voucher(book, &kind, VoucherCause::Tier, start);
+        }
     }
 
     /// The tier that was reached with what has come back goes, where the rule book says so.

@@ -66,7 +66,7 @@ impl Voucher {
         !matches!(self.state, State::Ended(_))
     }
 
-    fn due(&self) -> Timestamp {
+    pub fn due(&self) -> Timestamp {
         self.hold.as_ref().map_or(self.terms.until, |(_, until)| *until)
     }
 }
