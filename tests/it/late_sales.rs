@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
 use loyaltyd::domain::{
-    Adjustment, Command, Context, Header, History, LotId, MAX_COUNTERS_PER_RULE, MAX_TIER_HISTORY, Member, MemberId, MemberKey, Points,
-    Program, Purchase, TierId, decide,
+    Adjustment, Command, Context, EntryKind, Header, History, LotId, MAX_COUNTERS_PER_RULE, MAX_TIER_HISTORY, Member, MemberId, MemberKey,
+    Points, Program, Purchase, TierId, advance, decide,
 };
 
 use crate::accrual::{Shop, at, line, purchase, rule_book_with};
@@ -167,4 +167,29 @@ fn a_sale_before_the_tiers_that_are_remembered_has_the_tier_of_the_oldest() {
     let day = |days: i64| (first + (24 * days).hours() + 1.hours()).to_string();
     assert_eq!([0, 5, 20].map(|days| sale(&mut shop, "10", &day(days))), [20, 20, 20]);
     assert_eq!(sale(&mut shop, "10", &day(-1)), 10, "before the first change the lowest was held");
+}
+
+/// Points of an earlier sale have become active meanwhile, and what waited for that lapses with it. What a late sale earns did not wait: it
+/// lapsed in its own time, whether the schedule has entered the activation before the sale is told or the sale itself does.
+#[test]
+fn what_a_late_sale_earns_lapses_in_its_own_time_whoever_entered_what_was_due_before_it() {
+    let rules = "accrual_rules:\n- { rule_id: soon, per_order: { points: 3 }, expiry: { after: { days: 2 } } }\n\
+        - { rule_id: slow, per_order: { points: 5 }, activation: { after_days: 10 } }\npurchase_time: { max_age_days: 30 }\n";
+    let told = |by_schedule: bool| {
+        let mut shop = Shop::open(rule_book_with(rules));
+        shop.now = at("2026-03-10T15:00:00Z");
+        sale(&mut shop, "1", "2026-03-10T15:00:00Z");
+        shop.now = at("2026-03-30T15:00:00Z");
+        if by_schedule {
+            let decision = advance(&shop.programs, shop.now, shop.member.clone()).expect("time passes");
+            shop.member = decision.member;
+            shop.entries.extend(decision.entries);
+        }
+        sale(&mut shop, "1", "2026-03-05T15:00:00Z");
+        let lapsed = shop.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::PointsExpired(_)));
+        lapsed.map(|entry| entry.occurred_time).collect::<Vec<_>>()
+    };
+    let expected = vec![at("2026-03-13T04:00:00Z"), at("2026-03-08T05:00:00Z")];
+    assert_eq!(told(true), expected, "the schedule came before it");
+    assert_eq!(told(false), expected, "nobody came before it");
 }

@@ -42,6 +42,8 @@ impl Draft<'_> {
         }
         while !self.still_due && self.enter_next_due()? {}
         self.by_time = false;
+        // What was kept from lapsing has lapsed. What a command brings was not, and lapses in its own time, whoever has entered what was due.
+        self.hold_end = Timestamp::MIN;
         Ok(!self.still_due)
     }
 

@@ -670,6 +670,7 @@ impl Act<'_> {
         }
         (self.books, self.until) = (books, now);
         self.pass_time_by_these();
+        self.hold_end = None;
     }
 
     /// Everything that has become due, in order of time; at one instant points become active first, then the tier is reviewed, then holds
