@@ -264,7 +264,7 @@ impl Life {
             steps: BTreeMap::new(),
             done: 0,
         };
-        let crowd = if life.random.percent(20) { CROWD } else { 0 };
+        let crowd = if life.random.percent(30) { CROWD } else { 0 };
         for name in ["one", "two"] {
             let frame = Frame::new(name, &mut life.random);
             let id = ProgramId::new(name).expect("an id");
@@ -441,7 +441,7 @@ impl Life {
         self.turn().await;
         let passed = loyaltyd::ledger::Clock::now(&*self.clock).duration_since(before);
         // After a long time much is due at once.
-        if passed.is_negative() || (passed > LONG_TIME && self.random.percent(60)) {
+        if passed.is_negative() || (passed > LONG_TIME && self.random.percent(80)) {
             self.keep_schedule().await;
         }
     }

@@ -69,7 +69,7 @@ impl Life {
     pub async fn keep_schedule(&mut self) {
         let now = self.ledger_now();
         let due = self.due(now);
-        let most = if self.random.percent(25) { self.random.within(1..=2) as usize } else { MANY_STEPS };
+        let most = if self.random.percent(40) { self.random.within(1..=2) as usize } else { MANY_STEPS };
         let (mut place, mut steps) = (0, 0);
         while steps < most && place < due.len() {
             let step = self.ledger().advance_due().await.expect("what is due can be entered");
