@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use loyaltyd::{
     domain::{
         ActivityRejection, BirthdayChanged, Command, Entry, EntryKind, Member, MemberKey, MemberState, MergeRequest, MergedFrom, Points,
-        Recipient, Rejection, Sealed, VoucherChange, VoucherChanged,
+        Recipient, Rejection, Sealed, VoucherChange, VoucherChanged, tier_progress,
     },
     ledger::{LedgerError, MemberTarget, Outcome, Submission},
 };
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, Account, Named, book::Lapse, facts, referrals},
+    auditor::{self, Account, Named, book::Lapse, facts, referrals, standing},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -285,6 +285,12 @@ impl Life {
         ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;
         let tier = header.tier.current().map(|held| (held.tier.to_string(), held.start_time));
         ensure(tier == account.tiers.last().cloned(), || differ(&account.tiers.last(), &tier))?;
+        if let Some(expected) = standing::standing(&account, &shop.books, now) {
+            let programs = self.ledger().program(&shop.id).map_err(|error| error.to_string())?;
+            let progress = tier_progress(programs.newest(), header, now).map_err(|error| format!("{error:?}"))?;
+            let found = progress.map(|progress| standing::found(&progress, shop.books.newest().digits));
+            ensure(found.as_ref() == Some(&expected), || format!("of the standing: {}", differ(&Some(&expected), &found)))?;
+        }
         let lots = self.ledger().lots(&key, None, 10_000).map_err(|error| error.to_string())?;
         let lots: Vec<_> = lots.iter().map(|lot| (lot.id.0, lot.remaining.0, facts::lapse(lot.expiry))).collect();
         let expected: Vec<_> = account.lots.iter().map(|lot| (lot.id, lot.points, lot.lapse)).collect();

@@ -13,6 +13,7 @@ use super::{
     birthdays::{Birthday, Gift},
     goals::Goal,
     referrals::Terms,
+    standing::MissingSaid,
 };
 
 /// A fraction that is not negative, in lowest terms.
@@ -123,6 +124,14 @@ impl Takes {
             visits: Some(document.visits as u64).filter(|visits| *visits > 0),
             all: document.require_all,
         }
+    }
+
+    /// What is missing of each bound, and whether all are asked for.
+    pub fn missing(&self, (points, spend, visits): (i64, i128, u64)) -> MissingSaid {
+        let of = |bound: Option<i128>, there: i128| bound.map(|bound| (bound - there).max(0));
+        let count = |missing: i128| missing.try_into().expect("it fits");
+        let points = of(self.points.map(i128::from), points.into()).map(|points| points as i64);
+        (points, of(self.spend, spend), of(self.visits.map(i128::from), visits.into()).map(count), self.all)
     }
 
     pub fn is_met(&self, (points, spend, visits): (i64, i128, u64)) -> bool {

@@ -19,6 +19,7 @@ pub mod reviewing;
 pub mod rewards;
 pub mod segments;
 mod spending;
+pub mod standing;
 pub mod vouchers;
 mod watching;
 

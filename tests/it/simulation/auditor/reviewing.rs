@@ -37,7 +37,7 @@ fn first_of(day: Date, months: i8) -> Date {
     Date::new(day.year(), (day.month() - 1) / months * months + 1, 1).expect("a date")
 }
 
-fn has_periods(book: &Book) -> bool {
+pub fn has_periods(book: &Book) -> bool {
     matches!(policy(book).window(), Window::CalendarYear | Window::CalendarQuarter | Window::MembershipYear)
 }
 
@@ -96,7 +96,7 @@ impl Account {
     }
 
     /// From the first day to the one after the last; `None`: all time.
-    fn window(&self, book: &Book, day: Date) -> Option<(Date, Date)> {
+    pub fn window(&self, book: &Book, day: Date) -> Option<(Date, Date)> {
         let next = days_later(day, 1);
         let anew = || self.anew.iter().rev().copied().find(|anew| *anew <= day).filter(|_| counts_anew(book)).unwrap_or(Date::MIN);
         match policy(book).window() {
@@ -127,7 +127,7 @@ impl Account {
     }
 
     /// What was set by hand and still is so at an instant.
-    fn floor_at(&self, book: &Book, time: Timestamp) -> usize {
+    pub fn floor_at(&self, book: &Book, time: Timestamp) -> usize {
         let floor = self.floor.as_ref().filter(|(_, end)| end.is_none_or(|end| book.dawn(end) > time));
         floor.map_or(0, |(floor, _)| book.place_of_tier(Some(floor)))
     }
@@ -196,12 +196,29 @@ impl Act<'_> {
     }
 
     /// What a tier becomes at its end.
-    fn reviewed(&self, book: &Book, place: usize, end: Date) -> Status {
+    pub fn reviewed(&self, book: &Book, place: usize, end: Date) -> Status {
         self.looked_at(book, place, (end, review_day(book, end)))
     }
 
     /// `to`: the day on which it is looked at.
     fn looked_at(&self, book: &Book, place: usize, (end, to): (Date, Date)) -> Status {
+        let window = |day| self.account.window(book, day);
+        let outcome = |totals| Self::outcome(book, place, totals, self.reached(book, totals));
+        let place = self.totals_looked_at(book, (end, to)).into_iter().map(outcome).max().expect("there is one");
+        let next = match policy(book).validity() {
+            Validity::Unspecified | Validity::Unlimited => None,
+            Validity::EndOfPeriod | Validity::EndOfNextPeriod => window(end).map(|(_, end)| end),
+            Validity::Months => Some(months_later(end, policy(book).validity_months)),
+        };
+        (place, next.filter(|_| place > 0))
+    }
+
+    /// What a review at a status's end counts: in the period that ends, and where it ends within one, in the one before it.
+    pub fn windows_of_review(&self, book: &Book, end: Date) -> Vec<(i64, i128, u64)> {
+        self.totals_looked_at(book, (end, review_day(book, end)))
+    }
+
+    fn totals_looked_at(&self, book: &Book, (end, to): (Date, Date)) -> Vec<(i64, i128, u64)> {
         let window = |day| self.account.window(book, day);
         let last = days_later(end, -1);
         // A review that never came would have looked at all between those that did.
@@ -212,21 +229,11 @@ impl Act<'_> {
             assert!(from < until);
             windows.push(window(days_later(from, -1)));
         }
-        let outcome = |window| {
-            let totals = self.totals(window);
-            Self::outcome(book, place, totals, self.reached(book, totals))
-        };
-        let place = windows.into_iter().map(outcome).max().expect("there is one");
-        let next = match policy(book).validity() {
-            Validity::Unspecified | Validity::Unlimited => None,
-            Validity::EndOfPeriod | Validity::EndOfNextPeriod => window(end).map(|(_, end)| end),
-            Validity::Months => Some(months_later(end, policy(book).validity_months)),
-        };
-        (place, next.filter(|_| place > 0))
+        windows.into_iter().map(|window| self.totals(window)).collect()
     }
 
     /// What was set by hand has come to its end: what was earned, or what was held before if that goes on.
-    fn after_floor(&self, book: &Book, time: Timestamp) -> Status {
+    pub fn after_floor(&self, book: &Book, time: Timestamp) -> Status {
         let earned = self.by(book, self.earned_by(book, days_later(book.date(time), -1)), time);
         let beneath = self.account.beneath.as_ref().map(|(tier, end)| (book.place_of_tier(tier.as_ref()), *end));
         // What ended meanwhile is looked at now, and but once.
