@@ -171,13 +171,13 @@ fn door(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Door, Option<impl Fu
         tracing::warn!(
             "callers are not authenticated: whoever reaches the service, {reach}, may do everything (--access FILE says who may do what)"
         );
-        return Ok((Door::Open, None));
+        return Ok((Door::open_to_all(config.access.requests_per_second), None));
     };
     // Before it is read, so that no change is missed.
     let (changed, changes) = watch::channel(());
     let following = reread::whenever_changed(vec![path.clone()], config.access.look_every, move || changed.send_replace(()));
     let text = read_access(&path).map_err(|why| AppError::Access { path: path.clone(), why })?;
-    let access = Access::open(&text, Arc::clone(clock));
+    let access = Access::open_limited(&text, Arc::clone(clock), config.access.requests_per_second);
     let access = access.map_err(|mistakes| AppError::Access { path: path.clone(), why: all_mistakes(&mistakes) })?;
     let (api_keys, certificates, issuers) = access.counts();
     tracing::info!(api_keys, certificates, issuers, "callers are authenticated, as {} says", path.display());

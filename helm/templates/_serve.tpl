@@ -44,7 +44,8 @@
       (list "max-connections-per-address" $v.limits.maxConnectionsPerAddress) (list "max-handshakes" $v.limits.maxHandshakes)
       (list "handshake-seconds" $v.limits.handshakeSeconds) (list "credential-seconds" $v.limits.credentialSeconds)
       (list "keepalive-seconds" $v.limits.keepaliveSeconds)
-      (list "stall-seconds" $v.limits.stallSeconds) (list "max-call-seconds" $v.limits.maxCallSeconds) }}
+      (list "stall-seconds" $v.limits.stallSeconds) (list "max-call-seconds" $v.limits.maxCallSeconds)
+      (list "requests-per-second" $v.limits.requestsPerSecond) }}
 {{- range $numbers }}
 {{- if ne (toString (index . 1)) "<nil>" }}
 {{- /* A number of a values file is a float to Helm, which would print large ones with an exponent. */}}

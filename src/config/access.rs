@@ -1,10 +1,15 @@
 //! Who may call: the flags for the access file, and where the service may listen with and without it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
 use super::{ConfigError, path, reread, switch};
+
+/// Calls of one principal in a second, unless something else is said. A chain of ten thousand tills makes a tenth of it when all of them sell
+/// at once: a sale has some four calls and takes half a minute and more, and the rest is for what shops and imports send beside. What is
+/// above it is a program that repeats itself without a pause, as fast as the network carries it.
+const REQUESTS_PER_SECOND: u32 = 50_000;
 
 /// Who may call
 #[derive(Debug, Clone, Args)]
@@ -13,6 +18,11 @@ pub struct AccessArgs {
     /// it changes. Without it callers are not authenticated
     #[arg(long, env = "LOYALTYD_ACCESS", value_name = "FILE", value_parser = path())]
     pub access: Option<PathBuf>,
+
+    /// Calls in a second of each principal whose limits in the access file say no number; of callers who are not authenticated, all of them
+    /// together. More are refused with RESOURCE_EXHAUSTED; 0 is no limit
+    #[arg(long, env = "LOYALTYD_REQUESTS_PER_SECOND", default_value_t = REQUESTS_PER_SECOND, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub requests_per_second: u32,
 
     /// Whether reflection, which says what RPCs there are, answers callers without a credential
     #[arg(long, env = "LOYALTYD_REFLECTION", value_enum, default_value = "open", value_name = "open|closed")]
@@ -46,6 +56,8 @@ pub enum Openness {
 pub struct AccessConfig {
     /// The access file; `None`: callers are not authenticated.
     pub file: Option<PathBuf>,
+    /// Of a principal whose limits say no number, and of all callers who are not authenticated; `None`: as many as they like.
+    pub requests_per_second: Option<NonZeroU32>,
     pub reflection: Openness,
     pub health: Openness,
     /// AdminService answers callers on other machines too, who are not authenticated.
@@ -57,7 +69,14 @@ pub struct AccessConfig {
 impl Default for AccessConfig {
     fn default() -> Self {
         let open = Openness::Open;
-        Self { file: None, reflection: open, health: open, admin_from_anywhere: false, look_every: reread::LOOK_EVERY }
+        Self {
+            file: None,
+            requests_per_second: NonZeroU32::new(REQUESTS_PER_SECOND),
+            reflection: open,
+            health: open,
+            admin_from_anywhere: false,
+            look_every: reread::LOOK_EVERY,
+        }
     }
 }
 
@@ -85,7 +104,8 @@ impl AccessArgs {
                 }
             }
         }
-        let Self { reflection, health, admin_from_anywhere, .. } = *self;
-        Ok(AccessConfig { file, reflection, health, admin_from_anywhere, ..AccessConfig::default() })
+        let Self { requests_per_second, reflection, health, admin_from_anywhere, access: _, insecure: _ } = *self;
+        let requests_per_second = NonZeroU32::new(requests_per_second);
+        Ok(AccessConfig { file, requests_per_second, reflection, health, admin_from_anywhere, ..AccessConfig::default() })
     }
 }

@@ -76,6 +76,7 @@ ALONE = {
             "credentialSeconds": 30,
             "keepaliveSeconds": 30,
             "maxCallSeconds": 3600,
+            "requestsPerSecond": 1000000,
             "stallSeconds": 30,
             "maxResets": 1024,
             "maxConnectionsPerAddress": 2000,

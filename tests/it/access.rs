@@ -1,11 +1,12 @@
 //! Who may do what: credentials, roles, programmes and limits, as callers of a real server see them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use loyaltyd::{
     config::Openness,
     contract::v1::{self, purchase_result::Result as Judged},
     grpc::access::roles::{About, ROLES, TABLE},
+    ledger::ManualClock,
 };
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, Value};
@@ -15,9 +16,9 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::{
-    PROGRAM, Refused,
+    PROGRAM, Refused, TestServer,
     access::{Guarded, bearer, by, call, contract, file_of, guarded, guarded_with, instant, key, methods, principal, send},
-    actor, by_id, enrolment, refused, sale, vnd,
+    actor, by_id, config, enrolment, noon, refused, rule_book, sale, vnd,
 };
 
 /// Code and reason.
@@ -557,6 +558,99 @@ async fn who_calls_too_often_is_told_when_to_come_back() {
     server.server.stop().await;
 }
 
+/// A server on which a principal of whom the file says nothing may make so many calls a second; without a file, all together.
+async fn limited(file: Option<&str>, requests_per_second: u32) -> TestServer {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let mut config = config(folder.path(), vec![rule_book()]);
+    config.access.requests_per_second = NonZeroU32::new(requests_per_second);
+    config.access.file = file.map(|text| {
+        let path = folder.path().join("access.yaml");
+        std::fs::write(&path, text).expect("it is written");
+        path
+    });
+    TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await
+}
+
+/// Calls until one is refused for their rate, a hundred at most. How many were answered, and the refusal.
+async fn until_limited(server: &TestServer, key: Option<&str>) -> (usize, Option<Status>) {
+    for answered in 0..100 {
+        let mut request = Request::new(v1::ListProgramsRequest::default());
+        if let Some(key) = key {
+            request.metadata_mut().insert("authorization", bearer(key));
+        }
+        if let Err(status) = server.programs().list_programs(request).await {
+            return (answered, Some(status));
+        }
+    }
+    (100, None)
+}
+
+#[tokio::test]
+async fn who_has_no_rate_of_its_own_has_the_services() {
+    let (usual, usual_line) = principal("usual", "pos", "vietnam", "");
+    let (other, other_line) = principal("other", "pos", "vietnam", "limits: {adjustment_points: 5}, ");
+    let (fast, fast_line) = principal("fast", "pos", "vietnam", "limits: {requests_per_second: 1000000}, ");
+    let file = file_of(&[&usual_line, &other_line, &fast_line]);
+    let server = limited(Some(&file), 3).await;
+    for key in [&usual, &other] {
+        let (answered, refusal) = until_limited(&server, Some(key)).await;
+        let refusal = refusal.expect("three a second are allowed");
+        assert!(answered >= 3, "a second's worth may come at once, to each: {answered}");
+        assert_eq!(told(&refusal), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+        let info = refusal.get_details_error_info().expect("details");
+        assert_eq!(info.metadata.get("requests_per_second").map(String::as_str), Some("3"));
+        let delay = refusal.get_details_retry_info().and_then(|info| info.retry_delay).expect("a delay");
+        assert!(delay > Duration::ZERO && delay <= Duration::from_secs(1), "{delay:?}");
+    }
+    assert_eq!(until_limited(&server, Some(&fast)).await.0, 100, "the file's number goes before");
+    server.stop().await;
+    // The file's number goes before also where the service has no limit.
+    let (slow, slow_line) = principal("slow", "pos", "vietnam", "limits: {requests_per_second: 2}, ");
+    let server = limited(Some(&file_of(&[&usual_line, &slow_line])), 0).await;
+    assert!(until_limited(&server, Some(&slow)).await.1.is_some());
+    assert_eq!(until_limited(&server, Some(&usual)).await.0, 100);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn callers_who_are_not_authenticated_share_one_rate_and_probes_do_not_count() {
+    let server = limited(None, 40).await;
+    let (answered, refusal) = until_limited(&server, None).await;
+    let refusal = refusal.unwrap_or_else(|| panic!("40 a second are allowed, and {answered} were answered at once"));
+    assert_eq!(told(&refusal), (Code::ResourceExhausted, "RATE_LIMITED".to_owned()));
+    assert!(refusal.message().contains("--requests-per-second"), "{refusal:?}");
+    assert!(refusal.get_details_retry_info().and_then(|info| info.retry_delay).is_some_and(|delay| delay > Duration::ZERO));
+    assert!(!refusal.get_details_error_info().expect("details").metadata.contains_key("principal_id"));
+    for _ in 0..100 {
+        let probe = call(&server.channel, "/grpc.health.v1.Health/Check", None, Vec::new()).await;
+        assert!(probe.is_ok(), "{probe:?}");
+    }
+    // What comes on another connection is theirs, too; each purchase of a stream is a call, and none is lost.
+    let member = loop {
+        match server.members().enroll_member(enrolment("c-1")).await {
+            Ok(answer) => break answer.into_inner().member.expect("a member").member_id,
+            Err(status) => assert_eq!(told(&status).1, "RATE_LIMITED"),
+        }
+    };
+    let purchases: Vec<_> =
+        (0..60).map(|n| v1::StreamPurchasesRequest { purchase: Some(sale(&member, &format!("o-{n}"), "10000")) }).collect();
+    let mut answers = loop {
+        match server.purchases().stream_purchases(tokio_stream::iter(purchases.clone())).await {
+            Ok(answers) => break answers.into_inner(),
+            Err(status) => assert_eq!(told(&status).1, "RATE_LIMITED"),
+        }
+    };
+    let start = std::time::Instant::now();
+    let mut recorded = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        assert!(matches!(answer.result.unwrap().result, Some(Judged::Recorded(_))));
+        recorded += 1;
+    }
+    assert_eq!(recorded, 60);
+    assert!(start.elapsed() >= Duration::from_millis(200), "more than a second's worth comes more slowly: {:?}", start.elapsed());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_stream_is_slowed_to_its_principals_rate_and_loses_nothing() {
     let (till, till_line) = principal("tills", "pos", "vietnam", "limits: {requests_per_second: 50}, ");
@@ -705,7 +799,7 @@ async fn impatient(text: &str) -> crate::support::TestServer {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("access.yaml");
     std::fs::write(&file, text).unwrap();
-    let mut config = crate::support::config(folder.path(), vec![crate::support::rule_book()]);
+    let mut config = config(folder.path(), vec![rule_book()]);
     config.access.file = Some(file);
     config.connections.credential = Duration::from_millis(300);
     let clock = std::sync::Arc::new(loyaltyd::ledger::ManualClock::new(crate::support::noon()));

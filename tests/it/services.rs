@@ -140,7 +140,7 @@ impl Service<http::Request<Body>> for CalledFrom {
 async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise() {
     let health = Health::starting(false).await;
     let ask = async |from, peer: Option<&str>| {
-        let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(from), Door::Open, LIMIT);
+        let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(from), Door::open_to_all(None), LIMIT);
         let peer = peer.map(|peer| peer.parse().expect("an address"));
         let called = AdminServiceClient::new(CalledFrom { services, peer }).stream_backup(v1::StreamBackupRequest::default()).await;
         called.map(drop).expect_err("there is no ledger yet")
@@ -155,7 +155,8 @@ async fn admin_service_answers_its_own_machine_alone_unless_it_is_told_otherwise
         assert_eq!(refused(&ask(AdminFrom::Anywhere, there).await).reason, "STARTING", "{there:?}");
     }
     // Other services are for everybody.
-    let services = grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(AdminFrom::Loopback), Door::Open, LIMIT);
+    let services =
+        grpc::services(&Arc::new(Gate::default()), &health, &Besides::Admin(AdminFrom::Loopback), Door::open_to_all(None), LIMIT);
     let peer = Some("192.0.2.7:1".parse().expect("an address"));
     let mut points = PointsServiceClient::new(CalledFrom { services, peer });
     let status = points.list_entries(v1::ListEntriesRequest::default()).await.expect_err("there is no ledger yet");

@@ -160,7 +160,9 @@ impl Drop for OwnServer {
 fn spawn(folder: &Path, port: u16, flags: &[OsString]) -> std::io::Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join("server.log"))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(folder.join("data")).args(flags);
+    // What is measured is what the server can do, not what it allows.
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--requests-per-second", "0", "--data"]);
+    command.arg(folder.join("data")).args(flags);
     // What is meant for the user's own service would publish programmes, change ports or keys: this one has its flags alone.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LOYALTYD_")) {
         command.env_remove(name);

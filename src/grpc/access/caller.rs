@@ -7,7 +7,8 @@ use tokio::task::futures::TaskLocalFuture;
 use super::{
     Access, LONGEST_WAIT,
     complaints::Refused,
-    principal::Principal,
+    everybody::Everybody,
+    principal::{Principal, Rate},
     roles::{About, Row},
     snapshot::{Granted, Presented},
 };
@@ -23,7 +24,16 @@ tokio::task_local! {
 
 /// Who calls. Cheap to clone.
 #[derive(Clone)]
-pub struct Caller(Option<Known>);
+pub struct Caller(Who);
+
+#[derive(Clone)]
+enum Who {
+    /// As often as they like.
+    Anyone,
+    /// One of those who are not authenticated, with what is called, and from where.
+    OneOf(Arc<Everybody>, (&'static str, Option<SocketAddr>)),
+    Known(Known),
+}
 
 #[derive(Clone)]
 struct Known {
@@ -44,11 +54,45 @@ pub type Answer<F> = TaskLocalFuture<Caller, F>;
 impl Caller {
     /// Whoever it is: callers are not authenticated, or the service is open to all.
     pub fn anyone() -> Self {
-        Self(None)
+        Self(Who::Anyone)
+    }
+
+    /// One of all who are not authenticated.
+    pub(super) fn one_of(everybody: &Arc<Everybody>, method: &'static str, from: Option<SocketAddr>) -> Self {
+        Self(Who::OneOf(Arc::clone(everybody), (method, from)))
     }
 
     pub(super) fn is_known(&self) -> bool {
-        self.0.is_some()
+        self.known().is_some()
+    }
+
+    fn known(&self) -> Option<&Known> {
+        match &self.0 {
+            Who::Known(known) => Some(known),
+            Who::Anyone | Who::OneOf(..) => None,
+        }
+    }
+
+    /// `None`: as often as they like.
+    fn rate(&self) -> Option<&Rate> {
+        match &self.0 {
+            Who::Anyone => None,
+            Who::OneOf(everybody, _) => Some(&everybody.rate),
+            Who::Known(known) => known.principal.rate.as_deref(),
+        }
+    }
+
+    /// It calls too often. Such a refusal is in the log.
+    fn too_often(&self, delay: Duration) -> Refusal {
+        match &self.0 {
+            // Who has no rate never does.
+            Who::Anyone => unknown(),
+            Who::OneOf(everybody, call) => everybody.too_often(delay, *call),
+            Who::Known(known) => {
+                let per_second = known.principal.rate.as_ref().map_or(0, |rate| rate.per_second.get());
+                known.complain(Refusal::rate_limited(&known.principal.id, per_second, delay))
+            }
+        }
     }
 
     /// `call`: what is called, and from where.
@@ -60,15 +104,15 @@ impl Caller {
         let snapshot = access.snapshot();
         let Granted { principal, end } = snapshot.grant(&presented, access.clock.now())?;
         let (access, (row, from)) = (Arc::clone(access), call);
-        Ok(Self(Some(Known { access, principal, presented, row, from, end, reading: snapshot.number })))
+        Ok(Self(Who::Known(Known { access, principal, presented, row, from, end, reading: snapshot.number })))
     }
 
     pub(super) fn check_rate(&self) -> Result<(), Refusal> {
-        self.0.as_ref().map_or(Ok(()), |known| known.check(Principal::check_rate))
+        self.rate().map_or(Ok(()), Rate::take).map_err(|delay| self.too_often(delay))
     }
 
     pub(super) fn check_role(&self) -> Result<(), Refusal> {
-        let Some(known @ Known { row: Some(row), .. }) = &self.0 else { return Ok(()) };
+        let Some(known @ Known { row: Some(row), .. }) = self.known() else { return Ok(()) };
         known.check(|principal| {
             principal.check_role(row)?;
             match row.about {
@@ -80,7 +124,7 @@ impl Caller {
 
     /// Between two messages of a stream: the credential may have ended, been withdrawn or got other rights.
     pub fn renew(&mut self) -> Result<(), Refusal> {
-        let Some(known) = &mut self.0 else { return Ok(()) };
+        let Who::Known(known) = &mut self.0 else { return Ok(()) };
         let (snapshot, now) = (known.access.snapshot(), known.access.clock.now());
         if snapshot.number == known.reading && known.end.is_none_or(|end| now < end) {
             return Ok(());
@@ -94,7 +138,7 @@ impl Caller {
     pub async fn next_message(&mut self) -> Result<(), Refusal> {
         loop {
             self.renew()?;
-            let Some(rate) = self.0.as_ref().and_then(|known| known.principal.rate.as_ref()) else { return Ok(()) };
+            let Some(rate) = self.rate() else { return Ok(()) };
             match rate.take() {
                 Ok(()) => return Ok(()),
                 Err(delay) => tokio::time::sleep(delay.min(LONGEST_WAIT)).await,
@@ -104,13 +148,13 @@ impl Caller {
 
     /// Returns when the credential has ended or is withdrawn, for a stream that may go on without a message; of whoever it is never.
     pub async fn withdrawn(mut self) -> Refusal {
-        let Some(known) = &self.0 else { return std::future::pending().await };
+        let Some(known) = self.known() else { return std::future::pending().await };
         let (access, mut readings) = (Arc::clone(&known.access), known.access.readings.subscribe());
         loop {
             if let Err(refusal) = self.renew() {
                 return refusal;
             }
-            let end = self.0.as_ref().and_then(|known| known.end);
+            let end = self.known().and_then(|known| known.end);
             let left = end.map(|end| Duration::try_from(end.duration_since(access.clock.now())).unwrap_or_default());
             tokio::select! {
                 // It cannot fail: the sender lives in what is held here.
@@ -130,7 +174,7 @@ impl Caller {
     }
 
     fn principal(&self) -> Option<&Arc<Principal>> {
-        self.0.as_ref().map(|known| &known.principal)
+        self.known().map(|known| &known.principal)
     }
 }
 
@@ -148,7 +192,7 @@ impl Known {
 
 /// Of the call that is being answered; what is nobody's is refused to nobody.
 fn check(check: impl FnOnce(&Principal) -> Result<(), Refusal>) -> Result<(), Refusal> {
-    CALLER.try_with(|caller| caller.0.as_ref().map_or(Ok(()), |known| known.check(check))).unwrap_or_else(|_| Err(unknown()))
+    CALLER.try_with(|caller| caller.known().map_or(Ok(()), |known| known.check(check))).unwrap_or_else(|_| Err(unknown()))
 }
 
 /// Of the call that is being answered. Where nobody knows it, nobody is let through.
@@ -176,10 +220,9 @@ pub fn check_adjustment(points: i64) -> Result<(), Refusal> {
 
 /// A call that does the work of several counts as so many: those above the first, which was counted when it came in.
 pub async fn count_more(calls: usize) -> Result<(), Refusal> {
-    let Caller(Some(known)) = current()? else { return Ok(()) };
-    let Some(rate) = &known.principal.rate else { return Ok(()) };
-    let taken = rate.take_many(u32::try_from(calls).unwrap_or(u32::MAX)).await;
-    taken.map_err(|delay| known.complain(Refusal::rate_limited(&known.principal.id, rate.per_second.get(), delay)))
+    let caller = current()?;
+    let Some(rate) = caller.rate() else { return Ok(()) };
+    rate.take_many(u32::try_from(calls).unwrap_or(u32::MAX)).await.map_err(|delay| caller.too_often(delay))
 }
 
 /// What the caller does is done by hand, so that it has to say by whom: it is neither a till nor a shop. Where callers are not authenticated

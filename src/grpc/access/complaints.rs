@@ -71,8 +71,8 @@ impl Complaints {
         let is_probe = call.principal.is_none() && reason == CREDENTIAL_MISSING && call.method == ASKED_BY_PROBES;
         let lines = match call.principal {
             None if is_probe => &self.probes,
+            Some(_) | None if reason == RATE_LIMITED => &self.rates,
             None => &self.strangers,
-            Some(_) if reason == RATE_LIMITED => &self.rates,
             Some(_) => &self.known,
         };
         let Some(unsaid) = lines.next() else { return };

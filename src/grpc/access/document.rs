@@ -119,8 +119,9 @@ struct IssuerDocument {
     refresh_seconds: Option<u64>,
 }
 
-/// What was read before, of which keys of issuers and what principals have used of their rates stay.
-pub fn read(text: &str, before: Option<&Snapshot>) -> Result<Snapshot, Vec<Violation>> {
+/// What was read before, of which keys of issuers and what principals have used of their rates stay. `usual`: the calls in a second of
+/// principals of whom the file says none.
+pub fn read(text: &str, before: Option<&Snapshot>, usual: Option<NonZeroU32>) -> Result<Snapshot, Vec<Violation>> {
     let whole = |message: String| vec![Violation { path: "the file".to_owned(), message }];
     if text.len() > MAX_BYTES {
         return Err(whole(format!("has more than {MAX_BYTES} bytes")));
@@ -135,13 +136,14 @@ pub fn read(text: &str, before: Option<&Snapshot>) -> Result<Snapshot, Vec<Viola
     };
     let document: Document =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| whole(format!("cannot be read: {error}")))?;
-    let mut reading = Reading { before, mistakes: Vec::new(), snapshot: Snapshot::empty(), used: HashMap::new() };
+    let mut reading = Reading { before, usual, mistakes: Vec::new(), snapshot: Snapshot::empty(), used: HashMap::new() };
     reading.whole(document);
     if reading.mistakes.is_empty() { Ok(reading.snapshot) } else { Err(reading.mistakes) }
 }
 
 struct Reading<'a> {
     before: Option<&'a Snapshot>,
+    usual: Option<NonZeroU32>,
     mistakes: Vec<Violation>,
     snapshot: Snapshot,
     /// What stands for one principal alone, and where it was found first.
@@ -291,7 +293,11 @@ impl Reading<'_> {
                 0
             })
         });
-        let rate = document.limits.requests_per_second.and_then(|per_second| self.rate(path, &id, per_second));
+        let per_second = match document.limits.requests_per_second {
+            Some(per_second) => self.per_second(path, per_second),
+            None => self.usual,
+        };
+        let rate = per_second.map(|per_second| self.rate(&id, per_second));
         let principal = Arc::new(Principal { id, roles, programs, adjustment_points, rate });
         if document.api_keys.is_empty() && document.certificates.is_empty() && document.tokens.is_empty() {
             self.add(path, "has no credential: give api_keys, certificates or tokens, or leave it out");
@@ -339,18 +345,21 @@ impl Reading<'_> {
         Programs::These(programs)
     }
 
-    fn rate(&mut self, path: &str, id: &PrincipalId, per_second: u32) -> Option<Arc<Rate>> {
-        let per_second = NonZeroU32::new(per_second).filter(|per_second| per_second.get() <= MAX_REQUESTS_PER_SECOND);
-        let Some(per_second) = per_second else {
+    fn per_second(&mut self, path: &str, per_second: u32) -> Option<NonZeroU32> {
+        let good = NonZeroU32::new(per_second).filter(|per_second| per_second.get() <= MAX_REQUESTS_PER_SECOND);
+        if good.is_none() {
             let path = format!("{path}.limits.requests_per_second");
             self.add(path, format!("must be 1 to {MAX_REQUESTS_PER_SECOND}; to lock a principal out, leave it out"));
-            return None;
-        };
+        }
+        good
+    }
+
+    fn rate(&mut self, id: &PrincipalId, per_second: NonZeroU32) -> Arc<Rate> {
         // Reading the file anew gives nobody a second's worth of calls more.
         let known = self.before.and_then(|before| before.rates.get(id)).filter(|known| known.per_second == per_second);
         let rate = known.map_or_else(|| Arc::new(Rate::new(per_second)), Arc::clone);
         self.snapshot.rates.insert(id.clone(), Arc::clone(&rate));
-        Some(rate)
+        rate
     }
 
     fn keys(&mut self, path: &str, documents: &[KeyDocument], principal: &Arc<Principal>) {

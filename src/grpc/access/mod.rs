@@ -8,6 +8,7 @@ mod caller;
 mod certificate;
 mod complaints;
 mod document;
+mod everybody;
 mod issuer_keys;
 pub mod key;
 mod principal;
@@ -16,6 +17,8 @@ mod snapshot;
 mod token;
 
 use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -32,6 +35,7 @@ use crate::{contract::Violation, ledger::Clock};
 
 use certificate::Certificates;
 use complaints::{Complaints, Refused};
+use everybody::Everybody;
 use snapshot::{Bearer, Presented, Snapshot};
 
 pub use caller::Caller;
@@ -42,6 +46,8 @@ pub use document::MAX_BYTES as MAX_FILE_BYTES;
 pub struct Access {
     clock: Arc<dyn Clock>,
     current: RwLock<Arc<Snapshot>>,
+    /// Calls in a second of principals of whom the file says none; `None`: as many as they like.
+    usual: Option<NonZeroU32>,
     certificates: Certificates,
     complaints: Complaints,
     /// Keys of an issuer are to be read again.
@@ -54,10 +60,16 @@ impl Access {
     /// Reads the text of an access file, and the files of keys that it names. `Err` names every mistake. The clock is that of the machine,
     /// by which credentials end; a sandbox's can be set.
     pub fn open(text: &str, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Vec<Violation>> {
-        let snapshot = document::read(text, None)?;
+        Self::open_limited(text, clock, None)
+    }
+
+    /// With so many calls in a second for each principal of whom the file says no number.
+    pub fn open_limited(text: &str, clock: Arc<dyn Clock>, usual: Option<NonZeroU32>) -> Result<Arc<Self>, Vec<Violation>> {
+        let snapshot = document::read(text, None, usual)?;
         Ok(Arc::new(Self {
             clock,
             current: RwLock::new(Arc::new(snapshot)),
+            usual,
             certificates: Certificates::default(),
             complaints: Complaints::default(),
             keys_wanted: Notify::new(),
@@ -67,7 +79,7 @@ impl Access {
 
     /// Takes another text in its place, for calls that come and streams that go on. `Err`: the one before stays.
     pub fn replace(&self, text: &str) -> Result<(), Vec<Violation>> {
-        let next = document::read(text, Some(&self.snapshot()))?;
+        let next = document::read(text, Some(&self.snapshot()), self.usual)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.keys_wanted.notify_one();
         self.readings.send_replace(());
@@ -143,8 +155,8 @@ fn bearer(value: &[u8]) -> Result<Bearer, Refusal> {
 /// Who is let in to which services.
 #[derive(Clone)]
 pub enum Door {
-    /// Callers are not authenticated.
-    Open,
+    /// Callers are not authenticated. `Some`: what they may do together in a second is bounded.
+    Open(Option<Arc<Everybody>>),
     Guarded(Guard),
 }
 
@@ -166,24 +178,50 @@ impl Guard {
 }
 
 impl Door {
+    /// Callers are not authenticated; `None`: they call as often as they like.
+    pub fn open_to_all(requests_per_second: Option<NonZeroU32>) -> Self {
+        Self::Open(requests_per_second.map(|per_second| Arc::new(Everybody::new(per_second))))
+    }
+
     /// It is nobody from the street, who may ask for health or reflection. Where callers are not authenticated everybody is known.
     pub(super) fn knows(&self, caller: &Caller) -> bool {
         match self {
-            Self::Open => true,
+            Self::Open(_) => true,
             Self::Guarded(_) => caller.is_known(),
         }
     }
 
     /// Judges a call before it is read.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Refusal> {
-        let Self::Guarded(guard) = self else { return Ok(Caller::anyone()) };
+        match self {
+            Self::Open(everybody) => admit_anyone(everybody.as_ref(), request),
+            Self::Guarded(guard) => guard.admit(request),
+        }
+    }
+}
+
+/// A probe that is told to come back because tills have much to do would have the service restarted: health and reflection have bounds of
+/// their own.
+fn admit_anyone<B>(everybody: Option<&Arc<Everybody>>, request: &Request<B>) -> Result<Caller, Refusal> {
+    let path = request.uri().path();
+    let Some(everybody) = everybody.filter(|_| ForWhoever::of(path).is_none()) else { return Ok(Caller::anyone()) };
+    let caller = Caller::one_of(everybody, method_name(path), peer(request));
+    caller.check_rate()?;
+    Ok(caller)
+}
+
+fn peer<B>(request: &Request<B>) -> Option<SocketAddr> {
+    request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+}
+
+impl Guard {
+    fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Refusal> {
         let path = request.uri().path();
         let for_whoever = ForWhoever::of(path);
-        if for_whoever.is_some_and(|call| guard.is_open(call)) {
+        if for_whoever.is_some_and(|call| self.is_open(call)) {
             return Ok(Caller::anyone());
         }
-        let (access, standing) = (&guard.access, request.extensions().get::<Arc<Standing>>());
-        let from = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let (access, standing, from) = (&self.access, request.extensions().get::<Arc<Standing>>(), peer(request));
         let turn_away = |refusal: Refusal| {
             // Such calls count against their connection.
             if let Some(standing) = standing

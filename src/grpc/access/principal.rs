@@ -81,11 +81,6 @@ impl Rate {
 }
 
 impl Principal {
-    pub fn check_rate(&self) -> Result<(), Refusal> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        rate.take().map_err(|delay| Refusal::rate_limited(&self.id, rate.per_second.get(), delay))
-    }
-
     pub fn check_role(&self, row: &Row) -> Result<(), Refusal> {
         if self.roles.iter().any(|role| row.roles.contains(role)) {
             Ok(())

@@ -78,6 +78,16 @@ impl Refusal {
         Self { metadata, ..Self::new(Code::PermissionDenied, "ADJUSTMENT_ABOVE_LIMIT", message) }
     }
 
+    /// Callers who are not authenticated, all together.
+    pub fn everybody_rate_limited(per_second: u32, delay: Duration) -> Self {
+        let message = format!(
+            "callers who are not authenticated call more often than {per_second} times a second, all together; try again after the delay that \
+             is given, or start the service with a higher --requests-per-second"
+        );
+        let metadata = vec![("requests_per_second", per_second.to_string())];
+        Self { metadata, retry_delay: Some(delay), ..Self::new(Code::ResourceExhausted, RATE_LIMITED, message) }
+    }
+
     pub fn rate_limited(principal: &dyn Display, per_second: u32, delay: Duration) -> Self {
         let message = format!("{principal} calls more often than {per_second} times a second; try again after the delay that is given");
         let metadata = vec![("requests_per_second", per_second.to_string()), ("principal_id", principal.to_string())];
