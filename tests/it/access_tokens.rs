@@ -352,6 +352,29 @@ async fn keys_are_fetched_and_strangers_cannot_make_it_fetch_as_they_like() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_replaced_is_taken_up_when_the_refreshing_is_due() {
+    let (old, new) = (signer(Algorithm::ES256, "old"), signer(Algorithm::ES256, "new"));
+    let page = page(set(&[&old])).await;
+    let server = guarded(&text(&format!("jwks_url: \"{}\", refresh_seconds: 3600", page.url), "")).await;
+    let (of_old, of_new) = (old.sign(Some("old"), &claims()), new.sign(Some("new"), &claims()));
+    until(async || outcome(&server, &of_old).await.is_none()).await;
+    *page.shown.lock().unwrap() = set(&[&new]);
+    let asked = page.asked.load(Ordering::SeqCst);
+    assert_eq!(outcome(&server, &of_old).await, None, "nobody has asked again");
+    assert_eq!(page.asked.load(Ordering::SeqCst), asked);
+    // An hour goes by for what waits, at once. No token of the new key has come, which would have led to a fetch by itself.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3_601)).await;
+    tokio::time::resume();
+    until(async || page.asked.load(Ordering::SeqCst) > asked).await;
+    until(async || outcome(&server, &of_old).await.is_some()).await;
+    assert_eq!(outcome(&server, &of_new).await, None);
+    assert_eq!(page.asked.load(Ordering::SeqCst), asked + 1, "once");
+    page.task.abort();
+    server.server.stop().await;
+}
+
+#[tokio::test]
 async fn until_the_keys_are_there_callers_are_told_to_come_back_and_keys_still_open() {
     let one = signer(Algorithm::ES256, "e");
     let page = page(String::new()).await;

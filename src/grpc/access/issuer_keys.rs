@@ -223,22 +223,27 @@ impl Drop for Look {
 impl Look {
     /// Reads the keys again. What was read before stays in use if that fails, unless it is too old, and the log says so.
     pub async fn read(self, issuer: &str) {
+        let content = content(self.0.source.clone());
+        self.take(content, issuer).await;
+    }
+
+    async fn take(self, content: impl Future<Output = Result<Vec<u8>, String>>, issuer: &str) {
         let keys = &self.0;
         keys.tried().at = Some(Instant::now());
         keys.kept.wanted.store(false, Ordering::Relaxed);
-        let content = match &keys.source {
-            Source::File(path) => {
-                let path = path.clone();
-                // It is cut short only when the runtime ends.
-                tokio::task::spawn_blocking(move || read_file(&path)).await.unwrap_or_else(|error| Err(error.to_string()))
-            }
-            Source::Url(url) => fetch(url).await,
-        };
-        match content.and_then(|content| keys.take(&content, issuer)) {
+        match content.await.and_then(|content| keys.take(&content, issuer)) {
             Ok(true) => tracing::info!(issuer, "the issuer's keys can be read again, and are the same"),
             Ok(false) => {}
             Err(why) => keys.fail(&why, issuer),
         }
+    }
+}
+
+async fn content(source: Source) -> Result<Vec<u8>, String> {
+    match source {
+        // It is cut short only when the runtime ends.
+        Source::File(path) => tokio::task::spawn_blocking(move || read_file(&path)).await.unwrap_or_else(|error| Err(error.to_string())),
+        Source::Url(url) => fetch(&url).await,
     }
 }
 
@@ -441,6 +446,116 @@ mod tests {
         assert_eq!(other.current().keys.len(), 1);
         kept.says(&format!(r#"{{"keys":[{EC}}},{ED}}}]}}"#)).await;
         assert_eq!(other.current().keys.len(), 2);
+    }
+
+    /// From a page that says what the test says, and is asked when it is time.
+    struct Fetched {
+        keys: Arc<IssuerKeys>,
+        times: usize,
+    }
+
+    impl Fetched {
+        fn every(refresh: Duration) -> Self {
+            let url = Source::Url(Uri::from_static("https://id.example.com/keys"));
+            Self { keys: Arc::new(IssuerKeys::open(url, refresh).expect("it is not asked")), times: 0 }
+        }
+
+        /// A second after another; the page is asked in each in which it is time.
+        async fn seconds(&mut self, seconds: u64, says: Result<&str, &str>) {
+            for _ in 0..seconds {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                self.look(says).await;
+            }
+        }
+
+        async fn look(&mut self, says: Result<&str, &str>) {
+            let Some(look) = self.keys.look() else { return };
+            self.times += 1;
+            let content = says.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned);
+            look.take(async { content }, "an issuer").await;
+        }
+
+        fn has(&self, algorithm: Algorithm) -> bool {
+            !self.keys.current().fitting(Some("1"), algorithm).is_empty()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_is_asked_each_time_that_its_refreshing_is_due_and_what_it_says_then_holds() {
+        let (ec, ed) = (format!(r#"{{"keys":[{EC}}}]}}"#), format!(r#"{{"keys":[{ED}}}]}}"#));
+        let mut page = Fetched::every(Duration::from_secs(60));
+        page.look(Ok(&ec)).await;
+        assert!(page.times == 1 && page.has(Algorithm::ES256));
+        page.seconds(59, Ok(&ed)).await;
+        assert!(page.times == 1 && page.has(Algorithm::ES256), "it is not time");
+        page.seconds(1, Ok(&ed)).await;
+        assert!(page.times == 2 && page.has(Algorithm::EdDSA) && !page.has(Algorithm::ES256), "the issuer has another key");
+        page.seconds(600, Ok(&ed)).await;
+        assert_eq!(page.times, 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_of_a_key_that_there_is_not_lead_to_one_fetch_and_no_flood() {
+        let (ec, ed) = (format!(r#"{{"keys":[{EC}}}]}}"#), format!(r#"{{"keys":[{ED}}}]}}"#));
+        let mut page = Fetched::every(Duration::from_secs(86_400));
+        page.look(Ok(&ec)).await;
+        assert!((0..1_000).all(|_| !page.keys.want()), "it was asked just now: the key is not there");
+        page.seconds(3_600, Ok(&ec)).await;
+        assert_eq!(page.times, 1);
+        assert!((0..1_000).all(|_| page.keys.want()), "it may be there meanwhile");
+        page.look(Ok(&ed)).await;
+        assert!(page.times == 2 && page.has(Algorithm::EdDSA));
+        // Whatever tokens come: one in each gap.
+        for _ in 0..60 {
+            (0..1_000).for_each(|_| drop(page.keys.want()));
+            page.seconds(1, Ok(&ed)).await;
+        }
+        assert!(page.times <= 2 + 60 / FETCH_GAP.as_secs() as usize, "{}", page.times);
+        let asked = page.times;
+        page.seconds(3_600, Ok(&ed)).await;
+        assert!(page.times <= asked + 1, "and when none comes, none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_cannot_be_read_leaves_the_keys_and_the_log_says_why() {
+        let log = Log::default();
+        let to = log.clone();
+        let subscriber = tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(move || to.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let ec = format!(r#"{{"keys":[{EC}}}]}}"#);
+        let mut page = Fetched::every(Duration::from_secs(60));
+        page.look(Ok(&ec)).await;
+        page.seconds(60, Err("https://id.example.com/keys answers 503")).await;
+        assert!(page.times == 2 && page.has(Algorithm::ES256), "those from before stay");
+        assert!(log.text().contains("stay in use: https://id.example.com/keys answers 503"), "{}", log.text());
+        page.seconds(60, Ok("{")).await;
+        assert!(page.times > 2 && page.has(Algorithm::ES256));
+        assert!(log.text().contains("not a JSON Web Key Set"), "{}", log.text());
+        // It is tried again sooner than usual, but no oftener than strangers could have it.
+        assert!(page.times <= 2 + 60 / FETCH_GAP.as_secs() as usize, "{}", page.times);
+        page.seconds(FETCH_GAP.as_secs(), Ok(&ec)).await;
+        assert!(log.text().contains("can be read again, and are the same"), "{}", log.text());
+    }
+
+    /// What the log gets.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("nobody failed with it").clone()).expect("text")
+        }
+    }
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody failed with it").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[tokio::test(start_paused = true)]
