@@ -1,4 +1,4 @@
-//! Refusals and logs repeat nothing personal, whatever is sent in whichever field of whichever call.
+//! Refusals, logs, metrics and traces repeat nothing personal, whatever is sent in whichever field of whichever call.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,7 +18,8 @@ use tonic::{
 };
 
 use super::calls::{Filling, call, methods, name, plant, ways};
-use crate::support::{PROGRAM, actor, adjustment, by_id, card, enrolment, identifier, loyaltyd, rule_book, sale, wait};
+use crate::support::{PROGRAM, actor, adjustment, by_id, card, enrolment, identifier, loyaltyd, rule_book, sale, scrape::scrape, wait};
+use crate::traces::Taken;
 
 /// The fields whose text a refusal may repeat: names that rule books and other systems give to things, and texts of a rule book, of which a
 /// retailer is told what is wrong. All others are a caller's, or somebody's.
@@ -136,15 +137,56 @@ fn filling(member: &str) -> Filling {
 /// A phone as it is typed, the same where an id is asked for, an address, and a name.
 const FORMS: [&str; 4] = ["+#", "a#", "who-#@example.com", "Tran Thi #"];
 
+/// How each marker begins, and how many digits it has.
+const MARKED: (&str, usize) = ("8498", 11);
+
+/// The fields of which what was sent is in a text. A marker stands alone: more digits are another number.
+fn found_in<'s>(text: &str, sent: &'s BTreeMap<String, String>) -> Vec<&'s String> {
+    let is_alone = |at: usize| !text[..at].ends_with(|before: char| before.is_ascii_digit());
+    let markers = text.match_indices(MARKED.0).filter(|(at, _)| is_alone(*at)).filter_map(|(at, _)| {
+        let digits = text[at..].bytes().take_while(u8::is_ascii_digit).count();
+        (digits == MARKED.1).then(|| &text[at..at + digits])
+    });
+    markers.filter_map(|marker| sent.get(marker)).collect()
+}
+
 #[test]
-fn nothing_that_is_sent_in_any_field_of_any_call_is_in_a_log_and_no_refusal_repeats_what_is_somebodys() {
+fn a_marker_is_found_wherever_it_stands_alone() {
+    let sent = BTreeMap::from([("84980000017".to_owned(), "GetMember.program_id".to_owned())]);
+    for text in ["84980000017", "phone=\"+84980000017\"", "a84980000017 and more", "Tran Thi 84980000017"] {
+        assert_eq!(found_in(text, &sent), ["GetMember.program_id"], "{text}");
+    }
+    for text in ["0.000184980000017", "849800000171", "84980000018", ""] {
+        assert!(found_in(text, &sent).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn nothing_that_is_sent_in_any_field_of_any_call_is_watched_and_no_refusal_repeats_what_is_somebodys() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     // A sandbox has SandboxService, all others AdminService.
     for (format, more) in [("json", &[][..]), ("human", &["--sandbox"])] {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let server = Server::start(&folder.path().join("data"), format, more);
+        let taken = Taken::default();
+        let (collector, collecting) = runtime.block_on(taken.listen());
+        let collector = format!("http://{collector}");
+        let watching = ["--metrics-listen", "127.0.0.1:0", "--otlp-endpoint", &collector, "--otlp-sample-ratio", "1"];
+        let server = Server::start(&folder.path().join("data"), format, &[&watching, more].concat());
         let (sent, refusals, repeated) = runtime.block_on(send_everything(&server));
+        let metrics = runtime.block_on(scrape(server.metrics.expect("metrics are served"))).text;
+        // What waits to be sent to the collector is sent before it ends.
         let log = server.stop();
+        collecting.abort();
+        let traces = taken.text();
+        for (place, text) in [("the metrics", &metrics), ("the traces", &traces)] {
+            assert_eq!(found_in(text, &sent), Vec::<&String>::new(), "what was sent in these fields is in {place}");
+            for somebodys in ["987654321", "Planted", "planted"] {
+                assert!(!text.contains(somebodys), "{somebodys} is in {place}");
+            }
+        }
+        let spans = taken.spans();
+        assert!(spans.len() > 2_000 && spans.iter().any(|span| span.name.ends_with("/SetMemberTier")), "{} spans", spans.len());
+        assert!(metrics.contains("method=\"SetMemberTier\"") && metrics.contains("code=\"INVALID_ARGUMENT\""), "all is counted");
         let fields: Vec<&String> = sent.iter().filter(|(marker, _)| log.contains(marker.as_str())).map(|(_, field)| field).collect();
         assert!(fields.is_empty(), "what was sent in these fields is in the log: {fields:?}");
         for somebodys in ["987654321", "Planted", "planted"] {
