@@ -11,13 +11,13 @@ use loyaltyd::{
 use prost::Message;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
 use crate::support::{self, PROGRAM, TestServer, by_id, frames::Raw, noon, rule_book};
 
-const SHOP: &str = "https://shop.example.com";
+pub const SHOP: &str = "https://shop.example.com";
 
 async fn start(origins: Origins) -> TestServer {
     let folder = TempDir::new().expect("a folder");
@@ -26,13 +26,17 @@ async fn start(origins: Origins) -> TestServer {
     TestServer::start_with(folder, Arc::new(ManualClock::new(noon())), config).await
 }
 
-fn shop() -> Origins {
+pub fn shop() -> Origins {
     Origins::These(vec![HeaderValue::from_static(SHOP)])
 }
 
 /// What comes back on a connection of its own: the head in small letters, and the body with its chunks put together.
 async fn ask(server: &TestServer, head: &str, body: &[u8]) -> (String, Vec<u8>) {
-    let mut socket = TcpStream::connect(server.address()).await.expect("the server listens");
+    exchange(TcpStream::connect(server.address()).await.expect("the server listens"), head, body).await
+}
+
+/// The same on a connection that there is.
+pub async fn exchange(mut socket: impl AsyncRead + AsyncWrite + Unpin, head: &str, body: &[u8]) -> (String, Vec<u8>) {
     let request = format!("{head}host: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     socket.write_all(&[request.as_bytes(), body].concat()).await.expect("it is read");
     let mut answer = Vec::new();
@@ -56,13 +60,13 @@ fn whole(mut chunks: &[u8]) -> Vec<u8> {
     }
 }
 
-fn framed(message: &impl Message) -> Vec<u8> {
+pub fn framed(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     [&[0][..], &u32::try_from(message.len()).expect("small").to_be_bytes(), &message].concat()
 }
 
 /// The messages, and the trailers that come as the last one.
-fn parts(mut body: &[u8]) -> (Vec<Vec<u8>>, String) {
+pub fn parts(mut body: &[u8]) -> (Vec<Vec<u8>>, String) {
     let mut messages = Vec::new();
     while body.len() >= 5 {
         let length = usize::try_from(u32::from_be_bytes(body[1..5].try_into().expect("four bytes"))).expect("small");
