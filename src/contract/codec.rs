@@ -1,5 +1,5 @@
 //! How messages of calls become bytes and back: as tonic does it, but that a request which would take far more memory than it has bytes is
-//! refused before it is decoded.
+//! refused before it is decoded, and so is one of which something would be left out that must not be.
 
 use std::marker::PhantomData;
 
@@ -10,10 +10,12 @@ use tonic::{
 };
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-use super::weight::is_too_heavy;
+use super::{strict::unknown_field, weight::is_too_heavy};
 
 /// What such a request is answered; whoever answers calls says it in its own words.
 pub const TOO_HEAVY: &str = "the request would take too much memory";
+/// The same of one with a field that is not known; the field's place follows.
+pub const UNKNOWN_FIELD: &str = "the request has a field that is not known: ";
 
 /// Generated clients and services have it. What clients read are answers, which nothing is asked of.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -53,6 +55,9 @@ impl<U: Message + Name + Default> codec::Decoder for Decoder<U> {
         // A message is in one piece here.
         if is_too_heavy::<U>(bytes.chunk()) {
             return Err(Status::internal(TOO_HEAVY));
+        }
+        if let Some(place) = unknown_field::<U>(bytes.chunk()) {
+            return Err(Status::internal(format!("{UNKNOWN_FIELD}{place}")));
         }
         self.0.decode(bytes)
     }

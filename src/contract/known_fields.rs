@@ -40,12 +40,12 @@ impl KnownFields {
     fn walk(&self, message: usize, mut bytes: &[u8], depth: usize) -> Result<(), Fault> {
         let depth = depth.checked_sub(1).ok_or(Fault::Malformed)?;
         while !bytes.is_empty() {
-            let tag = varint(&mut bytes)?;
-            let number = tag >> 3;
-            let value = value(tag & 7, &mut bytes)?;
+            let (number, wire_type) = key(&mut bytes)?;
+            // Before its value, which may be a group: those are passed over by who decodes.
             let Some(field) = self.0.field(message, number) else {
                 return Err(Fault::Unknown(UnknownField { message: self.0.name(message).to_owned(), number }));
             };
+            let value = value(wire_type, &mut bytes)?;
             if let Some(inner) = field.inner {
                 self.walk(inner, value.ok_or(Fault::Malformed)?, depth)?;
             }
@@ -54,12 +54,18 @@ impl KnownFields {
     }
 }
 
+/// The number of a field, and how its value is written.
+pub fn key(bytes: &mut &[u8]) -> Result<(u64, u64), Fault> {
+    let key = varint(bytes)?;
+    Ok((key >> 3, key & 7))
+}
+
 fn varint(bytes: &mut &[u8]) -> Result<u64, Fault> {
     decode_varint(bytes).map_err(|_| Fault::Malformed)
 }
 
 /// Passes a field's value by; gives it if it is bytes.
-fn value<'a>(wire_type: u64, bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
+pub fn value<'a>(wire_type: u64, bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Fault> {
     let length = match wire_type {
         0 => return varint(bytes).map(|_| None),
         1 => 8,

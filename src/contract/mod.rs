@@ -6,6 +6,7 @@ pub mod json;
 pub mod known_fields;
 pub mod program;
 pub mod rule_book;
+mod strict;
 mod weight;
 
 use std::fmt;

@@ -1,12 +1,15 @@
 //! Requests that are no message of their method, or are compressed. They are found before any of our code sees them, and answered there with
 //! INTERNAL and nothing else, as if the service had failed, or with what the caller wrote; it is told instead what is wrong with the request. So
-//! is who sends one that would take too much memory.
+//! is who sends one that would take too much memory, or of which something would be left out.
 
 use http::{HeaderMap, Response};
 use tonic::{Code, Status, body::Body};
 
 use super::Refusal;
-use crate::contract::codec::TOO_HEAVY;
+use crate::contract::{
+    Violation,
+    codec::{TOO_HEAVY, UNKNOWN_FIELD},
+};
 
 /// How prost's words begin.
 const UNDECODED: &str = "failed to decode Protobuf message: ";
@@ -32,6 +35,9 @@ fn explanation(status: &Status) -> Option<Refusal> {
     }
     if status.message() == TOO_HEAVY {
         return Some(Refusal::too_many_elements());
+    }
+    if let Some(place) = status.message().strip_prefix(UNKNOWN_FIELD) {
+        return Some(Refusal::unknown_field(place));
     }
     Some(Refusal::malformed(status.message().strip_prefix(UNDECODED)?))
 }
@@ -72,6 +78,14 @@ impl Refusal {
         let message = "the lists of the request have so many elements, several times as many as may be in any request, that it is not read: \
                        send no more of each than the contract says, and what is more in several requests";
         Self::new(Code::InvalidArgument, "TOO_MANY_ELEMENTS", message)
+    }
+
+    /// A newer client's. `place` names fields of the contract, and the number of the one that is not known.
+    fn unknown_field(place: &str) -> Self {
+        let message = "has a number that no field of this version's contract has: what it says would be left out, so nothing is published; make \
+                       the server a newer version, or leave the field out";
+        let violation = Violation { path: place.to_owned(), message: message.to_owned() };
+        Self::mistaken("UNKNOWN_FIELD", "a field is not known", vec![violation], 0)
     }
 
     /// By whatever is said to be a way to do so.
