@@ -39,6 +39,7 @@ what is in effect with --replace-waiting and without effective_time.
 
 EXAMPLES
   loyaltyd program publish examples/programs/grocery.yaml
+  loyaltyd program publish grocery.yaml --actor staff-7 --server 127.0.0.1:50051
   loyaltyd program publish grocery.yaml --validate-only --server 127.0.0.1:50051")]
     Publish {
         /// YAML or JSON
@@ -49,6 +50,9 @@ EXAMPLES
         /// Versions that wait, and would take effect together with this one or after it, never do
         #[arg(long)]
         replace_waiting: bool,
+        /// Who publishes it: a staff id, which the audit log keeps for ever; a server with credentials requires it
+        #[arg(long, value_name = "NAME")]
+        actor: Option<String>,
         #[command(flatten)]
         server: client::ServerArgs,
     },
@@ -72,8 +76,9 @@ EXAMPLES
 pub async fn run(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Validate { files } => validate(&files),
-        What::Publish { file, validate_only, replace_waiting, server } => {
-            let request = v1::PublishProgramRequest { validate_only, replace_waiting, ..Default::default() };
+        What::Publish { file, validate_only, replace_waiting, actor, server } => {
+            let actor = actor.map(|actor_id| v1::Actor { actor_id });
+            let request = v1::PublishProgramRequest { validate_only, replace_waiting, actor, ..Default::default() };
             publish(&file, request, &server).await
         }
         What::Show { program_id: Some(program_id), version, server } => show(program_id, version.unwrap_or(0), &server).await,

@@ -1,13 +1,14 @@
 //! Administrative acts: what somebody did by hand, as an audit asks for it. Which entries are acts is decided here and nowhere else.
 //!
-//! An act is an entry that names an actor, of a kind that a person decides on: points adjusted, transferred or given back, a purchase
-//! returned, an activity told of, a member suspended, reactivated, erased or merged, a tier set, a voucher issued or cancelled, an offer
-//! assigned or withdrawn. What such an entry leads to in the same commit (a tier that was reached, a voucher of a goal, a hold that ended,
-//! the other side of a transfer, a merge or a referral) is no act of its own. What members, tills and time do is
-//! none either: it names nobody. Where callers are authenticated, those that are neither tills nor shops have to name somebody, so that nothing is
+//! An act is an entry that names an actor, of a kind that a person decides on: points adjusted, transferred, redeemed, held, let go or given
+//! back, a purchase returned, an activity told of, a member suspended, reactivated, erased or merged, a tier set, a reward redeemed, a voucher
+//! issued, held, let go, used or cancelled, an offer assigned, activated or withdrawn. What such an entry leads to in the same commit (a tier
+//! that was reached, a voucher of a goal, a hold that ended, the other side of a transfer, a merge or a referral) is no act of its own. What
+//! members, tills and time do is none either where it names nobody; and a purchase with the vouchers and points that pay for it is a sale, and no act,
+//! also where a till names its cashier. Where callers are authenticated, those that are neither tills nor shops have to name somebody, so that nothing is
 //! missing (`grpc/access`). Every version of a rule book that is published is an act beside these.
 
-use super::{ActivitySide, Entry, EntryKind, MemberId, OfferChange, TierCause, VoucherCause, VoucherChange};
+use super::{ActivitySide, Entry, EntryKind, MemberId, OfferChange, ReleaseCause, TierCause, VoucherCause, VoucherChange, VoucherRelease};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActKind {
@@ -26,6 +27,14 @@ pub enum ActKind {
     OfferAssigned,
     OfferWithdrawn,
     ProgramPublished,
+    PointsRedeemed,
+    PointsHeld,
+    HoldReleased,
+    RewardRedeemed,
+    VoucherHeld,
+    VoucherReleased,
+    VoucherUsed,
+    OfferActivated,
 }
 
 /// What an entry says of an act.
@@ -39,7 +48,24 @@ pub struct Act<'a> {
 }
 
 impl Entry {
-    /// The administrative act that it records; `None`: it records none.
+    /// The administrative act that it records; `None`: it records none. `next` is the entry right behind it in the member's ledger, if the
+    /// same commit has one.
+    pub fn act_before(&self, next: Option<&Entry>) -> Option<Act<'_>> {
+        self.act().filter(|_| !self.pays_for_what_follows(next))
+    }
+
+    /// The vouchers and points that pay for a purchase are right before it in its request.
+    fn pays_for_what_follows(&self, next: Option<&Entry>) -> bool {
+        let is_payment = |entry: &Entry| {
+            matches!(entry.kind, EntryKind::PointsRedeemed(_))
+                || entry.voucher_change().is_some_and(|changed| matches!(changed.change, VoucherChange::Used { .. }))
+        };
+        let is_sale = |entry: &Entry| matches!(entry.kind, EntryKind::PurchaseAccrued(_));
+        is_payment(self)
+            && next.is_some_and(|next| next.key == self.key && next.request == self.request && (is_payment(next) || is_sale(next)))
+    }
+
+    /// The same, but that vouchers and points which pay for a purchase count as used and redeemed by themselves.
     pub fn act(&self) -> Option<Act<'_>> {
         self.actor.as_ref()?;
         let act = |kind, reason| Some(Act { kind, other: None, reason });
@@ -66,7 +92,8 @@ impl Entry {
                 TierCause::Upgrade | TierCause::Review | TierCause::Return | TierCause::RuleBook => None,
             },
             EntryKind::VoucherChanged(changed) => match &changed.change {
-                VoucherChange::Issued { voucher, reason, .. } => {
+                VoucherChange::Issued { reward: Some(_), .. } => act(ActKind::RewardRedeemed, ""),
+                VoucherChange::Issued { voucher, reason, reward: None, .. } => {
                     if voucher.cause == VoucherCause::Manual {
                         act(ActKind::VoucherIssued, reason)
                     } else {
@@ -75,16 +102,23 @@ impl Entry {
                 }
                 // Also those that a return takes back, if somebody is named for that: it is for an audit to see what else it cost.
                 VoucherChange::Cancelled { reason, .. } => act(ActKind::VoucherCancelled, reason),
-                VoucherChange::Held(_)
-                | VoucherChange::Released { .. }
-                | VoucherChange::Used { .. }
+                VoucherChange::Held(_) => act(ActKind::VoucherHeld, ""),
+                VoucherChange::Released { cause: VoucherRelease::Request, reason } => act(ActKind::VoucherReleased, reason),
+                VoucherChange::Used { .. } => act(ActKind::VoucherUsed, ""),
+                VoucherChange::Released { cause: VoucherRelease::Expired, .. }
                 | VoucherChange::Expired
                 | VoucherChange::Reinstated { .. } => None,
             },
             EntryKind::OfferChanged(changed) => match &changed.change {
                 OfferChange::Assigned { reason } => act(ActKind::OfferAssigned, reason),
                 OfferChange::Withdrawn { reason } => act(ActKind::OfferWithdrawn, reason),
-                OfferChange::Activated => None,
+                OfferChange::Activated => act(ActKind::OfferActivated, ""),
+            },
+            EntryKind::PointsRedeemed(_) => act(ActKind::PointsRedeemed, ""),
+            EntryKind::PointsHeld(_) => act(ActKind::PointsHeld, ""),
+            EntryKind::HoldReleased(released) => match released.cause {
+                ReleaseCause::Request => act(ActKind::HoldReleased, &released.reason),
+                ReleaseCause::Expired | ReleaseCause::Erased => None,
             },
             EntryKind::MemberEnrolled { .. }
             | EntryKind::ProfileUpdated { .. }
@@ -94,9 +128,6 @@ impl Entry {
             | EntryKind::PointsExpired(_)
             | EntryKind::TierKept(_)
             | EntryKind::TierRewarded(_)
-            | EntryKind::PointsRedeemed(_)
-            | EntryKind::PointsHeld(_)
-            | EntryKind::HoldReleased(_)
             | EntryKind::PointsActivated(_)
             | EntryKind::PointsTransferredIn(_)
             | EntryKind::MergedInto(_)

@@ -144,7 +144,7 @@ fn shown(ledger: &Ledger, (id, history): (&ProgramId, &ProgramHistory), act: &Fo
             convert::audit_entry(act, &listed, history, explanation)
         }
         RecordedAct::Publication { program, request, replaced } => {
-            let explanation = explain::published(&program, &replaced, act.principal.as_ref());
+            let explanation = explain::published(&program, &replaced, (act.actor.as_ref(), act.principal.as_ref()));
             convert::audit_publication(act, &program, (&request, &replaced), explanation)
         }
     })

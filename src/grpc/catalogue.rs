@@ -58,9 +58,10 @@ pub async fn redeem(ledger: &Ledger, mut request: v1::RedeemRewardRequest) -> Re
             None
         }
     };
-    let ((id, member), (reward, quantity)) = mistakes.settle(id.zip(target).zip(reward.zip(quantity)))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let (((id, member), actor), (reward, quantity)) = mistakes.settle(id.zip(target).zip(actor).zip(reward.zip(quantity)))?;
     let command = Command::Voucher(VoucherRequest::Redeem { reward, quantity });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let currency = &outcome.programs.newest().currency;
     Ok(v1::RedeemRewardResponse {
         vouchers: outcome.entries.iter().filter_map(|entry| issued(entry, currency)).collect(),

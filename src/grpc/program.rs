@@ -13,7 +13,7 @@ use super::{
 use crate::{
     contract::v1::{self, program_service_server::ProgramService},
     domain::{Program, ProgramId},
-    ledger::TierMove,
+    ledger::{Publisher, TierMove},
 };
 
 pub struct Programs(pub Arc<Gate>);
@@ -45,15 +45,19 @@ impl Programs {
             access::check_program(id.as_str())?;
         }
         let mut mistakes = Mistakes::default();
+        let must_name = access::must_name_actor() && !request.validate_only;
         let (published, moves) = if request.validate_only {
+            let actor = convert::actor_if_any(request.actor, must_name, &mut mistakes);
             let document = mistakes.require(Path::Root.field("program"), request.program);
-            let document = mistakes.settle(document)?;
+            let (_, document) = mistakes.settle(actor.zip(document))?;
             aside(Ok(ledger.clone()), move |ledger| Ok(ledger.dry_run(&document, request.replace_waiting)?)).await?
         } else {
             let id = convert::request(&mut request, &mut mistakes);
             let document = mistakes.require(Path::Root.field("program"), request.program);
-            let (id, document) = mistakes.settle(id.zip(document))?;
-            (ledger.publish_by(id, access::principal(), document, request.replace_waiting).await?, Vec::new())
+            let actor = convert::actor_if_any(request.actor, must_name, &mut mistakes);
+            let ((id, actor), document) = mistakes.settle(id.zip(actor).zip(document))?;
+            let by = Publisher { actor, principal: access::principal() };
+            (ledger.publish_by(id, by, document, request.replace_waiting).await?, Vec::new())
         };
         let shown = |moved: TierMove| v1::TierMove {
             from_tier_id: moved.from.to_string(),

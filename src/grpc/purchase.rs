@@ -180,13 +180,15 @@ fn submission(ledger: &Ledger, mut request: v1::RecordPurchaseRequest) -> Result
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let purchase = convert::purchase(request.purchase, Order::Required, &program.newest().currency, &mut mistakes);
     let quote = convert::quote_id(&request.quote_id, &mut mistakes);
-    let (((id, member), purchase), quote) = mistakes.settle(id.zip(target).zip(purchase).zip(quote))?;
+    // A till may name its cashier.
+    let actor = convert::actor_if_any(request.actor, false, &mut mistakes);
+    let (((id, member), actor), (purchase, quote)) = mistakes.settle(id.zip(target).zip(actor).zip(purchase.zip(quote)))?;
     let purchase = Purchase { quote, ..purchase };
     Ok(Submission {
         program,
         member,
         request: id,
-        actor: None,
+        actor,
         principal: access::principal(),
         command: Command::RecordPurchase(Arc::new(purchase)),
     })

@@ -24,10 +24,10 @@ pub async fn redeem(ledger: &Ledger, mut request: v1::RedeemPointsRequest) -> Re
         reference: request.reference,
     };
     let terms = terms.parse(&program, &mut mistakes);
-    let ((id, member), terms) = mistakes.settle(id.zip(target).zip(terms))?;
-    let submission =
-        Submission { program, member, request: id, actor: None, principal: access::principal(), command: Command::RedeemPoints(terms) };
-    let outcome = ledger.submit(submission).await?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let (((id, member), actor), terms) = mistakes.settle(id.zip(target).zip(actor).zip(terms))?;
+    let command = Command::RedeemPoints(terms);
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let (entry, redeemed) = redemption_of(&outcome)?;
     Ok(v1::RedeemPointsResponse {
         entry: Some(convert::entry(entry, &outcome.programs)),
@@ -73,9 +73,10 @@ pub async fn hold(ledger: &Ledger, mut request: v1::HoldPointsRequest) -> Result
     };
     let terms = terms.parse(&program, &mut mistakes);
     let seconds = convert::hold_seconds(request.duration.as_ref(), &mut mistakes);
-    let ((id, member), (redeem, seconds)) = mistakes.settle(id.zip(target).zip(terms.zip(seconds)))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let (((id, member), actor), (redeem, seconds)) = mistakes.settle(id.zip(target).zip(actor).zip(terms.zip(seconds)))?;
     let command = Command::HoldPoints(HoldRequest { redeem, seconds });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     let EntryKind::PointsHeld(held) = &entry.kind else { return Err(other_entry()) };
     Ok(v1::HoldPointsResponse {
@@ -93,10 +94,11 @@ pub async fn capture(ledger: &Ledger, mut request: v1::CaptureHoldRequest) -> Re
     let points = some_points(request.points, &mut mistakes);
     let order = convert::optional_order(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
     let reference = reference(request.reference, &mut mistakes);
-    let parsed = id.zip(target).zip(hold.zip(points).zip(order.zip(reference)));
-    let ((id, member), ((hold, points), (order, reference))) = mistakes.settle(parsed)?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let parsed = id.zip(target).zip(actor).zip(hold.zip(points).zip(order.zip(reference)));
+    let (((id, member), actor), ((hold, points), (order, reference))) = mistakes.settle(parsed)?;
     let command = Command::CaptureHold(CaptureRequest { hold, points, order, reference });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let (entry, redeemed) = redemption_of(&outcome)?;
     Ok(v1::CaptureHoldResponse {
         entry: Some(convert::entry(entry, &outcome.programs)),
@@ -112,9 +114,10 @@ pub async fn release(ledger: &Ledger, mut request: v1::ReleaseHoldRequest) -> Re
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let hold = convert::hold_id(Path::Root.field("hold_id"), &request.hold_id, &mut mistakes);
     let reason = convert::text(Path::Root.field("reason"), request.reason, 500, &mut mistakes);
-    let ((id, member), (hold, reason)) = mistakes.settle(id.zip(target).zip(hold.zip(reason)))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let (((id, member), actor), (hold, reason)) = mistakes.settle(id.zip(target).zip(actor).zip(hold.zip(reason)))?;
     let command = Command::ReleaseHold { hold, reason };
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     Ok(v1::ReleaseHoldResponse { entry: Some(convert::entry(entry, &outcome.programs)), balance: Some(convert::balance(&entry.balance)) })
 }

@@ -23,18 +23,11 @@ pub async fn confirm(ledger: &Ledger, mut request: v1::ConfirmPurchaseRequest) -
     let id = convert::request(&mut request, &mut mistakes);
     let (_, program) = program_named(ledger, &request.program_id, &mut mistakes)?;
     let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
-    let (id, order) = mistakes.settle(id.zip(order))?;
+    let actor = convert::actor_if_any(request.actor, false, &mut mistakes);
+    let ((id, actor), order) = mistakes.settle(id.zip(actor).zip(order))?;
     let command = Command::ConfirmPurchase { order: order.clone() };
-    let outcome = ledger
-        .submit(Submission {
-            program,
-            member: MemberTarget::Order(order),
-            request: id,
-            actor: None,
-            principal: access::principal(),
-            command,
-        })
-        .await?;
+    let member = MemberTarget::Order(order);
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let entry = outcome.entries.first();
     Ok(v1::ConfirmPurchaseResponse {
         member_id: outcome.key.member.to_string(),

@@ -183,11 +183,11 @@ async fn hold(ledger: &Ledger, mut request: v1::HoldVoucherRequest) -> Result<v1
     let code = convert::voucher_code(Path::Root.field("code"), &request.code, &mut mistakes);
     let order = convert::order_key(Path::Root, &request.store_id, &request.order_id, &mut mistakes);
     let seconds = convert::hold_seconds(request.duration.as_ref(), &mut mistakes);
-    let (id, ((code, order), seconds)) = mistakes.settle(id.zip(code.zip(order).zip(seconds)))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let ((id, actor), ((code, order), seconds)) = mistakes.settle(id.zip(actor).zip(code.zip(order).zip(seconds)))?;
     let command = Command::Voucher(VoucherRequest::Hold { code, order, seconds });
-    let submission =
-        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
-    let outcome = ledger.submit(submission).await?;
+    let member = MemberTarget::Voucher(code);
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     Ok(v1::HoldVoucherResponse { entry: Some(convert::entry(only_entry(&outcome)?, &outcome.programs)) })
 }
 
@@ -197,11 +197,11 @@ async fn release(ledger: &Ledger, mut request: v1::ReleaseVoucherRequest) -> Res
     let (_, program) = program_named(ledger, &request.program_id, &mut mistakes)?;
     let code = convert::voucher_code(Path::Root.field("code"), &request.code, &mut mistakes);
     let reason = convert::text(Path::Root.field("reason"), request.reason, 500, &mut mistakes);
-    let (id, (code, reason)) = mistakes.settle(id.zip(code.zip(reason)))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let ((id, actor), (code, reason)) = mistakes.settle(id.zip(actor).zip(code.zip(reason)))?;
     let command = Command::Voucher(VoucherRequest::Release { code, reason });
-    let submission =
-        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
-    let outcome = ledger.submit(submission).await?;
+    let member = MemberTarget::Voucher(code);
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     Ok(v1::ReleaseVoucherResponse { entry: Some(convert::entry(only_entry(&outcome)?, &outcome.programs)) })
 }
 
@@ -216,11 +216,12 @@ async fn use_up(ledger: &Ledger, mut request: v1::UseVoucherRequest) -> Result<v
         Some(money) => convert::parse_money(Path::Root.field(name), money, &program.newest().currency, &mut mistakes).map(Some),
     };
     let (order_total, value) = (amount("order_total", request.order_total.as_ref()), amount("value", request.value.as_ref()));
-    let ((id, code), (order, (order_total, value))) = mistakes.settle(id.zip(code).zip(order.zip(order_total.zip(value))))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let parsed = id.zip(actor).zip(code).zip(order.zip(order_total.zip(value)));
+    let (((id, actor), code), (order, (order_total, value))) = mistakes.settle(parsed)?;
     let command = Command::Voucher(VoucherRequest::Use { code, order, order_total, value });
-    let submission =
-        Submission { program, member: MemberTarget::Voucher(code), request: id, actor: None, principal: access::principal(), command };
-    let outcome = ledger.submit(submission).await?;
+    let member = MemberTarget::Voucher(code);
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let entry = only_entry(&outcome)?;
     Ok(v1::UseVoucherResponse { entry: Some(convert::entry(entry, &outcome.programs)), member_id: entry.key.member.to_string() })
 }

@@ -248,6 +248,13 @@ pub struct Quote {
     pub id: QuoteId,
 }
 
+/// Who publishes a rule book: whom the caller names, and whose credential the call had. The service itself at its start is neither.
+#[derive(Debug, Clone, Default)]
+pub struct Publisher {
+    pub actor: Option<ActorId>,
+    pub principal: Option<PrincipalId>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Published {
     /// With version and publish time.
@@ -425,20 +432,20 @@ impl Ledger {
 
     /// The same; `replace`: versions that wait and would take effect with it or after it make room.
     pub async fn publish_next(&self, request: Request, document: v1::Program, replace: bool) -> Result<Published, LedgerError> {
-        self.publish_by(request, None, document, replace).await
+        self.publish_by(request, Publisher::default(), document, replace).await
     }
 
-    /// The same; `principal`: whose credential the call had.
+    /// The same, with who did it.
     pub async fn publish_by(
         &self,
         request: Request,
-        principal: Option<PrincipalId>,
+        by: Publisher,
         document: v1::Program,
         replace: bool,
     ) -> Result<Published, LedgerError> {
         let permit = Arc::clone(&self.0.bulk).acquire_owned().await.map_err(|_| LedgerError::Closing)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Publish { request, principal, document: Box::new(document), replace, permit, reply })?;
+        self.send(Job::Publish { request, by, document: Box::new(document), replace, permit, reply })?;
         answer.await.map_err(|_| LedgerError::Closing)?
     }
 

@@ -17,11 +17,11 @@ use crate::{
         known_fields::{Fault, UnknownField},
         program, rule_book, v1,
     },
-    domain::{PrincipalId, Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
+    domain::{Program, ProgramHistory, ProgramId, Request, RequestId, VoucherCodeKey},
     store::{Publication, StoreError},
 };
 
-use super::{Ledger, LedgerError, Published};
+use super::{Ledger, LedgerError, Published, Publisher};
 
 /// All programmes. Read by everyone; versions are added by the writer alone.
 pub(super) struct Programs {
@@ -232,7 +232,7 @@ impl Draft {
 
 impl Draft {
     /// What is stored of it. A document that changes nothing is not stored again, but its request is.
-    pub fn publication(&self, request: Request, principal: Option<PrincipalId>) -> Publication {
+    pub fn publication(&self, request: Request, by: Publisher) -> Publication {
         let (program, document) = match self {
             Draft::Unchanged { program, .. } => (&**program, Vec::new()),
             Draft::Next { parsed, document, .. } => (&**parsed, document.encode_to_vec()),
@@ -242,7 +242,8 @@ impl Draft {
             version: program.version,
             publish_time: program.publish_time,
             request,
-            principal,
+            actor: by.actor,
+            principal: by.principal,
             document,
         }
     }

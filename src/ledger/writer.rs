@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Submission,
+    LedgerError, MemberTarget, NO_SPACE_DELAY, Outcome, Published, Publisher, Submission,
     clock::SteadyClock,
     idempotency::Repeat,
     journey::Journey,
@@ -75,7 +75,7 @@ pub(super) enum Job {
     },
     Publish {
         request: Request,
-        principal: Option<PrincipalId>,
+        by: Publisher,
         document: Box<v1::Program>,
         /// What waits makes room.
         replace: bool,
@@ -215,12 +215,12 @@ impl Writer {
                     self.taken.push_back(Taken { submissions, results, reply, journey, _permit: permit });
                 }
             }
-            Job::Publish { request, principal, document, replace, permit: _permit, reply } => {
+            Job::Publish { request, by, document, replace, permit: _permit, reply } => {
                 // What was taken before is decided before: by the rule book that it was sent under.
                 while self.has_taken() {
                     self.commit_group();
                 }
-                let published = self.publish((request, principal), &document, replace);
+                let published = self.publish((request, by), &document, replace);
                 // The caller may have gone away; what is published stays so.
                 let _ = reply.send(published);
             }
@@ -428,12 +428,7 @@ impl Writer {
         }
     }
 
-    fn publish(
-        &mut self,
-        (request, principal): (Request, Option<PrincipalId>),
-        document: &v1::Program,
-        replace: bool,
-    ) -> Result<Published, LedgerError> {
+    fn publish(&mut self, (request, by): (Request, Publisher), document: &v1::Program, replace: bool) -> Result<Published, LedgerError> {
         let now = self.clock.now();
         let store = Arc::clone(&self.store);
         let program = ProgramId::new(&document.program_id).ok();
@@ -451,7 +446,7 @@ impl Writer {
         }
         let draft = self.programs.draft(document, now, replace)?;
         let published = draft.published();
-        let publication = draft.publication(request, principal);
+        let publication = draft.publication(request, by);
         self.commit(unit, Commit { publications: vec![publication.clone()], members: Vec::new() }, (now, 0))?;
         let by = publication.principal.as_ref().map_or("", PrincipalId::as_str);
         let (program, version, changed) = (&publication.program, publication.version, published.changed);

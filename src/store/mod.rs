@@ -260,6 +260,8 @@ pub struct Publication {
     pub version: u32,
     pub publish_time: Timestamp,
     pub request: Request,
+    /// Who published it, as the caller said; `None`: nobody was named.
+    pub actor: Option<ActorId>,
     /// Whose credential the call had that published it; `None`: callers were not authenticated, or the service did so at its start.
     pub principal: Option<PrincipalId>,
     /// The `loyalty.v1.Program` message as published.

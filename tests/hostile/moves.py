@@ -212,6 +212,7 @@ def publish_condition(w, condition):
     """The rule book in effect with one more promotion."""
     _, answers = w.answer("ProgramService/GetProgram", {"program_id": "vietnam"}, key="manager")
     request = w.kind("ProgramService/PublishProgram", "input_type")(request_id="publish-1", program=answers[0].program)
+    request.actor.actor_id = "manager-1"
     promotion = request.program.promotions.add(promotion_id="deep", condition=condition)
     promotion.multiply.multiplier = "2"
     return w.call("ProgramService/PublishProgram", body=message(request.SerializeToString()), key="manager")

@@ -234,8 +234,13 @@ async fn versions(server: &TestServer) {
     for (request, effective_time, points) in [("p-2", second, "20"), ("p-3", third, "30"), ("p-3b", third, "30")] {
         let mut program = v1::Program { effective_time, ..book() };
         program.activity_rules[0].points = points.into();
-        let request =
-            v1::PublishProgramRequest { request_id: request.into(), program: Some(program), validate_only: false, replace_waiting: true };
+        let request = v1::PublishProgramRequest {
+            request_id: request.into(),
+            program: Some(program),
+            validate_only: false,
+            replace_waiting: true,
+            actor: None,
+        };
         server.programs().publish_program(request).await.unwrap();
     }
 }

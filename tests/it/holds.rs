@@ -52,6 +52,7 @@ fn release(member: &str, request: &str, hold_id: &str) -> v1::ReleaseHoldRequest
         member: by_id(member),
         hold_id: hold_id.into(),
         reason: String::new(),
+        actor: None,
     }
 }
 

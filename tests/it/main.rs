@@ -10,6 +10,7 @@ mod access_jwks;
 mod access_tokens;
 mod accrual;
 mod activities;
+mod actors;
 mod audit;
 mod backup;
 mod birthdays;

@@ -370,6 +370,7 @@ async fn a_parcel_of_the_other_card_arrives_and_its_points_can_be_spent() {
         program_id: PROGRAM.into(),
         store_id: "hcm-1".into(),
         order_id: "o-1".into(),
+        actor: None,
     };
     let confirmed = server.purchases().confirm_purchase(confirm.clone()).await.unwrap().into_inner();
     let now = confirmed.balance.unwrap();

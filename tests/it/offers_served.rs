@@ -53,7 +53,7 @@ fn of(member: &str) -> v1::ListOffersRequest {
 
 async fn activates(server: &TestServer, member: &str, request: &str, offer: &str) -> Result<v1::ActivateOfferResponse, Status> {
     let (request_id, program_id, offer_id) = (request.into(), PROGRAM.into(), offer.into());
-    let request = v1::ActivateOfferRequest { request_id, program_id, member: by_id(member), offer_id };
+    let request = v1::ActivateOfferRequest { request_id, program_id, member: by_id(member), offer_id, actor: None };
     Ok(server.offers().activate_offer(request).await?.into_inner())
 }
 

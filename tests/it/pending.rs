@@ -522,6 +522,7 @@ async fn a_purchase_is_confirmed_once_and_the_answer_is_given_again() {
         program_id: PROGRAM.into(),
         store_id: "hcm-1".into(),
         order_id: order.into(),
+        actor: None,
     };
     let first = server.purchases().confirm_purchase(confirm("c-1", "o-1")).await.unwrap().into_inner();
     let balance = first.balance.unwrap();

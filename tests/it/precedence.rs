@@ -314,6 +314,7 @@ fn confirm(order: &str) -> v1::ConfirmPurchaseRequest {
         program_id: PROGRAM.into(),
         store_id: "hcm-1".into(),
         order_id: order.into(),
+        actor: None,
     }
 }
 
@@ -832,6 +833,7 @@ fn use_voucher(code: &str, order: &str, total: &str) -> v1::UseVoucherRequest {
         order_id: order.into(),
         order_total: if total.is_empty() { None } else { vnd(total) },
         value: None,
+        actor: None,
     }
 }
 
@@ -846,7 +848,7 @@ const NO_CODE: &str = "0000-0000-0000-00000";
 
 fn ask(member: &str, request: &str, reward: &str, quantity: i32) -> v1::RedeemRewardRequest {
     let (request_id, program_id, reward_id) = (request.into(), PROGRAM.into(), reward.into());
-    v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id, quantity }
+    v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id, quantity, actor: None }
 }
 
 async fn rewards(server: &TestServer, seen: &mut Seen) {
@@ -884,6 +886,7 @@ async fn offers(server: &TestServer, seen: &mut Seen) {
             program_id: PROGRAM.into(),
             member: by_id(&an),
             offer_id: offer.into(),
+            actor: None,
         },
         |offer: &str, end_time| v1::AssignOfferRequest {
             request_id: "f-given".into(),
@@ -943,6 +946,7 @@ async fn vouchers(server: &TestServer, seen: &mut Seen) {
         store_id: "hcm-1".into(),
         order_id: "cart".into(),
         duration: None,
+        actor: None,
     };
     for (request, code) in [("hold-v", held), ("hold-t", tea)] {
         desk.hold_voucher(hold(code, request)).await.unwrap();
@@ -950,8 +954,13 @@ async fn vouchers(server: &TestServer, seen: &mut Seen) {
     seen.refuses(Code::NotFound, "VOUCHER_KIND_NOT_FOUND", desk.issue_voucher(issue(&an, "v-x", "cup")).await);
     seen.refuses(Code::NotFound, "VOUCHER_NOT_FOUND", desk.use_voucher(use_voucher(NO_CODE, "x", "")).await);
     seen.refuses(BY, "VOUCHER_OF_OTHER_MEMBER", tills.record_purchase(with_vouchers(sale(&binh, "v-1", "1000"), &[mug])).await);
-    let release =
-        v1::ReleaseVoucherRequest { request_id: "release".into(), program_id: PROGRAM.into(), code: mug.into(), reason: String::new() };
+    let release = v1::ReleaseVoucherRequest {
+        request_id: "release".into(),
+        program_id: PROGRAM.into(),
+        code: mug.into(),
+        reason: String::new(),
+        actor: None,
+    };
     seen.refuses(BY, "VOUCHER_NOT_HELD", desk.release_voucher(release).await);
     seen.refuses(BY, "VOUCHER_HELD", desk.use_voucher(use_voucher(held, "other", "")).await);
     seen.prefers("VOUCHER_HELD", "VOUCHER_ORDER_TOTAL_REQUIRED", desk.use_voucher(use_voucher(tea, "other", "")).await);

@@ -226,6 +226,7 @@ async fn a_till_that_lets_go_of_a_voucher_whose_purchase_came_back_is_told_that_
             store_id: "hcm-1".into(),
             order_id: "o-9".into(),
             duration: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+            actor: None,
         };
         server.rewards().hold_voucher(hold).await.expect("it is held");
     }
@@ -245,6 +246,7 @@ async fn a_till_that_lets_go_of_a_voucher_whose_purchase_came_back_is_told_that_
         program_id: PROGRAM.into(),
         code: codes[0].clone(),
         reason: String::new(),
+        actor: None,
     };
     let entry = server.rewards().release_voucher(release).await.expect("it is released").into_inner().entry.expect("an entry");
     assert!(matches!(entry.kind, Some(Said::VoucherCancelled(_))), "{entry:#?}");

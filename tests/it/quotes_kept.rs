@@ -93,6 +93,7 @@ impl Till<'_> {
             member: by_id(&self.member),
             purchase: Some(purchase.clone()),
             quote_id,
+            actor: None,
         };
         let recorded = self.server.purchases().record_purchase(request).await.map(Response::into_inner)?;
         self.vouchers.retain(|code| !purchase.voucher_codes.contains(code));

@@ -640,6 +640,7 @@ async fn the_vietnamese_example_redeems_as_the_readme_says() {
         member: by_id(&member),
         reward_id: "coffee".into(),
         quantity: 0,
+        actor: None,
     };
     let coffee = server.rewards().redeem_reward(coffee).await.unwrap().into_inner();
     // Silver pays what is not said otherwise.

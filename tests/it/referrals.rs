@@ -730,6 +730,7 @@ async fn a_purchase_that_is_confirmed_later_earns_its_referral_when_it_is_record
         program_id: PROGRAM.into(),
         store_id: "hcm-1".into(),
         order_id: "o-1".into(),
+        actor: None,
     };
     server.purchases().confirm_purchase(confirm).await.expect("it is confirmed");
     assert_eq!(available(&server, [&anna, &binh]).await, [20, 20]);

@@ -327,7 +327,7 @@ fn give_back_lines(lines: &[(i32, &str, &str)]) -> Call {
 fn returns() -> Vec<Case> {
     let confirm = |store: &str, order: &str| {
         let (request_id, program_id) = ("confirm".into(), PROGRAM.into());
-        Call::Confirm(v1::ConfirmPurchaseRequest { request_id, program_id, store_id: store.into(), order_id: order.into() })
+        Call::Confirm(v1::ConfirmPurchaseRequest { request_id, program_id, store_id: store.into(), order_id: order.into(), actor: None })
     };
     const QUANTITY: &[&str] = &["lines[0].quantity"];
     const AMOUNT: &[&str] = &["lines[0].amount.amount"];

@@ -44,7 +44,7 @@ const REWARDS: &str = "\
 
 fn ask(member: Option<v1::MemberRef>, request: &str, reward: &str, quantity: i32) -> v1::RedeemRewardRequest {
     let (request_id, program_id, reward_id) = (request.into(), PROGRAM.into(), reward.into());
-    v1::RedeemRewardRequest { request_id, program_id, member, reward_id, quantity }
+    v1::RedeemRewardRequest { request_id, program_id, member, reward_id, quantity, actor: None }
 }
 
 async fn redeems(server: &TestServer, member: &str, request: &str, reward: &str) -> Result<v1::RedeemRewardResponse, Status> {

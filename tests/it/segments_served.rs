@@ -62,6 +62,7 @@ async fn segments_are_counted_listed_and_shown_and_a_reward_can_be_for_them_alon
         member: by_id(&an),
         reward_id: "tea".into(),
         quantity: 1,
+        actor: None,
     };
     let refusal = server.rewards().redeem_reward(ask()).await.expect_err("it is for others");
     assert_eq!((refused(&refusal).code, refused(&refusal).reason.as_str()), (Code::FailedPrecondition, "REWARD_SEGMENT"));

@@ -107,6 +107,7 @@ fn use_up(code: &str, request: &str, order: &str) -> v1::UseVoucherRequest {
         order_id: order.into(),
         order_total: vnd("120000"),
         value: None,
+        actor: None,
     }
 }
 
@@ -118,11 +119,18 @@ fn hold(code: &str, request: &str, order: &str, seconds: i64) -> v1::HoldVoucher
         store_id: "web".into(),
         order_id: order.into(),
         duration: (seconds != 0).then_some(prost_types::Duration { seconds, nanos: 0 }),
+        actor: None,
     }
 }
 
 fn release(code: &str, request: &str) -> v1::ReleaseVoucherRequest {
-    v1::ReleaseVoucherRequest { request_id: request.into(), program_id: PROGRAM.into(), code: code.into(), reason: "cart emptied".into() }
+    v1::ReleaseVoucherRequest {
+        request_id: request.into(),
+        program_id: PROGRAM.into(),
+        code: code.into(),
+        reason: "cart emptied".into(),
+        actor: None,
+    }
 }
 
 fn cancel(code: &str, request: &str) -> v1::CancelVoucherRequest {
@@ -425,6 +433,7 @@ async fn a_voucher_that_lapses_is_no_hold_of_points_that_ends() {
         member: by_id(&member),
         hold_id: "2".into(),
         reason: "changed their mind".into(),
+        actor: None,
     };
     let refusal = server.points().release_hold(release).await.unwrap_err();
     assert_eq!(refused(&refusal).reason, "HOLD_NOT_FOUND", "{refusal:?}");

@@ -100,6 +100,7 @@ impl Club {
             member: by_id(member),
             purchase: Some(purchase),
             quote_id: quote_id.into(),
+            actor: None,
         };
         self.server.purchases().record_purchase(request).await.expect("it is recorded").into_inner()
     }
@@ -137,7 +138,8 @@ impl Club {
 
     async fn redeems_reward(&self, member: &str, reward: &str) -> Result<v1::RedeemRewardResponse, Status> {
         let (request_id, program_id) = (self.request(), PROGRAM.into());
-        let request = v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id: reward.into(), quantity: 1 };
+        let request =
+            v1::RedeemRewardRequest { request_id, program_id, member: by_id(member), reward_id: reward.into(), quantity: 1, actor: None };
         self.server.rewards().redeem_reward(request).await.map(tonic::Response::into_inner)
     }
 

@@ -28,6 +28,14 @@ pub fn act_kind(kind: ActKind) -> v1::AuditKind {
         ActKind::OfferAssigned => v1::AuditKind::OfferAssigned,
         ActKind::OfferWithdrawn => v1::AuditKind::OfferWithdrawn,
         ActKind::ProgramPublished => v1::AuditKind::ProgramPublished,
+        ActKind::PointsRedeemed => v1::AuditKind::PointsRedeemed,
+        ActKind::PointsHeld => v1::AuditKind::PointsHeld,
+        ActKind::HoldReleased => v1::AuditKind::HoldReleased,
+        ActKind::RewardRedeemed => v1::AuditKind::RewardRedeemed,
+        ActKind::VoucherHeld => v1::AuditKind::VoucherHeld,
+        ActKind::VoucherReleased => v1::AuditKind::VoucherReleased,
+        ActKind::VoucherUsed => v1::AuditKind::VoucherUsed,
+        ActKind::OfferActivated => v1::AuditKind::OfferActivated,
     }
 }
 
@@ -49,6 +57,14 @@ pub fn parse_act_kind(kind: v1::AuditKind) -> Option<ActKind> {
         v1::AuditKind::OfferAssigned => ActKind::OfferAssigned,
         v1::AuditKind::OfferWithdrawn => ActKind::OfferWithdrawn,
         v1::AuditKind::ProgramPublished => ActKind::ProgramPublished,
+        v1::AuditKind::PointsRedeemed => ActKind::PointsRedeemed,
+        v1::AuditKind::PointsHeld => ActKind::PointsHeld,
+        v1::AuditKind::HoldReleased => ActKind::HoldReleased,
+        v1::AuditKind::RewardRedeemed => ActKind::RewardRedeemed,
+        v1::AuditKind::VoucherHeld => ActKind::VoucherHeld,
+        v1::AuditKind::VoucherReleased => ActKind::VoucherReleased,
+        v1::AuditKind::VoucherUsed => ActKind::VoucherUsed,
+        v1::AuditKind::OfferActivated => ActKind::OfferActivated,
     })
 }
 
@@ -91,6 +107,7 @@ pub fn audit_publication(
     v1::AuditEntry {
         record_time: Some(timestamp(act.place.record_time)),
         kind: act_kind(act.kind).into(),
+        actor: act.actor.as_ref().map(|actor| v1::Actor { actor_id: actor.to_string() }),
         principal_id: principal_id(act),
         explanation,
         recorded: Some(Recorded::Publication(publication)),

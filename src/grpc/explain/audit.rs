@@ -27,7 +27,8 @@ fn with(said: String, by: Option<String>) -> String {
 }
 
 /// What publishing a version did.
-pub fn published(program: &Program, replaced: &[u32], principal: Option<&PrincipalId>) -> String {
+pub fn published(program: &Program, replaced: &[u32], by: (Option<&ActorId>, Option<&PrincipalId>)) -> String {
+    let (actor, principal) = by;
     let story = Story { program, said: Vec::new() };
     let from = match program.is_deferred() {
         true => format!("to take effect on {}", story.local(program.takes_effect())),
@@ -41,5 +42,5 @@ pub fn published(program: &Program, replaced: &[u32], principal: Option<&Princip
             format!("; versions {}, which waited, never take effect", numbers.join(", "))
         }
     };
-    with(format!("Version {} of the rule book was published, {from}{never}.", program.version), done_by(None, principal))
+    with(format!("Version {} of the rule book was published, {from}{never}.", program.version), done_by(actor, principal))
 }

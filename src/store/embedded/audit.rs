@@ -59,6 +59,14 @@ fn kind_number(kind: ActKind) -> u64 {
         ActKind::OfferAssigned => 13,
         ActKind::OfferWithdrawn => 14,
         ActKind::ProgramPublished => 15,
+        ActKind::PointsRedeemed => 16,
+        ActKind::PointsHeld => 17,
+        ActKind::HoldReleased => 18,
+        ActKind::RewardRedeemed => 19,
+        ActKind::VoucherHeld => 20,
+        ActKind::VoucherReleased => 21,
+        ActKind::VoucherUsed => 22,
+        ActKind::OfferActivated => 23,
     }
 }
 
@@ -79,6 +87,14 @@ fn read_kind(number: u32) -> Decoded<ActKind> {
         13 => ActKind::OfferAssigned,
         14 => ActKind::OfferWithdrawn,
         15 => ActKind::ProgramPublished,
+        16 => ActKind::PointsRedeemed,
+        17 => ActKind::PointsHeld,
+        18 => ActKind::HoldReleased,
+        19 => ActKind::RewardRedeemed,
+        20 => ActKind::VoucherHeld,
+        21 => ActKind::VoucherReleased,
+        22 => ActKind::VoucherUsed,
+        23 => ActKind::OfferActivated,
         _ => return Err(Malformed("act_row.kind")),
     })
 }
@@ -122,15 +138,17 @@ impl Engine {
                 let number = self.programs.number_or_new(&publication.program, changes);
                 let row_value = value(|w| {
                     w.uint(1, kind_number(ActKind::ProgramPublished));
+                    w.text(2, publication.actor.as_ref().map_or("", ActorId::as_str));
                     w.uint(6, u64::from(publication.version));
                     w.text(7, publication.principal.as_ref().map_or("", PrincipalId::as_str));
                 });
                 changes.push((row(number, &at), Some(row_value)));
             }
         }
-        for entry in entries {
+        let mut entries = entries.peekable();
+        while let Some(entry) = entries.next() {
             let at = at(entry.record_time);
-            if let Some(act) = entry.act() {
+            if let Some(act) = entry.act_before(entries.peek().copied()) {
                 let number = self.programs.number_or_new(&entry.key.program, changes);
                 let row_value = value(|w| {
                     w.uint(1, kind_number(act.kind));

@@ -131,7 +131,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         record_time,
         occurred_time,
         request: request(&entry.request_uuid, &entry.request_id, &entry.fingerprint)?,
-        actor: some_text(&entry.actor_id).map(|text| ActorId::new(text).map_err(|_| Malformed("actor_id"))).transpose()?,
+        actor: actor(&entry.actor_id)?,
         principal: principal(&entry.principal_id)?,
         program_version: entry.program_version,
         balance: balance(entry.balance.unwrap_or_default()),
@@ -181,6 +181,11 @@ fn some_text(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Empty: nobody is named.
+fn actor(text: &str) -> Decoded<Option<ActorId>> {
+    some_text(text).map(|text| ActorId::new(text).map_err(|_| Malformed("actor_id"))).transpose()
+}
+
 pub(super) fn principal(text: &str) -> Decoded<Option<PrincipalId>> {
     some_text(text).map(|text| PrincipalId::new(text).map_err(|_| Malformed("principal_id"))).transpose()
 }
@@ -222,6 +227,7 @@ pub(super) fn publication(publication: stored::Publication) -> Decoded<Publicati
         version: publication.version,
         publish_time: time(publication.publish_time)?,
         request: request(&[], &publication.request_id, &publication.fingerprint)?.ok_or(Malformed("request_id"))?,
+        actor: actor(&publication.actor_id)?,
         principal: principal(&publication.principal_id)?,
         document: publication.document,
     })

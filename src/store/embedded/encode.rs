@@ -117,6 +117,9 @@ pub(super) fn publication(w: &mut Writer, publication: &Publication) {
     if let Some(principal) = &publication.principal {
         w.text(7, principal.as_str());
     }
+    if let Some(actor) = &publication.actor {
+        w.text(8, actor.as_str());
+    }
 }
 
 fn balance(w: &mut Writer, balance: &Balance) {

@@ -282,7 +282,7 @@ impl Client {
     async fn activate(&mut self, member: MemberNo, offer: &str) -> Part<Answer> {
         let (number, id) = self.numbered(member);
         let (request_id, program_id) = (format!("activate-{number}"), PROGRAM.into());
-        let request = v1::ActivateOfferRequest { request_id, program_id, member: by_id(&id), offer_id: offer.into() };
+        let request = v1::ActivateOfferRequest { request_id, program_id, member: by_id(&id), offer_id: offer.into(), actor: None };
         self.ask(Call::Activate(request), Some(member)).await
     }
 
@@ -339,6 +339,7 @@ impl Client {
             store_id: "hcm-1".into(),
             order_id: format!("for-{code}"),
             duration: Some(prost_types::Duration { seconds: HOLD_SECONDS, nanos: 0 }),
+            actor: None,
         };
         self.ask(Call::Hold(request), Some(member)).await
     }
@@ -384,6 +385,7 @@ impl Client {
             member: by_id(&id),
             reward_id: REWARD.into(),
             quantity: self.random.within(1..=3) as i32,
+            actor: None,
         };
         let Answer::Redeemed(answer) = self.ask(Call::Redeem(request), Some(member)).await? else {
             panic!("a reward is answered as another call");

@@ -392,6 +392,11 @@ impl World {
         self.count.is_multiple_of(2).then(|| PrincipalId::new("tills-saigon").expect("a valid id"))
     }
 
+    /// Of every other publication, whether or not its principal is known.
+    fn publisher(&self) -> Option<ActorId> {
+        self.publications.len().is_multiple_of(2).then(actor)
+    }
+
     /// Publishes a rule book that nobody reads.
     pub fn publish(&mut self, store: &dyn Store, version: u32) -> CommitSeq {
         let publication = self.publication(version);
@@ -404,8 +409,15 @@ impl World {
         let outcome = RequestOutcome::Publication { version };
         self.requests.push((request.id.clone(), RequestRow { fingerprint: request.fingerprint, outcome }));
         let document = format!("rule book {version}").into_bytes();
-        let publication =
-            Publication { program: program_id(), version, publish_time: self.now, request, principal: self.principal(), document };
+        let publication = Publication {
+            program: program_id(),
+            version,
+            publish_time: self.now,
+            request,
+            actor: self.publisher(),
+            principal: self.principal(),
+            document,
+        };
         self.publications.push(publication.clone());
         Commit { publications: vec![publication], members: Vec::new() }
     }
@@ -715,13 +727,14 @@ impl World {
         let read = |after, limit| store.acts(&program_id(), RecordedIn::default(), after, limit);
         let all = read(None, usize::MAX)?;
         assert!(all.is_sorted_by(|newer, older| newer.place > older.place), "{all:?}");
-        let of_entry = |entry: &Entry| {
-            let act = entry.act()?;
+        let of_entry = |(entry, next): (&Entry, Option<&Entry>)| {
+            let act = entry.act_before(next)?;
             Some((entry.record_time, act.kind, entry.actor.clone(), ActOf::Entry { entry: entry.reference(), other: act.other }))
         };
-        let of_publication =
-            |one: &Publication| (one.publish_time, ActKind::ProgramPublished, None, ActOf::Publication { version: one.version });
-        let mut expected: Vec<_> = self.entries.values().flatten().filter_map(of_entry).collect();
+        let of_publication = |one: &Publication| {
+            (one.publish_time, ActKind::ProgramPublished, one.actor.clone(), ActOf::Publication { version: one.version })
+        };
+        let mut expected: Vec<_> = self.entries.values().flat_map(|ledger| followed(ledger)).filter_map(of_entry).collect();
         expected.extend(self.publications.iter().map(of_publication));
         let mut found: Vec<_> = all.iter().map(|act| (act.place.record_time, act.kind, act.actor.clone(), act.of.clone())).collect();
         for acts in [&mut expected, &mut found] {
@@ -746,6 +759,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Each with the one behind it.
+fn followed(ledger: &[Entry]) -> impl Iterator<Item = (&Entry, Option<&Entry>)> {
+    ledger.iter().zip(ledger.iter().skip(1).map(Some).chain([None]))
 }
 
 /// What was taken of rewards, by entries of one member or of several.
