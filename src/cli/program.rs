@@ -10,9 +10,12 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{CliError, client};
-use crate::contract::{
-    program, rule_book,
-    v1::{self, program_service_client::ProgramServiceClient},
+use crate::{
+    contract::{
+        program, rule_book,
+        v1::{self, program_service_client::ProgramServiceClient},
+    },
+    domain::ActorId,
 };
 
 /// Check, publish and show rule books
@@ -51,8 +54,8 @@ EXAMPLES
         #[arg(long)]
         replace_waiting: bool,
         /// Who publishes it: a staff id, which the audit log keeps for ever; a server with credentials requires it
-        #[arg(long, value_name = "NAME")]
-        actor: Option<String>,
+        #[arg(long, value_name = "NAME", value_parser = ActorId::new)]
+        actor: Option<ActorId>,
         #[command(flatten)]
         server: client::ServerArgs,
     },
@@ -77,7 +80,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     match args.what {
         What::Validate { files } => validate(&files),
         What::Publish { file, validate_only, replace_waiting, actor, server } => {
-            let actor = actor.map(|actor_id| v1::Actor { actor_id });
+            let actor = actor.map(|actor| v1::Actor { actor_id: actor.to_string() });
             let request = v1::PublishProgramRequest { validate_only, replace_waiting, actor, ..Default::default() };
             publish(&file, request, &server).await
         }
@@ -144,6 +147,10 @@ fn refused(file: &Path, status: &tonic::Status) -> CliError {
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     if status.code() != Code::InvalidArgument || violations.is_empty() {
         return client::failed(status);
+    }
+    // Who publishes is not in the file.
+    if let Some(violation) = violations.iter().find(|violation| violation.field == "actor") {
+        return CliError::Failed(format!("--actor {}", violation.description));
     }
     for violation in &violations {
         eprintln!("{}: {} {}", file.display(), violation.field, violation.description);

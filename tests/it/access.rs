@@ -769,6 +769,7 @@ async fn programmes_are_listed_to_whom_they_are_for() {
     let publish = |program_id: &str| v1::PublishProgramRequest {
         request_id: format!("p-{program_id}"),
         program: Some(v1::Program { program_id: program_id.into(), ..crate::support::rule_book() }),
+        actor: actor(),
         ..Default::default()
     };
     server.server.programs().publish_program(by(&other, publish("elsewhere"))).await.unwrap();

@@ -434,7 +434,7 @@ async fn who_called_is_listed_beside_whom_the_caller_names_and_can_be_asked_for(
         channel.points().adjust_points(access::by(key, adjust)).await.unwrap();
     }
     let program = Some(v1::Program { display_name: "Another".into(), ..support::rule_book() });
-    let publish = v1::PublishProgramRequest { request_id: "p-2".into(), program, ..Default::default() };
+    let publish = v1::PublishProgramRequest { request_id: "p-2".into(), program, actor: by("dora"), ..Default::default() };
     channel.programs().publish_program(access::by(&head, publish)).await.unwrap();
     let ask = async |request: v1::ListAuditEntriesRequest| {
         AuditServiceClient::new(channel.channel.clone())
@@ -448,7 +448,7 @@ async fn who_called_is_listed_beside_whom_the_caller_names_and_can_be_asked_for(
         entries.iter().map(|entry| (entry.kind(), actor(entry), entry.principal_id.clone())).collect()
     };
     let done = [
-        (AuditKind::ProgramPublished, "", "head"),
+        (AuditKind::ProgramPublished, "dora", "head"),
         (AuditKind::PointsAdjusted, "ben", "night-desk"),
         (AuditKind::PointsAdjusted, "anna", "night-desk"),
         (AuditKind::PointsAdjusted, "anna", "desk"),
@@ -458,7 +458,7 @@ async fn who_called_is_listed_beside_whom_the_caller_names_and_can_be_asked_for(
     let done = done.map(|(kind, actor, principal)| (kind, actor.to_owned(), principal.to_owned()));
     let all = ask(asked()).await.unwrap().entries;
     assert_eq!(said(&all), done);
-    assert!(all[0].explanation.ends_with(". Done by head."), "{}", all[0].explanation);
+    assert!(all[0].explanation.ends_with(". Done by dora; the call came with a credential of head."), "{}", all[0].explanation);
     assert!(all[1].explanation.ends_with(" Done by ben; the call came with a credential of night-desk."), "{}", all[1].explanation);
     assert!(!all[4].explanation.contains("Done by"), "{}", all[4].explanation);
     for entry in &all {
@@ -471,6 +471,7 @@ async fn who_called_is_listed_beside_whom_the_caller_names_and_can_be_asked_for(
         ("night-desk", "", &[1, 2][..]),
         ("desk", "", &[3]),
         ("head", "", &[0]),
+        ("head", "dora", &[0]),
         ("night-desk", "anna", &[2]),
         ("desk", "ben", &[]),
         // Letter by letter, and as a whole.
