@@ -91,24 +91,7 @@ impl Entry {
                 TierCause::Manual => act(ActKind::TierSet, &change.reason),
                 TierCause::Upgrade | TierCause::Review | TierCause::Return | TierCause::RuleBook => None,
             },
-            EntryKind::VoucherChanged(changed) => match &changed.change {
-                VoucherChange::Issued { reward: Some(_), .. } => act(ActKind::RewardRedeemed, ""),
-                VoucherChange::Issued { voucher, reason, reward: None, .. } => {
-                    if voucher.cause == VoucherCause::Manual {
-                        act(ActKind::VoucherIssued, reason)
-                    } else {
-                        None
-                    }
-                }
-                // Also those that a return takes back, if somebody is named for that: it is for an audit to see what else it cost.
-                VoucherChange::Cancelled { reason, .. } => act(ActKind::VoucherCancelled, reason),
-                VoucherChange::Held(_) => act(ActKind::VoucherHeld, ""),
-                VoucherChange::Released { cause: VoucherRelease::Request, reason } => act(ActKind::VoucherReleased, reason),
-                VoucherChange::Used { .. } => act(ActKind::VoucherUsed, ""),
-                VoucherChange::Released { cause: VoucherRelease::Expired, .. }
-                | VoucherChange::Expired
-                | VoucherChange::Reinstated { .. } => None,
-            },
+            EntryKind::VoucherChanged(changed) => voucher_act(&changed.change).and_then(|(kind, reason)| act(kind, reason)),
             EntryKind::OfferChanged(changed) => match &changed.change {
                 OfferChange::Assigned { reason } => act(ActKind::OfferAssigned, reason),
                 OfferChange::Withdrawn { reason } => act(ActKind::OfferWithdrawn, reason),
@@ -136,5 +119,21 @@ impl Entry {
             | EntryKind::SegmentsChanged(_)
             | EntryKind::ReferralTakenBack(_) => None,
         }
+    }
+}
+
+/// Of a change to a voucher: what was done, and why.
+fn voucher_act(change: &VoucherChange) -> Option<(ActKind, &str)> {
+    match change {
+        VoucherChange::Issued { reward: Some(_), .. } => Some((ActKind::RewardRedeemed, "")),
+        VoucherChange::Issued { voucher, reason, reward: None, .. } => {
+            (voucher.cause == VoucherCause::Manual).then_some((ActKind::VoucherIssued, reason))
+        }
+        // Also those that a return takes back, if somebody is named for that: it is for an audit to see what else it cost.
+        VoucherChange::Cancelled { reason, .. } => Some((ActKind::VoucherCancelled, reason)),
+        VoucherChange::Held(_) => Some((ActKind::VoucherHeld, "")),
+        VoucherChange::Released { cause: VoucherRelease::Request, reason } => Some((ActKind::VoucherReleased, reason)),
+        VoucherChange::Used { .. } => Some((ActKind::VoucherUsed, "")),
+        VoucherChange::Released { cause: VoucherRelease::Expired, .. } | VoucherChange::Expired | VoucherChange::Reinstated { .. } => None,
     }
 }

@@ -74,9 +74,10 @@ async fn activate(ledger: &Ledger, mut request: v1::ActivateOfferRequest) -> Res
     let id = convert::request(&mut request, &mut mistakes);
     let Named { history: program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
     let offer = offer_id(&request.offer_id, &mut mistakes);
-    let ((id, member), offer) = mistakes.settle(id.zip(target).zip(offer))?;
+    let actor = convert::actor_if_any(request.actor, access::must_name_actor(), &mut mistakes);
+    let (((id, member), actor), offer) = mistakes.settle(id.zip(target).zip(actor).zip(offer))?;
     let command = Command::Offer(OfferRequest::Activate { offer });
-    let outcome = ledger.submit(Submission { program, member, request: id, actor: None, principal: access::principal(), command }).await?;
+    let outcome = ledger.submit(Submission { program, member, request: id, actor, principal: access::principal(), command }).await?;
     let currency = &outcome.programs.newest().currency;
     let voucher = outcome.entries.iter().find_map(|entry| match &entry.voucher_change()?.change {
         VoucherChange::Issued { voucher, offer: Some(_), .. } => Some(convert::voucher_issued(voucher, entry, currency)),
