@@ -231,7 +231,7 @@ fn name_of(method: &MethodDescriptor) -> String {
 /// With programme, request id and, if anyone is to be named, actor.
 fn signed(message: &MessageDescriptor, mut body: Value, request: &str, actor: Option<&str>) -> Vec<u8> {
     let (place, inner) = identified(message).expect("a request that changes something has an id");
-    let mut sign = |one: &mut Value| {
+    let sign = |one: &mut Value| {
         one["request_id"] = request.into();
         if has(&inner, "program_id") {
             one["program_id"] = PROGRAM.into();
