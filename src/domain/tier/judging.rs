@@ -191,11 +191,19 @@ impl<'a> Judge<'a> {
         Ok(StatusEnd { end_time, review_time })
     }
 
+    /// The day that is over at an instant at which a day begins. One that the zone has left out before it is not the last of the window that
+    /// has ended: nothing occurred on it.
+    fn last_day_before(&self, end: Timestamp) -> Result<Date, Overflow> {
+        let moment = end.checked_sub(jiff::SignedDuration::from_nanos(1)).map_err(|_| Overflow)?;
+        // In another zone than the one in which it was reckoned an end lies within a day.
+        Ok(self.day(moment).min(self.day(end).yesterday().map_err(|_| Overflow)?))
+    }
+
     /// What a status that has come to its end is reviewed by: what lies in the window that ended, and in the days of grace. Where it ends
     /// within a period, the one before it is looked at too.
     fn review_windows(&self, end: StatusEnd) -> Result<Vec<Option<Range<Date>>>, Overflow> {
         let (day, to) = (self.day(end.end_time), self.day(end.review_time));
-        let last = day.yesterday().map_err(|_| Overflow)?;
+        let last = self.last_day_before(end.end_time)?;
         let window = self.window(last)?;
         // All between two reviews is counted as one, whichever day of it a review would have come that did not.
         let counts_as_one = self.program.tier_policy.window == TierWindow::Lifetime && self.header.tier.end != Some(end);
@@ -247,7 +255,7 @@ impl<'a> Judge<'a> {
     /// meanwhile it is reviewed now.
     pub(in crate::domain) fn floor_ended(&self, end: Timestamp) -> Result<Reviewed, Overflow> {
         let to = self.day(end);
-        let last = to.yesterday().map_err(|_| Overflow)?;
+        let last = self.last_day_before(end)?;
         let window = self.window(last)?;
         let earned = self.by(self.earned(last)?, end)?;
         let before = self.header.tier.reached.as_ref().and_then(|reached| reached.before.as_ref());
@@ -271,7 +279,8 @@ impl<'a> Judge<'a> {
         let totals = self.totals(window.as_ref())?;
         let earned = self.earned(day)?;
         let rank = self.outcome(held.rank, earned.rank, &totals);
-        let own = self.end_from(rank, day)?;
+        // What the period before has earned lasts through this one, and no longer.
+        let own = if rank == earned.rank { earned.end } else { self.end_from(rank, day)? };
         let end = if rank == held.rank { held.end.or(own) } else { own };
         let to = self.not_below_floor(Rank { rank, end }, instant);
         let to = if to.rank == held.rank && self.header.tier.is_on_floor() { held } else { to };

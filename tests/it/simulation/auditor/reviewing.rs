@@ -254,6 +254,7 @@ impl Act<'_> {
             () if floor > place => (floor, None),
             () if place == held && self.account.is_on_floor() => (place, None),
             () if place == held && until.is_some() => (place, until),
+            () if place == earned.0 => earned,
             () => (place, self.end_from(book, place, day)),
         }
     }
