@@ -63,7 +63,7 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
         fold_watched(&mut member.header, watched);
     }
     if let Some(time) = entry.inactivity_time {
-        member.header.inactivity.set(time, entry.record_time);
+        member.header.inactivity.set(time, entry.occurred_time, entry.record_time);
     }
     member.header.last_sequence = sequence;
     member.header.update_time = entry.record_time;

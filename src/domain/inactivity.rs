@@ -67,9 +67,10 @@ impl Inactivity {
         Ok(self.lapse_time.is_none_or(|time| time < end).then_some(end))
     }
 
-    /// Sets the clock to a later instant, lets it run again, or stand still; `now` is when that is recorded.
-    pub(super) fn set(&mut self, lapse_time: Timestamp, now: Timestamp) {
-        self.ran_out_time = self.ran_out_by(now);
+    /// Sets the clock to a later instant, lets it run again, or stand still, as an entry says that occurred at an instant and was recorded
+    /// `now`. A tier that is entered late has kept it from running out meanwhile.
+    pub(super) fn set(&mut self, lapse_time: Timestamp, occurred_time: Timestamp, now: Timestamp) {
+        self.ran_out_time = self.ran_out_by(if lapse_time == PAUSED { occurred_time } else { now });
         self.lapse_time = self.expire_time().max(Some(lapse_time));
     }
 

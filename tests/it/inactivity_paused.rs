@@ -23,8 +23,12 @@ fn club(more: &str) -> Program {
 }
 
 fn club_whose(more: &str, gold: &str) -> Program {
+    rule_book_with(&text(more, gold))
+}
+
+fn text(more: &str, gold: &str) -> String {
     let gold = if gold.is_empty() { String::new() } else { format!(", {gold}") };
-    rule_book_with(&format!(
+    format!(
         "expiry: {{ inactivity: {{ months: 3, activities: [COUNTED_ACTIVITY_PURCHASE] }} }}
 accrual_rules: [{{ rule_id: r, per_amount: {{ amount: 1, points: 1 }} }}]
 redemption: {{ points: 100, amount: 1, maximum_hold_seconds: 2592000 }}
@@ -34,7 +38,7 @@ tiers:
 - {{ tier_id: gold, threshold: {{ qualifying_points: 100 }}{gold} }}
 tier_policy: {{ window: WINDOW_ROLLING_MONTHS, rolling_months: 3, validity: VALIDITY_MONTHS, validity_months: 6{more} }}
 "
-    ))
+    )
 }
 
 fn gold(last_date: Option<Date>) -> Command {
@@ -132,6 +136,22 @@ fn what_was_taken_out_of_lots_comes_back_alive_while_it_is_paused_and_lapsed_whe
     assert_eq!(lapses(&shop.entries), [(37, at("2026-12-02T05:00:00Z"))]);
     shop.does(&back(other)).expect("it comes back, and has lapsed");
     assert_eq!((has(&shop), lapses(&shop.entries)[1]), ((0, 40), (3, at("2026-12-02T05:00:00Z"))));
+}
+
+#[test]
+fn a_tier_that_is_entered_late_has_kept_the_time_from_running_out_meanwhile() {
+    let late = format!("{}activation: {{ after_days: 60 }}\n", text("", "pauses_inactivity: true"));
+    let mut shop = Shop::open(rule_book_with(&late));
+    shop.does(&grant(10, None)).expect("points are added");
+    let spent = shop.does(&Command::RedeemPoints(redeem(4))).expect("it is spent")[0].sequence;
+    buys(&mut shop, "100", None);
+    assert_eq!((has(&shop), clock(&shop)), ((6, 0), Some(at("2026-06-11T04:00:00Z"))));
+    // They become active on 9 May, and lead to gold then. It is July until anybody enters that.
+    shop.now = at("2026-07-01T15:00:00Z");
+    passes(&mut shop);
+    assert_eq!((tier(&shop), has(&shop), clock(&shop)), ("gold", (106, 0), Some(PAUSED)));
+    shop.does(&back(spent)).expect("it comes back");
+    assert_eq!(has(&shop), (110, 0), "what was spent meanwhile comes back alive too");
 }
 
 #[test]

@@ -129,10 +129,10 @@ def sales(teller):
 
 
 def spending(teller):
-    spent = teller.points("RedeemPoints", "anna", points=50, order_total=usd(40), store_id="store-1", order_id="spent-1")
+    spent = teller.points("RedeemPoints", "anna", points=50, order_total=usd(40), store_id="store-1", order_id="spent-1", actor=ACTOR)
     teller.points("ReverseRedemption", "anna", redemption_sequence=spent.entry.sequence, points=20, reason="half came back", actor=ACTOR)
     hold = teller.points("HoldPoints", "anna", points=100, duration="600s", reference="checkout").hold.hold_id
-    teller.points("CaptureHold", "anna", hold_id=hold, points=60)
+    teller.points("CaptureHold", "anna", hold_id=hold, points=60, actor=ACTOR)
     hold = teller.points("HoldPoints", "anna", points=30, duration="600s").hold.hold_id
     teller.points("ReleaseHold", "anna", hold_id=hold, reason="changed her mind")
     teller.points("HoldPoints", "anna", points=20, duration="600s", reference="forgotten")
@@ -156,9 +156,9 @@ def gifts(teller):
     for kind in ["treat", "treat", "tenth", "tenth"]:
         voucher = teller.member("IssueVoucher", "binh", service="Reward", voucher_kind_id=kind, reason="sorry", actor=ACTOR).voucher
         codes.append(voucher.code)
-    teller.call("Reward", "HoldVoucher", code=codes[0], store_id="store-1", order_id="held", duration="600s")
-    teller.call("Reward", "ReleaseVoucher", code=codes[0], reason="not today")
-    teller.call("Reward", "UseVoucher", code=codes[0], store_id="store-1", order_id="used", order_total=usd(50))
+    teller.call("Reward", "HoldVoucher", code=codes[0], store_id="store-1", order_id="held", duration="600s", actor=ACTOR)
+    teller.call("Reward", "ReleaseVoucher", code=codes[0], reason="not today", actor=ACTOR)
+    teller.call("Reward", "UseVoucher", code=codes[0], store_id="store-1", order_id="used", order_total=usd(50), actor=ACTOR)
     teller.call("Reward", "CancelVoucher", code=codes[1], reason="the show is off", actor=ACTOR)
     teller.call("Reward", "HoldVoucher", code=codes[2], store_id="store-1", order_id="forgotten", duration="600s")
     # Its price effects are applied by the service, the tier's discount with them.
@@ -204,6 +204,15 @@ def ends(teller):
     teller.member("EraseMember", "fatou", reason="asked for it", actor=ACTOR)
 
 
+def publishes(teller):
+    """By somebody at a desk: the same rule book under another name."""
+    found = teller.server.call("loyalty.v1.ProgramService", "GetProgram", program_id=STORY).program
+    program = json_format.MessageToDict(found, preserving_proto_field_name=True)
+    program["display_name"] += ", renamed"
+    teller.calls += 1
+    teller.server.call("loyalty.v1.ProgramService", "PublishProgram", request_id=f"call-{teller.calls}", program=program, actor=ACTOR)
+
+
 def advance(teller, days):
     teller.calls += 1
     answer = teller.server.call("loyalty.v1.SandboxService", "AdvanceClock", timeout=120, request_id=f"clock-{teller.calls}", duration=f"{days * 86400}s")
@@ -217,6 +226,7 @@ def tell(teller, is_sandbox):
     codes = gifts(teller)
     cards(teller)
     weekly(teller)
+    publishes(teller)
     if is_sandbox:
         # Holds end, pending points become active, the stamp card is delivered or missed.
         advance(teller, 3)

@@ -22,7 +22,10 @@ impl Draft<'_> {
         let (program, now) = if self.by_time { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
         let Some((rules, policy)) = programs.inactivity(program.version) else { return Ok(None) };
         let (mut clock, mut tier) = (&header.inactivity, header.tier.current().map(|held| &held.tier));
-        if let EntryKind::MergedFrom(got) = kind {
+        if let EntryKind::MergedInto(_) = kind {
+            // Whoever goes has nothing more that could lapse.
+            return Ok(None);
+        } else if let EntryKind::MergedFrom(got) = kind {
             (clock, tier) = (&got.inactivity, got.tier.current().map(|held| &held.tier));
         } else if let EntryKind::TierChanged(change) = kind {
             tier = Some(&change.to);

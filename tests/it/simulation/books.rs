@@ -688,8 +688,12 @@ impl Frame {
             let own = |random: &mut Random| inactivity.filter(|_| random.percent(20)).map_or_else(|| expiry(random), str::to_owned);
             if random.percent(percent) { format!(", expiry: {}", own(random)) } else { String::new() }
         };
-        let (benefit, expires) = (benefits(20, random), own_expiry(25, random));
-        let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{benefit}{expires} }}\n");
+        let pause = |percent: u64, random: &mut Random| match inactivity {
+            Some(_) if random.percent(percent) => ", pauses_inactivity: true",
+            Some(_) | None => "",
+        };
+        let (benefit, expires, pauses) = (benefits(20, random), own_expiry(25, random), pause(5, random));
+        let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{benefit}{expires}{pauses} }}\n");
         let (points, spend, visits) = match is_easy {
             true => (random.within(2..=20), random.within(20..=90), random.within(2..=4)),
             false => (random.within(20..=200), random.within(200..=900), random.within(4..=15)),
@@ -727,10 +731,10 @@ impl Frame {
                 1 => format!(", retention: {{ visits: {} }}", visits / 2),
                 _ => String::new(),
             };
-            let (benefits, expires) = (benefits(60, random), own_expiry(40, random));
+            let (benefits, expires, pauses) = (benefits(60, random), own_expiry(40, random), pause(40, random));
             text.push_str(&format!(
-                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"{reward}{benefits}{expires} \
-                 }}\n"
+                "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"\
+                 {reward}{benefits}{expires}{pauses} }}\n"
             ));
         }
         text

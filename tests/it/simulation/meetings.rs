@@ -175,7 +175,7 @@ impl Asker<'_> {
     fn idle_points(&mut self) -> Option<Command> {
         let account = self.account;
         let is_idle = |lot: &Lot| lot.lapse == Lapse::Inactive;
-        if account.idle_until.is_some_and(|end| self.is_soon(end, 6)) && account.lots.iter().any(is_idle) {
+        if account.idle_end().is_some_and(|end| self.is_soon(end, 6)) && account.lots.iter().any(is_idle) {
             // What is held may lapse before the hold ends.
             if self.random.percent(12) {
                 return Some(Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds: Some(500_000) }));

@@ -150,6 +150,8 @@ pub struct Tier {
     pub keep: Option<Takes>,
     /// Of what is earned in it by what has none of its own.
     pub expiry: Option<Policy>,
+    /// Whoever holds it may be idle for ever.
+    pub pauses: bool,
     /// For whoever rises to it: points with their own expiry, and a voucher.
     pub reward: Option<TierGift>,
 }
@@ -375,6 +377,7 @@ fn tier(document: &v1::Tier, precision: u32, digits: u32) -> Tier {
         reach: takes(&document.threshold),
         keep: takes(&document.retention).or(takes(&document.threshold)),
         expiry: own_policy(document.expiry.as_ref()),
+        pauses: document.pauses_inactivity,
         reward: document.entry_reward.as_ref().map(|reward| TierGift {
             points: points(&reward.points, precision).map(|points| (points, own_policy(reward.expiry.as_ref()))),
             voucher: Some(reward.voucher_kind_id.clone()).filter(|kind| !kind.is_empty()),

@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use loyaltyd::{
     contract::v1::expiry_policy::CountedActivity,
-    domain::{Adjustment, Command, EntryRef, MemberId, OrderKey, Points, Purchase, Rejection, TierId},
+    domain::{Adjustment, Command, EntryRef, MemberId, OrderKey, PAUSED, Points, Purchase, Rejection, TierId},
 };
 use rust_decimal::Decimal;
 
@@ -49,6 +49,12 @@ pub use watching::{Counted, Desk};
 pub struct Books(pub Vec<Arc<Book>>, pub Vec<(Timestamp, Books)>, pub Vec<Arc<Book>>);
 
 impl Books {
+    /// How long a member may be idle by a book, or by the newest before it that lets points lapse so, and what counts.
+    fn idle_book(&self, newest: &Book) -> Option<(&Book, &(i32, Vec<CountedActivity>))> {
+        let older = self.0.iter().rev().filter(|book| book.version <= newest.version);
+        older.into_iter().find_map(|book| Some((&**book, book.inactivity.as_ref()?)))
+    }
+
     pub fn newest(&self) -> &Arc<Book> {
         self.0.last().expect("a rule book is published")
     }
@@ -242,6 +248,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// When the time that the member may be idle comes to its end, if it does.
+    pub fn idle_end(&self) -> Option<Timestamp> {
+        self.idle_until.filter(|end| *end != PAUSED)
+    }
+
     pub fn available(&self) -> i64 {
         self.lots.iter().map(|lot| lot.points).sum()
     }
@@ -475,7 +486,7 @@ pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
 pub fn due_since(account: &Account, books: &Books) -> Option<Timestamp> {
     let lapses = account.lots.iter().filter_map(|lot| match lot.lapse {
         Lapse::On(time) => Some(time),
-        Lapse::Inactive => account.idle_until,
+        Lapse::Inactive => account.idle_end(),
         Lapse::Never => None,
     });
     let activations = account.waiting.iter().filter_map(|lot| lot.until);
@@ -495,7 +506,7 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     let dated = account.lots.iter().filter_map(|lot| if let Lapse::On(time) = lot.lapse { Some(time) } else { None });
     let waiting = account.waiting.iter().filter_map(|lot| lot.until);
     let holds = account.holds.values().map(|hold| hold.until);
-    let single = [account.idle_until, act.next_review(), act.next_voucher().map(|(time, _)| time), account.segments.next];
+    let single = [account.idle_end(), act.next_review(), act.next_voucher().map(|(time, _)| time), account.segments.next];
     let birthday = account.birthdays.plan.map(|plan| plan.due).into_iter();
     let birthdays = birthday.cycle().take(if account.birthdays.plan.is_none() {
         0
@@ -513,6 +524,9 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
 
 impl Act<'_> {
     fn enter(&mut self, fact: Fact, occurred_time: Timestamp, version: u32) {
+        if !matches!(fact, Fact::MergedInto { .. }) {
+            self.pause(occurred_time, version);
+        }
         self.account.sequence += 1;
         let purse = self.account.purse();
         let (sequence, record_time, by_time, idle_until) = (self.account.sequence, self.now, self.by_time, self.idle_until.take());
@@ -528,10 +542,33 @@ impl Act<'_> {
         self.stir_by(if self.asked { books.newest() } else { books.at(occurred_time) }, what, brings, occurred_time);
     }
 
+    /// The tier that is held behind the next entry lets the member be idle for ever, or no longer does.
+    fn pause(&mut self, occurred_time: Timestamp, version: u32) {
+        let books = self.books;
+        let by_version = || books.0.iter().chain(&books.2).find(|book| book.version == version);
+        let newest = if self.asked { books.newest() } else { by_version().expect("it was published") };
+        let Some((book, (months, _))) = books.idle_book(newest) else { return };
+        let place = newest.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
+        let is_paused = self.account.idle_until == Some(PAUSED);
+        let until = match (is_paused, newest.tiers.get(place).is_some_and(|tier| tier.pauses)) {
+            (true, true) | (false, false) => return,
+            (false, true) => {
+                // The time had run out before.
+                self.account.idle_ends.extend(self.account.idle_until.filter(|end| *end <= occurred_time));
+                PAUSED
+            }
+            (true, false) => {
+                let known = if self.asked { self.now } else { occurred_time };
+                book.dawn(days_later(months_later(book.date(known), *months), 1))
+            }
+        };
+        self.account.idle_until = Some(until);
+        self.idle_until = Some(until);
+    }
+
     fn stir_by(&mut self, newest: &Book, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
         let known = if self.asked { self.now } else { occurred_time };
-        let older = self.books.0.iter().rev().filter(|book| book.version <= newest.version);
-        let Some((book, (months, counted))) = older.into_iter().find_map(|book| Some((book, book.inactivity.as_ref()?))) else { return };
+        let Some((book, (months, counted))) = self.books.idle_book(newest) else { return };
         let runs = self.account.idle_until.is_some_and(|end| end > known);
         if !(counted.contains(&what) || (brings && !runs)) {
             return;
