@@ -182,6 +182,11 @@ fn two_who_become_one_are_paused_by_the_tier_that_they_have_together() {
     }
     let (_, stays) = become_one(&guest, &base, "2026-05-10T15:00:00Z");
     assert_eq!(stays.member.header.inactivity.lapse_time, Some(at("2026-08-11T04:00:00Z")));
+    // Who stays was active on that day, and may be idle for as long as before.
+    base.now = at("2026-05-10T15:00:00Z");
+    buys(&mut base, "1", None);
+    let (_, stays) = become_one(&guest, &base, "2026-05-10T16:00:00Z");
+    assert_eq!((stays.member.header.inactivity.lapse_time, stays.entries[0].inactivity_time), (Some(at("2026-08-11T04:00:00Z")), None));
 }
 
 #[test]

@@ -757,6 +757,28 @@ fn from_a_lifetime_to_a_calendar_year_nobody_is_reviewed_or_all_begin_with_nothi
     assert_eq!(told(&shop)[1..], ["2026-06-01 changed to base", "2026-08-01 rises to silver until 2028-01-01"]);
 }
 
+/// What an earlier year earned lasts through this one, and no longer, also where another version looks at it at once.
+#[test]
+fn what_the_year_before_has_earned_lasts_no_longer_for_a_rule_book_that_asks_at_once() {
+    let mut shop = Shop::open(club("", ""));
+    sells(&mut shop, "2026-03-11T15:00:00Z", "250");
+    publishes(&mut shop, 2, "2026-06-01T12:00:00Z", YEAR, "");
+    sells(&mut shop, "2026-07-01T15:00:00Z", "120");
+    publishes(&mut shop, 3, "2027-06-01T12:00:00Z", &format!("{YEAR}{AT_ONCE}"), "");
+    passes(&mut shop, "2028-06-01T12:00:00Z");
+    assert_eq!(told(&shop)[1..], ["2027-06-01 changed to silver until 2028-01-01", "2028-01-01 reviewed to base"]);
+}
+
+/// Samoa went from the 29th to the 31st of December 2011.
+#[test]
+fn a_membership_year_that_ends_with_a_day_that_there_was_not_is_reviewed_by_what_was_bought_in_it() {
+    let club = club_in("Pacific/Apia", "window: WINDOW_MEMBERSHIP_YEAR, validity: VALIDITY_END_OF_PERIOD", "");
+    let mut shop = open_at(club, "2010-12-30T20:00:00Z");
+    sells(&mut shop, "2011-03-01T12:00:00Z", "120");
+    passes(&mut shop, "2012-01-10T12:00:00Z");
+    assert_eq!(told(&shop).last().map(String::as_str), Some("2011-12-31 keeps silver until 2012-12-30"), "{:?}", told(&shop));
+}
+
 #[test]
 fn from_a_calendar_year_to_a_lifetime_all_counts_that_ever_did() {
     let to_lifetime = |knob: &str| {

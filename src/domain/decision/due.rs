@@ -32,7 +32,9 @@ impl Draft<'_> {
         }
         let pauses = program.tier(tier).is_some_and(|tier| tier.pauses_inactivity);
         let moved = clock.moved_by(kind, (policy, pauses), &rules.time_zone, occurred_time, now)?;
-        // With a merge comes the clock that the two have together.
+        // With a merge comes the clock that the two have together, which begins anew for what stood still and goes back for nobody.
+        let own = header.inactivity.expire_time().filter(|_| matches!(kind, EntryKind::MergedFrom(_)));
+        let moved = moved.map(|time| own.map_or(time, |own| own.max(time)));
         Ok(moved.or(clock.lapse_time).filter(|time| header.inactivity.lapse_time != Some(*time)))
     }
 

@@ -164,9 +164,11 @@ def main():
     parser.add_argument("--copy", default=os.path.join(tempfile.gettempdir(), "loyaltyd-mutants"))
     parser.add_argument("--commands", type=int, default=6000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--patience", type=int, default=600, help="seconds after which a run that does not end counts as caught")
+    parser.add_argument("--patience", type=int, help="seconds after which a run that does not end counts as caught; 600, and one for each 50 commands")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
+    if arguments.patience is None:
+        arguments.patience = 600 + arguments.commands // 50
     known = mutations()
     unknown = [name for name in arguments.names if name not in known]
     if unknown:

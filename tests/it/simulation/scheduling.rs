@@ -103,6 +103,10 @@ impl Life {
 
     pub async fn nothing_is_due(&mut self) {
         let step = self.ledger().advance_due().await.expect("what is due can be entered");
+        if step != Advanced::default() {
+            // Which says of whom.
+            self.nothing_is_entered_of_others();
+        }
         let fault = || format!("all that is due is entered, and then {step:?} comes");
         ensure(step == Advanced::default(), fault).unwrap_or_else(|fault| self.fail((0, 0), &fault));
     }

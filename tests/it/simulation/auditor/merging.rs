@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use loyaltyd::domain::{Command, EntryRef, MemberId, Payment, Purchase, Rejection};
+use loyaltyd::domain::{Command, EntryRef, MemberId, PAUSED, Payment, Purchase, Rejection};
 
 use super::{
     Account, Act, Books, Expected, Lot, Sale, Spent, Waiting,
@@ -280,6 +280,7 @@ impl Act<'_> {
         let Some(end) = old.idle_until.filter(|end| *end > now) else { return };
         if account.idle_until.is_none_or(|own| own < end) {
             account.idle_ends.extend(account.idle_until.filter(|own| *own <= now));
+            self.idle_before = account.idle_until.filter(|_| end == PAUSED);
             account.idle_until = Some(end);
             self.idle_until = Some(end);
         }
