@@ -50,6 +50,7 @@ NOT_RUN = {
     "cargo test --test it fuzz::": "CI does so itself; the long form is random",
     "python tests/hostile/hostile.py": "a step of .ci/run",
     "cargo run --release -- bench --suite": "CI runs all its parts, small: the figures take an hour of a quiet machine",
+    "python3 tests/it/simulation/mutants.py": "builds the simulation anew, and runs it for each of some three hundred mistakes",
     "cargo install cargo-fuzz": "needs a nightly compiler; the same targets are tests that CI runs",
     "cargo build --release\npython3 tests/released/make.py": "is done once for each release",
     "bash .ci/advisories": "fetches a database; tests/dependencies/advisories.py runs it with others",
