@@ -53,7 +53,7 @@ offers:
 activity_rules: [{ rule_id: review, activity: review, points: 10, activation: { immediate: {} } }]
 ";
 
-fn book() -> v1::Program {
+pub fn book() -> v1::Program {
     let read = text::read(MORE).expect("well-formed fields");
     v1::Program {
         transfers: Some(v1::TransferPolicy::default()),

@@ -5,7 +5,10 @@ use std::fs;
 use loyaltyd::{
     contract::{
         rule_book as text,
-        v1::{self, AuditKind, audit_entry::Recorded, audit_service_client::AuditServiceClient, entry::Kind as Said},
+        v1::{
+            self, AuditKind, audit_entry::Recorded, audit_service_client::AuditServiceClient, entry::Kind as Said,
+            points_payment::Payment as Pays,
+        },
     },
     store::embedded::{BackupPlace, EmbeddedStore, Until, check, restore},
 };
@@ -13,7 +16,7 @@ use tonic::Status;
 
 use crate::{
     export::{entries, exported},
-    redemption::{redeem, spending, start_with},
+    redemption::{paid_sale, redeem, spending, start_with},
     support::{
         self, PROGRAM, TestServer,
         access::{self, file_of, guarded, principal},
@@ -505,4 +508,176 @@ async fn who_called_is_listed_beside_whom_the_caller_names_and_can_be_asked_for(
     let again = AuditServiceClient::new(server.channel.clone()).list_audit_entries(access::by(&desk, asked())).await.unwrap();
     assert_eq!(again.into_inner().entries, all);
     server.stop().await;
+}
+
+/// What somebody does by hand at a member's points, vouchers and offers is an act like the others. A sale is none, though the till says who
+/// rings it up, nor what pays it; nor what nobody is named for.
+#[tokio::test]
+async fn whoever_spends_for_a_member_by_hand_is_listed_and_a_sale_is_not() {
+    let server = start_with(crate::actors::book()).await;
+    let mut said_by = Vec::new();
+    for (name, actor) in [("nobody", None), ("anna", by("anna"))] {
+        let member = server.enroll(name).await;
+        server.points().adjust_points(adjustment(&member, &format!("gift-{name}"), 9_000)).await.unwrap();
+        let sales = spend(&server, &member, name, actor.clone()).await;
+        said_by.push((member, sales, actor));
+    }
+    let listed_now = listed(&server, v1::ListAuditEntriesRequest { actor_id: "anna".into(), ..asked() }).await;
+    let said: Vec<_> = listed_now.iter().rev().map(|act| (act.kind(), act.reason.as_str())).collect();
+    let expected = [
+        (AuditKind::PointsRedeemed, ""),
+        (AuditKind::PointsHeld, ""),
+        (AuditKind::PointsRedeemed, ""),
+        (AuditKind::PointsHeld, ""),
+        (AuditKind::HoldReleased, "changed her mind"),
+        (AuditKind::RewardRedeemed, ""),
+        (AuditKind::RewardRedeemed, ""),
+        (AuditKind::VoucherHeld, ""),
+        (AuditKind::VoucherReleased, "not today"),
+        (AuditKind::VoucherUsed, ""),
+        (AuditKind::OfferActivated, ""),
+        (AuditKind::PointsHeld, ""),
+        (AuditKind::ProgramPublished, ""),
+    ];
+    assert_eq!(said, expected);
+    for act in &listed_now {
+        assert!(act.explanation.ends_with(" Done by anna."), "{}", act.explanation);
+    }
+    // Beside them there are only the gifts, and the versions that nobody was named for.
+    let all = listed(&server, asked()).await;
+    let others: Vec<_> = all.iter().filter(|act| act.actor != by("anna")).map(v1::AuditEntry::kind).collect();
+    let (gift, version) = (AuditKind::PointsAdjusted, AuditKind::ProgramPublished);
+    assert_eq!(others, [gift, version, gift, version]);
+    // The sales say who rang them up all the same, and so does what paid them.
+    for (member, sales, actor) in said_by {
+        let list = v1::ListEntriesRequest { program_id: PROGRAM.into(), member: by_id(&member), page_size: 500, ..Default::default() };
+        let entries = server.points().list_entries(list).await.unwrap().into_inner().entries;
+        let of_sale: Vec<_> = entries.iter().filter(|entry| sales.contains(&entry.request_id)).collect();
+        let count = |kind: fn(&Said) -> bool| of_sale.iter().filter(|entry| entry.kind.as_ref().is_some_and(kind)).count();
+        assert_eq!(count(|kind| matches!(kind, Said::PurchaseAccrued(_))), 2);
+        assert_eq!(count(|kind| matches!(kind, Said::PointsRedeemed(_))), 3);
+        assert_eq!(count(|kind| matches!(kind, Said::VoucherUsed(_))), 1);
+        assert_eq!(count(|kind| matches!(kind, Said::PointsActivated(_))), 1);
+        assert!(of_sale.iter().all(|entry| entry.actor == actor), "{of_sale:?}");
+    }
+    // The rows that are made again from the journal are the same ones.
+    let data = server.data();
+    let (folder, clock) = server.end().await;
+    let report = check(&data, &support::options()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.differences);
+    fs::remove_dir_all(data.join("tables")).unwrap();
+    let server = TestServer::start_in(folder, clock, Vec::new()).await;
+    assert_eq!(listed(&server, asked()).await, all);
+    server.stop().await;
+}
+
+/// Everything that spends, activates or publishes, under this name; the requests of its sales and their confirmation.
+async fn spend(server: &TestServer, member: &str, name: &str, actor: Option<v1::Actor>) -> [String; 3] {
+    let request = |what: &str| format!("{name}-{what}");
+    let program_id = || PROGRAM.to_owned();
+    let (mut points, mut rewards, mut tills) = (server.points(), server.rewards(), server.purchases());
+    let redeem = v1::RedeemPointsRequest { actor: actor.clone(), ..redeem(member, &request("redeem"), 20, "1000000") };
+    points.redeem_points(redeem).await.unwrap();
+    let hold = |what: &str| v1::HoldPointsRequest {
+        request_id: request(what),
+        program_id: program_id(),
+        member: by_id(member),
+        points: 20,
+        order_total: vnd("1000000"),
+        actor: actor.clone(),
+        ..Default::default()
+    };
+    let held = points.hold_points(hold("hold-1")).await.unwrap().into_inner().hold.unwrap().hold_id;
+    let capture = v1::CaptureHoldRequest {
+        request_id: request("capture"),
+        program_id: program_id(),
+        member: by_id(member),
+        hold_id: held,
+        actor: actor.clone(),
+        ..Default::default()
+    };
+    points.capture_hold(capture).await.unwrap();
+    let held = points.hold_points(hold("hold-2")).await.unwrap().into_inner().hold.unwrap().hold_id;
+    let release = v1::ReleaseHoldRequest {
+        request_id: request("release"),
+        program_id: program_id(),
+        member: by_id(member),
+        hold_id: held,
+        reason: "changed her mind".into(),
+        actor: actor.clone(),
+    };
+    points.release_hold(release).await.unwrap();
+    let reward = v1::RedeemRewardRequest {
+        request_id: request("reward"),
+        program_id: program_id(),
+        member: by_id(member),
+        reward_id: "tea".into(),
+        quantity: 2,
+        actor: actor.clone(),
+    };
+    let vouchers = rewards.redeem_reward(reward).await.unwrap().into_inner().vouchers;
+    let code = || vouchers[0].code.clone();
+    let hold_voucher = v1::HoldVoucherRequest {
+        request_id: request("hold-voucher"),
+        program_id: program_id(),
+        code: code(),
+        store_id: "web".into(),
+        order_id: request("cart"),
+        duration: None,
+        actor: actor.clone(),
+    };
+    rewards.hold_voucher(hold_voucher).await.unwrap();
+    let release_voucher = v1::ReleaseVoucherRequest {
+        request_id: request("release-voucher"),
+        program_id: program_id(),
+        code: code(),
+        reason: "not today".into(),
+        actor: actor.clone(),
+    };
+    rewards.release_voucher(release_voucher).await.unwrap();
+    let use_voucher = v1::UseVoucherRequest {
+        request_id: request("use"),
+        program_id: program_id(),
+        code: code(),
+        actor: actor.clone(),
+        ..Default::default()
+    };
+    rewards.use_voucher(use_voucher).await.unwrap();
+    let activate = v1::ActivateOfferRequest {
+        request_id: request("activate"),
+        program_id: program_id(),
+        member: by_id(member),
+        offer_id: "app".into(),
+        actor: actor.clone(),
+    };
+    server.offers().activate_offer(activate).await.unwrap();
+    let held = points.hold_points(hold("hold-3")).await.unwrap().into_inner().hold.unwrap().hold_id;
+    // Paid with points that are there, with some that were held, and a voucher; the other one with points alone.
+    let capture = v1::points_payment::HoldCapture { hold_id: held, points: None };
+    let paid = |order: &str, payments: Vec<Pays>, voucher_codes: Vec<String>| {
+        let by_points = 2_000 * i64::try_from(payments.len()).expect("a small number");
+        let mut sale = paid_sale(member, &request(order), 1_000_000, by_points, payments);
+        let purchase = sale.purchase.as_mut().expect("a sale has one");
+        purchase.lines[0].sku = "tea".into();
+        purchase.voucher_codes = voucher_codes;
+        v1::RecordPurchaseRequest { actor: actor.clone(), ..sale }
+    };
+    let first = paid("o-1", vec![Pays::CaptureHold(capture), Pays::RedeemPoints(20)], vec![vouchers[1].code.clone()]);
+    let second = paid("o-2", vec![Pays::RedeemPoints(20)], Vec::new());
+    let orders = [first.request_id.clone(), second.request_id.clone(), request("confirm")];
+    for sale in [first, second] {
+        tills.record_purchase(sale).await.unwrap();
+    }
+    let confirm = v1::ConfirmPurchaseRequest {
+        request_id: request("confirm"),
+        program_id: program_id(),
+        store_id: "hcm-1".into(),
+        order_id: request("o-1"),
+        actor: actor.clone(),
+    };
+    tills.confirm_purchase(confirm).await.unwrap();
+    let program = Some(v1::Program { display_name: request("book"), ..crate::actors::book() });
+    let publish = v1::PublishProgramRequest { request_id: request("publish"), program, actor, ..Default::default() };
+    server.programs().publish_program(publish).await.unwrap();
+    orders
 }
