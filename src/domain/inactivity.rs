@@ -79,10 +79,23 @@ impl Inactivity {
         self.lapse_time.filter(|time| *time <= instant).max(self.ran_out_time)
     }
 
-    /// Of two members who are one from now on: the later clock, unless the other one's has run out; whether it stands still is a matter of the
-    /// tier that they have together. What the other one had taken out of its lots before was under the other clock until now: see [`super::Merged::ran_out_times`].
-    pub(super) fn joined(&self, other: &Self, points: Points, now: Timestamp) -> Self {
-        Self { lapse_time: self.lapse_time.max(other.lapse_time.filter(|time| *time > now)), points, ran_out_time: self.ran_out_by(now) }
+    /// Of two members who are one from now on: the later clock, unless the other one's has run out. It stands still where the tier pauses it
+    /// that the two have together; where that of one did, and this one does not, it begins anew. What the other one had taken out of its lots
+    /// before was under the other clock until now: see [`super::Merged::ran_out_times`].
+    pub(super) fn joined(
+        &self,
+        other: &Self,
+        points: Points,
+        rules: Option<(InactivityPolicy, bool, &TimeZone)>,
+        now: Timestamp,
+    ) -> Result<Self, Overflow> {
+        let ran = self.expire_time().max(other.expire_time().filter(|time| *time > now));
+        let lapse_time = match rules {
+            Some((_, true, _)) => Some(PAUSED),
+            Some((policy, false, zone)) if self.is_paused() || other.is_paused() => ran.max(Some(clock_from(now, policy, zone)?)),
+            Some((_, false, _)) | None => ran,
+        };
+        Ok(Self { lapse_time, points, ran_out_time: self.ran_out_by(now) })
     }
 
     /// Portions that were taken out of their lots at one instant and come back at a later one. Those that have lapsed meanwhile come back

@@ -9,9 +9,10 @@ use rust_decimal::Decimal;
 use super::{
     Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, EntryRef, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot,
     LotExpiry, LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId,
-    Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, PromotionCounts, ReferralHeld, Rejection,
-    RewardId, RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange, VoucherCode,
-    VoucherRejection, accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking, tier,
+    Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, ProgramHistory, PromotionCounts,
+    ReferralHeld, Rejection, RewardId, RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange,
+    VoucherCode, VoucherRejection, accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking,
+    tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -141,7 +142,7 @@ pub fn merge(context: Context<'_>, gone: Member, stays: Member, reason: &str) ->
     let (due, own_due) = (gone.entries.len(), stays.entries.len());
     let before = gone.member.clone();
     gone.enter_now(EntryKind::MergedInto(leaving(&before, stays.member.key.member, reason)))?;
-    let got = coming(context.programs.newest(), &before, &stays.member, person, (context.now, stays.oldest()))?;
+    let got = coming(context.programs, &before, &stays.member, person, (context.now, stays.oldest()))?;
     stays.watched = fraud::join(&stays.member.header, &before.header, stays.oldest())?;
     stays.enter_now(EntryKind::MergedFrom(Arc::new(MergedFrom { reason: reason.to_owned(), ..got })))?;
     stays.upgrade(context.now)?;
@@ -217,13 +218,13 @@ fn leaving(gone: &Member, into: MemberId, reason: &str) -> MergedInto {
 }
 
 fn coming(
-    program: &Program,
+    programs: &ProgramHistory,
     gone: &Member,
     stays: &Member,
     person: Person,
     (now, oldest): (Timestamp, Timestamp),
 ) -> Result<MergedFrom, Rejection> {
-    let own = &stays.header;
+    let (program, own) = (&**programs.newest(), &stays.header);
     let (offers, dropped_offers) = offer::join(program, own, &gone.header, oldest)?;
     let from = Merged {
         member: gone.key.member,
@@ -241,7 +242,11 @@ fn coming(
     live.extend(split(&lots, debt_paid)?.1.iter().map(|portion| (portion.lot, portion.lot())));
     let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
     let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
-    let inactivity = own.inactivity.joined(&gone.header.inactivity, Points::total(inactive.map(|lot| lot.remaining))?, now);
+    let inactive = Points::total(inactive.map(|lot| lot.remaining))?;
+    let tier = higher(program, &own.tier, &gone.header.tier);
+    let pauses = program.tier(tier.current().map(|held| &held.tier)).is_some_and(|tier| tier.pauses_inactivity);
+    let rules = programs.inactivity(program.version).map(|(rules, policy)| (policy, pauses, &rules.time_zone));
+    let inactivity = own.inactivity.joined(&gone.header.inactivity, inactive, rules, now)?;
     let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from.clone()]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
@@ -261,7 +266,7 @@ fn coming(
         carries: join_carries(own, &gone.header)?,
         counters,
         dropped_counters,
-        tier: higher(program, &own.tier, &gone.header.tier),
+        tier,
         suspended: is_suspended(gone) || is_suspended(stays),
         merged,
         person: Sealed::Open(person),

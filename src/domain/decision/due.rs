@@ -18,24 +18,21 @@ impl Draft<'_> {
         program: &Program,
     ) -> Result<Option<Timestamp>, Rejection> {
         let header = &self.member.header;
+        if let EntryKind::MergedFrom(got) = kind {
+            return Ok(got.inactivity.lapse_time.filter(|time| header.inactivity.lapse_time != Some(*time)));
+        }
         let programs = self.context.programs;
         let (program, now) = if self.by_time { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
         let Some((rules, policy)) = programs.inactivity(program.version) else { return Ok(None) };
-        let (mut clock, mut tier) = (&header.inactivity, header.tier.current().map(|held| &held.tier));
+        let mut tier = header.tier.current().map(|held| &held.tier);
         if let EntryKind::MergedInto(_) = kind {
             // Whoever goes has nothing more that could lapse.
             return Ok(None);
-        } else if let EntryKind::MergedFrom(got) = kind {
-            (clock, tier) = (&got.inactivity, got.tier.current().map(|held| &held.tier));
         } else if let EntryKind::TierChanged(change) = kind {
             tier = Some(&change.to);
         }
         let pauses = program.tier(tier).is_some_and(|tier| tier.pauses_inactivity);
-        let moved = clock.moved_by(kind, (policy, pauses), &rules.time_zone, occurred_time, now)?;
-        // With a merge comes the clock that the two have together, which begins anew for what stood still and goes back for nobody.
-        let own = header.inactivity.expire_time().filter(|_| matches!(kind, EntryKind::MergedFrom(_)));
-        let moved = moved.map(|time| own.map_or(time, |own| own.max(time)));
-        Ok(moved.or(clock.lapse_time).filter(|time| header.inactivity.lapse_time != Some(*time)))
+        Ok(header.inactivity.moved_by(kind, (policy, pauses), &rules.time_zone, occurred_time, now)?)
     }
 
     /// False: something is due still, since more than so many lots have lapsed.

@@ -2,8 +2,7 @@
 
 use super::{
     super::{
-        Birthdays, Entry, Header, Inactivity, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingTaken, Points, Portion, Sealed,
-        voucher,
+        Birthdays, Entry, Header, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingTaken, Points, Portion, Sealed, voucher,
     },
     Fault, change_person, fold_carries, fold_counters, put_back, take_from_lots,
 };
@@ -71,8 +70,7 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     header.merged.extend_from_slice(&got.merged);
     header.next_expiry_time = got.next_expiry_time;
     header.next_activation_time = got.next_activation_time;
-    // The entry says where the clock is moved to, if it is: whether it stands still is a matter of the tier that the two have together.
-    header.inactivity = Inactivity { lapse_time: header.inactivity.lapse_time, ..got.inactivity };
+    header.inactivity = got.inactivity;
     header.goals = got.goals.clone();
     header.rewards.extend(got.rewards.iter().cloned());
     for offer in &got.dropped_offers {

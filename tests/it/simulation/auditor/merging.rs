@@ -277,10 +277,14 @@ impl Act<'_> {
     fn join_idle_times(&mut self, old: &Account) {
         let now = self.now;
         let account = &mut self.account;
-        let Some(end) = old.idle_until.filter(|end| *end > now) else { return };
-        if account.idle_until.is_none_or(|own| own < end) {
-            account.idle_ends.extend(account.idle_until.filter(|own| *own <= now));
-            self.idle_before = account.idle_until.filter(|_| end == PAUSED);
+        let (own, end) = (account.idle_until, old.idle_until.filter(|end| *end > now));
+        if [own, end].contains(&Some(PAUSED)) {
+            let bounded = [own, end].into_iter().flatten().filter(|end| *end != PAUSED).max();
+            self.idle_before = Some((own, bounded));
+        }
+        let Some(end) = end else { return };
+        if own.is_none_or(|own| own < end) {
+            account.idle_ends.extend(own.filter(|own| *own <= now));
             account.idle_until = Some(end);
             self.idle_until = Some(end);
         }

@@ -320,8 +320,9 @@ pub struct Act<'a> {
     desk: Option<Option<Desk>>,
     /// Where the next entry moves the end of the time of inactivity to.
     idle_until: Option<Timestamp>,
-    /// Until when the one who stays in a merge might be idle before it, where the other one might be for ever.
-    idle_before: Option<Timestamp>,
+    /// Until when the one who stays in a merge might be idle before it, and which of both for longer that may not be so for ever, where the other
+    /// one may.
+    idle_before: Option<(Option<Timestamp>, Option<Timestamp>)>,
     /// Why the codes cannot be used that the command names and that are none of the member's.
     elsewhere: Elsewhere,
     /// What all members together have had of rewards.
@@ -547,7 +548,8 @@ impl Act<'_> {
 
     /// The tier that is held behind the next entry lets the member be idle for ever, or no longer does.
     fn pause(&mut self, occurred_time: Timestamp, version: u32) {
-        let (books, before) = (self.books, self.idle_before.take());
+        let books = self.books;
+        let (own, bounded) = self.idle_before.take().unwrap_or_default();
         let by_version = || books.0.iter().chain(&books.2).find(|book| book.version == version);
         let newest = if self.asked { books.newest() } else { by_version().expect("it was published") };
         let Some((book, (months, _))) = books.idle_book(newest) else { return };
@@ -563,18 +565,12 @@ impl Act<'_> {
             (true, false) => {
                 let known = if self.asked { self.now } else { occurred_time };
                 let anew = book.dawn(days_later(months_later(book.date(known), *months), 1));
-                // Who was joined by somebody whom nothing bounded may be idle for as long as before.
-                match before {
-                    Some(own) if own >= anew => {
-                        (self.account.idle_until, self.idle_until) = (Some(own), None);
-                        return;
-                    }
-                    Some(_) | None => anew,
-                }
+                // Of two who are one now neither has less time than before.
+                bounded.map_or(anew, |bounded| bounded.max(anew))
             }
         };
         self.account.idle_until = Some(until);
-        self.idle_until = Some(until);
+        self.idle_until = Some(until).filter(|_| own != Some(until));
     }
 
     fn stir_by(&mut self, newest: &Book, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
