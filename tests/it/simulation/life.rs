@@ -623,7 +623,8 @@ impl Life {
         let one = self.ask(now, who);
         let other = if self.random.percent(50) { one.clone() } else { self.ask(now, who) };
         let submissions = [one, other];
-        // What a merge brings can be due still behind it, and it may come before the schedule or after.
+        // What a merge brings can be due still behind it, as the auditor foretells it too: with the next command, or with the schedule if that
+        // comes behind the merge, of which nobody can say here whether it does.
         let is_merge = |one: &Submission| matches!(one.command, Command::MergeMembers(_));
         let beside_schedule = may_be_beside && !submissions.iter().any(is_merge);
         let both = submissions.clone().map(|submission| {
