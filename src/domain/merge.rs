@@ -241,12 +241,8 @@ fn coming(
     let mut live = stays.lots.clone();
     live.extend(split(&lots, debt_paid)?.1.iter().map(|portion| (portion.lot, portion.lot())));
     let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
-    let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
-    let inactive = Points::total(inactive.map(|lot| lot.remaining))?;
     let tier = higher(program, &own.tier, &gone.header.tier);
-    let pauses = program.tier(tier.current().map(|held| &held.tier)).is_some_and(|tier| tier.pauses_inactivity);
-    let rules = programs.inactivity(program.version).map(|(rules, policy)| (policy, pauses, &rules.time_zone));
-    let inactivity = own.inactivity.joined(&gone.header.inactivity, inactive, rules, now)?;
+    let inactivity = join_inactivity(programs, (own, &gone.header), &live, &tier, now)?;
     let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from.clone()]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
@@ -290,6 +286,22 @@ fn coming(
         lots,
         pending,
     })
+}
+
+/// `live`: the lots that both have, `tier`: what they have together.
+fn join_inactivity(
+    programs: &ProgramHistory,
+    (own, other): (&Header, &Header),
+    live: &BTreeMap<LotKey, Lot>,
+    tier: &TierStanding,
+    now: Timestamp,
+) -> Result<Inactivity, Overflow> {
+    let program = programs.newest();
+    let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
+    let points = Points::total(inactive.map(|lot| lot.remaining))?;
+    let pauses = program.tier(tier.current().map(|held| &held.tier)).is_some_and(|tier| tier.pauses_inactivity);
+    let rules = programs.inactivity(program.version).map(|(rules, policy)| (policy, pauses, &rules.time_zone));
+    own.inactivity.joined(&other.inactivity, points, rules, now)
 }
 
 /// Pays what the other one owed from what both have, in the order in which lots are used up; the rest is owed.
