@@ -30,8 +30,8 @@ async fn what_waits_is_in_the_queue_and_goes_into_one_commit() {
     let mut members = v1::member_service_client::MemberServiceClient::new(channel.clone());
     let member = members.enroll_member(enrolment("c-1")).await.expect("it enrols").into_inner().member.expect("a member").member_id;
     let till = v1::purchase_service_client::PurchaseServiceClient::new(channel.clone());
-    let idle = scrape(address).await;
-    assert_eq!((idle.value(SINGLE), idle.value(BULK)), (0.0, 0.0));
+    // A place in the queue is given back behind the answer.
+    let idle = wait_for(address, |seen| seen.value(SINGLE) == 0.0 && seen.value(BULK) == 0.0).await;
     let mut calls = JoinSet::new();
     let mut send = |order: String| {
         let (mut till, request) = (till.clone(), sale(&member, &order, "100000"));
