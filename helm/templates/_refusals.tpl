@@ -115,7 +115,7 @@ are found are told at once.
 {{- $own := list "listen" "data" "program" "insecure" "admin-from-anywhere" "sandbox" "operator-key" "no-compression" "drain-seconds" "waiting-bytes"
       "queue" "threads" "log" "log-format" "tls-cert" "tls-key" "tls-client-ca" "access" "reflection" "health" "max-request-bytes" "max-header-bytes"
       "max-streams" "max-resets" "max-connections" "max-connections-per-address" "max-handshakes" "handshake-seconds" "credential-seconds"
-      "keepalive-seconds" "stall-seconds" "max-call-seconds" "requests-per-second" "grpc-web" "cors-origin" "metrics-listen"
+      "keepalive-seconds" "stall-seconds" "max-call-seconds" "requests-per-second" "request-memory-bytes" "grpc-web" "cors-origin" "metrics-listen"
       "otlp-endpoint" "otlp-sample-ratio" -}}
 {{- range $v.extraArgs -}}
 {{- $flag := regexReplaceAll "^--([a-z0-9-]*).*$" . "${1}" -}}

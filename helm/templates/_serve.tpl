@@ -43,7 +43,7 @@
       (list "max-streams" $v.limits.maxStreams) (list "max-resets" $v.limits.maxResets) (list "max-connections" $v.limits.maxConnections)
       (list "max-connections-per-address" $v.limits.maxConnectionsPerAddress) (list "max-handshakes" $v.limits.maxHandshakes)
       (list "handshake-seconds" $v.limits.handshakeSeconds) (list "credential-seconds" $v.limits.credentialSeconds)
-      (list "keepalive-seconds" $v.limits.keepaliveSeconds)
+      (list "keepalive-seconds" $v.limits.keepaliveSeconds) (list "request-memory-bytes" $v.limits.requestMemoryBytes)
       (list "stall-seconds" $v.limits.stallSeconds) (list "max-call-seconds" $v.limits.maxCallSeconds)
       (list "requests-per-second" $v.limits.requestsPerSecond) }}
 {{- range $numbers }}

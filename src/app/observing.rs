@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Observe},
     grpc::{CallStatistics, Calls, Gate, ServerState, Valve, Watch, connections::Refused},
     telemetry::{
-        metrics::{CallSeries, Scrape, State},
+        metrics::{CallSeries, RequestMemory, Scrape, State},
         process::Process,
         scraping::{self, Render},
         traces::{SpanCounts, Traces},
@@ -122,6 +122,7 @@ impl Sources {
             state,
             connections: self.valve.connections(),
             refused: self.refused.counts(),
+            request_memory: request_memory(&self.gate),
             backups: calls.iter().filter(|call| call.method == "StreamBackup").map(|call| call.under_way).sum(),
             calls: calls.into_iter().map(series).collect(),
             ledger,
@@ -129,6 +130,11 @@ impl Sources {
             process: Process::now(existing(&self.data)),
         }
     }
+}
+
+fn request_memory(gate: &Gate) -> RequestMemory {
+    let memory = gate.memory();
+    RequestMemory { taken: memory.taken() as u64, bound: memory.bound() as u64, refused: memory.refused() }
 }
 
 fn series(call: CallStatistics) -> CallSeries {

@@ -78,6 +78,11 @@ pub struct ConnectionArgs {
     #[arg(long, env = "LOYALTYD_MAX_REQUEST_BYTES", default_value_t = 4 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(65_536..=64 << 20))]
     pub max_request_bytes: u32,
 
+    /// Memory for messages of requests, from their first byte until they are answered; what comes above is refused with RESOURCE_EXHAUSTED.
+    /// One principal has half of it
+    #[arg(long, env = "LOYALTYD_REQUEST_MEMORY_BYTES", default_value_t = 256 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 36))]
+    pub request_memory_bytes: u64,
+
     /// Seconds until a call is answered with DEADLINE_EXCEEDED, unless its own deadline is shorter. Streams have no end
     #[arg(long, env = "LOYALTYD_MAX_CALL_SECONDS", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub max_call_seconds: u64,
@@ -101,6 +106,7 @@ pub struct Connections {
     pub resets: u32,
     pub header_bytes: u32,
     pub request_bytes: usize,
+    pub request_memory_bytes: usize,
     pub call: Duration,
 }
 
@@ -152,8 +158,18 @@ impl ConnectionArgs {
             resets: self.max_resets,
             header_bytes: self.max_header_bytes,
             request_bytes: self.max_request_bytes as usize,
+            request_memory_bytes: self.request_memory()?,
             call: Duration::from_secs(self.max_call_seconds),
         })
+    }
+
+    /// What may be sent by somebody must fit, with its head, into what somebody has.
+    fn request_memory(&self) -> Result<usize, ConfigError> {
+        let least = u64::from(self.max_request_bytes) * 2 + 1_024;
+        match usize::try_from(self.request_memory_bytes) {
+            Ok(bytes) if self.request_memory_bytes >= least => Ok(bytes),
+            Ok(_) | Err(_) => Err(ConfigError::RequestMemory { bytes: self.request_memory_bytes, least, largest: self.max_request_bytes }),
+        }
     }
 
     /// An empty path, as an empty variable gives it, is none.

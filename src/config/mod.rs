@@ -194,6 +194,11 @@ pub enum ConfigError {
     ClosedToAll(&'static str),
     #[error("{0}")]
     Tls(String),
+    #[error(
+        "--request-memory-bytes {bytes} has no room for two requests as large as --max-request-bytes {largest} allows, of which one principal \
+         may have one: give {least} at least, or a smaller --max-request-bytes"
+    )]
+    RequestMemory { bytes: u64, least: u64, largest: u32 },
     #[error("--cors-origin {origin}: {why}")]
     Cors { origin: String, why: String },
     #[error("--program {}: {why}", path.display())]

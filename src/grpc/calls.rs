@@ -15,7 +15,7 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
 
-use super::{front::Deadline, health::CONTRACT};
+use super::{front::Deadline, health::CONTRACT, request_memory::Shape};
 use crate::store::{Histogram, Seen, statistics::TIMES};
 
 /// Codes are 0 to 16.
@@ -32,6 +32,7 @@ pub struct Method {
     pub full_name: String,
     /// The code comes at the end of what is streamed.
     answers_stream: bool,
+    asks_stream: bool,
 }
 
 /// All methods that there are; the first stands for those that there are not.
@@ -43,7 +44,7 @@ struct Methods {
 static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     let mut methods = Methods { list: Vec::new(), places: HashMap::default() };
     let unknown = || UNKNOWN.to_owned();
-    methods.list.push(Method { service: unknown(), name: unknown(), full_name: unknown(), answers_stream: false });
+    methods.list.push(Method { service: unknown(), name: unknown(), full_name: unknown(), answers_stream: false, asks_stream: false });
     let reflection = [tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET];
     for descriptors in [CONTRACT, tonic_health::pb::FILE_DESCRIPTOR_SET].into_iter().chain(reflection) {
         let files = FileDescriptorSet::decode(descriptors).expect("the build made the descriptors").file;
@@ -55,6 +56,7 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
                     name: method.name().to_owned(),
                     full_name: format!("{service_name}/{}", method.name()),
                     answers_stream: method.server_streaming(),
+                    asks_stream: method.client_streaming(),
                 }));
             }
         }
@@ -74,6 +76,11 @@ impl Place {
 
     pub fn method(self) -> &'static Method {
         &METHODS.list[self.0]
+    }
+
+    /// How many messages a request of it has.
+    pub fn shape(self) -> Shape {
+        if self.method().asks_stream { Shape::Stream } else { Shape::Unary }
     }
 
     pub fn answers_stream(self) -> bool {

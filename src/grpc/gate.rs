@@ -1,11 +1,14 @@
 //! What stands between the services and the ledger: closed while the store is opened, open while the service serves, closed again when it
 //! stops.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{server::About, status::Refusal};
+use super::{request_memory::RequestMemory, server::About, status::Refusal};
 use crate::ledger::{Ledger, Queue};
 
 /// Unless something else is said.
@@ -31,11 +34,13 @@ pub struct Gate {
     ledger: OnceLock<Ledger>,
     state: watch::Sender<State>,
     stall: Duration,
+    memory: Arc<RequestMemory>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { about: OnceLock::new(), ledger: OnceLock::new(), state: watch::Sender::new(State::Serving), stall: STALL }
+        let state = watch::Sender::new(State::Serving);
+        Self { about: OnceLock::new(), ledger: OnceLock::new(), state, stall: STALL, memory: Arc::default() }
     }
 }
 
@@ -48,6 +53,15 @@ impl Gate {
     /// For which a caller may take nothing of a long answer.
     pub fn with_stall(self, stall: Duration) -> Self {
         Self { stall, ..self }
+    }
+
+    /// For messages of requests.
+    pub fn with_memory(self, memory: RequestMemory) -> Self {
+        Self { memory: Arc::new(memory), ..self }
+    }
+
+    pub fn memory(&self) -> &Arc<RequestMemory> {
+        &self.memory
     }
 
     /// Hands a part of a long answer on. `Ok(false)`: nobody listens any more.

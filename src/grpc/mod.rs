@@ -6,7 +6,7 @@
 //! [`connections`] lets its connection in: places, TLS, the beginning of HTTP; `gathering` and `valve` read and write it. `front` understands
 //! browsers, makes known who is at the other end, and gives the call its deadline. `services` is what all of it is for: it lets `watched` begin
 //! to count and trace the call, whatever becomes of it, has [`access`] judge credential and role ([`Door`]) before anything of the message is
-//! read, and finds the service by the path. The message is decoded, unless it would take too much memory (`contract::codec`). The service parses
+//! read, and finds the service by the path. What is read of the message is counted (`request_memory`). The message is decoded, unless it would take too much memory (`contract::codec`). The service parses
 //! it into domain types (`convert`); there `access` judges the programme, and [`Gate`] says whether there is a ledger to ask. The handler's work runs under `observe`, which tells the log and the trace how it ended.
 //! On the way back a status is made (`status`) of each refusal, `watched` counts its code, and `front` turns it into gRPC-Web if it came as that.
 
@@ -32,6 +32,7 @@ mod points;
 mod program;
 mod purchase;
 mod redemption;
+mod request_memory;
 mod returns;
 mod reward;
 mod sandbox;
@@ -68,6 +69,7 @@ pub use front::{Front, Origins};
 pub use gate::{Gate, ServerState};
 pub use gathering::Gathering;
 pub use health::Health;
+pub use request_memory::RequestMemory;
 pub use server::About;
 pub use services::Services;
 pub use valve::Valve;

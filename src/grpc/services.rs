@@ -21,10 +21,12 @@ use tonic_health::{pb::health_server::HealthServer, server::HealthService};
 use super::{
     Gate, Refusal, Watch,
     access::{Answer, Caller, Door},
+    calls::Place,
     member::Members,
     observe::is_observed,
     points::PointsRoom,
     purchase::Purchases,
+    request_memory::Held,
     server::ServerRoom,
     watched::Watched,
     whoever::{ForWhoever, Room},
@@ -87,8 +89,9 @@ impl Service<Request<Body>> for Services {
                 if self.door.knows(&caller) {
                     self.watch.trace(&mut watching, &request);
                 }
+                let (held, request) = self.counted(request, &caller);
                 let answer = self.route(request, &caller);
-                caller.answer(Watched::new(answer, watching, &self.gate))
+                caller.answer(Watched::new(answer, watching, &self.gate).holding(held))
             }
             Err(refusal) => {
                 let answer = answered(Status::from(refusal).into_http());
@@ -108,6 +111,18 @@ impl Services {
     pub fn with_longest(mut self, longest: Duration) -> Self {
         self.room.longest = longest;
         self
+    }
+
+    /// Those for whoever asks have bounds of their own, which are small.
+    fn counted(&self, request: Request<Body>, caller: &Caller) -> (Option<Arc<Held>>, Request<Body>) {
+        let path = request.uri().path();
+        if ForWhoever::of(path).is_some() {
+            return (None, request);
+        }
+        let shape = Place::of(path).shape();
+        let (parts, body) = request.into_parts();
+        let (held, body) = self.gate.memory().count(caller.holding(), shape, body);
+        (Some(held), Request::from_parts(parts, body))
     }
 
     fn route(&mut self, request: Request<Body>, caller: &Caller) -> BoxFuture<Response<Body>, Infallible> {

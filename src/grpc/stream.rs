@@ -16,23 +16,24 @@ use super::{
     access::Caller,
     observe::{Observed, Tally},
     purchase::{Item, record_all},
+    request_memory::{RequestMemory, STREAMED_AT_ONCE, STREAMED_BYTES},
     status::explained,
 };
 use crate::{contract::v1, ledger::Ledger};
 
 /// Requests of one stream that were read and not yet answered.
-const MAX_IN_FLIGHT: usize = 1_024;
+const MAX_IN_FLIGHT: usize = STREAMED_AT_ONCE;
 /// A large request counts as several, so that the bound is one of memory too: by its lines, which take more once they are read than on
 /// the wire, or by its bytes.
 const LINES_PER_PLACE: usize = 32;
-const BYTES_PER_PLACE: usize = 2_048;
+const BYTES_PER_PLACE: usize = STREAMED_BYTES;
 /// Submitted together at most: half of those in flight, so that the other half is read and parsed while these are committed.
 const MAX_CHUNK: usize = MAX_IN_FLIGHT / 2;
 
 type Answer = Result<v1::StreamPurchasesResponse, Status>;
 
-/// A request with its place among those in flight, or how the stream ended, with the word for it in the log.
-type Read = Result<(Item, OwnedSemaphorePermit), (Status, &'static str)>;
+/// A request with its place among those in flight and its room until it is decided, or how the stream ended, with the word for it in the log.
+type Read = Result<(Item, OwnedSemaphorePermit, OwnedSemaphorePermit), (Status, &'static str)>;
 
 /// Answers that wait for the connection. Each has its place among those in flight until then, which bounds them.
 pub struct Answers(mpsc::Receiver<(Answer, Option<OwnedSemaphorePermit>)>);
@@ -69,7 +70,7 @@ pub fn answers(
 /// Reads until the caller ends, the service stops, or nobody takes answers any more.
 async fn read(gate: Arc<Gate>, ledger: Ledger, caller: Caller, requests: Streaming<v1::StreamPurchasesRequest>, ready: mpsc::Sender<Read>) {
     let end = tokio::select! {
-        end = read_all(&ledger, caller, requests, &ready) => end,
+        end = read_all((&ledger, gate.memory()), caller, requests, &ready) => end,
         () = gate.closed() => Err(ended(Refusal::stopping())),
     };
     if let Err(end) = end {
@@ -84,7 +85,7 @@ fn ended(refusal: Refusal) -> (Status, &'static str) {
 }
 
 async fn read_all(
-    ledger: &Ledger,
+    (ledger, memory): (&Ledger, &RequestMemory),
     mut caller: Caller,
     mut requests: Streaming<v1::StreamPurchasesRequest>,
     ready: &mpsc::Sender<Read>,
@@ -94,8 +95,10 @@ async fn read_all(
         caller.next_message().await.map_err(ended)?;
         let places = purchase.as_ref().map_or(1, places);
         let place = Arc::clone(&room).acquire_many_owned(places).await.expect("the semaphore is never closed");
+        // Of all streams: who takes no answers keeps nobody else from it.
+        let streamed = memory.streamed(places).await;
         let item = caller.run(|| Item::parse(ledger, purchase));
-        if ready.send(Ok((item, place))).await.is_err() {
+        if ready.send(Ok((item, place, streamed))).await.is_err() {
             break;
         }
     }
@@ -120,18 +123,20 @@ async fn judge(
     let mut chunk = Vec::new();
     while waiting.recv_many(&mut chunk, MAX_CHUNK).await > 0 {
         let mut items = Vec::with_capacity(chunk.len());
-        let mut places = Vec::with_capacity(chunk.len());
+        let (mut places, mut streamed) = (Vec::with_capacity(chunk.len()), Vec::with_capacity(chunk.len()));
         let mut end = None;
         for read in chunk.drain(..) {
             match read {
-                Ok((item, place)) => {
+                Ok((item, place, room)) => {
                     items.push(item);
                     places.push(place);
+                    streamed.push(room);
                 }
                 Err(how) => end = Some(how),
             }
         }
         let results = record_all(&ledger, items).await;
+        drop(streamed);
         results.iter().for_each(|result| tally.add(result));
         for (result, place) in results.into_iter().zip(places) {
             let response = v1::StreamPurchasesResponse { result: Some(result) };

@@ -20,6 +20,7 @@ use super::{
     calls::{Call, Calls, Place},
     front::Deadline,
     observe::{is_observed, with_gate},
+    request_memory::Held,
     status::explain,
     traced,
 };
@@ -110,13 +111,20 @@ pub struct Watched {
     watching: Option<Watching>,
     /// If a log or a trace tells of the call.
     gate: Option<Arc<Gate>>,
+    /// What the request has in memory, until it is answered.
+    _held: Option<Arc<Held>>,
 }
 
 impl Watched {
     pub(super) fn new(answer: BoxFuture<Response<Body>, Infallible>, watching: Option<Watching>, gate: &Arc<Gate>) -> Self {
         let is_traced = watching.as_ref().is_some_and(|watching| watching.trace.is_some());
         let gate = (is_traced || is_observed()).then(|| Arc::clone(gate));
-        Self { answer, watching, gate }
+        Self { answer, watching, gate, _held: None }
+    }
+
+    /// The answer to a request that is counted.
+    pub(super) fn holding(self, held: Option<Arc<Held>>) -> Self {
+        Self { _held: held, ..self }
     }
 }
 
@@ -124,7 +132,7 @@ impl Future for Watched {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
-        let Self { answer, watching, gate } = &mut *self;
+        let Self { answer, watching, gate, _held: _ } = &mut *self;
         // Whoever works for a call that is traced finds its trace here.
         let trace = watching.as_ref().and_then(|watching| watching.trace.clone());
         let _attached = trace.map(Context::attach);

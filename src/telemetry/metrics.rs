@@ -27,6 +27,7 @@ pub struct Scrape {
     pub connections: u64,
     /// Connections that were not served, by reason.
     pub refused: Vec<(&'static str, u64)>,
+    pub request_memory: RequestMemory,
     pub backups: u64,
     /// `None`: it is not read yet, or cannot be asked.
     pub ledger: Option<Statistics>,
@@ -40,6 +41,14 @@ pub enum State {
     Reading,
     Serving,
     Stopping,
+}
+
+/// What messages of requests take, in bytes, and calls that found no room.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestMemory {
+    pub taken: u64,
+    pub bound: u64,
+    pub refused: u64,
 }
 
 /// Calls of one method.
@@ -88,6 +97,12 @@ impl Scrape {
         let help = "Connections to the gRPC port that were ended before they were served: by a bound, for TLS failed, or was not ready in time, or \
                     for want of files";
         page.counters("loyaltyd_connections_refused", help, refused)?;
+        let RequestMemory { taken, bound, refused } = self.request_memory;
+        let help = "Memory that messages of requests take, from their first byte until they are answered, in bytes";
+        page.gauge("loyaltyd_request_memory_bytes", help, taken as f64)?;
+        page.gauge("loyaltyd_request_memory_bound_bytes", "As much as they may take; what comes above is refused", bound as f64)?;
+        let help = "Calls that were refused since the start because messages of requests took as much memory as they may";
+        page.counter("loyaltyd_request_memory_refused", help, refused)?;
         page.gauge("loyaltyd_backups_in_progress", "Backups that are being streamed", self.backups as f64)?;
         if let Some(SpanCounts { exported, failed, dropped }) = self.spans {
             let results = [("exported", exported), ("failed", failed), ("dropped", dropped)];

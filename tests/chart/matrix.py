@@ -69,6 +69,7 @@ ALONE = {
     "limits": {
         "limits": {
             "maxRequestBytes": 4 << 20,
+            "requestMemoryBytes": 64 << 20,
             "maxHeaderBytes": 16384,
             "maxStreams": 128,
             "maxConnections": 10_000,

@@ -17,6 +17,8 @@ use tonic::Code;
 
 use crate::{
     limits::{PATIENCE, ends_who_takes_nothing},
+    metrics::wait_for,
+    request_memory::Line,
     support::{
         TestServer,
         access::{call as send, file_of, principal},
@@ -49,6 +51,8 @@ enum Shows {
     Resets,
     /// A message of so many bytes is read, and one of more is not.
     Bytes,
+    /// Messages that are not whole take so many bytes together, and no more.
+    RequestMemory,
     /// A call that is not finished is answered after a second.
     CallEnds,
     /// The ledger's queue takes so many.
@@ -57,7 +61,7 @@ enum Shows {
     Rate,
 }
 
-const ROWS: [(&str, u32, Shows); 16] = [
+const ROWS: [(&str, u32, Shows); 17] = [
     ("max-connections", 3, Shows::Places { begun: true }),
     ("max-connections-per-address", 4, Shows::Places { begun: true }),
     ("max-handshakes", 2, Shows::Places { begun: false }),
@@ -71,6 +75,7 @@ const ROWS: [(&str, u32, Shows); 16] = [
     ("max-header-bytes", 2_048, Shows::Setting(6)),
     ("max-request-bytes", 65_536, Shows::Bytes),
     ("max-request-bytes", 6 << 20, Shows::Bytes),
+    ("request-memory-bytes", 9 << 20, Shows::RequestMemory),
     ("max-call-seconds", 1, Shows::CallEnds),
     ("queue", 700, Shows::Queue),
     ("requests-per-second", 2, Shows::Rate),
@@ -189,6 +194,7 @@ impl Shows {
             }
             Self::Resets => resets(server, value).await,
             Self::Bytes => bytes(server, value as usize).await,
+            Self::RequestMemory => request_memory(server, value as usize).await,
             Self::CallEnds => {
                 let start = Instant::now();
                 let mut raw = Raw::open(server.address()).await;
@@ -256,6 +262,16 @@ async fn bytes(server: &TestServer, most: usize) {
     };
     assert_eq!(ask(most - 10).await, Code::InvalidArgument, "it is read");
     assert_eq!(ask(most + 10).await, Code::OutOfRange);
+}
+
+async fn request_memory(server: &TestServer, most: usize) {
+    let mut line = Line::open(server).await;
+    let held = [line.part(GET_PROGRAM, None).await, line.part(GET_PROGRAM, None).await, line.part(GET_PROGRAM, None).await];
+    // Nine MiB and the heads are more than nine: one of the three is refused, whichever comes last.
+    let metrics = server.metrics_address().expect("it has metrics");
+    let seen = wait_for(metrics, |seen| seen.value("loyaltyd_request_memory_refused_total") == 1.0).await;
+    assert_eq!(seen.value("loyaltyd_request_memory_bound_bytes") as usize, most);
+    drop(held);
 }
 
 async fn rate(server: &TestServer, most: u32) {

@@ -71,6 +71,7 @@ mod redemption;
 mod referrals;
 mod refused_input;
 mod released;
+mod request_memory;
 mod return_properties;
 mod returns;
 mod rewards;

@@ -12,7 +12,10 @@ use super::{
     roles::{About, Row},
     snapshot::{Granted, Presented},
 };
-use crate::{domain::PrincipalId, grpc::status::Refusal};
+use crate::{
+    domain::PrincipalId,
+    grpc::{request_memory::Holding, status::Refusal},
+};
 
 /// Between two looks whether a credential has ended: the clock that says so may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -80,6 +83,11 @@ impl Caller {
             Who::OneOf(everybody, _) => Some(&everybody.rate),
             Who::Known(known) => known.principal.rate.as_deref(),
         }
+    }
+
+    /// What the messages of its requests take; `None`: nothing tells such callers apart.
+    pub fn holding(&self) -> Option<Arc<Holding>> {
+        self.known().map(|known| Arc::clone(&known.principal.holding))
     }
 
     /// It calls too often. Such a refusal is in the log.

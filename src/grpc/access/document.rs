@@ -27,6 +27,7 @@ use super::{
 use crate::{
     contract::Violation,
     domain::{PrincipalId, ProgramId},
+    grpc::request_memory::Holding,
 };
 
 /// Of the file.
@@ -298,7 +299,8 @@ impl Reading<'_> {
             None => self.usual,
         };
         let rate = per_second.map(|per_second| self.rate(&id, per_second));
-        let principal = Arc::new(Principal { id, roles, programs, adjustment_points, rate });
+        let holding = self.holding(&id);
+        let principal = Arc::new(Principal { id, roles, programs, adjustment_points, rate, holding });
         if document.api_keys.is_empty() && document.certificates.is_empty() && document.tokens.is_empty() {
             self.add(path, "has no credential: give api_keys, certificates or tokens, or leave it out");
         }
@@ -360,6 +362,13 @@ impl Reading<'_> {
         let rate = known.map_or_else(|| Arc::new(Rate::new(per_second)), Arc::clone);
         self.snapshot.rates.insert(id.clone(), Arc::clone(&rate));
         rate
+    }
+
+    /// Calls that go on when the file is read anew still count.
+    fn holding(&mut self, id: &PrincipalId) -> Arc<Holding> {
+        let holding = self.before.and_then(|before| before.holdings.get(id)).map(Arc::clone).unwrap_or_default();
+        self.snapshot.holdings.insert(id.clone(), Arc::clone(&holding));
+        holding
     }
 
     fn keys(&mut self, path: &str, documents: &[KeyDocument], principal: &Arc<Principal>) {

@@ -1,6 +1,6 @@
 //! Who calls, and what they may do.
 
-use std::{collections::HashSet, num::NonZeroU32, time::Duration};
+use std::{collections::HashSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     DefaultDirectRateLimiter, Quota,
@@ -13,7 +13,10 @@ use super::{
     LONGEST_WAIT,
     roles::{Role, Row},
 };
-use crate::{domain::PrincipalId, grpc::status::Refusal};
+use crate::{
+    domain::PrincipalId,
+    grpc::{request_memory::Holding, status::Refusal},
+};
 
 /// Where it cannot be told better.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -26,7 +29,8 @@ pub struct Principal {
     pub programs: Programs,
     /// Most points of one adjustment, given or taken; `None`: as many as the programme allows.
     pub adjustment_points: Option<u64>,
-    pub rate: Option<std::sync::Arc<Rate>>,
+    pub rate: Option<Arc<Rate>>,
+    pub holding: Arc<Holding>,
 }
 
 #[derive(Debug)]
@@ -126,7 +130,7 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{sync::Arc, time::Instant};
+    use std::time::Instant;
 
     #[tokio::test]
     async fn many_calls_at_once_are_counted_and_wait_one_at_a_time() {

@@ -18,7 +18,10 @@ use super::{
     principal::{Principal, Rate},
     token::{self, Issuer, Verified},
 };
-use crate::{domain::PrincipalId, grpc::status::Refusal};
+use crate::{
+    domain::PrincipalId,
+    grpc::{request_memory::Holding, status::Refusal},
+};
 
 /// Tokens that were verified, so that this is done once for each.
 const MAX_VERIFIED: usize = 10_000;
@@ -30,6 +33,7 @@ pub struct Snapshot {
     pub certificates: HashMap<CertificateName, Arc<Principal>>,
     pub issuers: HashMap<String, Issuer>,
     pub rates: HashMap<PrincipalId, Arc<Rate>>,
+    pub holdings: HashMap<PrincipalId, Arc<Holding>>,
     /// By the hash of the token, with the keys that it was verified by: when those are replaced it is verified again.
     verified: Cache<Hash, (Verified, Vec<Arc<KeySet>>)>,
 }
@@ -69,6 +73,7 @@ impl Snapshot {
             certificates: HashMap::new(),
             issuers: HashMap::new(),
             rates: HashMap::new(),
+            holdings: HashMap::new(),
             verified: Cache::new(MAX_VERIFIED),
         }
     }

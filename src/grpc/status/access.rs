@@ -33,6 +33,13 @@ impl Refusal {
         Self { retry_delay: Some(super::COME_BACK), ..Self::new(Code::ResourceExhausted, "TOO_MANY_OPEN_CALLS", message) }
     }
 
+    /// As much is held of messages of requests as may be.
+    pub fn request_memory_full() -> Self {
+        let message = "messages of requests take as much memory as they may, in all or of this caller; try again after the delay that is given, \
+                       send fewer large requests at a time, or start the service with a higher --request-memory-bytes";
+        Self { retry_delay: Some(super::COME_BACK), ..Self::new(Code::ResourceExhausted, "REQUEST_MEMORY_FULL", message) }
+    }
+
     /// The call came without a credential.
     pub fn credential_missing() -> Self {
         let message = "the call has no credential: send the metadata `authorization: Bearer <API key or token>`, or connect with a client \
