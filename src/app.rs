@@ -30,7 +30,7 @@ use crate::{
     contract::{Violation, v1},
     domain::{Fingerprint, ProgramId, Request, RequestId},
     grpc::{
-        self, About, Access, AdminFrom, Besides, Door, Front, Gate, Guard, Health, RequestMemory, Services, Valve,
+        self, About, Access, AdminFrom, Besides, Door, Front, Gate, Guard, Health, RequestBounds, RequestMemory, Services, Valve,
         connections::{Bounds, Incoming},
     },
     ledger::{Clock, Ledger, LedgerError, SandboxClock, SandboxError, refuse_sandbox},
@@ -114,7 +114,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
     let failed = |source| AppError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let memory = RequestMemory::of(config.connections.request_memory_bytes);
+    let memory = RequestMemory::of(request_bounds(&config.connections));
     let gate = Arc::new(Gate::of(about(&config)).with_stall(config.connections.stall).with_memory(memory));
     let health = Health::starting(config.sandbox).await;
     let (stop, stopped) = oneshot::channel::<()>();
@@ -149,6 +149,11 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<RunningServe
         access,
         observing,
     })
+}
+
+fn request_bounds(connections: &Connections) -> RequestBounds {
+    let Connections { request_memory_bytes: bytes, request_bytes: message, call: patience, .. } = *connections;
+    RequestBounds { bytes, message, patience }
 }
 
 /// What callers are told of this server.

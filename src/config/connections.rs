@@ -163,9 +163,9 @@ impl ConnectionArgs {
         })
     }
 
-    /// What may be sent by somebody must fit, with its head, into what somebody has.
+    /// What one may send must fit into the half that a principal has, and leave an eighth of that to what is small.
     fn request_memory(&self) -> Result<usize, ConfigError> {
-        let least = u64::from(self.max_request_bytes) * 2 + 1_024;
+        let least = u64::from(self.max_request_bytes) * 5 / 2;
         match usize::try_from(self.request_memory_bytes) {
             Ok(bytes) if self.request_memory_bytes >= least => Ok(bytes),
             Ok(_) | Err(_) => Err(ConfigError::RequestMemory { bytes: self.request_memory_bytes, least, largest: self.max_request_bytes }),

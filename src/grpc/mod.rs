@@ -69,7 +69,7 @@ pub use front::{Front, Origins};
 pub use gate::{Gate, ServerState};
 pub use gathering::Gathering;
 pub use health::Health;
-pub use request_memory::RequestMemory;
+pub use request_memory::{Bounds as RequestBounds, RequestMemory};
 pub use server::About;
 pub use services::Services;
 pub use valve::Valve;

@@ -75,7 +75,7 @@ const ROWS: [(&str, u32, Shows); 17] = [
     ("max-header-bytes", 2_048, Shows::Setting(6)),
     ("max-request-bytes", 65_536, Shows::Bytes),
     ("max-request-bytes", 6 << 20, Shows::Bytes),
-    ("request-memory-bytes", 9 << 20, Shows::RequestMemory),
+    ("request-memory-bytes", 12 << 20, Shows::RequestMemory),
     ("max-call-seconds", 1, Shows::CallEnds),
     ("queue", 700, Shows::Queue),
     ("requests-per-second", 2, Shows::Rate),
@@ -267,7 +267,7 @@ async fn bytes(server: &TestServer, most: usize) {
 async fn request_memory(server: &TestServer, most: usize) {
     let mut line = Line::open(server).await;
     let held = [line.part(GET_PROGRAM, None).await, line.part(GET_PROGRAM, None).await, line.part(GET_PROGRAM, None).await];
-    // Nine MiB and the heads are more than nine: one of the three is refused, whichever comes last.
+    // Of what there is an eighth is left to what is small, so that two of four MiB have room.
     let metrics = server.metrics_address().expect("it has metrics");
     let seen = wait_for(metrics, |seen| seen.value("loyaltyd_request_memory_refused_total") == 1.0).await;
     assert_eq!(seen.value("loyaltyd_request_memory_bound_bytes") as usize, most);

@@ -16,6 +16,15 @@ impl Refusal {
         Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)
     }
 
+    /// A message of a request has begun, and does not end.
+    pub fn message_too_late(deadline: Duration) -> Self {
+        let message = format!(
+            "a message of the request was not sent whole within {} s, so nothing was done with it: send it again, faster or in smaller parts",
+            deadline.as_secs_f64()
+        );
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message)
+    }
+
     /// A long answer of which nothing is taken any more.
     pub fn stalled(patience: Duration) -> Self {
         let message =
