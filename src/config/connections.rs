@@ -78,8 +78,8 @@ pub struct ConnectionArgs {
     #[arg(long, env = "LOYALTYD_MAX_REQUEST_BYTES", default_value_t = 4 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(65_536..=64 << 20))]
     pub max_request_bytes: u32,
 
-    /// Memory for messages of requests, from their first byte until they are answered; what comes above is refused with RESOURCE_EXHAUSTED.
-    /// One principal has half of it
+    /// Memory for messages of requests, from when they begin until they are answered; what comes above is refused with RESOURCE_EXHAUSTED.
+    /// One principal has half of it, and large messages leave an eighth to small ones
     #[arg(long, env = "LOYALTYD_REQUEST_MEMORY_BYTES", default_value_t = 256 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 36))]
     pub request_memory_bytes: u64,
 

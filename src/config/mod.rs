@@ -195,8 +195,8 @@ pub enum ConfigError {
     #[error("{0}")]
     Tls(String),
     #[error(
-        "--request-memory-bytes {bytes} has no room for two requests as large as --max-request-bytes {largest} allows, of which one principal \
-         may have one: give {least} at least, or a smaller --max-request-bytes"
+        "--request-memory-bytes {bytes} is too little for requests as large as --max-request-bytes {largest} allows, which have to fit \
+         into the half that one principal has: give {least} at least, or a smaller --max-request-bytes"
     )]
     RequestMemory { bytes: u64, least: u64, largest: u32 },
     #[error("--cors-origin {origin}: {why}")]

@@ -98,7 +98,7 @@ impl Scrape {
                     for want of files";
         page.counters("loyaltyd_connections_refused", help, refused)?;
         let RequestMemory { taken, bound, refused } = self.request_memory;
-        let help = "Memory that messages of requests take, from their first byte until they are answered, in bytes";
+        let help = "Memory that messages of requests take, from when they begin until they are answered, in bytes";
         page.gauge("loyaltyd_request_memory_bytes", help, taken as f64)?;
         page.gauge("loyaltyd_request_memory_bound_bytes", "As much as they may take; what comes above is refused", bound as f64)?;
         let help = "Calls that were refused since the start because messages of requests took as much memory as they may";

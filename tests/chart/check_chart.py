@@ -33,7 +33,7 @@ from refused import REFUSED
 
 # The oldest that Chart.yaml allows, the newest that there are schemas of, and some between.
 VERSIONS = ["1.27.0", "1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]
-NULL_BY_DEFAULT = {"waitingBytes"}
+NULL_BY_DEFAULT = {"limits.requestMemoryBytes", "waitingBytes"}
 OTHERS_OWN = {"Certificate", "ServiceMonitor", "PrometheusRule"}
 
 

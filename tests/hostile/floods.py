@@ -445,3 +445,17 @@ def many_watches(w):
         for line in lines:
             line.socket.close()
     return ", ".join([f"{is_open} open", *(f"{count} {outcome}" for outcome, count in outcomes.items())])
+
+
+def unfinished(w, method):
+    """The beginning of a message of 4 MiB on each of 100 calls: as many are waited for as half of the memory that there is for requests has
+    room for, but for an eighth, and no longer than a call may take."""
+    head_block, begin = block(head(path(method), metadata=w.headers())), message(bytes(100), length=4 << 20)
+    outcomes = collections.Counter()
+    with wire.Line(w.plain.address) as line:
+        line.send(b"".join(frame(HEADERS, END_HEADERS, n, head_block) + frame(DATA, 0, n, begin) for n in range(1, 200, 2)))
+        while outcomes.total() < 100 and (got := line.next(5)) is not None:
+            headers = dict(line.decoder.decode(got[3])) if got[0] == HEADERS else {}
+            if "grpc-status" in headers:
+                outcomes[line.outcome(headers)] += 1
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))

@@ -17,6 +17,7 @@ from world import BEN, VIETNAM
 MISSING, INVALID, EXPIRED = (f"UNAUTHENTICATED CREDENTIAL_{why}" for why in ("MISSING", "INVALID", "EXPIRED"))
 NO_ROLE, NOT_ALLOWED, ABOVE = (f"PERMISSION_DENIED {why}" for why in ("ROLE_MISSING", "PROGRAM_NOT_ALLOWED", "ADJUSTMENT_ABOVE_LIMIT"))
 NO_MEMBER = "NOT_FOUND MEMBER_NOT_FOUND"
+UNFINISHED = "27 DEADLINE_EXCEEDED DEADLINE_EXCEEDED, 73 RESOURCE_EXHAUSTED REQUEST_MEMORY_FULL"
 MALFORMED = "INVALID_ARGUMENT MALFORMED_REQUEST"
 TOO_MANY = "INVALID_ARGUMENT TOO_MANY_ELEMENTS"
 FIELD = "INVALID_ARGUMENT INVALID_FIELD at"
@@ -320,6 +321,8 @@ GRPC = [
     ("reflection, asked with garbage", "OK, 0 answers", lambda w: reflection(w, [b"\xff\xff"])),
     ("reflection for a second without end", "gone", reflection_without_end),
     ("2,560 streams of purchases that say nothing", "open", idle_streams),
+    ("100 messages of 4 MiB that do not end", UNFINISHED, lambda w: unfinished(w, BATCH)),
+    ("100 streams whose first message of 4 MiB does not end", UNFINISHED, lambda w: unfinished(w, STREAM)),
     ("384 watches of health", "64 open, 320 RESOURCE_EXHAUSTED TOO_MANY_OPEN_CALLS | 384 open", many_watches),
 ]
 

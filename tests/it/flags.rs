@@ -61,3 +61,17 @@ fn admin_service_is_for_this_machine_unless_the_flag_is_given() {
         assert_eq!(config.access.admin_from_anywhere, from_anywhere);
     }
 }
+
+#[test]
+fn the_memory_for_requests_has_room_for_requests_as_large_as_they_may_be() {
+    let configured = |words: &[&str]| {
+        let matches = ServeArgs::augment_args(Command::new("serve")).try_get_matches_from(words).expect("flags");
+        ServeArgs::from_arg_matches(&matches).expect("flags").config().map(|config| config.connections.request_memory_bytes)
+    };
+    assert_eq!(configured(&["serve", "--max-request-bytes", "67108864"]).expect("the default is enough"), 256 << 20);
+    assert_eq!(configured(&["serve", "--request-memory-bytes", "10485760"]).expect("it is enough"), 10_485_760);
+    let why = configured(&["serve", "--request-memory-bytes", "10485759"]).expect_err("it is too little").to_string();
+    for part in ["--request-memory-bytes 10485759", "--max-request-bytes 4194304", "give 10485760 at least"] {
+        assert!(why.contains(part), "{why}");
+    }
+}
