@@ -374,7 +374,7 @@ mod tests {
         assert!(send(&till, 65 * KIB).await.is_err());
         let small = send(&till, 50 * KIB).await.expect("it is half");
         assert!(send(&till, 10).await.is_err(), "one more is more than half");
-        let second = send(&shop, 350 * KIB).await.expect("the other half is left");
+        let second = send(&shop, 300 * KIB).await.expect("others have theirs");
         drop(first);
         let third = send(&till, 300 * KIB).await.expect("it has its half again");
         drop((small, second, third));
