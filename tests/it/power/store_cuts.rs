@@ -228,13 +228,13 @@ fn clean_tables_are_durable(disk: &Disk, dice: &mut Dice) -> bool {
 }
 
 /// Gives the number of fsyncs, and whether the tables were clean at the cut.
-fn cut_at(moment: Option<Moment>, seed: u64, left: Left) -> (u64, bool) {
+fn cut_at(moment: Option<Moment>, (seed, steps): (u64, u64), left: Left) -> (u64, bool) {
     let mut dice = Dice(seed);
     let mut story = Story::new();
     let mounted = Mounted::new(Drive { plan: Plan { cut: moment, ..Plan::default() }, ..Drive::default() });
-    live_through(&mut story, &mounted, 40, &mut dice);
+    live_through(&mut story, &mounted, steps, &mut dice);
     let drive = mounted.drive();
-    let _told = Told(format!("seed {seed}, cut at {moment:?}, left {left:?}; before it:\n{}", drive.told()));
+    let _told = Told(format!("seed {seed}, {steps} steps, cut at {moment:?}, left {left:?}; before it:\n{}", drive.told()));
     let syncs = drive.syncs;
     let was_clean = clean_tables_are_durable(&drive.disk, &mut dice);
     let disk = drive.disk.after_cut(left, &mut dice);
@@ -253,14 +253,16 @@ fn power_is_cut_at_every_fsync() {
     }
     let (seed, long) = (seed(), is_long());
     println!("LOYALTYD_TEST_SEED={seed}");
-    let (syncs, _) = cut_at(None, seed, Left::Everything);
-    assert!(syncs > 60, "{syncs}");
+    // A story of few changes goes on for longer.
+    let lived = [40, 60, 80, 120].map(|steps| (steps, move || cut_at(None, (seed, steps), Left::Everything).0));
+    let enough = lived.into_iter().map(|(steps, syncs)| (steps, syncs())).find(|(_, syncs)| *syncs > 60);
+    let (steps, syncs) = enough.expect("120 steps have more than 60 fsyncs");
     let mut dice = Dice::child(seed, 0);
     let (mut cuts, mut clean) = (0, 0);
     for number in 0..syncs {
         for moment in [Moment::BeforeSync(number), Moment::AfterSync(number)] {
             if long || dice.below(5) == 0 {
-                let (_, was_clean) = cut_at(Some(moment), seed, dice.one_of(&Left::ALL));
+                let (_, was_clean) = cut_at(Some(moment), (seed, steps), dice.one_of(&Left::ALL));
                 cuts += 1;
                 clean += u64::from(was_clean);
             }
