@@ -148,11 +148,11 @@ pub(super) fn accrue(
     programs: &ProgramHistory,
     header: &Header,
     Done { activity, reference, side, time, program }: Done<'_>,
-    occurred_time: Timestamp,
+    (occurred_time, now): (Timestamp, Timestamp),
     oldest: Timestamp,
 ) -> Result<ActivityAccrued, Overflow> {
     let date = calendar::local_date(&program.time_zone, occurred_time);
-    let mut lots = Lots::new(program, header, occurred_time);
+    let mut lots = Lots::new(program, header, occurred_time, (now, programs.newest_inactivity()));
     let mut accrued = ActivityAccrued {
         activity: activity.clone(),
         reference: reference.to_owned(),

@@ -9,6 +9,35 @@ use jiff::{
 
 use super::{CalendarPeriod, Overflow, Period, PeriodStart};
 
+/// A calendar month: so many months after January of the year 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(pub i32);
+
+impl Month {
+    pub fn of(date: Date) -> Self {
+        Self(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+    }
+
+    pub fn after(self, months: u32) -> Result<Self, Overflow> {
+        self.0.checked_add_unsigned(months).map(Self).ok_or(Overflow)
+    }
+
+    /// `None`: it is not from the year 0 on, or leaves the calendar.
+    pub fn in_calendar(self) -> Option<Self> {
+        Some(self).filter(|month| month.0 >= 0 && month.first_day().is_ok())
+    }
+
+    pub fn first_day(self) -> Result<Date, Overflow> {
+        let year = i16::try_from(self.0.div_euclid(12)).map_err(|_| Overflow)?;
+        Date::new(year, self.0.rem_euclid(12) as i8 + 1, 1).map_err(|_| Overflow)
+    }
+
+    /// Its first instant.
+    pub fn start(self, zone: &TimeZone) -> Result<Timestamp, Overflow> {
+        start_of_day(zone, self.first_day()?)
+    }
+}
+
 /// The civil date of an instant.
 pub fn local_date(zone: &TimeZone, instant: Timestamp) -> Date {
     zone.to_datetime(instant).date()

@@ -25,12 +25,12 @@ pub use history::{History, Thread};
 
 use std::{ops::Range, sync::Arc};
 
-use jiff::{Timestamp, ToSpan, civil::Date};
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Identifier, LotKey, MAX_IDENTIFIERS, MAX_LOTS,
-    Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, PrincipalId, Profile, ProfileUpdate, Program,
+    ActorId, CaptureRequest, Command, Entry, EntryKind, EntryRef, FoldError, FraudLimit, Header, Identifier, LotKey, MAX_IDENTIFIERS,
+    MAX_LOTS, Member, MemberState, Numbered, OperatorDay, OrderKey, Payment, Person, Points, PrincipalId, Profile, ProfileUpdate, Program,
     ProgramHistory, Purchase, PurchaseAccrued, QuoteId, RedeemRequest, Redeemed, Rejection, Request, ReturnRequest, ReversalRequest,
     Sealed, Watched, accrual, activation,
     fold::fold,
@@ -139,15 +139,16 @@ pub fn advance(programs: &ProgramHistory, now: Timestamp, member: Member) -> Res
 }
 
 /// The other side of an entry of another member: of a transfer, or of an activity that this one referred that one to, be it earned or taken back.
-/// The header is loaded, and what is due; where something is taken back what a return of a purchase asks for, with its history.
-pub fn receive(context: Context<'_>, member: Member, sent: &Entry) -> Result<Decision, Rejection> {
+/// The header is loaded, and what is due; where something is taken back what a return of a purchase asks for, with its history. `giver` is the
+/// other member behind that entry.
+pub fn receive(context: Context<'_>, member: Member, (giver, sent): (&Header, &Entry)) -> Result<Decision, Rejection> {
     let mut draft = Draft::new(context, member);
     if !draft.enter_what_is_due(MAX_LOTS)? {
         return Ok(draft.finish(0..0));
     }
     let first = draft.entries.len();
     if let EntryKind::PointsTransferredOut(transferred) = &sent.kind {
-        let got = transfer::receive(&draft.member, sent.key.member, sent.sequence, transferred)?;
+        let got = transfer::receive(context.programs, &draft.member, (giver, sent), transferred, context.now)?;
         draft.enter_now(EntryKind::PointsTransferredIn(got))?;
     }
     if let EntryKind::ReferralMade(_) = &sent.kind {
@@ -238,7 +239,7 @@ impl<'a> Draft<'a> {
 
     /// The only way an entry comes to be: numbered, folded, and with the balance after it.
     fn enter(&mut self, kind: EntryKind, occurred_time: Timestamp, program: &Program) -> Result<(), Rejection> {
-        let inactivity_time = self.inactivity_time(&kind, occurred_time, program)?;
+        let (inactivity_time, months) = self.inactivity(&kind, occurred_time, program)?;
         let counted = self.counted(&kind, occurred_time)?;
         let day_counted = self.day_counted(&kind, occurred_time)?;
         let mut entry = Entry {
@@ -253,6 +254,7 @@ impl<'a> Draft<'a> {
             balance: self.member.header.balance.clone(),
             watched: self.watched.take(),
             inactivity_time,
+            inactive_months: None,
             counted,
             day_counted,
             kind,
@@ -261,6 +263,7 @@ impl<'a> Draft<'a> {
             FoldError::Overflow { .. } => Rejection::Overflow,
             other => panic!("a decision contradicts the ledger: {other}"),
         })?;
+        self.enter_months(&mut entry, months)?;
         let before = std::mem::replace(&mut entry.balance, self.member.header.balance.clone());
         self.note_earning(&entry, &before);
         self.entries.push(entry);
@@ -269,6 +272,10 @@ impl<'a> Draft<'a> {
 
     pub(super) fn enter_now(&mut self, kind: EntryKind) -> Result<(), Rejection> {
         self.enter(kind, self.context.now, self.context.programs.newest())
+    }
+
+    fn zone(&self) -> &'a TimeZone {
+        &self.context.programs.newest().time_zone
     }
 
     fn require_active(&self) -> Result<(), Rejection> {

@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActorId, Allocation, Balance, BirthdayChanged, BirthdayGiven, Counted, EntryRef,
-    FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, OfferChanged, OrderKey, PendingKey,
-    PendingLot, Person, Points, Portion, PriceEffect, PrincipalId, Profile, PromotionCounts, Purchase, Redeemed, Referral,
-    ReferralTakenBack, Released, RequestId, Returned, Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept, TierRewarded,
-    TransferredIn, TransferredOut, VoucherChanged, Watched,
+    FraudFlag, GoalChanged, Held, HoldId, Identifier, LotId, LotKey, MemberKey, MergedFrom, MergedInto, MonthRecord, OfferChanged,
+    OrderKey, PendingKey, PendingLot, Person, Points, Portion, PriceEffect, PrincipalId, Profile, PromotionCounts, Purchase, Redeemed,
+    Referral, ReferralTakenBack, Released, RequestId, Returned, Reversed, Sealed, SegmentsChanged, TierChange, TierId, TierKept,
+    TierRewarded, TransferredIn, TransferredOut, VoucherChanged, Watched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Entry {
     pub watched: Option<Box<Watched>>,
     /// It moves the clock of the points that lapse with inactivity: they lapse then, unless the member is active before.
     pub inactivity_time: Option<Timestamp>,
+    /// The record of months without activity, where it changes it.
+    pub inactive_months: Option<Box<MonthRecord>>,
     /// What it adds to the totals since enrolment counts in this day or month too; `None`: in none.
     pub counted: Option<Counted>,
     /// It counts in this day too, for windows of segments; `None`: no segment has looked at one yet.

@@ -1,8 +1,8 @@
 //! How much of a commit an entry takes.
 
 use super::{
-    Award, Entry, EntryKind, Line, MergedFrom, OfferChange, OfferChanged, PriceEffect, PromotionAward, PromotionCounts, PurchaseAccrued,
-    Voucher, VoucherBenefit, VoucherChange, VoucherChanged,
+    Award, Entry, EntryKind, Line, MergedFrom, MonthRecord, OfferChange, OfferChanged, PriceEffect, PromotionAward, PromotionCounts,
+    PurchaseAccrued, Voucher, VoucherBenefit, VoucherChange, VoucherChanged,
 };
 
 const LINE: usize = 96;
@@ -14,8 +14,10 @@ impl Entry {
         const ENTRY: usize = 584;
         const ALLOCATION: usize = 32;
         let watched = self.watched.as_ref().map_or(0, |watched| watched.counters.len() + watched.dropped.len() + watched.flags.len() + 1);
+        let months = self.inactive_months.as_ref().map_or(0, |record| record.stored_size_estimate());
         ENTRY
             + ALLOCATION * watched
+            + months
             + match &self.kind {
                 EntryKind::PurchaseAccrued(accrued) => accrued.stored_size_estimate(),
                 EntryKind::PointsAdjusted(adjusted) => {
@@ -156,6 +158,12 @@ impl VoucherChanged {
     }
 }
 
+impl MonthRecord {
+    fn stored_size_estimate(&self) -> usize {
+        64 + 8 * self.inactive.len()
+    }
+}
+
 impl MergedFrom {
     fn stored_size_estimate(&self) -> usize {
         let identifiers = self.person.open().map_or(0, |person| person.identifiers.len());
@@ -168,9 +176,16 @@ impl MergedFrom {
             + 8 * self.offers.len()
             + self.dropped_offers.len()
             + self.referral_bases.len();
-        let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len()).sum();
+        let merged: usize = self.merged.iter().map(|merged| 1 + merged.ran_out_times.len() + merged.ran_out_months.len()).sum();
         let lots = self.lots.len() + self.pending.len() + self.allocations.len() + merged;
         let vouchers: usize = self.vouchers.iter().map(Voucher::stored_size_estimate).sum();
-        self.reason.len() + vouchers + self.promotions.stored_size_estimate() + PORTION * lots + LINE * (16 + rules) + 512 * identifiers
+        let months = self.inactive_months.record.stored_size_estimate() + 32 * self.inactive_months.points.len();
+        months
+            + self.reason.len()
+            + vouchers
+            + self.promotions.stored_size_estimate()
+            + PORTION * lots
+            + LINE * (16 + rules)
+            + 512 * identifiers
     }
 }

@@ -2,25 +2,28 @@
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Allocation, Expired, Expiry, LotExpiry, LotId, LotKey, MAX_LOTS, Member, Overflow, calendar, fold::sooner};
+use super::{Allocation, Expired, Expiry, Extension, LotExpiry, LotId, LotKey, MAX_LOTS, Member, Month, Overflow, calendar, fold::sooner};
 
 /// The next lapse that is due, with its instant: of the loaded lots that lapse at the earliest due instant so many, the first ones. `room`: how
 /// many may still lapse in this commit; others that have lapsed stay due then.
 pub(super) fn next_lapse(member: &Member, now: Timestamp, room: usize) -> Option<(Expired, Timestamp)> {
     let dated = member.lots.values().next().filter(|lot| lot.has_lapsed(now)).and_then(|lot| lot.expiry.time());
     let inactive = member.header.inactivity.due_time().filter(|time| *time <= now);
-    let (expiry, instant) = match (dated, inactive) {
-        (Some(dated), Some(inactive)) if inactive < dated => (LotExpiry::Inactivity, inactive),
-        (Some(dated), _) => (LotExpiry::At(dated), dated),
-        (None, Some(inactive)) => (LotExpiry::Inactivity, inactive),
-        (None, None) => return None,
-    };
-    let lapsed = member.lots.range(LotKey::new(expiry, LotId(0))..=LotKey::new(expiry, LotId(u64::MAX)));
+    let months = &member.header.inactive_months;
+    let monthly = months.due_time().filter(|time| *time <= now);
+    let instant = [dated, monthly, inactive].into_iter().flatten().min()?;
     let most = if room == 0 { MAX_LOTS } else { room.min(MAX_LOTS) };
-    let allocations: Vec<_> = lapsed.take(most).map(|(_, lot)| Allocation::of(lot, lot.remaining)).collect();
+    let is_dated = dated == Some(instant);
+    let allocations = if is_dated || monthly != Some(instant) {
+        let expiry = if is_dated { LotExpiry::At(instant) } else { LotExpiry::Inactivity };
+        let lapsed = member.lots.range(LotKey::new(expiry, LotId(0))..=LotKey::new(expiry, LotId(u64::MAX)));
+        lapsed.take(most).map(|(_, lot)| Allocation::of(lot, lot.remaining)).collect()
+    } else {
+        months.lapsing(&member.lots, most)
+    };
     assert!(!allocations.is_empty(), "what lapses is loaded");
     let is_full = allocations.len() == room;
-    let left = member.lots.values().skip(if expiry == LotExpiry::Inactivity { 0 } else { allocations.len() });
+    let left = member.lots.values().skip(if is_dated { allocations.len() } else { 0 });
     // Lots that have lapsed too are loaded, and next; they must not hide when those that are not loaded will lapse.
     let next_loaded = left.into_iter().find(|lot| is_full || !lot.has_lapsed(now)).and_then(|lot| lot.expiry.time());
     // The header's time was right for the lots that are not loaded, unless it is what has just become due.
@@ -35,7 +38,12 @@ pub(super) fn lot_expiry(expiry: Expiry, zone: &TimeZone, earned: Timestamp, act
     let active_day = || calendar::local_date(zone, active);
     let after = match expiry {
         Expiry::Never => return Ok(LotExpiry::Never),
-        Expiry::Inactivity(_) => return Ok(LotExpiry::Inactivity),
+        Expiry::Inactivity(policy) => {
+            return Ok(match policy.extension {
+                Extension::Restart => LotExpiry::Inactivity,
+                Extension::Month => LotExpiry::InactiveMonths(Month::of(day())),
+            });
+        }
         Expiry::AfterDays(days) => day_after(calendar::add_days(day(), days)?)?,
         Expiry::DaysAfterActivation(days) => day_after(calendar::add_days(active_day(), days)?)?,
         Expiry::AfterMonths(months) => day_after(calendar::add_months(day(), months)?)?,

@@ -1,17 +1,19 @@
 //! Folding entries into a member's state.
 
+mod lots;
 mod merged;
 mod referral;
+
+use lots::{add_lot, open_lot, put_back, refill, take_from_lots};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
     Accrual, AccruedLot, Activated, ActivityAccrued, ActivitySide, Adjusted, Allocation, BirthDate, BirthdayChanged, BirthdayGiven,
-    Birthdays, Captured, Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, LatelyKind, Lot, LotExpiry, Member, MemberState,
-    OfferChanged, Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed,
-    Released, Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, lot::split, offer,
-    voucher,
+    Birthdays, Captured, Counter, Entry, EntryKind, Expired, Goals, Header, Held, HoldId, LatelyKind, Lot, Member, MemberState,
+    OfferChanged, Overflow, PendingTaken, PeriodStart, Person, Points, Portion, Profile, PurchaseAccrued, PutBack, Redeemed, Released,
+    Returned, Reversed, RuleId, Sealed, TierCount, TransferredIn, TransferredOut, VoucherChanged, Watched, offer, voucher,
 };
 
 /// A ledger that contradicts itself.
@@ -64,6 +66,9 @@ pub(super) fn fold(member: &mut Member, entry: &Entry) -> Result<(), FoldError> 
     }
     if let Some(time) = entry.inactivity_time {
         member.header.inactivity.set(time, entry.occurred_time, entry.record_time);
+    }
+    if let Some(record) = &entry.inactive_months {
+        member.header.inactive_months.record.clone_from(record);
     }
     member.header.last_sequence = sequence;
     member.header.update_time = entry.record_time;
@@ -427,77 +432,6 @@ fn allocations(portions: &[Portion]) -> Vec<Allocation> {
     portions.iter().map(Allocation::from).collect()
 }
 
-/// Points return to the lots that they came from, or come with them in a but for those that pay debt: the first ones.
-fn put_back(member: &mut Member, entry: &Entry, portions: &[Portion], debt_paid: Points) -> Result<(), Fault> {
-    let (_, back) = split(portions, debt_paid)?;
-    back.iter().try_for_each(|portion| refill(member, entry, portion.lot()))
-}
-
-/// What remains of a lot that is gone, or more for one that is there.
-fn refill(member: &mut Member, entry: &Entry, lot: Lot) -> Result<(), Fault> {
-    let (id, points) = (lot.id, lot.remaining);
-    expect_lapse(&mut member.header, entry, lot.expiry, points)?;
-    match member.lots.entry(lot.key()) {
-        std::collections::btree_map::Entry::Vacant(place) => {
-            place.insert(lot);
-        }
-        std::collections::btree_map::Entry::Occupied(mut place) => {
-            let there = place.get_mut();
-            there.remaining = there.remaining.plus(points)?;
-            if there.remaining > there.issued {
-                return Err(Fault::Lot(id.0));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn add_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot) -> Result<(), Fault> {
-    member.header.last_lot = lot.id.max(member.header.last_lot);
-    if let Some(pending) = lot.pending {
-        member.header.balance.issue_pending(lot.points)?;
-        // Of a late sale the time may have passed: it becomes active with the same commit, and must not hide when others do.
-        let activation = pending.activate_time.filter(|time| *time > entry.record_time);
-        member.header.next_activation_time = sooner(member.header.next_activation_time, activation);
-        let waiting = PendingLot {
-            id: lot.id,
-            issued: lot.points,
-            remaining: lot.points,
-            earn_time: entry.occurred_time,
-            activate_time: pending.activate_time,
-            expiry: lot.expiry,
-            qualifying_points: pending.qualifying_points,
-            entry_sequence: entry.sequence,
-        };
-        member.pending.insert(waiting.key(), waiting);
-        return Ok(());
-    }
-    member.header.balance.issue(lot.points, lot.debt_paid)?;
-    open_lot(member, entry, lot, entry.occurred_time, entry.sequence)
-}
-
-/// A lot with the points that did not pay debt.
-fn open_lot(member: &mut Member, entry: &Entry, lot: &AccruedLot, earn_time: Timestamp, entry_sequence: u64) -> Result<(), Fault> {
-    let remaining = lot.points.minus(lot.debt_paid)?;
-    if remaining.is_zero() {
-        return Ok(());
-    }
-    let expiry = lot.expiry;
-    expect_lapse(&mut member.header, entry, expiry, remaining)?;
-    member.lots.insert(lot.key(), Lot { id: lot.id, issued: lot.points, remaining, earn_time, expiry, entry_sequence });
-    Ok(())
-}
-
-/// So many points more lapse in some way. What has lapsed already does so with the same commit, and must not hide when others do.
-fn expect_lapse(header: &mut Header, entry: &Entry, expiry: LotExpiry, points: Points) -> Result<(), Overflow> {
-    match expiry {
-        LotExpiry::At(time) if time > entry.record_time => header.next_expiry_time = sooner(header.next_expiry_time, Some(time)),
-        LotExpiry::At(_) | LotExpiry::Never => {}
-        LotExpiry::Inactivity => header.inactivity.points = header.inactivity.points.plus(points)?,
-    }
-    Ok(())
-}
-
 fn fold_activation(member: &mut Member, entry: &Entry, activated: &Activated) -> Result<(), Fault> {
     for active in &activated.lots {
         let pending = member.pending.remove(&active.pending).ok_or(Fault::NotLoaded)?;
@@ -560,27 +494,6 @@ fn fold_birthday(member: &mut Member, entry: &Entry, changed: &BirthdayChanged) 
         Some(BirthdayGiven::Points(lot)) => add_lot(member, entry, lot),
         Some(BirthdayGiven::Voucher(_) | BirthdayGiven::Multiplier(_)) | None => Ok(()),
     }
-}
-
-fn take_from_lots(member: &mut Member, allocations: &[Allocation]) -> Result<Points, Fault> {
-    let mut taken = Points::ZERO;
-    for allocation in allocations {
-        let lot = member.lots.get_mut(&allocation.lot).ok_or(Fault::NotLoaded)?;
-        lot.remaining = lot.remaining.minus(allocation.points)?;
-        match lot.remaining {
-            left if left < Points::ZERO || allocation.points <= Points::ZERO => return Err(Fault::Lot(allocation.lot.id().0)),
-            Points::ZERO => {
-                member.lots.remove(&allocation.lot);
-            }
-            _ => {}
-        }
-        if allocation.lot.expiry() == LotExpiry::Inactivity {
-            let inactivity = &mut member.header.inactivity;
-            inactivity.points = inactivity.points.minus(allocation.points)?;
-        }
-        taken = taken.plus(allocation.points)?;
-    }
-    Ok(taken)
 }
 
 /// The earlier of two instants, `None` being never.

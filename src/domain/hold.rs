@@ -1,6 +1,6 @@
 //! Holds: points set aside for a time, until they are captured or go back to their lots.
 
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 
 use super::{
     CaptureRequest, Captured, Held, Hold, HoldId, HoldRequest, MAX_LOTS, Member, Overflow, Portion, Program, Rejection, ReleaseCause,
@@ -40,16 +40,16 @@ pub(super) fn hold(program: &Program, member: &Member, request: &HoldRequest, no
 
 /// Of the points that were taken first so many are redeemed; the rest goes back.
 pub(super) fn capture(
+    zone: &TimeZone,
     member: &Member,
-    hold: &Hold,
-    request: &CaptureRequest,
+    (hold, request): (&Hold, &CaptureRequest),
     now: Timestamp,
 ) -> Result<(Vec<Portion>, Captured), Rejection> {
     let points = request.points.unwrap_or(hold.points);
     if points > hold.points {
         return Err(Rejection::MoreThanHeld { held: hold.points, requested: points });
     }
-    let held = member.header.inactivity.coming_back(&hold.portions, hold.hold_time, now);
+    let held = member.header.coming_back(&hold.portions, (hold.hold_time, now), zone)?;
     let (portions, released) = lot::split(&held, points)?;
     // What comes back pays debt first, as all points do that come to the member: none are available beside a debt.
     let debt_paid = member.header.balance.debt.min(Portion::total(&released)?);
@@ -57,15 +57,21 @@ pub(super) fn capture(
 }
 
 /// All of it goes back at an instant, and pays debt first.
-pub(super) fn release(member: &Member, hold: &Hold, cause: ReleaseCause, reason: &str, end: Timestamp) -> Released {
-    Released {
+pub(super) fn release(
+    zone: &TimeZone,
+    member: &Member,
+    hold: &Hold,
+    (cause, reason): (ReleaseCause, &str),
+    end: Timestamp,
+) -> Result<Released, Overflow> {
+    Ok(Released {
         hold: hold.id,
-        portions: member.header.inactivity.coming_back(&hold.portions, hold.hold_time, end),
+        portions: member.header.coming_back(&hold.portions, (hold.hold_time, end), zone)?,
         debt_paid: member.header.balance.debt.min(hold.points),
         cause,
         reason: reason.to_owned(),
         next_hold_expiry_time: next_without(member, hold.id),
-    }
+    })
 }
 
 /// The hold that ends first, if it has ended by now.

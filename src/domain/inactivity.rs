@@ -8,7 +8,8 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    AccruedLot, ActivitySide, CountedActivities, EntryKind, InactivityPolicy, LotExpiry, LotKey, Overflow, Points, Portion, calendar,
+    AccruedLot, ActivitySide, CountedActivities, EntryKind, Extension, InactivityPolicy, LotExpiry, LotKey, Overflow, Points, Portion,
+    calendar,
 };
 
 /// In place of when they lapse: the clock stands still, since the member's tier pauses it. Whole seconds, as any part of them is kept.
@@ -52,6 +53,11 @@ impl Inactivity {
         occurred_time: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Overflow> {
+        let brings_points = || brings(kind, |expiry| expiry == LotExpiry::Inactivity);
+        // Points lapse as they were earned: those of before months were counted, and those that are reported later, or given.
+        if policy.extension == Extension::Month && self.lapse_time.is_none() && !brings_points() {
+            return Ok(None);
+        }
         match (self.is_paused(), pauses) {
             (true, true) => return Ok(None),
             (false, true) => return Ok(Some(PAUSED)),
@@ -60,7 +66,7 @@ impl Inactivity {
             (false, false) => {}
         }
         let is_running = self.lapse_time.is_some_and(|time| time > now);
-        if !counts(kind, policy.activities) && (is_running || !brings_points(kind)) {
+        if !counts(kind, policy.activities) && (is_running || !brings_points()) {
             return Ok(None);
         }
         let end = clock_from(occurred_time, policy, zone)?;
@@ -90,9 +96,12 @@ impl Inactivity {
         now: Timestamp,
     ) -> Result<Self, Overflow> {
         let ran = self.expire_time().max(other.expire_time().filter(|time| *time > now));
+        let was_paused = self.is_paused() || other.is_paused();
         let lapse_time = match rules {
+            // Neither has points that this clock is for.
+            Some((policy, true, _)) if policy.extension == Extension::Month && ran.is_none() && !was_paused => None,
             Some((_, true, _)) => Some(PAUSED),
-            Some((policy, false, zone)) if self.is_paused() || other.is_paused() => ran.max(Some(clock_from(now, policy, zone)?)),
+            Some((policy, false, zone)) if was_paused => ran.max(Some(clock_from(now, policy, zone)?)),
             Some((_, false, _)) | None => ran,
         };
         Ok(Self { lapse_time, points, ran_out_time: self.ran_out_by(now) })
@@ -104,7 +113,7 @@ impl Inactivity {
         let lapse = self.ran_out_by(back).filter(|time| *time > taken);
         let settled = |portion: &Portion| match (portion.lot.expiry(), lapse) {
             (LotExpiry::Inactivity, Some(time)) => Portion { lot: LotKey::new(LotExpiry::At(time), portion.lot.id()), ..portion.clone() },
-            (LotExpiry::At(_) | LotExpiry::Inactivity | LotExpiry::Never, _) => portion.clone(),
+            (LotExpiry::At(_) | LotExpiry::InactiveMonths(_) | LotExpiry::Inactivity | LotExpiry::Never, _) => portion.clone(),
         };
         portions.iter().map(settled).collect()
     }
@@ -117,7 +126,7 @@ fn clock_from(active: Timestamp, policy: InactivityPolicy, zone: &TimeZone) -> R
 }
 
 /// Whether an entry is an activity that counts. One that gives the member something back, or takes it, is not the member's.
-fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
+pub(super) fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
     match kind {
         EntryKind::PurchaseAccrued(_) => activities.purchase,
         EntryKind::PointsRedeemed(_) => activities.redemption,
@@ -156,9 +165,9 @@ fn counts(kind: &EntryKind, activities: CountedActivities) -> bool {
     }
 }
 
-/// Whether an entry brings new points that lapse with inactivity and can be spent.
-fn brings_points(kind: &EntryKind) -> bool {
-    let lapses = |lot: &AccruedLot| lot.expiry == LotExpiry::Inactivity && lot.available() > Points::ZERO;
+/// Whether an entry brings new points that lapse in such a way and can be spent.
+pub(super) fn brings(kind: &EntryKind, in_that_way: impl Fn(LotExpiry) -> bool) -> bool {
+    let lapses = |lot: &AccruedLot| in_that_way(lot.expiry) && lot.available() > Points::ZERO;
     match kind {
         EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots.iter().any(lapses),
         EntryKind::PointsAdjusted(adjusted) => adjusted.lot.iter().any(lapses),

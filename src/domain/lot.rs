@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{LotId, Overflow, Points};
+use super::{LotId, Month, Overflow, Points};
 
 /// Points earned together. A live lot has points remaining; one that is used up or has lapsed is gone, its story stays in the entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,23 +25,33 @@ pub const MAX_LOTS: usize = 10_000;
 pub enum LotExpiry {
     /// Valid until this instant, exclusive.
     At(Timestamp),
+    /// After so many calendar months without activity after the one in which they were earned: [`super::InactiveMonths`] says when.
+    InactiveMonths(Month),
     /// With all others of the member's that do, when the member has not been active for some months: [`super::Inactivity`] says when.
     Inactivity,
     Never,
 }
 
 impl LotExpiry {
+    /// That the member is active moves it.
+    pub fn is_with_inactivity(self) -> bool {
+        match self {
+            LotExpiry::InactiveMonths(_) | LotExpiry::Inactivity => true,
+            LotExpiry::At(_) | LotExpiry::Never => false,
+        }
+    }
+
     /// `None`: at none that is fixed.
     pub fn time(self) -> Option<Timestamp> {
         match self {
             LotExpiry::At(time) => Some(time),
-            LotExpiry::Inactivity | LotExpiry::Never => None,
+            LotExpiry::InactiveMonths(_) | LotExpiry::Inactivity | LotExpiry::Never => None,
         }
     }
 }
 
-/// Orders the lots of a member by expiry: those with a date first, the soonest before the others, then those that lapse with inactivity, then
-/// those that never do; of equal ones the oldest first.
+/// Orders the lots of a member by expiry: those with a date first, the soonest before the others, then those that lapse with inactivity, the
+/// ones by months and the soonest first, then those that never do; of equal ones the oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LotKey {
     expiry: LotExpiry,

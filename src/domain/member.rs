@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use jiff::{Timestamp, civil::Date};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use super::{
-    Birthdays, EntryRef, FraudLimit, Goals, HoldId, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged, OfferHeld,
-    OfferId, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, ReferralHeld, RewardId, RewardTally, RuleId,
-    Segments, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
+    Birthdays, EntryRef, FraudLimit, Goals, HoldId, InactiveMonths, Inactivity, Lately, Lot, LotId, LotKey, MemberId, MemberKey, Merged,
+    OfferHeld, OfferId, OrderKey, Overflow, PendingKey, PendingLot, Points, Portion, PromotionCount, ReferralHeld, RewardId, RewardTally,
+    RuleId, Segments, TierCounts, TierStanding, Voucher, VoucherCode, VoucherSummary, fold::sooner,
 };
 
 /// Identifiers a member can have at most.
@@ -99,6 +99,7 @@ pub struct Header {
     /// Those that were merged into it, the earliest first; at most [`super::MAX_MERGED`].
     pub merged: Vec<Merged>,
     pub inactivity: Inactivity,
+    pub inactive_months: InactiveMonths,
     pub vouchers: VoucherSummary,
     pub birthday: Birthdays,
     pub goals: Goals,
@@ -144,6 +145,7 @@ impl Header {
             next_activation_time: None,
             merged: Vec::new(),
             inactivity: Inactivity::default(),
+            inactive_months: InactiveMonths::default(),
             vouchers: VoucherSummary::default(),
             birthday: Birthdays::default(),
             goals: Goals::default(),
@@ -175,7 +177,22 @@ impl Header {
 
     /// When lots lapse next, with a date or with inactivity.
     pub fn next_lapse_time(&self) -> Option<Timestamp> {
-        sooner(self.next_expiry_time, self.inactivity.due_time())
+        sooner(self.next_expiry_time, sooner(self.inactivity.due_time(), self.inactive_months.due_time()))
+    }
+
+    /// Points are set aside.
+    pub(super) fn has_held(&self) -> bool {
+        self.balance.held > Points::ZERO
+    }
+
+    /// Portions that were taken out of their lots at one instant and come back at a later one: what has lapsed meanwhile has a date by then.
+    pub(super) fn coming_back(
+        &self,
+        portions: &[Portion],
+        (taken, back): (Timestamp, Timestamp),
+        zone: &TimeZone,
+    ) -> Result<Vec<Portion>, Overflow> {
+        self.inactive_months.coming_back(self.inactivity.coming_back(portions, taken, back), (taken, back), zone)
     }
 
     pub fn is_due(&self, now: Timestamp) -> bool {

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::{
-    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, EntryRef, Goals, Header, Inactivity, Lately, LifetimeTotals, Lot,
-    LotExpiry, LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId, MemberState, OfferHeld, OfferId,
-    Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program, ProgramHistory, PromotionCounts,
-    ReferralHeld, Rejection, RewardId, RewardTally, RuleId, SaleState, Sealed, TierCounts, TierSince, TierStanding, Voucher, VoucherChange,
-    VoucherCode, VoucherRejection, accrual, decision::Draft, fold::sooner, fraud, lot::split, offer, promotion, referral, reward, taking,
-    tier,
+    Allocation, Birthdays, Context, Counter, Decision, Entry, EntryKind, EntryRef, Goals, Header, InactiveMonths, Inactivity, Lately,
+    LifetimeTotals, Lot, LotExpiry, LotId, LotKey, MAX_IDENTIFIERS, MAX_LOTS, MAX_TIER_HISTORY, MAX_VOUCHERS, Member, MemberId,
+    MemberState, Month, OfferHeld, OfferId, Overflow, PendingLot, PendingTaken, PeriodStart, Person, Points, Portion, Profile, Program,
+    ProgramHistory, PromotionCounts, RanOut, ReferralHeld, Rejection, RewardId, RewardTally, RuleId, SaleState, Sealed, TierCounts,
+    TierSince, TierStanding, Voucher, VoucherChange, VoucherCode, VoucherRejection, accrual, decision::Draft, fold::sooner, fraud,
+    lot::split, offer, promotion, referral, reward, taking, tier,
 };
 
 /// Members that become one, beside the one that stays, at most.
@@ -34,6 +34,8 @@ pub struct Merged {
     /// When the clocks that it had until then had last run out, each while it was its own: first the one of its card, then those of the
     /// members that it had become a part of, one after the other.
     pub ran_out_times: Vec<Timestamp>,
+    /// What had lapsed by months without activity, in the same way.
+    pub ran_out_months: Vec<RanOut>,
 }
 
 /// All of the member has become another's.
@@ -91,6 +93,8 @@ pub struct MergedFrom {
     pub next_activation_time: Option<Timestamp>,
     /// The clock of both, as it is after it.
     pub inactivity: Inactivity,
+    /// And their months.
+    pub inactive_months: InactiveMonths,
     /// They keep their codes, and the holds on them.
     pub vouchers: Vec<Voucher>,
     pub next_voucher_due_time: Option<Timestamp>,
@@ -226,13 +230,7 @@ fn coming(
 ) -> Result<MergedFrom, Rejection> {
     let (program, own) = (&**programs.newest(), &stays.header);
     let (offers, dropped_offers) = offer::join(program, own, &gone.header, oldest)?;
-    let from = Merged {
-        member: gone.key.member,
-        lots_before: own.last_lot.0,
-        sequence: own.last_sequence.checked_add(1).ok_or(Overflow)?,
-        time: now,
-        ran_out_times: gone.header.inactivity.ran_out_by(now).into_iter().collect(),
-    };
+    let from = gone_as(program, gone, own, now)?;
     let last_lot = from.lot(gone.header.last_lot);
     let lots = taking::in_order(program, &gone.lots, now);
     let lots: Vec<Portion> = lots.into_iter().map(|lot| from.portion(&Portion::of(lot, lot.remaining))).collect();
@@ -242,7 +240,7 @@ fn coming(
     live.extend(split(&lots, debt_paid)?.1.iter().map(|portion| (portion.lot, portion.lot())));
     let (allocations, debt) = pay(program, &mut live, gone.header.balance.debt, now)?;
     let tier = higher(program, &own.tier, &gone.header.tier);
-    let inactivity = join_inactivity(programs, (own, &gone.header), &live, &tier, now)?;
+    let (inactivity, inactive_months) = join_inactivity(programs, (own, &gone.header), &live, &tier, now)?;
     let merged = gone.header.merged.iter().map(|other| from.with(other)).chain([from.clone()]).collect();
     let (counters, dropped_counters) = join_counters(own, &gone.header)?;
     let is_suspended = |member: &Member| member.header.state == MemberState::Suspended;
@@ -269,6 +267,7 @@ fn coming(
         next_expiry_time: live.keys().find_map(LotKey::expire_time),
         next_activation_time: sooner(own.next_activation_time, pending.iter().filter_map(|lot| lot.activate_time).min()),
         inactivity,
+        inactive_months,
         vouchers: gone.vouchers.values().cloned().collect(),
         birthday: Birthdays { next: None, policy_version: 0, known_since, ..own.birthday.joined(&gone.header.birthday) },
         goals: own.goals.joined(&gone.header.goals),
@@ -288,6 +287,18 @@ fn coming(
     })
 }
 
+/// The one that is merged, as it is known from now on.
+fn gone_as(program: &Program, gone: &Member, own: &Header, now: Timestamp) -> Result<Merged, Overflow> {
+    Ok(Merged {
+        member: gone.key.member,
+        lots_before: own.last_lot.0,
+        sequence: own.last_sequence.checked_add(1).ok_or(Overflow)?,
+        time: now,
+        ran_out_times: gone.header.inactivity.ran_out_by(now).into_iter().collect(),
+        ran_out_months: gone.header.inactive_months.record.ran_out_by(now, &program.time_zone)?.into_iter().collect(),
+    })
+}
+
 /// `live`: the lots that both have, `tier`: what they have together.
 fn join_inactivity(
     programs: &ProgramHistory,
@@ -295,13 +306,23 @@ fn join_inactivity(
     live: &BTreeMap<LotKey, Lot>,
     tier: &TierStanding,
     now: Timestamp,
-) -> Result<Inactivity, Overflow> {
+) -> Result<(Inactivity, InactiveMonths), Overflow> {
     let program = programs.newest();
-    let inactive = live.values().filter(|lot| lot.expiry == LotExpiry::Inactivity);
-    let points = Points::total(inactive.map(|lot| lot.remaining))?;
+    let (mut points, mut by_month) = (Points::ZERO, BTreeMap::<Month, Points>::new());
+    for lot in live.values() {
+        match lot.expiry {
+            LotExpiry::At(_) | LotExpiry::Never => {}
+            LotExpiry::InactiveMonths(earned) => {
+                let all = by_month.entry(earned).or_default();
+                *all = all.plus(lot.remaining)?;
+            }
+            LotExpiry::Inactivity => points = points.plus(lot.remaining)?,
+        }
+    }
     let pauses = program.tier(tier.current().map(|held| &held.tier)).is_some_and(|tier| tier.pauses_inactivity);
     let rules = programs.inactivity(program.version).map(|(rules, policy)| (policy, pauses, &rules.time_zone));
-    own.inactivity.joined(&other.inactivity, points, rules, now)
+    let inactivity = own.inactivity.joined(&other.inactivity, points, rules, now)?;
+    Ok((inactivity, own.inactive_months.joined(&other.inactive_months, by_month, rules, now)?))
 }
 
 /// Pays what the other one owed from what both have, in the order in which lots are used up; the rest is owed.
@@ -388,10 +409,12 @@ impl Merged {
     /// it had afterwards counts for the rest.
     fn with(&self, before: &Self) -> Self {
         let later = self.ran_out_times.iter().filter(|time| **time > before.time);
+        let later_months = self.ran_out_months.iter().filter(|ran_out| ran_out.time > before.time);
         Self {
             member: before.member,
             lots_before: self.lots_before.saturating_add(before.lots_before),
             ran_out_times: before.ran_out_times.iter().chain(later).copied().collect(),
+            ran_out_months: before.ran_out_months.iter().chain(later_months).copied().collect(),
             sequence: self.sequence,
             time: self.time,
         }
@@ -418,7 +441,8 @@ impl Merged {
         let lapsed = self.ran_out_times.iter().copied().find(|time| *time > *instant);
         for portion in portions {
             *portion = self.portion(portion);
-            if let (LotExpiry::Inactivity, Some(time)) = (portion.lot.expiry(), lapsed) {
+            let by_months = self.ran_out_months.iter().find(|ran_out| ran_out.has_ended(portion.lot, *instant)).map(|ran_out| ran_out.time);
+            if let Some(time) = by_months.or(lapsed.filter(|_| portion.lot.expiry() == LotExpiry::Inactivity)) {
                 portion.lot = LotKey::new(LotExpiry::At(time), portion.lot.id());
             }
         }

@@ -24,6 +24,7 @@ mod fraud;
 mod goal;
 mod hold;
 mod id;
+mod inactive_months;
 mod inactivity;
 mod lately;
 mod lot;
@@ -73,6 +74,7 @@ pub use fraud::{FraudAction, FraudBound, FraudCounter, FraudFlag, FraudLimit, Fr
 pub use goal::{Goal, GoalChanged, GoalPaid, GoalProgress, GoalRefund, GoalWaiting, Goals, MAX_GOAL_DELAY_DAYS, MAX_GOAL_VOUCHERS};
 pub use hold::MAX_HOLDS;
 pub use id::*;
+pub use inactive_months::{InactiveMonths, MAX_COUNTED_MONTHS, MonthRecord, RanOut};
 pub use inactivity::{Inactivity, PAUSED};
 pub use lately::{Lately, LatelyKind, MAX_LATELY};
 pub use lot::*;

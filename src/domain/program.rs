@@ -315,7 +315,7 @@ pub enum Expiry {
         day: i8,
         minimum_days: u32,
     },
-    /// All together, when the member has not been active for some time. Of a whole programme: its rules cannot have another.
+    /// When the member has not been active for some time. Of a whole programme: its rules cannot have another.
     Inactivity(InactivityPolicy),
 }
 
@@ -323,6 +323,16 @@ pub enum Expiry {
 pub struct InactivityPolicy {
     pub months: u32,
     pub activities: CountedActivities,
+    pub extension: Extension,
+}
+
+/// What an activity does for points that lapse with inactivity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extension {
+    /// The months begin anew for all of them, which lapse together.
+    Restart,
+    /// A calendar month with any adds a month to the life of each point of before.
+    Month,
 }
 
 /// What counts as being active; at least one.

@@ -151,7 +151,7 @@ pub(super) fn reverse(
     }
     let owed_before = so_far.min(redeemed.owed);
     let owed = points.min(redeemed.owed.minus(owed_before)?);
-    let mut backwards = member.header.inactivity.coming_back(&redeemed.portions, origin.record_time, now);
+    let mut backwards = member.header.coming_back(&redeemed.portions, (origin.record_time, now), &program.time_zone)?;
     backwards.reverse();
     let (_, rest) = super::lot::split(&backwards, so_far.minus(owed_before)?)?;
     let (portions, _) = super::lot::split(&rest, points.minus(owed)?)?;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    AccruedLot, LotId, MAX_LOTS, Member, MemberId, MemberState, Points, Portion, Program, Recipient, Rejection, TransferRequest,
-    TransferredIn, TransferredOut,
+    AccruedLot, Entry, Header, LotExpiry, LotId, MAX_LOTS, Member, MemberState, Month, Points, Portion, Program, ProgramHistory, Recipient,
+    Rejection, TransferRequest, TransferredIn, TransferredOut, calendar,
     taking::{Taken, Taking},
 };
 
@@ -37,7 +37,13 @@ pub(super) fn send(program: &Program, member: &Member, request: &TransferRequest
 }
 
 /// What the other one gets: a lot for each that the points came from. The first of them pay debt.
-pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &TransferredOut) -> Result<TransferredIn, Rejection> {
+pub(super) fn receive(
+    programs: &ProgramHistory,
+    member: &Member,
+    (giver, entry): (&Header, &Entry),
+    sent: &TransferredOut,
+    now: Timestamp,
+) -> Result<TransferredIn, Rejection> {
     match member.header.state {
         MemberState::Active => {}
         MemberState::Suspended => return Err(Rejection::RecipientSuspended),
@@ -45,12 +51,26 @@ pub(super) fn receive(member: &Member, from: MemberId, sequence: u64, sent: &Tra
         MemberState::Erased => return Err(Rejection::RecipientErased),
     }
     let (mut debt, mut last_lot) = (member.header.balance.debt, member.header.last_lot);
+    let newest = programs.newest();
+    let current = Month::of(calendar::local_date(&newest.time_zone, now));
+    let months = |earned: Month| match programs.newest_inactivity() {
+        Some(policy) => {
+            let policy = (policy, member.header.has_held());
+            member.header.inactive_months.month_of_given(policy, (&giver.inactive_months.record, earned), current)
+        }
+        None => Ok(earned),
+    };
     let mut lots = Vec::with_capacity(sent.portions.len());
     for Portion { lot, points, earn_time, .. } in &sent.portions {
         last_lot = LotId(last_lot.0.checked_add(1).ok_or(Rejection::Overflow)?);
         let debt_paid = debt.min(*points);
         debt = debt.minus(debt_paid)?;
-        lots.push((AccruedLot { debt_paid, ..AccruedLot::new(last_lot, *points, lot.expiry()) }, *earn_time));
+        let expiry = match lot.expiry() {
+            LotExpiry::InactiveMonths(earned) => LotExpiry::InactiveMonths(months(earned)?),
+            expiry @ (LotExpiry::At(_) | LotExpiry::Inactivity | LotExpiry::Never) => expiry,
+        };
+        lots.push((AccruedLot { debt_paid, ..AccruedLot::new(last_lot, *points, expiry) }, *earn_time));
     }
+    let (from, sequence) = (entry.key.member, entry.sequence);
     Ok(TransferredIn { from, sequence, points: sent.points, lots, reason: sent.reason.clone(), reference: sent.reference.clone() })
 }

@@ -1,6 +1,6 @@
 //! The part of PointsService that lists and explains entries.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Named, Refusal,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{Entry, Inactivity, Lot, LotExpiry, LotId, MemberKey, OrderKey},
+    domain::{Entry, Lot, LotId, MemberKey, OrderKey},
     ledger::{Ledger, LedgerError},
 };
 
@@ -121,17 +121,17 @@ pub fn explain(ledger: &Ledger, request: &v1::ExplainEntryRequest) -> Result<v1:
     Ok(v1::ExplainEntryResponse {
         entry: Some(convert::listed(&found, &history)),
         explanation: explain::sentences(&found.entry, &history),
-        lots: shown_lots(ledger, &key, &lots)?,
+        lots: shown_lots(ledger, &key, (&lots, &history.newest().time_zone))?,
         uses,
         uses_incomplete,
     })
 }
 
 /// With the instant at which those lapse, as things are, that do so with inactivity.
-pub fn shown_lots(ledger: &Ledger, key: &MemberKey, lots: &[Lot]) -> Result<Vec<v1::Lot>, LedgerError> {
-    let moves = lots.iter().any(|lot| lot.expiry == LotExpiry::Inactivity);
-    let inactivity = if moves { ledger.inactivity(key)? } else { Inactivity::default() };
-    Ok(lots.iter().map(|lot| convert::lot(lot, &inactivity)).collect())
+pub fn shown_lots(ledger: &Ledger, key: &MemberKey, (lots, zone): (&[Lot], &TimeZone)) -> Result<Vec<v1::Lot>, LedgerError> {
+    let moves = lots.iter().any(|lot| lot.expiry.is_with_inactivity());
+    let (inactivity, months) = if moves { ledger.inactivity(key)? } else { <_>::default() };
+    Ok(lots.iter().map(|lot| convert::lot(lot, (&inactivity, &months), zone)).collect())
 }
 
 /// The later entries that touched the lots that an entry made, and whether there may be more.

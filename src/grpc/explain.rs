@@ -4,6 +4,7 @@ mod activity;
 mod audit;
 mod birthday;
 mod goal;
+mod inactivity;
 mod merge;
 mod offer;
 mod promotion;
@@ -20,7 +21,7 @@ use super::convert::{decimal, points_text, program_of, rate, whole_points};
 use crate::{
     domain::{
         Accrual, AccruedLot, Activated, Adjusted, Allocation, Award, EffectSource, Entry, EntryKind, EntryRef, FraudFlag, FraudLimit, Hold,
-        LimitKind, Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, PAUSED, Pending, Points, Portion, PriceEffect, Program,
+        LimitKind, Lot, LotExpiry, LotId, LotKey, MemberId, MemberKey, OrderKey, Pending, Points, Portion, PriceEffect, Program,
         ProgramHistory, PurchaseAccrued, PutBack, Rate, Redeemed, ReleaseCause, Released, Returned, Reversed, RoundingMode, RoundingStep,
         RuleId, TransferredIn, TransferredOut,
     },
@@ -126,6 +127,7 @@ impl Story<'_> {
     fn valid(&self, expiry: LotExpiry) -> String {
         match expiry {
             LotExpiry::At(end) => format!("valid until the end of {}", self.last_day(end)),
+            LotExpiry::InactiveMonths(_) => "valid for some months, and a month longer for each with activity".to_owned(),
             LotExpiry::Inactivity => "valid as long as the member is active".to_owned(),
             LotExpiry::Never => "they do not lapse".to_owned(),
         }
@@ -137,24 +139,13 @@ impl Story<'_> {
         moment.to_zoned(self.program.time_zone.clone()).date()
     }
 
-    fn inactivity(&mut self, entry: &Entry) {
-        if entry.inactivity_time == Some(PAUSED) {
-            self.say("Points do not lapse with inactivity while this tier is held.".to_owned());
-        } else if let Some(time) = entry.inactivity_time {
-            let day = self.last_day(time);
-            self.say(format!(
-                "Points that lapse with inactivity are valid until the end of {day}, or longer if the member is active again."
-            ));
-        }
-    }
-
     fn pending_or_valid(&self, pending: Option<Pending>, expiry: LotExpiry) -> String {
         match (pending, expiry) {
             (None, _) => self.valid(expiry),
             (Some(Pending { activate_time: Some(time), .. }), _) => {
                 format!("pending until {}, {}", self.local(time), self.valid(expiry))
             }
-            (Some(Pending { activate_time: None, .. }), LotExpiry::At(_) | LotExpiry::Inactivity) => {
+            (Some(Pending { activate_time: None, .. }), LotExpiry::At(_) | LotExpiry::InactiveMonths(_) | LotExpiry::Inactivity) => {
                 format!("pending until the purchase is confirmed, {}", self.valid(expiry))
             }
             // When they lapse may be counted from then.
@@ -524,7 +515,8 @@ impl Story<'_> {
     }
 
     fn expired(mut self, allocations: &[Allocation], instant: Timestamp) -> Vec<String> {
-        let inactive = allocations.first().is_some_and(|taken| taken.lot.expiry() == LotExpiry::Inactivity);
+        let has_date = |taken: &Allocation| matches!(taken.lot.expiry(), LotExpiry::At(_));
+        let inactive = allocations.first().is_some_and(|taken| !has_date(taken));
         let why = if inactive { ", since the member had not been active for as long as the programme allows" } else { "" };
         let sentence = format!("Points lapsed at {} ({}){why}.", self.local(instant), self.program.time_zone.iana_name().unwrap_or("UTC"));
         self.say(sentence);

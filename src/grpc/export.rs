@@ -259,7 +259,11 @@ fn snapshot_parts(asked: &MemberKey, snapshot: &Snapshot) -> Result<VecDeque<Par
         erased: header.state == MemberState::Erased,
     };
     let basics = v1::Member { lots: vec![], pending_lots: vec![], holds: vec![], ..convert::whole_member(member, program, *time) };
-    let lots = member.lots.values().filter(|lot| lot.remaining > Points::ZERO).map(|lot| convert::lot(lot, &header.inactivity));
+    let lots = member
+        .lots
+        .values()
+        .filter(|lot| lot.remaining > Points::ZERO)
+        .map(|lot| convert::lot(lot, (&header.inactivity, &header.inactive_months), &program.time_zone));
     let pending = member.pending.values().map(convert::pending_lot);
     let holds = member.holds.values().map(|held| convert::hold(held, &program.currency));
     let vouchers = member.vouchers.values().map(|voucher| convert::voucher(voucher, id.clone(), *time, &program.currency));

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::convert::{Mistakes, Path};
 use crate::{
-    domain::{LotExpiry, LotId, LotKey, MemberId, ProgramId, RewardId, VoucherCode},
+    domain::{LotExpiry, LotId, LotKey, MemberId, Month, ProgramId, RewardId, VoucherCode},
     store::{ActPlace, CommitSeq},
 };
 
@@ -194,6 +194,7 @@ impl Position for LotKey {
         self.id().0.write(bytes);
         match self.expiry() {
             LotExpiry::At(time) => bytes.extend_from_slice(&time.as_microsecond().to_le_bytes()),
+            LotExpiry::InactiveMonths(earned) => bytes.extend_from_slice(&earned.0.to_le_bytes()),
             LotExpiry::Inactivity => bytes.push(0),
             LotExpiry::Never => {}
         }
@@ -204,6 +205,7 @@ impl Position for LotKey {
         let expiry = match time {
             [] => LotExpiry::Never,
             [0] => LotExpiry::Inactivity,
+            month if month.len() == 4 => LotExpiry::InactiveMonths(Month(i32::from_le_bytes(month.try_into().ok()?)).in_calendar()?),
             time => LotExpiry::At(Timestamp::from_microsecond(i64::from_le_bytes(time.try_into().ok()?)).ok()?),
         };
         Some(LotKey::new(expiry, LotId(u64::read(id)?)))
@@ -217,7 +219,8 @@ mod tests {
     #[test]
     fn positions_come_back_from_their_own_list_alone() {
         let list = List { method: "ListLots", filter: &[b"program", b"member"] };
-        let expiries = [LotExpiry::Never, LotExpiry::Inactivity, LotExpiry::At(Timestamp::UNIX_EPOCH)];
+        let expiries =
+            [LotExpiry::Never, LotExpiry::Inactivity, LotExpiry::InactiveMonths(Month(24_312)), LotExpiry::At(Timestamp::UNIX_EPOCH)];
         for key in expiries.map(|expiry| LotKey::new(expiry, LotId(u64::MAX))) {
             let token = list.token(&key);
             assert_eq!(list.read::<LotKey>(&token), Some(key));

@@ -147,7 +147,7 @@ impl PointsRoom {
     fn lots(&self, request: &v1::ListLotsRequest) -> Result<v1::ListLotsResponse, Refusal> {
         let ledger = self.0.ledger()?;
         let mut mistakes = Mistakes::default();
-        let Named { program, target, .. } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
+        let Named { program, target, history } = named(ledger, &request.program_id, request.member.as_ref(), &mut mistakes)?;
         let key = ledger.find(&program, &settle_target(target, &mut mistakes)?)?;
         let list = List { method: "ListLots", filter: &[program.as_str().as_bytes(), &key.member.0] };
         let page = list.page::<LotKey>(request.page_size, &request.page_token, &mut mistakes);
@@ -157,7 +157,7 @@ impl PointsRoom {
         let more = lots.len() > page.size;
         lots.truncate(page.size);
         let next_page_token = lots.last().filter(|_| more).map_or_else(String::new, |last| list.token(&last.key()));
-        Ok(v1::ListLotsResponse { lots: entries::shown_lots(ledger, &key, &lots)?, next_page_token })
+        Ok(v1::ListLotsResponse { lots: entries::shown_lots(ledger, &key, (&lots, &history.newest().time_zone))?, next_page_token })
     }
 }
 

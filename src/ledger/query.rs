@@ -10,9 +10,9 @@ use tracing::warn;
 
 use crate::{
     domain::{
-        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryKind, EntryRef, Hold, Inactivity, Lot, LotKey, MAX_LOTS, Member,
-        MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle, RewardStanding,
-        SegmentId, Voucher, VoucherChange, VoucherChanged, VoucherCode, VoucherRejection,
+        self, Command, ConsumptionOrder, Context, Decision, Entry, EntryKind, EntryRef, Hold, InactiveMonths, Inactivity, Lot, LotKey,
+        MAX_LOTS, Member, MemberId, MemberKey, OrderKey, ProgramHistory, ProgramId, Purchase, QuoteId, Rejection, Reward, RewardObstacle,
+        RewardStanding, SegmentId, Voucher, VoucherChange, VoucherChanged, VoucherCode, VoucherRejection,
     },
     store::{
         LotDemand, MemberDemand,
@@ -340,9 +340,10 @@ impl Ledger {
         Ok(lots.into_values().take(limit).collect())
     }
 
-    /// The clock of the points that lapse with inactivity.
-    pub fn inactivity(&self, key: &MemberKey) -> Result<Inactivity, LedgerError> {
-        Ok(self.advanced(key)?.member.header.inactivity)
+    /// By what points lapse with inactivity.
+    pub fn inactivity(&self, key: &MemberKey) -> Result<(Inactivity, InactiveMonths), LedgerError> {
+        let header = self.advanced(key)?.member.header;
+        Ok((header.inactivity, header.inactive_months))
     }
 
     /// What a backup lacks of all that is durable now.

@@ -200,7 +200,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
         let side = |sent| other.as_ref().map(|(other, _)| OtherSide::Of(*other)).or_else(|| referring.other_side(sent));
         let other = match decision.for_other_side().and_then(|sent| Some((sent, side(sent)?))) {
             Some((_, to)) if !self.may_receive(programs, &to) => return Ok(None),
-            Some((sent, to)) => Some(self.receive(Context { request: None, ..context }, to, sent)?),
+            Some((sent, to)) => Some(self.receive(Context { request: None, ..context }, to, (&decision.member.header, sent))?),
             None => None,
         };
         if let Some((key, before, other)) = other.as_ref().filter(|(.., other)| other.still_due).cloned() {
@@ -294,7 +294,7 @@ impl<'a, R: Read + ?Sized> Staging<'a, R> {
     }
 
     /// What the other side of a transfer or a referral gets, with the member as it was before.
-    fn receive(&self, context: Context<'_>, to: OtherSide, sent: &Entry) -> Result<(MemberKey, Before, Decision), LedgerError> {
+    fn receive(&self, context: Context<'_>, to: OtherSide, sent: (&Header, &Entry)) -> Result<(MemberKey, Before, Decision), LedgerError> {
         let to = match to {
             OtherSide::Of(to) => to,
             OtherSide::GivesBack(key, bonus) => {

@@ -165,6 +165,8 @@ pub struct MemberDemand {
     pub person: bool,
     /// Also if a birthday is planned by rules that are others than those since this version of the rule book; 0: whatever it is planned by.
     pub birthdays_since: u32,
+    /// The version since which segments are as they are; who was not judged by it is looked at as if something were due.
+    pub segments_since: u32,
     /// The newest version that reviews all tiers at once, and since when.
     pub reviewed_since: Option<(u32, Timestamp)>,
     /// The lots that a goal may take points from.
@@ -202,6 +204,7 @@ impl MemberDemand {
             vouchers: false,
             person: false,
             birthdays_since: 0,
+            segments_since: 0,
             reviewed_since: None,
             goals: LotDemand::None,
             due_goals: LotDemand::None,
@@ -218,9 +221,10 @@ impl MemberDemand {
             (true, ConsumptionOrder::OldestFirst) => LotDemand::All,
         };
         let due_goals = if programs.has_goals_oldest_first() { LotDemand::All } else { goals };
-        let (birthdays_since, reviewed_since) = (programs.birthday_version(), programs.review_at_once());
+        let (birthdays_since, segments_since) = (programs.birthday_version(), programs.segment_version());
+        let reviewed_since = programs.review_at_once();
         let (tier_vouchers, has_goal) = (programs.newest().has_tier_vouchers(), programs.newest().goal.is_some());
-        Self { birthdays_since, reviewed_since, goals, due_goals, tier_vouchers, has_goal, ..self }
+        Self { birthdays_since, segments_since, reviewed_since, goals, due_goals, tier_vouchers, has_goal, ..self }
     }
 
     /// The header, and all that is due by now: what a read sees.

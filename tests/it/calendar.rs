@@ -53,7 +53,10 @@ fn points_are_valid_as_long_as_another_calendar_says() {
         let sale = Command::RecordPurchase(Arc::new(purchase(vec![line("10")])));
         let entries = shop.decide(&sale).expect("the purchase is taken").entries;
         let got = entries.iter().find_map(|entry| match &entry.kind {
-            EntryKind::PurchaseAccrued(accrued) => accrued.accrual.lots[0].expiry.time(),
+            EntryKind::PurchaseAccrued(accrued) => {
+                let by_months = entry.inactive_months.as_ref().and_then(|record| record.lapse_time);
+                accrued.accrual.lots[0].expiry.time().or(entry.inactivity_time).or(by_months)
+            }
             _ => None,
         });
         [shown(got)]

@@ -256,13 +256,16 @@ async fn more_lots_than_a_commit_takes_lapse_in_several_before_anything_else_is_
 
 #[tokio::test]
 async fn a_long_sleep_lapses_in_several_commits_of_the_schedule_too() {
-    let mut shop = due::Shop::open_with(
-        &due::RULE_BOOK.replace("after: { days: 10 }", "inactivity: { months: 1, activities: [COUNTED_ACTIVITY_PURCHASE] }"),
-        due::AT_ONCE,
-    )
-    .await;
+    for extension in ["RESTART", "MONTH"] {
+        let inactivity = format!("inactivity: {{ months: 1, activities: [COUNTED_ACTIVITY_PURCHASE], extension: EXTENSION_{extension} }}");
+        sleeps_long(&due::RULE_BOOK.replace("after: { days: 10 }", &inactivity)).await;
+    }
+}
+
+async fn sleeps_long(book: &str) {
+    let mut shop = due::Shop::open_with(book, due::AT_ONCE).await;
     shop.gets_many(MAX_LOTS + 100).await;
-    shop.pass(24 * 40);
+    shop.pass(24 * 60);
     assert_eq!(shop.has(), (0, vec![]));
     let mut entries = Vec::new();
     loop {
@@ -305,4 +308,23 @@ goals: [{ goal_id: card, points: 5, voucher_kind_id: tea, delay_days: 5, maximum
     let last = shop.ledger.member(&shop.key).expect("the member is there").header.last_sequence;
     assert_eq!(taken(&shop.ledger.recorded(&shop.key, last, last).expect("entries are read")), [(1, 5)]);
     shop.ledger.close().expect("it closes");
+}
+
+/// Nothing was due by what is known of the member, who is looked at for the new segments as of long ago.
+#[tokio::test]
+async fn whoever_is_looked_at_late_under_rules_by_which_no_tier_pauses_it_finds_all_that_has_lapsed_since() {
+    for extension in ["RESTART", "MONTH"] {
+        let inactivity = format!("inactivity: {{ months: 1, activities: [COUNTED_ACTIVITY_PURCHASE], extension: EXTENSION_{extension} }}");
+        let book = format!("{}{}", due::RULE_BOOK.replace("after: { days: 10 }", &inactivity), due::AT_ONCE);
+        let mut shop = due::Shop::open_with(&format!("tiers: [{{ tier_id: base, pauses_inactivity: true }}]\n{book}"), "").await;
+        shop.gets(5).await;
+        assert_eq!(shop.has(), (5, vec![5]));
+        let segments = "segments: [{ segment_id: rich, condition: 'member.purchases >= 0' }]\n";
+        shop.publish(&format!("tiers: [{{ tier_id: base }}]\n{segments}\n{book}")).await;
+        shop.pass(24 * 100);
+        assert_eq!(shop.has(), (0, vec![]), "{extension}");
+        while shop.ledger.advance_due().await.expect("what is due is entered").members > 0 {}
+        assert_eq!(shop.has(), (0, vec![]), "{extension}");
+        shop.ledger.close().expect("it closes");
+    }
 }

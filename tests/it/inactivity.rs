@@ -282,7 +282,7 @@ fn given_points_come_under_the_clock_of_the_one_who_gets_them() {
         operator: None,
         history: loyaltyd::domain::History::NONE,
     };
-    let got = receive(context, member, &sent).expect("it is possible").member;
+    let got = receive(context, member, (&giver.member.header, &sent)).expect("it is possible").member;
     // Those with a date went first, and keep it; the time of the others begins with them.
     let lots: Vec<_> = got.lots.values().map(|lot| (lot.remaining.0, lot.expiry.time())).collect();
     assert_eq!(lots, [(7, Some(at("2026-06-19T04:00:00Z"))), (5, None)]);
@@ -504,7 +504,7 @@ fn a_rule_book_has_one_time_of_inactivity() {
 
 pub fn lapsing(months: i32) -> v1::ExpiryPolicy {
     let activities = vec![expiry_policy::CountedActivity::Purchase.into(), expiry_policy::CountedActivity::Redemption.into()];
-    v1::ExpiryPolicy { policy: Some(expiry_policy::Policy::Inactivity(expiry_policy::Inactivity { months, activities })) }
+    v1::ExpiryPolicy { policy: Some(expiry_policy::Policy::Inactivity(expiry_policy::Inactivity { months, activities, extension: 0 })) }
 }
 
 fn after_days(days: i32) -> v1::ExpiryPolicy {

@@ -157,6 +157,14 @@ impl Club {
         self.server.member(member).await.balance.expect("a balance").available
     }
 
+    /// Which points lapse next, and the last day on which they are valid.
+    async fn lapses(&self, member: &str) -> Vec<String> {
+        let member = self.server.member(member).await;
+        let shown =
+            |next: &v1::ExpiringPoints| format!("{} through {}", next.points, self.day_before(next.expire_time.as_ref().expect("a time")));
+        member.expiring.iter().map(shown).collect()
+    }
+
     pub async fn standing(&self, member: &str) -> v1::TierStanding {
         self.server.member(member).await.tier.expect("a standing")
     }
@@ -220,13 +228,18 @@ async fn starbucks_gold_earns_more_from_the_next_purchase_on_and_is_lost_after_a
     assert_eq!(club.tier(&ana).await, "gold through 2027-05-19");
     club.on("2027-05-20");
     assert_eq!((club.tier(&ana).await.as_str(), club.balance(&ana).await), ("green", 690));
-    // As Green again: all her Stars have six months, and each purchase begins them anew.
+    // As Green again: all her Stars have six months after May, and a purchase in November adds December.
+    assert_eq!(club.lapses(&ana).await, ["690 through 2027-11-30"]);
     club.on("2027-11-20");
-    assert_eq!(club.balance(&ana).await, 690);
     assert_eq!(club.buys(&ana, "10").await, 10);
-    club.on("2028-05-20");
+    assert_eq!(club.lapses(&ana).await, ["690 through 2027-12-31", "10 through 2028-05-31"]);
+    club.on("2027-12-31");
     assert_eq!(club.balance(&ana).await, 700);
-    club.on("2028-05-21");
+    club.on("2028-01-01");
+    assert_eq!(club.balance(&ana).await, 10);
+    club.on("2028-05-31");
+    assert_eq!(club.balance(&ana).await, 10);
+    club.on("2028-06-01");
     assert_eq!(club.balance(&ana).await, 0);
     club.close().await;
 }
@@ -259,10 +272,10 @@ async fn starbucks_reserve_takes_2500_stars_a_year_and_falls_to_gold_with_fewer(
     assert_eq!(club.balance(&carla).await, 500 + 1920 + 120 + 510);
     club.on("2028-03-12");
     assert_eq!((club.tier(&ben).await.as_str(), club.tier(&carla).await.as_str()), ("green", "green"));
-    club.on("2028-09-11");
+    club.on("2028-09-30");
     assert_eq!(club.balance(&carla).await, 500 + 1920 + 120 + 510);
-    // Six months after she is Green again, without having come by.
-    club.on("2028-09-13");
+    // Six months after the one in which she is Green again, without having come by.
+    club.on("2028-10-01");
     assert_eq!(club.balance(&carla).await, 0);
     club.close().await;
 }
@@ -300,8 +313,9 @@ async fn starbucks_stars_are_redeemed_along_the_ladder_and_keep_those_of_green_a
     let steps: Vec<(i64, i64)> = ladder.rewards.iter().map(|listed| (listed.points, listed.missing_points)).collect();
     assert_eq!(steps, [(100, 0), (200, 0), (25, 0), (300, 60), (400, 160), (60, 0)], "in the order of their ids");
     assert_eq!((ladder.next_reward_id.as_str(), ladder.next_missing_points), ("stars-300", 60));
-    // In September she has a drink for 200 Stars, which counts as activity: the 40 that are left live on until March.
+    // In September she has a drink for 200 Stars, which counts as activity: the 40 that are left live a month longer.
     club.on("2026-09-01");
+    assert_eq!(club.lapses(&gia).await, ["240 through 2026-09-30"]);
     let code = club.redeems_reward(&gia, "stars-200").await.expect("it is in reach").vouchers[0].code.clone();
     assert_eq!(club.gifts(&gia).await, ["handcrafted through 2026-09-02"]);
     let drinks = vec![club.line("handcrafted", "5.75"), club.line("handcrafted", "6.95"), club.line("brewed", "3")];
@@ -314,10 +328,31 @@ async fn starbucks_stars_are_redeemed_along_the_ladder_and_keep_those_of_green_a
     assert_eq!(refused(&refusal).reason, "INSUFFICIENT_POINTS");
     // She has not come for the drink: the voucher has lapsed, and its Stars stay spent.
     assert_eq!(club.gifts(&gia).await, [""; 0]);
-    club.on("2027-03-01");
+    assert_eq!(club.lapses(&gia).await, ["40 through 2026-10-31"]);
+    club.on("2026-10-31");
     assert_eq!(club.balance(&gia).await, 40);
-    club.on("2027-03-02");
+    club.on("2026-11-01");
     assert_eq!(club.balance(&gia).await, 0);
+    club.close().await;
+}
+
+/// She comes by in every other month, and spends nothing.
+#[tokio::test]
+async fn starbucks_stars_of_green_last_a_month_longer_for_each_month_with_a_purchase() {
+    let club = Club::open(STARBUCKS, "2026-03-10").await;
+    let hana = club.enroll("hana").await;
+    for (day, dollars) in [("2026-03-10", "40"), ("2026-03-28", "2"), ("2026-05-02", "30"), ("2026-07-31", "20")] {
+        club.on(day);
+        club.buys(&hana, dollars).await;
+    }
+    // Of March: May and July have added one each to September. Of May: July has.
+    assert_eq!(club.lapses(&hana).await, ["42 through 2026-11-30", "30 through 2026-12-31", "20 through 2027-01-31"]);
+    club.on("2026-12-01");
+    assert_eq!(club.balance(&hana).await, 50);
+    // On the last day of the year the Stars of May are saved for January, and those of July for February.
+    club.on("2026-12-31");
+    club.buys(&hana, "1").await;
+    assert_eq!(club.lapses(&hana).await, ["30 through 2027-01-31", "20 through 2027-02-28", "1 through 2027-06-30"]);
     club.close().await;
 }
 

@@ -88,12 +88,26 @@ def fixed(month, day, least):
     return f"fixed_date: {{ month: {month}, day: {day}, minimum_days: {least} }}", after
 
 
+def idle(number, extension, after):
+    text = f"inactivity: {{ months: {number}, activities: [COUNTED_ACTIVITY_PURCHASE], extension: EXTENSION_{extension} }}"
+    return text, lambda date: after(date, number)
+
+
+def all_anew(number):
+    return idle(number, "RESTART", lambda date, number: add_months(date, number) + DAY)
+
+
+def by_month(number):
+    return idle(number, "MONTH", lambda date, number: add_months(date.replace(day=1), number + 1))
+
+
 POLICIES = [
     days(1), days(2), days(30), days(365),
     months(1), months(2), months(6), months(11), months(12), months(13),
     end_of("MONTH", 1, 0), end_of("MONTH", 1, 1), end_of("QUARTER", 3, 0), end_of("QUARTER", 3, 3), end_of("HALF_YEAR", 6, 0),
     end_of("YEAR", 12, 0), end_of("YEAR", 12, 1),
     fixed(2, 29, 0), fixed(12, 31, 0), fixed(3, 31, 60), fixed(12, 29, 0),
+    all_anew(1), all_anew(6), by_month(1), by_month(2), by_month(6), by_month(12),
 ]  # fmt: skip
 
 

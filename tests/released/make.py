@@ -361,9 +361,15 @@ def make_folder(binary, target, is_sandbox, programs):
 def make(binary, target):
     story = HERE / "story.yaml"
     with tempfile.TemporaryDirectory(prefix="loyaltyd-released-") as folder:
-        # The stamp card with a delay, so that what is reached can be missed.
+        # The stamp card with a delay, so that what is reached can be missed, and with stamps that lapse by months without a purchase.
+        more = """
+    delay_days: 2
+
+adjustments: { maximum_points: 100 }
+expiry: { inactivity: { months: 2, activities: [COUNTED_ACTIVITY_PURCHASE], extension: EXTENSION_MONTH } }
+"""
         card = pathlib.Path(folder) / "card.yaml"
-        card.write_text((PROGRAMS / "stamp-card.yaml").read_text().rstrip() + "\n    delay_days: 2\n\nadjustments: { maximum_points: 100 }\n")
+        card.write_text((PROGRAMS / "stamp-card.yaml").read_text().rstrip() + more)
         for is_sandbox in (False, True):
             make_folder(binary, target, is_sandbox, [story, card])
     for name, path in (("contract", "loyalty/v1"), ("storage", "loyalty/storage/v1")):

@@ -4,8 +4,8 @@ use jiff::civil::Date;
 
 use super::{Mistakes, v1};
 use crate::domain::{
-    Activation, BasisPolicy, CalendarPeriod, Combination, ConsumptionOrder, CountedActivities, Expiry, InactivityPolicy,
-    PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage, Shortfall,
+    Activation, BasisPolicy, CalendarPeriod, Combination, ConsumptionOrder, CountedActivities, Expiry, Extension, InactivityPolicy,
+    MAX_COUNTED_MONTHS, PurchaseTimePolicy, ReturnPolicy, Rounding, RoundingMode, RoundingStage, Shortfall,
 };
 
 const DEFAULT_MAX_AGE_DAYS: u32 = 30;
@@ -66,7 +66,7 @@ pub(super) fn expiry(path: &str, document: Option<&v1::ExpiryPolicy>, mistakes: 
 }
 
 fn inactivity(path: &str, document: &v1::expiry_policy::Inactivity, mistakes: &mut Mistakes) -> Option<Expiry> {
-    use v1::expiry_policy::CountedActivity as Document;
+    use v1::expiry_policy::{CountedActivity as Document, Extension as Extended};
     let before = mistakes.count();
     let months = mistakes.number(format!("{path}.months"), document.months, 1..=1_200);
     let mut activities = CountedActivities::default();
@@ -87,8 +87,19 @@ fn inactivity(path: &str, document: &v1::expiry_policy::Inactivity, mistakes: &m
     if document.activities.is_empty() {
         mistakes.note(format!("{path}.activities"), "is required: at least one");
     }
+    let extension = match Extended::try_from(document.extension) {
+        Ok(Extended::Unspecified | Extended::Restart) => Extension::Restart,
+        Ok(Extended::Month) => Extension::Month,
+        Err(_) => {
+            mistakes.note(format!("{path}.extension"), format_args!("has no value with the number {}", document.extension));
+            Extension::Restart
+        }
+    };
+    if extension == Extension::Month && months.is_some_and(|months| months > MAX_COUNTED_MONTHS) {
+        mistakes.note(format!("{path}.months"), format_args!("is at most {MAX_COUNTED_MONTHS} with EXTENSION_MONTH"));
+    }
     let months = months.filter(|_| mistakes.count() == before)?;
-    Some(Expiry::Inactivity(InactivityPolicy { months, activities }))
+    Some(Expiry::Inactivity(InactivityPolicy { months, activities, extension }))
 }
 
 /// Points of a rule or a grant lapse with inactivity only where all of the programme do, and as they do: the member has one clock for them.

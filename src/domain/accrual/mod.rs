@@ -31,8 +31,8 @@ pub(super) use self::{
 };
 
 use super::{
-    Accrual, AccruedLot, Activation, Award, AwardLine, BirthDate, Counter, Expiry, Header, LotExpiry, LotId, MemberId, Overflow, Pending,
-    Points, Program, ProgramHistory, PromotionCounts, Purchase, Rate, Rejection, Tallies, calendar, expiry, money, tier,
+    Accrual, AccruedLot, Activation, Award, AwardLine, BirthDate, Counter, Expiry, Header, InactivityPolicy, LotExpiry, LotId, MemberId,
+    Overflow, Pending, Points, Program, ProgramHistory, PromotionCounts, Purchase, Rate, Rejection, Tallies, calendar, expiry, money, tier,
 };
 
 /// What promotions look at beside the header.
@@ -44,6 +44,8 @@ pub(super) struct Seen<'a> {
     pub birth_date: Option<BirthDate>,
     pub tallies: &'a Tallies,
     pub now: Timestamp,
+    /// As the newest version says.
+    pub inactivity: Option<InactivityPolicy>,
 }
 
 /// What the purchase earns under the version of the rule book and for the tier of when it occurred. No purchase that may still come
@@ -150,7 +152,7 @@ impl Sale<'_> {
         qualifying: Option<&Prices>,
         multiplier: Decimal,
     ) -> Result<(), Rejection> {
-        let mut lots = Lots::new(self.program, self.header, self.occurred_time);
+        let mut lots = Lots::new(self.program, self.header, self.occurred_time, (self.seen.now, self.seen.inactivity));
         for (index, (matched, price)) in matched.iter().zip(prices.rules).enumerate() {
             let rule = matched.rule;
             if let Some(carry) = price.carry {
@@ -233,6 +235,9 @@ impl Sale<'_> {
 pub(super) struct Lots<'a> {
     program: &'a Program,
     occurred_time: Timestamp,
+    header: &'a Header,
+    /// When it is known, and how points lapse with inactivity then: what has lapsed before has a date.
+    known_by: (Timestamp, Option<InactivityPolicy>),
     /// The newest of the member's.
     last_lot: LotId,
     lots: Vec<AccruedLot>,
@@ -246,9 +251,14 @@ pub(super) struct Lots<'a> {
 
 impl<'a> Lots<'a> {
     /// Of points that are earned at an instant.
-    pub(super) fn new(program: &'a Program, header: &Header, occurred_time: Timestamp) -> Self {
+    pub(super) fn new(
+        program: &'a Program,
+        header: &'a Header,
+        occurred_time: Timestamp,
+        known_by: (Timestamp, Option<InactivityPolicy>),
+    ) -> Self {
         let last_lot = header.last_lot;
-        Self { program, occurred_time, last_lot, lots: Vec::new(), known: Vec::new(), later: None, policies: Vec::new() }
+        Self { program, occurred_time, header, known_by, last_lot, lots: Vec::new(), known: Vec::new(), later: None, policies: Vec::new() }
     }
 
     /// All of them. Those that can be spent pay debt first.
@@ -265,7 +275,11 @@ impl<'a> Lots<'a> {
         if let Some((.., known)) = self.known.iter().find(|(known, from, _)| *known == policy && *from == active) {
             return Ok(*known);
         }
-        let expiry = expiry::lot_expiry(policy, &self.program.time_zone, self.occurred_time, active)?;
+        let (zone, (now, inactivity)) = (&self.program.time_zone, self.known_by);
+        let mut expiry = expiry::lot_expiry(policy, zone, self.occurred_time, active)?;
+        if let Some(policy) = inactivity {
+            expiry = self.header.inactive_months.settled(expiry, (policy, self.header.has_held()), zone, now)?;
+        }
         self.known.push((policy, active, expiry));
         Ok(expiry)
     }

@@ -53,7 +53,7 @@ pub(in crate::domain) fn remaining(
     let local_time = program.time_zone.to_datetime(occurred_time);
     // What is left is bounded by what was given, and by nothing else.
     let tallies = Tallies::new();
-    let seen = Seen { member: None, birth_date: None, tallies: &tallies, now: occurred_time };
+    let seen = Seen { member: None, birth_date: None, tallies: &tallies, now: occurred_time, inactivity: None };
     let sale = Sale { program, header: &header, seen, purchase, occurred_time, local_time, bases: rest.bases(program, accrual)? };
     let of_tier = program.tier(accrual.tier.as_ref()).map_or(Decimal::ONE, |tier| tier.multiplier);
     let multiplier = multiplied(of_tier, accrual.birthday_multiplier)?;

@@ -48,7 +48,7 @@ impl Draft<'_> {
         let programs = self.context.programs;
         let (header, oldest) = (&self.member.header, self.oldest());
         let done = Done { activity, reference, side, time: occurred_time, program: programs.at(occurred_time) };
-        let accrued = activity::accrue(programs, header, done, occurred_time, oldest)?;
+        let accrued = activity::accrue(programs, header, done, (occurred_time, self.context.now), oldest)?;
         self.watched = fraud::watch(programs, header, occurred_time, oldest, &[(FraudLimit::PointsPerDay, accrued.points.0)])?;
         self.enter(EntryKind::ActivityAccrued(Arc::new(accrued)), occurred_time, programs.at(occurred_time))?;
         self.upgrade(occurred_time)

@@ -3,36 +3,61 @@
 use jiff::Timestamp;
 
 use super::{
-    super::{EarlierTurn, EntryKind, Program, ProgramHistory, Rejection, ReleaseCause, Sealed, activation, expiry, hold, voucher},
+    super::{
+        EarlierTurn, Entry, EntryKind, MonthRecord, Program, ProgramHistory, Rejection, ReleaseCause, Sealed, activation, expiry, hold,
+        voucher,
+    },
     Context, Draft,
 };
 
 impl Draft<'_> {
-    /// Where the entry sets the clock of the points that lapse with inactivity, if it does. What is entered late is entered as it would
+    /// Where the entry sets the clock of the points that lapse with inactivity, if it does, and what it makes of the months that are counted for
+    /// those that lapse by them, but for when. What is entered late is entered as it would
     /// have been on time, by the version that gave the points: one can be newer than what they are given for, and the first that lets points
     /// lapse so.
-    pub(super) fn inactivity_time(
+    pub(super) fn inactivity(
         &self,
         kind: &EntryKind,
         occurred_time: Timestamp,
         program: &Program,
-    ) -> Result<Option<Timestamp>, Rejection> {
+    ) -> Result<(Option<Timestamp>, Option<MonthRecord>), Rejection> {
         let header = &self.member.header;
         if let EntryKind::MergedFrom(got) = kind {
-            return Ok(got.inactivity.lapse_time.filter(|time| header.inactivity.lapse_time != Some(*time)));
+            return Ok((got.inactivity.lapse_time.filter(|time| header.inactivity.lapse_time != Some(*time)), None));
         }
         let programs = self.context.programs;
-        let (program, now) = if self.by_time { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
-        let Some((rules, policy)) = programs.inactivity(program.version) else { return Ok(None) };
+        // What a command brings beside itself is of now, whenever it was due.
+        let is_of_then = self.by_time && !self.is_now;
+        let (program, now) = if is_of_then { (program, occurred_time) } else { (&**programs.newest(), self.context.now) };
+        let Some((rules, policy)) = programs.inactivity(program.version) else { return Ok((None, None)) };
         let mut tier = header.tier.current().map(|held| &held.tier);
         if let EntryKind::MergedInto(_) = kind {
             // Whoever goes has nothing more that could lapse.
-            return Ok(None);
+            return Ok((None, None));
         } else if let EntryKind::TierChanged(change) = kind {
             tier = Some(&change.to);
         }
         let pauses = program.tier(tier).is_some_and(|tier| tier.pauses_inactivity);
-        Ok(header.inactivity.moved_by(kind, (policy, pauses), &rules.time_zone, occurred_time, now)?)
+        let zone = &rules.time_zone;
+        let months = header.inactive_months.moved_by(kind, (policy, pauses, header.has_held()), zone, (occurred_time, now))?;
+        Ok((header.inactivity.moved_by(kind, (policy, pauses), zone, occurred_time, now)?, months))
+    }
+
+    /// When the first of the points lapse that do so by months is known behind the entry, which has brought or taken some.
+    pub(super) fn enter_months(&mut self, entry: &mut Entry, months: Option<MonthRecord>) -> Result<(), Rejection> {
+        let header = &mut self.member.header;
+        let (programs, old) = (self.context.programs, &header.inactive_months);
+        if months.is_none() && old.record.latest.is_none() {
+            return Ok(());
+        }
+        let Some((rules, _)) = programs.inactivity(programs.newest().version) else { return Ok(()) };
+        let mut record = months.unwrap_or_else(|| old.record.clone());
+        record.lapse_time = old.first_end(&record, &rules.time_zone)?;
+        if record != old.record {
+            header.inactive_months.record.clone_from(&record);
+            entry.inactive_months = Some(Box::new(record));
+        }
+        Ok(())
     }
 
     /// False: something is due still, since more than so many lots have lapsed.
@@ -178,7 +203,7 @@ impl Draft<'_> {
             && !lapses_before(hold.expire_time)
         {
             let end = hold.expire_time;
-            let released = hold::release(&self.member, &hold, ReleaseCause::Expired, "", end);
+            let released = hold::release(self.zone(), &self.member, &hold, (ReleaseCause::Expired, ""), end)?;
             self.enter(EntryKind::HoldReleased(released), end, programs.at(end))?;
             self.hold_end = self.hold_end.max(end);
             Ok(Some(end))

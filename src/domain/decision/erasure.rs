@@ -17,7 +17,7 @@ impl Draft<'_> {
     pub(super) fn end_holds(&mut self) -> Result<(), Rejection> {
         self.by_time = true;
         while let Some(hold) = self.member.holds.values().next() {
-            let released = hold::release(&self.member, hold, ReleaseCause::Erased, "", self.context.now);
+            let released = hold::release(self.zone(), &self.member, hold, (ReleaseCause::Erased, ""), self.context.now)?;
             self.enter_now(EntryKind::HoldReleased(released))?;
             self.hold_end = self.hold_end.max(self.context.now);
         }

@@ -30,7 +30,8 @@ pub(super) fn lots_end(programs: &ProgramHistory, member: &Member, now: Timestam
     }
     // Lots that have lapsed are loaded beside the others, unless there are too many of them.
     let lapsed = member.lots.values().take_while(|lot| lot.has_lapsed(now)).take(MAX_LOTS + 1).count();
-    let is_inactive = member.header.inactivity.due_time().is_some_and(|time| time <= now);
+    let header = &member.header;
+    let is_inactive = [header.inactivity.due_time(), header.inactive_months.due_time()].into_iter().flatten().any(|time| time <= now);
     let first = if lapsed > MAX_LOTS || is_inactive { MAX_LOTS } else { lapsed + MAX_LOTS };
     let end = member.lots.keys().nth(first).or_else(|| member.lots.keys().next_back());
     Some(end.copied().unwrap_or(LotKey::new(LotExpiry::At(Timestamp::MIN), LotId(0))))
@@ -248,10 +249,11 @@ impl Draft<'_> {
         let Some(origin) = self.origin_of(code) else { return Ok(None) };
         let Some((points, portions, _)) = origin.voucher_change().and_then(VoucherChanged::paid) else { return Ok(None) };
         let header = &self.member.header;
-        let mut portions = header.inactivity.coming_back(portions, origin.occurred_time, now);
+        let program = self.context.programs.newest();
+        let mut portions = header.coming_back(portions, (origin.occurred_time, now), &program.time_zone)?;
         portions.reverse();
         let mut last_lot = header.last_lot;
-        let put_back = redemption::put_back(self.context.programs.newest(), portions, &mut last_lot, now)?;
+        let put_back = redemption::put_back(program, portions, &mut last_lot, now)?;
         Ok(Some(GoalRefund { points, debt_paid: header.balance.debt.min(points), put_back }))
     }
 }

@@ -17,6 +17,7 @@ pub fn hints(context: Context<'_>, mut before: Member, decision: &Decision) -> R
                 birth_date: person.and_then(|person| person.profile.birth_date),
                 tallies: &context.history.tallies,
                 now: context.now,
+                inactivity: context.programs.newest_inactivity(),
             };
             let purchase = (&*accrued.purchase, &accrued.accrual);
             let hints = accrual::hints(context.programs, (&before.header, seen), purchase, entry.occurred_time, oldest(context));

@@ -25,7 +25,7 @@ impl Draft<'_> {
     /// Redeems out of a hold; the entry, and what the points are worth.
     pub(super) fn capture(&mut self, request: &CaptureRequest, occurred_time: Timestamp) -> Result<(EntryRef, Decimal), Rejection> {
         let hold = self.open_hold(request.hold)?.clone();
-        let (portions, captured) = hold::capture(&self.member, &hold, request, self.context.now)?;
+        let (portions, captured) = hold::capture(self.zone(), &self.member, (&hold, request), self.context.now)?;
         let points = Portion::total(&portions)?;
         let newest = self.context.programs.newest();
         // Worth what was promised when they were set aside.
@@ -81,7 +81,7 @@ impl Draft<'_> {
     /// One that was given back already stays so, whoever asks for it.
     pub(super) fn release_hold(&mut self, id: HoldId, reason: &str) -> Result<(), Rejection> {
         if let Some(hold) = self.find_hold(id) {
-            let released = hold::release(&self.member, hold, ReleaseCause::Request, reason, self.context.now);
+            let released = hold::release(self.zone(), &self.member, hold, (ReleaseCause::Request, reason), self.context.now)?;
             self.hold_end = self.hold_end.max(self.context.now);
             return self.enter_now(EntryKind::HoldReleased(released));
         }

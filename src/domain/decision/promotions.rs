@@ -25,6 +25,7 @@ impl Draft<'_> {
             birth_date: person.and_then(|person| person.profile.birth_date),
             tallies,
             now: self.context.now,
+            inactivity: self.context.programs.newest_inactivity(),
         }
     }
 

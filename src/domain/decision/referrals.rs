@@ -205,7 +205,7 @@ impl Draft<'_> {
         let (activity, reference, time) = (&referral.activity, referral.reference.as_str(), referral.occurred_time);
         let done = Done { activity, reference, side, time, program };
         let header = &self.member.header;
-        let mut accrued = activity::accrue(programs, header, done, occurred_time, oldest)?;
+        let mut accrued = activity::accrue(programs, header, done, (occurred_time, self.context.now), oldest)?;
         let mut refused = None;
         match fraud::watch(programs, header, occurred_time, oldest, &[(FraudLimit::PointsPerDay, accrued.points.0)]) {
             Ok(watched) => self.watched = watched,

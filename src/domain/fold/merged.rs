@@ -4,7 +4,8 @@ use super::{
     super::{
         Birthdays, Entry, Header, Member, MemberState, MergedFrom, MergedInto, Overflow, PendingTaken, Points, Portion, Sealed, voucher,
     },
-    Fault, change_person, fold_carries, fold_counters, put_back, take_from_lots,
+    Fault, change_person, fold_carries, fold_counters,
+    lots::{put_back, take_from_lots},
 };
 
 /// Nothing is left but the ledger, and who the member is now.
@@ -71,6 +72,7 @@ pub(super) fn fold_merged_from(member: &mut Member, entry: &Entry, got: &MergedF
     header.next_expiry_time = got.next_expiry_time;
     header.next_activation_time = got.next_activation_time;
     header.inactivity = got.inactivity;
+    header.inactive_months.clone_from(&got.inactive_months);
     header.goals = got.goals.clone();
     header.rewards.extend(got.rewards.iter().cloned());
     for offer in &got.dropped_offers {

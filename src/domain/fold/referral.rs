@@ -4,7 +4,9 @@ use rust_decimal::Decimal;
 
 use super::{
     super::{ActivitySide, Entry, EntryRef, Header, LatelyKind, Member, PurchaseAccrued, Referral, ReferralHeld, ReferralTakenBack},
-    Fault, take_from_lots, take_from_pending,
+    Fault,
+    lots::take_from_lots,
+    take_from_pending,
 };
 
 /// The member has done something by it; a purchase of later is what earns.

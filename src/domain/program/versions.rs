@@ -311,6 +311,11 @@ impl ProgramHistory {
         known.into_iter().find_map(|turn| Some((&*turn.program, turn.program.inactivity()?)))
     }
 
+    /// The same as of the newest version.
+    pub(in crate::domain) fn newest_inactivity(&self) -> Option<InactivityPolicy> {
+        self.inactivity(self.newest().version).map(|(_, policy)| policy)
+    }
+
     fn index_at(&self, instant: Timestamp) -> usize {
         self.known.turns.iter().rposition(|turn| turn.program.takes_effect() <= instant).unwrap_or(0)
     }

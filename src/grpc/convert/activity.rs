@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{ActivityAccrued, ActivityAward, ActivityId, ActivityRequest, ActivitySide, LotExpiry},
+    domain::{ActivityAccrued, ActivityAward, ActivityId, ActivityRequest, ActivitySide},
 };
 
 /// What a member did.
@@ -57,7 +57,7 @@ fn award(award: &ActivityAward) -> v1::ActivityAward {
         points: award.points.0,
         qualifying_points: award.qualifying_points.0,
         expire_time: award.expiry.time().map(timestamp),
-        lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: award.expiry.is_with_inactivity(),
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
     }
 }

@@ -1,5 +1,6 @@
 //! Entries, and what they hold, as they are shown. A repeated request is answered from its entries by the same functions.
 
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use super::{
@@ -24,8 +25,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        Accrual, Adjusted, Allocation, Award, AwardLine, Balance, Entry, EntryKind, FraudLimit, Inactivity, LimitKind, LineBasis, Lot,
-        LotExpiry, PAUSED, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
+        Accrual, Adjusted, Allocation, Award, AwardLine, Balance, Entry, EntryKind, FraudLimit, InactiveMonths, Inactivity, LimitKind,
+        LineBasis, Lot, LotExpiry, PAUSED, Program, ProgramHistory, PurchaseAccrued, Rate, RoundingMode, RoundingStep, Sealed,
     },
     ledger::Listed,
 };
@@ -101,6 +102,7 @@ pub fn listed(listed: &Listed, history: &ProgramHistory) -> v1::Entry {
 }
 
 pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
+    let months = entry.inactive_months.as_deref();
     v1::Entry {
         sequence: count(entry.sequence),
         record_time: Some(timestamp(entry.record_time)),
@@ -111,8 +113,12 @@ pub fn entry(entry: &Entry, history: &ProgramHistory) -> v1::Entry {
         program_version: version(entry.program_version),
         points: entry.points().0,
         balance: Some(balance(&entry.balance)),
-        inactivity_time: entry.inactivity_time.filter(|time| *time != PAUSED).map(timestamp),
-        inactivity_paused: entry.inactivity_time == Some(PAUSED),
+        inactivity_time: entry
+            .inactivity_time
+            .filter(|time| *time != PAUSED)
+            .or(months.and_then(|record| record.lapse_time))
+            .map(timestamp),
+        inactivity_paused: entry.inactivity_time == Some(PAUSED) || months.is_some_and(|record| record.paused),
         kind: Some(kind(entry, program_of(history, entry))),
         flags: fraud_flags(entry),
     }
@@ -221,7 +227,7 @@ fn kind(entry: &Entry, program: &Program) -> v1::entry::Kind {
         EntryKind::PointsTransferredIn(got) => Kind::PointsTransferredIn(transferred_in(got)),
         EntryKind::ActivityAccrued(accrued) => Kind::ActivityAccrued(activity_accrued(accrued)),
         EntryKind::MergedInto(gone) => Kind::MergedInto(merged_into(gone)),
-        EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, currency)),
+        EntryKind::MergedFrom(got) => Kind::MergedFrom(merged_from(got, entry, program)),
         EntryKind::VoucherChanged(changed) => voucher_changed(changed, entry, currency),
         EntryKind::BirthdayChanged(changed) => birthday_changed(changed),
         EntryKind::ReferralMade(made) => Kind::ReferralMade(v1::ReferralMade { referral: Some(waiting_referral(made, currency)) }),
@@ -240,7 +246,7 @@ fn points_adjusted(adjusted: &Adjusted) -> v1::PointsAdjusted {
         reference: adjusted.reference.clone(),
         lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
         expire_time: lot.and_then(|lot| lot.expiry.time()).map(timestamp),
-        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry == LotExpiry::Inactivity),
+        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry.is_with_inactivity()),
         allocations: allocations(&adjusted.allocations),
         qualifying_points: adjusted.qualifying_points.0,
         debt: adjusted.debt.0,
@@ -272,12 +278,13 @@ pub fn balance(balance: &Balance) -> v1::Balance {
     }
 }
 
-/// `inactivity`: of the member.
-pub fn lot(lot: &Lot, inactivity: &Inactivity) -> v1::Lot {
-    let (expire_time, lapses_with_inactivity) = match lot.expiry {
-        LotExpiry::At(time) => (Some(time), false),
-        LotExpiry::Inactivity => (inactivity.expire_time(), true),
-        LotExpiry::Never => (None, false),
+/// Of a member with these points that lapse with inactivity, or by months of it.
+pub fn lot(lot: &Lot, (inactivity, months): (&Inactivity, &InactiveMonths), zone: &TimeZone) -> v1::Lot {
+    let expire_time = match lot.expiry {
+        LotExpiry::At(time) => Some(time),
+        LotExpiry::InactiveMonths(earned) => months.lapse_time(earned, zone),
+        LotExpiry::Inactivity => inactivity.expire_time(),
+        LotExpiry::Never => None,
     };
     v1::Lot {
         lot_id: lot.id.to_string(),
@@ -286,7 +293,7 @@ pub fn lot(lot: &Lot, inactivity: &Inactivity) -> v1::Lot {
         earn_time: Some(timestamp(lot.earn_time)),
         expire_time: expire_time.map(timestamp),
         entry_sequence: count(lot.entry_sequence),
-        lapses_with_inactivity,
+        lapses_with_inactivity: lot.expiry.is_with_inactivity(),
     }
 }
 
@@ -332,7 +339,7 @@ fn award(award: &Award) -> v1::Award {
         qualifying_points: award.qualifying_points.0,
         lines: award_lines(&award.lines),
         expire_time: award.expiry.time().map(timestamp),
-        lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: award.expiry.is_with_inactivity(),
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
         arm_id: String::new(),
     }

@@ -224,14 +224,17 @@ pub fn lifetime(totals: &LifetimeTotals, currency: &Currency) -> v1::LifetimeTot
 
 /// With what lapses next: what reads show. The answer of a change must be the same again when it is repeated later, and has less.
 pub fn member_read(read: &domain::Member, program: &Program, now: Timestamp) -> v1::Member {
-    v1::Member { expiring: expiring(read), ..member_at(read, program, now) }
+    v1::Member { expiring: expiring(read, program), ..member_at(read, program, now) }
 }
 
 /// With all that it has, as far as that is loaded.
 pub fn whole_member(whole: &domain::Member, program: &Program, now: Timestamp) -> v1::Member {
     let live = whole.lots.values().filter(|lot| lot.remaining > Points::ZERO);
     v1::Member {
-        lots: live.take(MAX_SHOWN).map(|live| lot(live, &whole.header.inactivity)).collect(),
+        lots: live
+            .take(MAX_SHOWN)
+            .map(|live| lot(live, (&whole.header.inactivity, &whole.header.inactive_months), &program.time_zone))
+            .collect(),
         pending_lots: whole.pending.values().take(MAX_SHOWN).map(pending_lot).collect(),
         holds: whole.holds.values().take(MAX_SHOWN).map(|held| hold(held, &program.currency)).collect(),
         redeemed_rewards: redeemed_rewards(&whole.header),
@@ -240,7 +243,7 @@ pub fn whole_member(whole: &domain::Member, program: &Program, now: Timestamp) -
 }
 
 /// What lapses at the next instants; the lots of those with a date are loaded.
-fn expiring(member: &domain::Member) -> Vec<v1::ExpiringPoints> {
+fn expiring(member: &domain::Member, program: &Program) -> Vec<v1::ExpiringPoints> {
     let mut dates: Vec<(Timestamp, bool, i64)> = Vec::with_capacity(DATES + 1);
     for (time, points) in member.lots.values().filter_map(|lot| Some((lot.expiry.time()?, lot.remaining.0))) {
         let is_full = dates.len() == DATES;
@@ -252,6 +255,15 @@ fn expiring(member: &domain::Member) -> Vec<v1::ExpiringPoints> {
     }
     let inactivity = &member.header.inactivity;
     dates.extend(inactivity.due_time().map(|time| (time, true, inactivity.points.0)));
+    let months = &member.header.inactive_months;
+    let by_month = months.points.iter().filter_map(|(earned, points)| Some((months.lapse_time(*earned, &program.time_zone)?, points.0)));
+    let first = dates.len();
+    for (time, points) in by_month {
+        match dates[first..].last_mut() {
+            Some((last, _, sum)) if *last == time => *sum += points,
+            Some(_) | None => dates.push((time, true, points)),
+        }
+    }
     dates.sort_unstable();
     dates.truncate(DATES);
     let shown = |(time, lapses_with_inactivity, points)| {

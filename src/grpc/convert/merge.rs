@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{Currency, Entry, EntryRef, MemberId, MergedFrom, MergedInto, Points, Portion},
+    domain::{Entry, EntryRef, MemberId, MergedFrom, MergedInto, Points, Portion, Program},
 };
 
 /// Whose entry is spoken of; empty for one's own.
@@ -34,12 +34,13 @@ pub fn merged_into(gone: &MergedInto) -> v1::MergedInto {
     }
 }
 
-pub fn merged_from(got: &MergedFrom, entry: &Entry, currency: &Currency) -> v1::MergedFrom {
+pub fn merged_from(got: &MergedFrom, entry: &Entry, program: &Program) -> v1::MergedFrom {
+    let (currency, zone) = (&program.currency, &program.time_zone);
     let person = got.person.open();
     v1::MergedFrom {
         from_member_id: got.from.to_string(),
         from_sequence: count(got.sequence),
-        lots: got.lots.iter().map(Portion::lot).map(|moved| lot(&moved, &got.inactivity)).collect(),
+        lots: got.lots.iter().map(Portion::lot).map(|moved| lot(&moved, (&got.inactivity, &got.inactive_months), zone)).collect(),
         pending_lots: got.pending.iter().map(pending_lot).collect(),
         debt_paid: got.debt_paid.0,
         allocations: allocations(&got.allocations),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     contract::v1,
-    domain::{LotExpiry, MAX_ID_CHARS, MAX_PROMOTION_CODES, Program, PromotionAward, PromotionEffect, promotion_code},
+    domain::{MAX_ID_CHARS, MAX_PROMOTION_CODES, Program, PromotionAward, PromotionEffect, promotion_code},
 };
 
 /// Of a purchase: each once.
@@ -60,7 +60,7 @@ pub fn promotion_award(award: &PromotionAward, program: &Program) -> v1::Award {
         qualifying_points: award.qualifying_points.0,
         lines: award_lines(&award.lines),
         expire_time: award.expiry.time().map(timestamp),
-        lapses_with_inactivity: award.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: award.expiry.is_with_inactivity(),
         lot_id: award.lot.map_or_else(String::new, |lot| lot.to_string()),
         arm_id: award.arm.as_ref().map_or_else(String::new, |arm| arm.to_string()),
     }

@@ -4,8 +4,8 @@ use super::{Mistakes, Path, amount::money, member::count, merge::other, returned
 use crate::{
     contract::v1,
     domain::{
-        Currency, Entry, EntryKind, Held, Hold, LotExpiry, MemberId, OrderKey, Portion, PutBack, Redeemed, ReleaseCause, Released,
-        Reversed, TransferredIn, TransferredOut, Usable,
+        Currency, Entry, EntryKind, Held, Hold, MemberId, OrderKey, Portion, PutBack, Redeemed, ReleaseCause, Released, Reversed,
+        TransferredIn, TransferredOut, Usable,
     },
 };
 
@@ -76,7 +76,7 @@ fn put_back(back: &PutBack) -> v1::redemption_reversed::PutBack {
         lot_id: back.into.id().to_string(),
         points: back.portion.points.0,
         expire_time: back.into.expire_time().map(timestamp),
-        lapses_with_inactivity: back.into.expiry() == LotExpiry::Inactivity,
+        lapses_with_inactivity: back.into.expiry().is_with_inactivity(),
         former_lot_id: if moved { back.portion.lot.id().to_string() } else { String::new() },
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, EntryRef, LotExpiry, MemberId, PendingLot, PendingTaken, Returned,
+        AccruedLot, Activated, ActivatedLot, Currency, Entry, EntryKind, EntryRef, MemberId, PendingLot, PendingTaken, Returned,
         ReturnedLine,
     },
 };
@@ -20,7 +20,7 @@ pub fn accrued_lot(lot: &AccruedLot) -> v1::AccruedLot {
         lot_id: lot.id.to_string(),
         points: lot.points.0,
         expire_time: lot.expiry.time().map(timestamp),
-        lapses_with_inactivity: lot.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: lot.expiry.is_with_inactivity(),
         debt_paid: lot.debt_paid.0,
         pending: lot.pending.is_some(),
         activate_time: lot.pending.and_then(|pending| pending.activate_time).map(timestamp),
@@ -35,7 +35,7 @@ pub fn pending_lot(lot: &PendingLot) -> v1::PendingLot {
         earn_time: Some(timestamp(lot.earn_time)),
         activate_time: lot.activate_time.map(timestamp),
         expire_time: lot.expiry.time().map(timestamp),
-        lapses_with_inactivity: lot.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: lot.expiry.is_with_inactivity(),
         entry_sequence: count(lot.entry_sequence),
     }
 }
@@ -55,7 +55,7 @@ fn activated_lot(active: &ActivatedLot) -> v1::ActivatedLot {
         lot_id: active.lot.id.to_string(),
         points: active.lot.points.0,
         expire_time: active.lot.expiry.time().map(timestamp),
-        lapses_with_inactivity: active.lot.expiry == LotExpiry::Inactivity,
+        lapses_with_inactivity: active.lot.expiry.is_with_inactivity(),
         debt_paid: active.lot.debt_paid.0,
         entry_sequence: count(active.entry_sequence),
     }

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     contract::v1,
     domain::{
-        self, Currency, Header, LifetimeTotals, LotExpiry, PriceDays, Program, StatusEnd, Tier, TierCause, TierChange, TierId, TierKept,
-        TierReview, TierRewarded, start_of_day,
+        self, Currency, Header, LifetimeTotals, PriceDays, Program, StatusEnd, Tier, TierCause, TierChange, TierId, TierKept, TierReview,
+        TierRewarded, start_of_day,
     },
 };
 
@@ -158,7 +158,7 @@ pub(super) fn tier_rewarded(rewarded: &TierRewarded) -> v1::TierRewarded {
         points: lot.map_or(0, |lot| lot.points.0),
         lot_id: lot.map_or_else(String::new, |lot| lot.id.to_string()),
         expire_time: lot.and_then(|lot| lot.expiry.time()).map(time::timestamp),
-        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry == LotExpiry::Inactivity),
+        lapses_with_inactivity: lot.is_some_and(|lot| lot.expiry.is_with_inactivity()),
         debt_paid: lot.map_or(0, |lot| lot.debt_paid.0),
         voucher_kind_id: rewarded.voucher.as_ref().map_or_else(String::new, ToString::to_string),
     }

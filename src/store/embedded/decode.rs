@@ -11,7 +11,7 @@ use crate::{
     domain::{
         Accrual, AccruedLot, ActorId, Adjusted, Allocation, Award, AwardLine, Balance, Counter, Entry, EntryKind, EntryRef, Expired,
         Fingerprint, Goals, Header, Held, HoldId, Inactivity, LifetimeTotals, LimitKind, Line, LineBasis, LineKind, Lot, LotExpiry, LotId,
-        LotKey, MemberId, MemberKey, MemberState, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, PrincipalId, ProgramId,
+        LotKey, MemberId, MemberKey, MemberState, Month, OrderId, OrderKey, Payment, Pending, PeriodStart, Points, PrincipalId, ProgramId,
         Purchase, PurchaseAccrued, Rate, Request, RequestId, RoundingMode, RoundingStep, RuleId, Sealed, StoreId, Tender, TenderKind,
         TierId, TierSince, VoucherSummary,
     },
@@ -25,10 +25,10 @@ use super::{
     decode_merge::{merged, merged_from, merged_into},
     decode_person::{identifier_bytes, person, profile_bytes},
     decode_returns::{activated, returned},
-    effects, formats, goals, offers, promotions, referrals, rewards,
+    effects, formats, goals, months, offers, promotions, referrals, rewards,
     segment::damaged,
     segments, stored, tiers, vouchers,
-    wire::{WITH_INACTIVITY, read_decimal},
+    wire::{BY_MONTHS, WITH_INACTIVITY, read_decimal},
 };
 
 /// Which field does not hold what it must.
@@ -137,6 +137,7 @@ pub(super) fn entry(key: &MemberKey, entry: stored::Entry, keys: &impl Unseal) -
         balance: balance(entry.balance.unwrap_or_default()),
         watched: entry.watched.as_ref().map(watched).transpose()?.map(Box::new),
         inactivity_time: optional_time(entry.inactivity_time)?,
+        inactive_months: entry.inactive_months.as_ref().map(months::read_record).transpose()?.map(Box::new),
         counted: entry.counted.as_ref().map(tiers::read_counted).transpose()?,
         day_counted: entry.day_counted.as_ref().map(tiers::read_counted).transpose()?,
         kind,
@@ -165,8 +166,14 @@ pub(super) fn expiry(micros: Option<i64>) -> Decoded<LotExpiry> {
     Ok(match micros {
         None => LotExpiry::Never,
         Some(WITH_INACTIVITY) => LotExpiry::Inactivity,
+        Some(number) if number >= BY_MONTHS => LotExpiry::InactiveMonths(month(number - BY_MONTHS)?),
         Some(micros) => LotExpiry::At(time(micros)?),
     })
+}
+
+/// One that there is in the calendar.
+pub(super) fn month(number: i64) -> Decoded<Month> {
+    i32::try_from(number).ok().and_then(|number| Month(number).in_calendar()).ok_or(Malformed("a month"))
 }
 
 pub(super) fn decimal(bytes: &[u8]) -> Decoded<Decimal> {
@@ -537,6 +544,7 @@ pub(super) fn header(bytes: &[u8]) -> Decoded<Header> {
         next_activation_time: optional_time(row.next_activation_time)?,
         merged: row.merged.iter().map(merged).collect::<Decoded<_>>()?,
         inactivity: inactivity(row.inactivity.unwrap_or_default())?,
+        inactive_months: row.inactive_months.as_ref().map(months::read).transpose()?.unwrap_or_default(),
         birthday,
         goals: Goals { waiting: goals::read_waiting(&row.goals_waiting)? },
         rewards: rewards::read_tallies(&row.rewards)?,

@@ -5,7 +5,7 @@ use super::{
     decode::{Decoded, allocation, carry, counter, decimal, dropped_counters, expiry, inactivity, member_id, optional_time, time},
     decode_holds::portions,
     decode_returns::pending_taken,
-    goals, offers, promotions, referrals, rewards, segments, stored, tiers, vouchers,
+    goals, months, offers, promotions, referrals, rewards, segments, stored, tiers, vouchers,
 };
 use crate::domain::{Birthdays, Goals, LifetimeTotals, LotId, Merged, MergedFrom, MergedInto, PendingLot, Person, Points, Sealed};
 
@@ -44,6 +44,7 @@ pub(super) fn merged_from(got: stored::MergedFrom, person: Sealed<Person>) -> De
         next_expiry_time: optional_time(got.next_expiry_time)?,
         next_activation_time: optional_time(got.next_activation_time)?,
         inactivity: inactivity(got.inactivity.unwrap_or_default())?,
+        inactive_months: got.inactive_months.as_ref().map(months::read).transpose()?.unwrap_or_default(),
         vouchers: got.vouchers.into_iter().map(vouchers::read_voucher).collect::<Decoded<_>>()?,
         next_voucher_due_time: optional_time(got.next_voucher_due_time)?,
         birthday: Birthdays {
@@ -74,6 +75,7 @@ pub(super) fn merged(merged: &stored::Merged) -> Decoded<Merged> {
         sequence: merged.sequence,
         time: time(merged.time)?,
         ran_out_times: merged.earlier_ran_out_times.iter().copied().chain(merged.ran_out_time).map(time).collect::<Decoded<_>>()?,
+        ran_out_months: merged.ran_out_months.iter().map(months::read_ran_out).collect::<Decoded<_>>()?,
     })
 }
 

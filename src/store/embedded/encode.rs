@@ -18,7 +18,7 @@ use super::{
     encode_fraud::{fraud_counter, watched},
     encode_merge::{merged, merged_from, merged_into},
     encode_points::{activated, hold, redeemed, released, returned, reversed, transferred_in, transferred_out},
-    goals, offers, promotions, referrals, rewards, segments, tiers, vouchers,
+    goals, months, offers, promotions, referrals, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 
@@ -43,6 +43,9 @@ pub(super) fn entry(w: &mut Writer, entry: &Entry, sealed: &[u8]) {
         w.message(61, |w| watched(w, one));
     }
     w.optional_time(62, entry.inactivity_time);
+    if let Some(record) = &entry.inactive_months {
+        w.message(101, |w| months::record(w, record));
+    }
     if let Some(one) = &entry.day_counted {
         w.message(63, |w| tiers::counted(w, one));
     }
@@ -560,6 +563,7 @@ fn header_of_purchases(w: &mut Writer, header: &Header) {
         w.message(80, |w| referrals::held(w, held));
     }
     referrals::bases(w, 81, &header.referral_bases);
+    months::months(w, 82, &header.inactive_months);
 }
 
 pub(super) fn inactivity(w: &mut Writer, clock: &Inactivity) {

@@ -4,7 +4,7 @@ use super::{
     birthdays,
     encode::{allocation, carry, counter, counter_fields, inactivity, tier_since},
     encode_points::{pending_taken, portion},
-    goals, offers, promotions, referrals, rewards, segments, tiers, vouchers,
+    goals, months, offers, promotions, referrals, rewards, segments, tiers, vouchers,
     wire::Writer,
 };
 use crate::domain::{Inactivity, Merged, MergedFrom, MergedInto, PendingLot, Points};
@@ -66,6 +66,7 @@ pub(super) fn merged_from(w: &mut Writer, got: &MergedFrom) {
     if got.inactivity != Inactivity::default() {
         w.message(23, |w| inactivity(w, &got.inactivity));
     }
+    months::months(w, 74, &got.inactive_months);
     tiers::status(w, 30, &got.tier);
     if !got.tier_counts.is_empty() {
         w.bytes(31, &tiers::counts(&got.tier_counts));
@@ -118,6 +119,9 @@ pub(super) fn merged(w: &mut Writer, merged: &Merged) {
         for time in earlier {
             w.optional_time(6, Some(*time));
         }
+    }
+    for one in &merged.ran_out_months {
+        w.message(7, |w| months::ran_out(w, one));
     }
 }
 

@@ -20,6 +20,7 @@ impl From<FoldedEntry> for Entry {
             sealed,
             watched,
             inactivity_time,
+            inactive_months,
             counted,
             day_counted,
             principal_id,
@@ -40,6 +41,7 @@ impl From<FoldedEntry> for Entry {
             sealed,
             watched,
             inactivity_time,
+            inactive_months,
             counted,
             kind: kind.map(Kind::from),
         }
@@ -124,6 +126,7 @@ mod tests {
             principal_id: "desk-hanoi".into(),
             program_version: 3,
             inactivity_time: Some(5),
+            inactive_months: Some(stored::MonthRecord { latest: Some(24_315), inactive: vec![24_312, 24_314], ..Default::default() }),
             kind: Some(Kind::PointsAdjusted(stored::PointsAdjusted::default())),
             ..Entry::default()
         };

@@ -120,7 +120,7 @@
 //! | `g` P | id of the programme; numbers are given in the order in which the journal first names the programmes |
 //! | `i` P hash of `i`, programme id, 0, kind (1 byte), value | M, the rest of the hash |
 //! | `m` P M 0 | `HeaderRow` |
-//! | `m` P M 1, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never; all ones but the last bit: with inactivity), lot (8 bytes) | `LotRow` |
+//! | `m` P M 1, expiry (8 bytes: microseconds with the highest bit turned over; all ones: never; all ones but the last bit: with inactivity; below that: all ones but the last 20 bits and the number of a month, after months without activity), lot (8 bytes) | `LotRow` |
 //! | `m` P M 2, sequence (8 bytes) | place of the `Entry` |
 //! | `m` P M 3, sequence of the entry that made it (8 bytes) | `Hold` of `journal.proto`, as long as it is open |
 //! | `m` P M 4, sequence of an entry (8 bytes) | sequence of the newest entry that goes on with its story, as a varint; if it is another member's, since M was merged into it, then that one's id |
@@ -181,6 +181,7 @@ mod layer;
 mod leaves;
 mod lost_keys;
 mod marker;
+mod months;
 mod offers;
 mod overlay;
 mod packed;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use prost::Message as _;
 
 use super::{
@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     domain::{
-        ActivityId, ActorId, Entry, EntryKind, EntryRef, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
-        OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, SegmentId, SegmentSize,
-        TallyKey, VoucherCode,
+        ActivityId, ActorId, Entry, EntryKind, EntryRef, Header, Identifier, Lot, LotExpiry, LotKey, MAX_LOTS, Member, MemberId, MemberKey,
+        MonthRecord, OperatorDay, OrderKey, Person, Points, ProgramId, PromotionTally, RequestId, RewardId, RewardStock, Sealed, SegmentId,
+        SegmentSize, TallyKey, VoucherCode,
     },
     store::{ActPlace, Due, FoundAct, LotDemand, MemberDemand, Publication, Read, RecordedIn, RequestOutcome, RequestRow, StoreError},
 };
@@ -64,9 +64,10 @@ impl Engine {
         view: &View<'_>,
         number: ProgramNumber,
         member: &mut Member,
-        (demand, inactive): (MemberDemand, bool),
+        (demand, inactive, monthly): (MemberDemand, bool, bool),
     ) -> Result<(), StoreError> {
-        let mut wanted = Wanted::new(demand, inactive);
+        let months = monthly.then(|| Months::of(&member.header, demand.now));
+        let mut wanted = Wanted::new(demand, inactive, months);
         let id = member.key.member;
         for row in view.scan(RowKey::before_lots(number, &id), RowKey::behind_lots(number, &id)) {
             let lot = read_lot(row?)?;
@@ -75,6 +76,28 @@ impl Engine {
             if is_last {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Those that may lapse by months without activity. Behind those that have surely lapsed no more is needed than a commit takes of them.
+    fn load_monthly_lots(
+        &self,
+        view: &View<'_>,
+        number: ProgramNumber,
+        member: &mut Member,
+        demand: MemberDemand,
+    ) -> Result<(), StoreError> {
+        let (id, months) = (member.key.member, Months::of(&member.header, demand.now));
+        let mut lapsed = 0;
+        for row in view.scan(RowKey::before_monthly_lots(number, &id), RowKey::before_inactive_lots(number, &id)) {
+            let lot = read_lot(row?)?;
+            let lapse = months.lapse(&lot);
+            lapsed += usize::from(lapse == MonthlyLapse::Surely);
+            if lapse == MonthlyLapse::No || lapsed > demand.lapsed.saturating_add(1) {
+                break;
+            }
+            member.lots.insert(lot.key(), lot);
         }
         Ok(())
     }
@@ -135,9 +158,13 @@ impl Engine {
         let is_open = |(version, time)| version > member.header.tier.reviewed_version && time > member.header.create_time;
         let is_reviewed = demand.reviewed_since.is_some_and(is_open);
         let is_any_due = is_stale || is_reviewed || member.header.is_due(demand.now);
-        // What is entered late may take away the tier that pauses it, so long ago that the time of inactivity is over too by now.
-        let inactivity = &member.header.inactivity;
-        let inactive = is_due(inactivity.due_time()) || (is_any_due && inactivity.is_paused());
+        // What is entered late may take away the tier that pauses it, or is entered by a version by which none does, so long ago that the time
+        // of inactivity is over too by now.
+        let may_be_entered = is_any_due || member.header.segments.policy_version != demand.segments_since;
+        let (inactivity, months) = (&member.header.inactivity, &member.header.inactive_months);
+        let may_lapse = |due, is_paused| is_due(due) || (may_be_entered && is_paused);
+        let inactive = may_lapse(inactivity.due_time(), inactivity.is_paused());
+        let monthly = may_lapse(months.due_time(), months.record.paused);
         let goals = if is_any_due {
             demand.due_goals
         } else if demand.has_goal || !member.header.goals.waiting.is_empty() {
@@ -148,7 +175,10 @@ impl Engine {
         let demand = MemberDemand { goals, ..demand };
         let wants_lots = [demand.lots, demand.goals].iter().any(|lots| *lots != LotDemand::None);
         if wants_lots || has_dates || is_due(member.header.next_expiry_time) {
-            self.load_lots(&view, number, &mut member, (demand, inactive))?;
+            self.load_lots(&view, number, &mut member, (demand, inactive, monthly))?;
+        }
+        if monthly {
+            self.load_monthly_lots(&view, number, &mut member, demand)?;
         }
         if inactive {
             self.load_inactive_lots(&view, number, &mut member, demand)?;
@@ -308,11 +338,46 @@ impl Engine {
     }
 }
 
+/// Whether lots have lapsed by months without activity. In which month an instant is only the programme's time zone says, which is not asked
+/// here.
+struct Months {
+    record: MonthRecord,
+    before: Date,
+    after: Date,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MonthlyLapse {
+    No,
+    Maybe,
+    Surely,
+}
+
+impl Months {
+    fn of(header: &Header, now: Timestamp) -> Self {
+        let day = TimeZone::UTC.to_datetime(now).date();
+        let (before, after) = (day.saturating_sub(2.days()), day.saturating_add(2.days()));
+        Self { record: header.inactive_months.record.clone(), before, after }
+    }
+
+    fn lapse(&self, lot: &Lot) -> MonthlyLapse {
+        match lot.expiry {
+            // When the tier that pauses it is lost is not known here.
+            LotExpiry::InactiveMonths(_) if self.record.paused => MonthlyLapse::Maybe,
+            LotExpiry::InactiveMonths(earned) if self.record.is_over_by(earned, self.before) => MonthlyLapse::Surely,
+            LotExpiry::InactiveMonths(earned) if self.record.is_over_by(earned, self.after) => MonthlyLapse::Maybe,
+            LotExpiry::InactiveMonths(_) | LotExpiry::At(_) | LotExpiry::Inactivity | LotExpiry::Never => MonthlyLapse::No,
+        }
+    }
+}
+
 /// How far the lots of a member are read, in their order.
 struct Wanted {
     demand: MemberDemand,
     /// What lapses with inactivity may do so by now: it is no more there for a debit than what has lapsed by its date.
     inactive: bool,
+    /// The same of what lapses by months without activity.
+    months: Option<Months>,
     lapsed: usize,
     live: usize,
     points: Points,
@@ -321,13 +386,17 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(demand: MemberDemand, inactive: bool) -> Self {
-        Self { demand, inactive, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
+    fn new(demand: MemberDemand, inactive: bool, months: Option<Months>) -> Self {
+        Self { demand, inactive, months, lapsed: 0, live: 0, points: Points::ZERO, dates: 0, date: None }
     }
 
     /// Whether the lots behind this one are wanted too. The first that is not needed is loaded as well: it says when the next lapses.
     fn goes_on_behind(&mut self, lot: &Lot) -> bool {
-        if lot.has_lapsed(self.demand.now) || (self.inactive && lot.expiry == LotExpiry::Inactivity) {
+        let monthly = self.months.as_ref().map_or(MonthlyLapse::No, |months| months.lapse(lot));
+        if monthly == MonthlyLapse::Maybe {
+            return true;
+        }
+        if monthly == MonthlyLapse::Surely || lot.has_lapsed(self.demand.now) || (self.inactive && lot.expiry == LotExpiry::Inactivity) {
             self.lapsed += 1;
             return self.lapsed <= self.demand.lapsed;
         }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 pub(super) use super::publication::publication;
 pub(super) use super::row_values::{position_bytes, read_position, read_sequence, value};
 use super::{activities, encode_fraud, index::Index, journal::Position, referrals, segments, stories, vouchers};
-use crate::domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, PendingKey};
+use crate::domain::{Entry, EntryKind, HoldId, Identifier, LotExpiry, LotId, LotKey, MemberId, Month, PendingKey};
 use jiff::Timestamp;
 
 /// Of a key; one byte is left for [`RowKey::next`].
@@ -42,6 +42,9 @@ const OPERATOR: u8 = b'y';
 const UNDATED: u64 = u64::MAX;
 /// Of a lot, behind those with a date and before those that never lapse.
 const WITH_INACTIVITY: u64 = u64::MAX - 1;
+
+/// And more, below that: after months without activity, after the month of that number above it.
+const BY_MONTHS: u64 = u64::MAX - (1 << 20) + 1;
 
 pub(super) const HEADER: u8 = 0;
 pub(super) const LOT: u8 = 1;
@@ -125,6 +128,7 @@ impl RowKey {
     pub(super) fn lot(number: ProgramNumber, member: &MemberId, lot: &LotKey) -> Self {
         let time = match lot.expiry() {
             LotExpiry::At(time) => ordered(time),
+            LotExpiry::InactiveMonths(earned) => BY_MONTHS + u64::from(earned.0.unsigned_abs()),
             LotExpiry::Inactivity => WITH_INACTIVITY,
             LotExpiry::Never => UNDATED,
         };
@@ -182,6 +186,11 @@ impl RowKey {
     /// Before all lots of a member that lapse with inactivity.
     pub(super) fn before_inactive_lots(number: ProgramNumber, member: &MemberId) -> Self {
         Self::dated(number, member, LOT, WITH_INACTIVITY, LotId(0))
+    }
+
+    /// Before all lots of a member that lapse by months without activity.
+    pub(super) fn before_monthly_lots(number: ProgramNumber, member: &MemberId) -> Self {
+        Self::dated(number, member, LOT, BY_MONTHS, LotId(0))
     }
 
     /// Before all lots of a member.
@@ -294,6 +303,7 @@ impl RowKey {
         let expiry = match time {
             UNDATED => LotExpiry::Never,
             WITH_INACTIVITY => LotExpiry::Inactivity,
+            months if months >= BY_MONTHS => LotExpiry::InactiveMonths(Month(i32::try_from(months - BY_MONTHS).ok()?).in_calendar()?),
             time => LotExpiry::At(instant(time)?),
         };
         Some(LotKey::new(expiry, lot))

@@ -9,6 +9,9 @@ use crate::domain::LotExpiry;
 /// In place of the instant at which points lapse: they do so with the member's inactivity.
 pub(super) const WITH_INACTIVITY: i64 = i64::MAX;
 
+/// And more: they do so after months without activity, after the month of that number above it.
+pub(super) const BY_MONTHS: i64 = i64::MAX - (1 << 20) + 1;
+
 const VARINT: u32 = 0;
 const LENGTH_DELIMITED: u32 = 2;
 
@@ -81,6 +84,7 @@ impl Writer {
     pub(super) fn expiry(&mut self, field: u32, value: LotExpiry) {
         match value {
             LotExpiry::At(time) => self.present_sint(field, time.as_microsecond()),
+            LotExpiry::InactiveMonths(earned) => self.present_sint(field, BY_MONTHS + i64::from(earned.0)),
             LotExpiry::Inactivity => self.present_sint(field, WITH_INACTIVITY),
             LotExpiry::Never => {}
         }

@@ -58,6 +58,8 @@ pub struct Frame {
     has_referrals: bool,
     /// Segments look at the last days, in all versions: what was counted before is not there.
     has_windows: bool,
+    /// Which form of inactivity the version before had, if it had one.
+    by_month: Option<bool>,
     /// How late a sale may be is never raised above what the first version says: what caps have given is forgotten by that.
     is_first: bool,
 }
@@ -77,6 +79,7 @@ impl Frame {
             segments: String::new(),
             has_referrals: random.percent(90),
             has_windows,
+            by_month: None,
             is_first: true,
         }
     }
@@ -89,7 +92,10 @@ impl Frame {
         if self.is_first || random.percent(45) {
             self.segments = self.segments(random);
         }
-        let text = self.text(now, random);
+        // Often the other form than before, so that members have points of both.
+        let by_month = self.by_month.map_or(random.percent(50), |before| before != random.percent(70));
+        let text = self.text(by_month, now, random);
+        self.by_month = if text.contains("extension") { Some(by_month) } else { self.by_month };
         self.is_first = false;
         rule_book::read(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
@@ -121,7 +127,7 @@ impl Frame {
         }
     }
 
-    fn text(&self, now: Timestamp, random: &mut Random) -> String {
+    fn text(&self, by_month: bool, now: Timestamp, random: &mut Random) -> String {
         let Self { id, currency, zone, precision, .. } = self;
         let (stage, rounding) = rounding(random, true);
         let unmultiplied = random.percent(25);
@@ -137,7 +143,8 @@ impl Frame {
             random.percent(50),
             random.percent(30),
         );
-        let inactivity = random.percent(35).then(|| inactivity(random));
+        let chance = if self.by_month.is_some() { 60 } else { 45 };
+        let inactivity = random.percent(chance).then(|| inactivity(by_month, random));
         let activation = activation(random);
         text.push_str(&format!("expiry: {}\n", inactivity.clone().unwrap_or_else(|| expiry_after(&activation, random))));
         text.push_str(&format!(
@@ -692,7 +699,7 @@ impl Frame {
             Some(_) if random.percent(percent) => ", pauses_inactivity: true",
             Some(_) | None => "",
         };
-        let (benefit, expires, pauses) = (benefits(20, random), own_expiry(25, random), pause(5, random));
+        let (benefit, expires, pauses) = (benefits(20, random), own_expiry(25, random), pause(8, random));
         let mut text = format!("tiers:\n- {{ tier_id: t0, display_name: First{benefit}{expires}{pauses} }}\n");
         let (points, spend, visits) = match is_easy {
             true => (random.within(2..=20), random.within(20..=90), random.within(2..=4)),
@@ -731,7 +738,7 @@ impl Frame {
                 1 => format!(", retention: {{ visits: {} }}", visits / 2),
                 _ => String::new(),
             };
-            let (benefits, expires, pauses) = (benefits(60, random), own_expiry(40, random), pause(40, random));
+            let (benefits, expires, pauses) = (benefits(60, random), own_expiry(40, random), pause(60, random));
             text.push_str(&format!(
                 "- {{ tier_id: t{place}, display_name: Next, threshold: {bounds}{retention}, multiplier: \"{multiplier}\"\
                  {reward}{benefits}{expires}{pauses} }}\n"
@@ -855,13 +862,15 @@ fn expiry_after(activation: &str, random: &mut Random) -> String {
     expiry(random)
 }
 
-fn inactivity(random: &mut Random) -> String {
+fn inactivity(by_month: bool, random: &mut Random) -> String {
     let all = ["PURCHASE", "REDEMPTION", "ACTIVITY", "ADJUSTMENT", "TRANSFER"];
     let mut counted: Vec<String> = all.iter().filter(|_| random.percent(50)).map(|it| format!("COUNTED_ACTIVITY_{it}")).collect();
     if counted.is_empty() {
         counted.push(format!("COUNTED_ACTIVITY_{}", random.pick(&all)));
     }
-    format!("{{ inactivity: {{ months: {}, activities: [{}] }} }}", random.within(1..=4), counted.join(", "))
+    let (months, extension) = if by_month { (1..=3, "MONTH") } else { (1..=4, "RESTART") };
+    let (months, counted) = (random.within(months), counted.join(", "));
+    format!("{{ inactivity: {{ months: {months}, activities: [{counted}], extension: EXTENSION_{extension} }} }}")
 }
 
 fn activation(random: &mut Random) -> String {

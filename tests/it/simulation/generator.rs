@@ -7,9 +7,9 @@ use loyaltyd::{
     contract::v1,
     domain::{
         ActivityId, ActivityRequest, Adjustment, BirthDate, CalendarPeriod, CaptureRequest, Command, CountedActivities, EntryRef, Expiry,
-        HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OfferId, OfferRequest, OrderId, OrderKey, Payment,
-        Points, ProfileUpdate, Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, RewardId, StoreId, Tender,
-        TenderKind, TierId, TransferRequest, VoucherCode, VoucherKindId, VoucherRequest,
+        Extension, HoldId, HoldRequest, InactivityPolicy, Line, LineKind, MemberId, MergeRequest, OfferId, OfferRequest, OrderId, OrderKey,
+        Payment, Points, ProfileUpdate, Purchase, Recipient, RedeemRequest, ReturnRequest, ReturnedLine, ReversalRequest, RewardId,
+        StoreId, Tender, TenderKind, TierId, TransferRequest, VoucherCode, VoucherKindId, VoucherRequest,
     },
 };
 use rust_decimal::Decimal;
@@ -723,9 +723,11 @@ impl Asker<'_> {
             5 => Expiry::FixedDate { month: 2, day: 29, minimum_days: self.random.within(0..=60) as u32 },
             _ => match &self.newest().inactivity {
                 // What the grant says beside does not matter: the member has one time of inactivity.
-                Some((months, _)) => {
-                    Expiry::Inactivity(InactivityPolicy { months: *months as u32, activities: CountedActivities::default() })
-                }
+                Some(idle) => Expiry::Inactivity(InactivityPolicy {
+                    months: idle.months as u32,
+                    activities: CountedActivities::default(),
+                    extension: if idle.by_month { Extension::Month } else { Extension::Restart },
+                }),
                 None => Expiry::AfterMonths(1),
             },
         }

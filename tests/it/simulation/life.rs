@@ -217,6 +217,8 @@ pub fn live(seed: u64, commands: u64) -> (u64, u64, [Met; 2]) {
         let scheduled =
             [("schedule", entered), ("schedule in pages", paged), ("schedule beside commands", beside), ("schedule in part", in_part)];
         told.chain(quotes).chain(scheduled).for_each(|(kind, times)| *met.entry(kind).or_default() += times);
+        let months = accounts().filter(|account| account.merged_into.is_none()).flat_map(|account| &account.months.met);
+        months.for_each(|(kind, times)| *met.entry(kind).or_default() += times);
         (life.done, merged, [met, referrals::met(life.told.values().flatten())])
     })
 }

@@ -17,6 +17,7 @@ use super::{
         Account, Lot, Sale,
         book::{Book, Lapse, days_later, months_later},
         facts::LotSaid,
+        months,
         reviewing::counts_for_life_anew,
     },
     books::REFERRAL,
@@ -30,7 +31,7 @@ const LASTING_LOTS: usize = 5;
 
 impl Asker<'_> {
     pub fn meeting(&mut self) -> Option<Command> {
-        let found = self.idle_points().or_else(|| self.kept_vouchers()).or_else(|| self.shared_goods());
+        let found = self.idle_points().or_else(|| self.month_points()).or_else(|| self.kept_vouchers()).or_else(|| self.shared_goods());
         if let Some(command) = found.or_else(|| self.free_units()).or_else(|| self.above_the_floor()) {
             return Some(command);
         }
@@ -208,6 +209,55 @@ impl Asker<'_> {
                 Command::AdjustPoints(Adjustment { points, qualifying: false, reason: reason(), reference, expiry: None })
             }
         })
+    }
+
+    /// Points that lapse by months: soon, or elsewhere sooner; and some that are told of only after months in which they may have lapsed.
+    fn month_points(&mut self) -> Option<Command> {
+        let (account, book) = (self.account, Arc::clone(self.newest()));
+        let idle = book.inactivity.as_ref().filter(|_| account.months.is_counted() && !account.suspended && !account.erased)?;
+        let of_month = |lapse: Lapse| if let Lapse::Month(earned) = lapse { Some(earned) } else { None };
+        let earned = account.lots.iter().find_map(|lot| of_month(lot.lapse));
+        if account.months_end(&book).is_some_and(|end| self.is_soon(end, 8)) {
+            match self.random.below(30) {
+                0..=4 => {
+                    let longest = book.redemption.as_ref().map_or(LONGEST_HOLD, |policy| policy.maximum_hold);
+                    let seconds = Some(longest.min(900_000));
+                    return Some(Command::HoldPoints(HoldRequest { redeem: self.redemption(), seconds }));
+                }
+                5..=7 => return Some(self.adjustment()),
+                8 | 9 => return Some(Command::RedeemPoints(self.redemption())),
+                _ => {}
+            }
+        }
+        if let Some(earned) = earned.filter(|_| book.transfers.is_some() && account.debt == 0 && self.random.percent(6)) {
+            let sooner = |other: &&Account| {
+                let ends = other.months.lapse(&book, earned).zip(account.months.lapse(&book, earned));
+                other.id != account.id && !other.erased && ends.is_some_and(|(there, here)| there < here)
+            };
+            let others: Vec<MemberId> = self.others.iter().filter(sooner).filter_map(|other| other.id).collect();
+            if !others.is_empty() {
+                let (to, points) =
+                    (Recipient::Id(*self.random.pick(&others)), Points(self.random.within(1..=account.available() as u64) as i64));
+                return Some(Command::TransferPoints(TransferRequest { to, points, reason: reason(), reference: String::new() }));
+            }
+        }
+        // Of a month that was without activity until now, or of any before this.
+        let this = months::month(&book, self.now);
+        let without: Vec<i32> = (1..=2).filter(|before| account.months.is_without(this - before)).collect();
+        let percent = if without.is_empty() || earned.is_none() { 6 } else { 25 };
+        if !(idle.by_month || earned.is_some()) || !self.random.percent(percent) {
+            return None;
+        }
+        let before = if without.is_empty() { self.random.within(1..=2) as i32 } else { *self.random.pick(&without) };
+        let behind = months_later(book.date(self.now).first_of_month(), 1 - before);
+        let time = book.dawn(behind) - SignedDuration::from_hours(self.random.within(1..=480) as i64);
+        let age = self.now.duration_since(time);
+        if age > SignedDuration::from_hours(24 * i64::from(book.max_age_days)) {
+            return None;
+        }
+        let order = self.order();
+        let purchase = Purchase { occurred_time: Some(time), offline: false, ..self.plain_purchase(order) };
+        Some(Command::RecordPurchase(Arc::new(purchase)))
     }
 
     /// A voucher is held until after its time, and used in between.

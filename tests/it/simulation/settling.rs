@@ -16,7 +16,7 @@ use loyaltyd::{
 use rust_decimal::Decimal;
 
 use super::{
-    auditor::{self, Account, Named, book::Lapse, facts, referrals, standing},
+    auditor::{self, Account, Named, book::Lapse, facts, months, referrals, standing},
     life::{Answered, Asked, Foretold, Life, Who},
 };
 
@@ -283,6 +283,16 @@ impl Life {
         let idle = account.lots.iter().filter(|lot| lot.lapse == Lapse::Inactive).map(|lot| lot.points).sum::<i64>();
         let shown = (header.inactivity.lapse_time, header.inactivity.points.0);
         ensure(shown == (account.idle_until, idle), || differ(&(account.idle_until, idle), &shown))?;
+        let months = &header.inactive_months;
+        let shown = (months::found(&months.record), months.points.iter().map(|(month, points)| (month.0, points.0)).collect());
+        let mut by_month: BTreeMap<months::Month, i64> = BTreeMap::new();
+        for lot in &account.lots {
+            if let Lapse::Month(earned) = lot.lapse {
+                *by_month.entry(earned).or_default() += lot.points;
+            }
+        }
+        let expected = (account.months.told.clone(), by_month);
+        ensure(shown == expected, || format!("of the months: {}", differ(&expected, &shown)))?;
         let tier = header.tier.current().map(|held| (held.tier.to_string(), held.start_time));
         ensure(tier == account.tiers.last().cloned(), || differ(&account.tiers.last(), &tier))?;
         if let Some(expected) = standing::standing(&account, &shop.books, now) {

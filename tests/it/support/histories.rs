@@ -454,7 +454,7 @@ impl World {
             }
             let other_was = Before::of(&member.header);
             let history = self.given_by(own);
-            let received = receive(Context { request: None, history: &history, ..context }, member, own)?;
+            let received = receive(Context { request: None, history: &history, ..context }, member, (&decision.member.header, own))?;
             if !received.entries.is_empty() {
                 self.keep(other, other_was, received.entries, received.member);
             }

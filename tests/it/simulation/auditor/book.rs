@@ -5,13 +5,14 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use loyaltyd::{
     contract::v1::{self, expiry_policy::CountedActivity},
-    domain::{CalendarPeriod, Expiry},
+    domain::{CalendarPeriod, Expiry, Extension},
 };
 use rust_decimal::Decimal;
 
 use super::{
     birthdays::{Birthday, Gift},
     goals::Goal,
+    months::{self, Month},
     referrals::Terms,
     standing::MissingSaid,
 };
@@ -50,15 +51,26 @@ impl Fraction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lapse {
     On(Timestamp),
+    /// Earned in this month, and gone after so many without activity.
+    Month(Month),
     /// When the member has not been active for long.
     Inactive,
     Never,
+}
+
+/// How long a member may be idle, what counts as being active, and whether each month of that adds one to the life of the points.
+#[derive(Debug, Clone)]
+pub struct Idle {
+    pub months: i32,
+    pub counted: Vec<CountedActivity>,
+    pub by_month: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     Never,
     Inactive,
+    ByMonth,
     Days { days: i64, from_activation: bool },
     Months { months: i32, from_activation: bool },
     EndOf { months: i32, more: i32 },
@@ -217,8 +229,7 @@ pub struct Book {
     /// What a till may redeem by itself, and whether what is not there is owed.
     pub floor: i64,
     pub owes_offline: bool,
-    /// Months, and what counts as being active.
-    pub inactivity: Option<(i32, Vec<CountedActivity>)>,
+    pub inactivity: Option<Idle>,
     pub oldest_first: bool,
     pub maximum_adjustment: Option<i64>,
     pub max_age_days: u32,
@@ -248,10 +259,16 @@ fn rounds(document: &v1::Rounding) -> Rounds {
 }
 
 fn policy(document: Option<&v1::ExpiryPolicy>) -> Policy {
-    use v1::expiry_policy::{CalendarPeriod, Policy as P};
+    use v1::expiry_policy::{CalendarPeriod, Extension, Policy as P};
     match document.and_then(|document| document.policy.as_ref()) {
         None | Some(P::Never(_)) => Policy::Never,
-        Some(P::Inactivity(_)) => Policy::Inactive,
+        Some(P::Inactivity(idle)) => {
+            if idle.extension() == Extension::Month {
+                Policy::ByMonth
+            } else {
+                Policy::Inactive
+            }
+        }
         Some(P::After(after)) if after.days > 0 => Policy::Days { days: after.days.into(), from_activation: after.from_activation },
         Some(P::After(after)) => Policy::Months { months: after.months, from_activation: after.from_activation },
         Some(P::EndOfPeriod(end)) => {
@@ -272,9 +289,13 @@ fn own_policy(document: Option<&v1::ExpiryPolicy>) -> Option<Policy> {
     document.map(|document| policy(Some(document)))
 }
 
-fn inactivity(document: Option<&v1::ExpiryPolicy>) -> Option<(i32, Vec<CountedActivity>)> {
+fn inactivity(document: Option<&v1::ExpiryPolicy>) -> Option<Idle> {
     match document.and_then(|document| document.policy.as_ref()) {
-        Some(v1::expiry_policy::Policy::Inactivity(policy)) => Some((policy.months, policy.activities().collect())),
+        Some(v1::expiry_policy::Policy::Inactivity(policy)) => Some(Idle {
+            months: policy.months,
+            counted: policy.activities().collect(),
+            by_month: policy.extension() == v1::expiry_policy::Extension::Month,
+        }),
         Some(_) | None => None,
     }
 }
@@ -285,6 +306,7 @@ pub fn granted(expiry: Expiry) -> Policy {
     let months = |months: u32, from_activation| Policy::Months { months: months as i32, from_activation };
     match expiry {
         Expiry::Never => Policy::Never,
+        Expiry::Inactivity(idle) if idle.extension == Extension::Month => Policy::ByMonth,
         Expiry::Inactivity(_) => Policy::Inactive,
         Expiry::AfterDays(count) => days(count, false),
         Expiry::DaysAfterActivation(count) => days(count, true),
@@ -495,11 +517,12 @@ impl Book {
     }
 
     /// When points lapse that were earned then and could be spent from then on.
-    pub fn lapse(&self, policy: Policy, earned: Timestamp, active: Timestamp) -> Lapse {
-        let (earned, active) = (self.date(earned), self.date(active));
+    pub fn lapse(&self, policy: Policy, earned_at: Timestamp, active: Timestamp) -> Lapse {
+        let (earned, active) = (self.date(earned_at), self.date(active));
         let first_invalid = match policy {
             Policy::Never => return Lapse::Never,
             Policy::Inactive => return Lapse::Inactive,
+            Policy::ByMonth => return Lapse::Month(months::month(self, earned_at)),
             Policy::Days { days, from_activation } => days_later(if from_activation { active } else { earned }, days + 1),
             Policy::Months { months, from_activation } => {
                 days_later(months_later(if from_activation { active } else { earned }, months), 1)

@@ -11,9 +11,9 @@ use loyaltyd::{
 use super::{
     Account, Act, Passed, What,
     book::{self, Book},
-    brings,
     earning::into_lot,
     facts::{Fact, Limit, Reward},
+    months::Brought,
     referrals::{EarnedSaid, Given},
 };
 
@@ -147,7 +147,14 @@ impl Act<'_> {
                 capped.extend(counted_in.into_iter().chain(for_ever).map(|period| (rule.id.clone(), period, points)));
                 let later = if pending_counts { 0 } else { qualifying };
                 let policies = (book.expiry_in(tier, rule.expiry), rule.waits);
-                into_lot(&mut lots, book, policies, occurred_time, (points, later), &mut next);
+                into_lot(
+                    &mut lots,
+                    (book, &self.account.months, self.most_now(), self.now),
+                    policies,
+                    occurred_time,
+                    (points, later),
+                    &mut next,
+                );
             }
             awards.push(Reward { rule: rule.id.clone(), uncapped: rule.points, limit, points, qualifying });
         }
@@ -172,7 +179,7 @@ impl Act<'_> {
         let what = if is_deed { CountedActivity::Activity } else { CountedActivity::Unspecified };
         let given = Given { points, qualifying, lots, capped };
         let lots: Vec<_> = given.lots.iter().map(|lot| lot.said.clone()).collect();
-        self.stir(what, brings(lots.iter()), occurred_time);
+        self.stir(what, Brought::with(lots.iter()), occurred_time);
         let (activity, reference) = (activity.to_owned(), reference.to_owned());
         let fact = Fact::Did { activity, reference, referrer, referred, points, qualifying, awards, lots, earned };
         self.enter(fact, occurred_time, book.version);

@@ -13,6 +13,7 @@ use super::{
     Act,
     book::{Book, Fraction, Gives, Lapse, Policy, Rounds, Rule, Waits, days_later},
     facts::{Fact, LotSaid, PromotionSaid},
+    months::Months,
     prices::Effect,
     promotions::{self, Promoted, Share, Shares, There},
     units,
@@ -454,7 +455,7 @@ fn earn_at(act: &Act<'_>, book: &Book, purchase: &Purchase, time: Timestamp, lin
             note_given(&mut earned, book, rule, time, points);
             let later = if policy.qualify_pending { 0 } else { qualifying };
             let policies = (book.expiry_in(tier, rule.expiry), rule.waits);
-            into_lot(&mut earned.lots, book, policies, time, (points, later), &mut next);
+            into_lot(&mut earned.lots, (book, &act.account.months, act.most_now(), act.now), policies, time, (points, later), &mut next);
         }
         let lines: Vec<usize> = found.lines.iter().map(|(line, _)| *line).collect();
         let part = (in_sum > 1 && rule.rounds.stage == rounding::Stage::Order).then_some((points, qualifying));
@@ -496,7 +497,7 @@ fn note_given(earned: &mut Earned, book: &Book, rule: &Rule, time: Timestamp, po
 /// Points that can be spent and lapse at the same time share a lot; of those that wait for a confirmation also the policy is the same.
 pub fn into_lot(
     lots: &mut Vec<EarnedLot>,
-    book: &Book,
+    (book, months, most, now): (&Book, &Months, i32, Timestamp),
     (policy, waits): (Policy, Waits),
     time: Timestamp,
     (points, later): (i64, i64),
@@ -512,6 +513,7 @@ pub fn into_lot(
         Waits::Confirmation if from_activation => (Some(None), Lapse::Never),
         Waits::Confirmation => (Some(None), book.lapse(policy, time, time)),
     };
+    let lapse = months.lapse_told(book, most, lapse, now);
     let same = |lot: &&mut EarnedLot| {
         lot.said.lapse == lapse && lot.said.waits.map(|(until, _)| until) == until && (until != Some(None) || lot.policy == policy)
     };

@@ -14,6 +14,7 @@ use super::{
     birthdays::{Given, Plan},
     book::Lapse,
     goals::{self, Back, TurnedSaid, Waits},
+    months,
     offers::{self, Became},
     prices::{self, Effect},
     referrals::{self, EarnedSaid, ReferredSaid, TakenSaid},
@@ -37,6 +38,8 @@ pub struct Said {
     pub flags: Vec<(&'static str, i64, i64, Timestamp)>,
     /// Where the time of inactivity ends from here on, if that moves.
     pub idle_until: Option<Timestamp>,
+    /// What becomes of the months by which points lapse, if that changes.
+    pub months: Option<months::Record>,
     pub fact: Fact,
 }
 
@@ -337,6 +340,7 @@ fn portions(portions: &[Portion]) -> Parts {
 pub fn lapse(expiry: LotExpiry) -> Lapse {
     match expiry {
         LotExpiry::At(time) => Lapse::On(time),
+        LotExpiry::InactiveMonths(earned) => Lapse::Month(earned.0),
         LotExpiry::Inactivity => Lapse::Inactive,
         LotExpiry::Never => Lapse::Never,
     }
@@ -375,7 +379,17 @@ pub fn said(entry: &Entry) -> Said {
         },
         flags: entry.flags().iter().map(|flag| (flag.limit.name(), flag.maximum, flag.count, flag.period_start)).collect(),
         idle_until: entry.inactivity_time,
+        months: months_of(entry),
         fact: fact(&entry.kind),
+    }
+}
+
+/// That of two who are merged is in the merge.
+fn months_of(entry: &Entry) -> Option<months::Record> {
+    match (&entry.inactive_months, &entry.kind) {
+        (Some(record), _) => months::found(record),
+        (None, EntryKind::MergedFrom(got)) => months::found(&got.inactive_months.record),
+        (None, _) => None,
     }
 }
 

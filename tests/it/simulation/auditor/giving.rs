@@ -7,7 +7,9 @@ use loyaltyd::{
 
 use super::{
     Act, Lot, Passed, What,
+    book::Lapse,
     facts::{Fact, LotSaid},
+    months::{Brought, Month, month},
     parts,
 };
 
@@ -36,21 +38,38 @@ impl Act<'_> {
         }
         let lots = self.take(points);
         self.account.given_away += points;
-        self.stir(CountedActivity::Transfer, false, self.now);
+        self.stir(CountedActivity::Transfer, Brought::default(), self.now);
         self.enter_now(Fact::Sent { to, points, taken: parts(&lots) });
-        self.passed = Some(Passed { to, from, sequence: self.account.sequence, what: What::Points { points, lots } });
+        let last = lots.iter().map(|lot| self.lasts(lot.lapse)).collect();
+        self.passed = Some(Passed { to, from, sequence: self.account.sequence, what: What::Points { points, lots, last } });
         Ok(())
     }
 
-    /// A new lot for each, which lapses when the old one would have.
-    pub fn get(&mut self, passed: &Passed, points: i64, lots: &[Lot]) -> Result<(), Rejection> {
+    /// A new lot for each, which lapses when the old one would have, or as late as it would have by months.
+    pub fn get<'b>(
+        &mut self,
+        passed: &Passed,
+        points: i64,
+        lots: impl Iterator<Item = (&'b Lot, &'b Option<Month>)>,
+    ) -> Result<(), Rejection> {
         match (self.account.erased, self.account.suspended) {
             (true, _) => return Err(Rejection::RecipientErased),
             (false, true) => return Err(Rejection::RecipientSuspended),
             (false, false) => {}
         }
         let mut said = Vec::new();
-        for Lot { points, lapse, earned, .. } in lots.iter().cloned() {
+        let (most, current) = (self.most_now(), month(self.books.newest(), self.now));
+        for (Lot { points, lapse, earned, .. }, last) in lots.map(|(lot, last)| (lot.clone(), *last)) {
+            let lapse = match lapse {
+                Lapse::Month(earned) => {
+                    let here = self.account.months.as_long_as(most, last, (earned, current));
+                    if here != earned {
+                        self.account.months.note("months given");
+                    }
+                    Lapse::Month(here)
+                }
+                Lapse::On(_) | Lapse::Inactive | Lapse::Never => lapse,
+            };
             self.account.last_lot += 1;
             let id = self.account.last_lot;
             let debt_paid = self.receive(Lot { id, points, lapse, earned });

@@ -238,7 +238,7 @@ impl Act<'_> {
     /// The points of a voucher that is cancelled, if it had taken any.
     pub fn turn_back(&mut self, issued: EntryRef) -> Change {
         let Some(Turned { parts, since, .. }) = self.account.turned.get(&issued).cloned() else { return Change::Cancelled };
-        let backwards: Vec<Lot> = self.account.as_they_are(&parts, since, self.now).into_iter().rev().collect();
+        let backwards: Vec<Lot> = self.back(&parts, (since, self.now)).into_iter().rev().collect();
         let points = backwards.iter().map(|lot| lot.points).sum::<i64>();
         let debt_paid = self.account.debt.min(points);
         let back = self.put_back(backwards, debt_paid);
@@ -255,7 +255,7 @@ impl Act<'_> {
         }
         let turned = Arc::make_mut(&mut self.account.turned);
         for (issued, one) in old.turned.iter() {
-            let parts = old.as_they_are(&one.parts, one.since, self.now);
+            let parts = old.as_they_are(self.books.newest(), &one.parts, (one.since, self.now));
             let parts = parts.into_iter().map(|lot| Lot { id: lot.id + lots_before, ..lot }).collect();
             turned.insert(*issued, Turned { parts, since: self.now, by: one.by });
         }

@@ -210,6 +210,7 @@ impl Act<'_> {
         self.take_past(old, before);
         self.join_tiers(old);
         self.join_idle_times(old);
+        self.account.months.join(self.books.newest(), &old.months, self.now);
         self.join_birthdays(old);
         self.join_goals(old, before);
         self.join_rewards(old);
@@ -257,7 +258,7 @@ impl Act<'_> {
         }
         let spent = Arc::make_mut(&mut self.account.spent);
         for (entry, one) in old.spent.iter() {
-            let parts = old.as_they_are(&one.parts, one.since, self.now);
+            let parts = old.as_they_are(self.books.newest(), &one.parts, (one.since, self.now));
             let parts = parts.into_iter().map(|lot| Lot { id: lot.id + before, ..lot }).collect();
             // From here on they are idle together.
             spent.insert(*entry, Arc::new(Spent { parts, since: self.now, ..Spent::clone(one) }));

@@ -10,6 +10,7 @@ pub mod facts;
 mod giving;
 mod goals;
 mod merging;
+pub mod months;
 pub mod offers;
 pub mod prices;
 pub mod promotions;
@@ -33,12 +34,13 @@ use loyaltyd::{
 use rust_decimal::Decimal;
 
 use birthdays::{Birthdays, Why};
-use book::{Book, Lapse, days_later, months_later};
+use book::{Book, Idle, Lapse, days_later, months_later};
 pub use doing::known;
 use earning::{Earned, EarnedLot};
 use facts::{End, Fact, How, LotSaid, Parts, Purse, Said};
 use merging::Called;
 pub use merging::{Named, meant, merge};
+use months::{Brought, Months};
 use referrals::Earning;
 use returning::SoFar;
 use vouchers::{Elsewhere, Vouchers};
@@ -50,7 +52,7 @@ pub struct Books(pub Vec<Arc<Book>>, pub Vec<(Timestamp, Books)>, pub Vec<Arc<Bo
 
 impl Books {
     /// How long a member may be idle by a book, or by the newest before it that lets points lapse so, and what counts.
-    fn idle_book(&self, newest: &Book) -> Option<(&Book, &(i32, Vec<CountedActivity>))> {
+    fn idle_book(&self, newest: &Book) -> Option<(&Book, &Idle)> {
         let older = self.0.iter().rev().filter(|book| book.version <= newest.version);
         older.into_iter().find_map(|book| Some((&**book, book.inactivity.as_ref()?)))
     }
@@ -226,6 +228,7 @@ pub struct Account {
     /// Until when the member may be idle, and when such a time had come to its end.
     pub idle_until: Option<Timestamp>,
     pub idle_ends: Vec<Timestamp>,
+    pub months: Months,
     pub vouchers: Arc<Vouchers>,
     pub joined: Option<Timestamp>,
     pub birthdays: Birthdays,
@@ -257,12 +260,16 @@ impl Account {
         self.lots.iter().map(|lot| lot.points).sum()
     }
 
-    /// What was taken at one time, at a later one: what the end of a time of inactivity has reached since then has lapsed.
-    fn as_they_are(&self, parts: &[Lot], since: Timestamp, until: Timestamp) -> Vec<Lot> {
+    /// What was taken at one time, at a later one: what the end of a time of inactivity, or of the months, has reached since then has lapsed.
+    fn as_they_are(&self, book: &Book, parts: &[Lot], (since, until): (Timestamp, Timestamp)) -> Vec<Lot> {
         let ends = self.idle_ends.iter().copied().chain(self.idle_until.filter(|end| *end <= until));
         let reached = ends.max().filter(|end| *end > since);
         let settled = |lot: &Lot| match (lot.lapse, reached) {
             (Lapse::Inactive, Some(end)) => Lot { lapse: Lapse::On(end), ..lot.clone() },
+            (Lapse::Month(earned), _) => {
+                let lapsed = self.months.lapsed(book, earned, (since, until));
+                Lot { lapse: lapsed.map_or(lot.lapse, Lapse::On), ..lot.clone() }
+            }
             _ => lot.clone(),
         };
         parts.iter().map(settled).collect()
@@ -323,6 +330,12 @@ pub struct Act<'a> {
     /// Until when the one who stays in a merge might be idle before it, and which of both for longer that may not be so for ever, where the other
     /// one may.
     idle_before: Option<(Option<Timestamp>, Option<Timestamp>)>,
+    /// What the next entry is, where that may count as being active, and what it brings.
+    stirred: (CountedActivity, Brought),
+    /// What lapsed by months and could be spent, after the entry before.
+    by_month_before: i64,
+    /// Points were set aside then.
+    held_before: bool,
     /// Why the codes cannot be used that the command names and that are none of the member's.
     elsewhere: Elsewhere,
     /// What all members together have had of rewards.
@@ -356,6 +369,8 @@ enum What {
     Points {
         points: i64,
         lots: Vec<Lot>,
+        /// The last months of those that lapse by months.
+        last: Vec<Option<months::Month>>,
     },
     Referral {
         activity: String,
@@ -390,6 +405,9 @@ impl<'a> Act<'a> {
             desk: None,
             idle_until: None,
             idle_before: None,
+            stirred: (CountedActivity::Unspecified, Brought::default()),
+            by_month_before: account.by_month(),
+            held_before: account.has_held(),
             elsewhere: Elsewhere::new(),
             shelf: rewards::Shelf::new(),
             pot: promotions::Pot::new(),
@@ -461,7 +479,7 @@ pub fn receive(account: &Account, books: &Books, now: Timestamp, passed: &Passed
     act.pass_time();
     act.asked = true;
     match &passed.what {
-        What::Points { points, lots } => act.get(passed, *points, lots)?,
+        What::Points { points, lots, last } => act.get(passed, *points, lots.iter().zip(last))?,
         What::Referral { activity, reference, occurred_time } => act.referred(passed, activity, reference, *occurred_time)?,
         What::Waits => act.is_there_to_refer()?,
         What::Bonus(what) => act.referrer_earns(passed, what)?,
@@ -490,6 +508,7 @@ pub fn shown(account: &Account, books: &Books, now: Timestamp) -> Account {
 pub fn due_since(account: &Account, books: &Books) -> Option<Timestamp> {
     let lapses = account.lots.iter().filter_map(|lot| match lot.lapse {
         Lapse::On(time) => Some(time),
+        Lapse::Month(earned) => account.months.lapse(books.newest(), earned),
         Lapse::Inactive => account.idle_end(),
         Lapse::Never => None,
     });
@@ -510,7 +529,8 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     let dated = account.lots.iter().filter_map(|lot| if let Lapse::On(time) = lot.lapse { Some(time) } else { None });
     let waiting = account.waiting.iter().filter_map(|lot| lot.until);
     let holds = account.holds.values().map(|hold| hold.until);
-    let single = [account.idle_end(), act.next_review(), act.next_voucher().map(|(time, _)| time), account.segments.next];
+    let lapses = [account.idle_end(), account.months_end(books.newest())];
+    let single = [act.next_review(), act.next_voucher().map(|(time, _)| time), account.segments.next];
     let birthday = account.birthdays.plan.map(|plan| plan.due).into_iter();
     let birthdays = birthday.cycle().take(if account.birthdays.plan.is_none() {
         0
@@ -523,48 +543,55 @@ pub fn due_times(account: &Account, books: &Books, now: Timestamp) -> Vec<Timest
     let kept = kept.flat_map(|(_, voucher)| [voucher.terms.until; 4]);
     let turns = reviewing::turning_days(account, books.newest()).into_iter().map(|day| books.newest().dawn(day));
     let turns = turns.chain(offers::turns(account, books.newest()));
-    dated.chain(waiting).chain(holds).chain(single.into_iter().flatten()).chain(birthdays).chain(turns).chain(kept).collect()
+    dated.chain(waiting).chain(holds).chain(lapses.into_iter().chain(single).flatten()).chain(birthdays).chain(turns).chain(kept).collect()
 }
 
 impl Act<'_> {
     fn enter(&mut self, fact: Fact, occurred_time: Timestamp, version: u32) {
         if !matches!(fact, Fact::MergedInto { .. }) {
-            self.pause(occurred_time, version);
+            self.pause(occurred_time, version, matches!(fact, Fact::MergedFrom { .. }));
         }
         self.account.sequence += 1;
         let purse = self.account.purse();
         let (sequence, record_time, by_time, idle_until) = (self.account.sequence, self.now, self.by_time, self.idle_until.take());
+        let months = self.tell_months(matches!(fact, Fact::MergedFrom { .. }));
         let flags = std::mem::take(&mut self.flags);
         self.notice_earning(&fact);
-        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, idle_until, fact });
+        self.said.push(Said { sequence, record_time, occurred_time, by_time, version, purse, flags, idle_until, months, fact });
     }
 
     /// The member did something. Where that counts, or where points came (`brings`) that lapse with inactivity while no time of inactivity was
     /// running, the time begins anew.
-    pub fn stir(&mut self, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
+    pub fn stir(&mut self, what: CountedActivity, brings: Brought, occurred_time: Timestamp) {
         let books = self.books;
-        self.stir_by(if self.asked { books.newest() } else { books.at(occurred_time) }, what, brings, occurred_time);
+        self.stir_by(if self.asked || self.acted { books.newest() } else { books.at(occurred_time) }, what, brings, occurred_time);
     }
 
     /// The tier that is held behind the next entry lets the member be idle for ever, or no longer does.
-    fn pause(&mut self, occurred_time: Timestamp, version: u32) {
+    fn pause(&mut self, occurred_time: Timestamp, version: u32, is_merge: bool) {
         let books = self.books;
         let (own, bounded) = self.idle_before.take().unwrap_or_default();
         let by_version = || books.0.iter().chain(&books.2).find(|book| book.version == version);
-        let newest = if self.asked { books.newest() } else { by_version().expect("it was published") };
-        let Some((book, (months, _))) = books.idle_book(newest) else { return };
+        let newest = if self.asked || self.acted { books.newest() } else { by_version().expect("it was published") };
+        let Some((book, idle)) = books.idle_book(newest) else { return };
         let place = newest.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier));
+        let pauses = newest.tiers.get(place).is_some_and(|tier| tier.pauses);
+        match is_merge {
+            true => self.join_pause(book, pauses),
+            false => self.count_months(book, pauses, occurred_time),
+        }
         let is_paused = self.account.idle_until == Some(PAUSED);
-        let until = match (is_paused, newest.tiers.get(place).is_some_and(|tier| tier.pauses)) {
+        let until = match (is_paused, pauses) {
             (true, true) | (false, false) => return,
+            (false, true) if !self.may_be_idle(idle, self.stirred.1) => return,
             (false, true) => {
                 // The time had run out before.
                 self.account.idle_ends.extend(self.account.idle_until.filter(|end| *end <= occurred_time));
                 PAUSED
             }
             (true, false) => {
-                let known = if self.asked { self.now } else { occurred_time };
-                let anew = book.dawn(days_later(months_later(book.date(known), *months), 1));
+                let known = if self.asked || self.acted { self.now } else { occurred_time };
+                let anew = book.dawn(days_later(months_later(book.date(known), idle.months), 1));
                 // Of two who are one now neither has less time than before.
                 bounded.map_or(anew, |bounded| bounded.max(anew))
             }
@@ -573,14 +600,22 @@ impl Act<'_> {
         self.idle_until = Some(until).filter(|_| own != Some(until));
     }
 
-    fn stir_by(&mut self, newest: &Book, what: CountedActivity, brings: bool, occurred_time: Timestamp) {
-        let known = if self.asked { self.now } else { occurred_time };
-        let Some((book, (months, counted))) = self.books.idle_book(newest) else { return };
+    /// Where points lapse by months now, the time of inactivity goes on only of those for whom it has begun, or of whom points still come that
+    /// lapse with it.
+    fn may_be_idle(&self, idle: &Idle, brings: Brought) -> bool {
+        !idle.by_month || brings.idle || self.account.idle_until.is_some()
+    }
+
+    fn stir_by(&mut self, newest: &Book, what: CountedActivity, brings: Brought, occurred_time: Timestamp) {
+        self.stirred = (what, brings);
+        let known = if self.asked || self.acted { self.now } else { occurred_time };
+        let Some((book, idle)) = self.books.idle_book(newest) else { return };
         let runs = self.account.idle_until.is_some_and(|end| end > known);
-        if !(counted.contains(&what) || (brings && !runs)) {
+        let counts = idle.counted.contains(&what) && self.may_be_idle(idle, brings);
+        if !(counts || (brings.idle && !runs)) {
             return;
         }
-        let last = months_later(book.date(occurred_time), *months);
+        let last = months_later(book.date(occurred_time), idle.months);
         let end = book.dawn(days_later(last, 1));
         if let Some(old) = self.account.idle_until {
             if end <= old {
@@ -596,13 +631,13 @@ impl Act<'_> {
 
     /// Points came that the member did nothing for.
     pub fn welcome<'b>(&mut self, lots: impl Iterator<Item = &'b LotSaid>, occurred_time: Timestamp) {
-        self.stir(CountedActivity::Unspecified, brings(lots), occurred_time);
+        self.stir(CountedActivity::Unspecified, Brought::with(lots), occurred_time);
     }
 
     /// And these by a rule book of their own.
     fn welcome_by<'b>(&mut self, book: &Book, lots: impl Iterator<Item = &'b LotSaid>, occurred_time: Timestamp) {
-        let newest = if self.asked { self.books.newest() } else { book };
-        self.stir_by(newest, CountedActivity::Unspecified, brings(lots), occurred_time);
+        let newest = if self.asked || self.acted { self.books.newest() } else { book };
+        self.stir_by(newest, CountedActivity::Unspecified, Brought::with(lots), occurred_time);
     }
 
     fn enter_now(&mut self, fact: Fact) {
@@ -726,9 +761,10 @@ impl Act<'_> {
             let other_rules = self.other_birthday_rules();
             let activation = self.account.waiting.iter().filter_map(|lot| lot.until).min();
             let hold = self.account.holds.iter().map(|(id, hold)| (hold.until, *id)).min();
-            let idle_until = self.account.idle_until;
+            let (idle_until, months, books) = (self.account.idle_until, &self.account.months, self.books);
             let lapse_of = |lot: &Lot| match lot.lapse {
                 Lapse::On(time) => Some((time, Lapse::On(time))),
+                Lapse::Month(earned) => Some((months.lapse(books.newest(), earned)?, lot.lapse)),
                 Lapse::Inactive => Some((idle_until.expect("they came with it"), Lapse::Inactive)),
                 Lapse::Never => None,
             };
@@ -766,9 +802,16 @@ impl Act<'_> {
                     let version = self.books.at(time).version;
                     self.end_hold(hold, time, version, End::TimeUp);
                 }
-                (_, _, Some((_, lapse))) => {
-                    let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(|lot| lot.lapse == lapse);
+                (_, _, Some((end, lapse))) => {
+                    // What was earned in different months can lapse with the same one.
+                    let months = self.account.months.clone();
+                    let is_gone = |lot: &Lot| match (lot.lapse, lapse) {
+                        (Lapse::Month(earned), Lapse::Month(_)) => months.lapse(self.books.newest(), earned) == Some(end),
+                        (own, lapse) => own == lapse,
+                    };
+                    let (gone, left): (Vec<Lot>, Vec<Lot>) = self.account.lots.drain(..).partition(is_gone);
                     self.account.lots = left;
+                    self.note_lapsed(&gone);
                     self.account.expired += gone.iter().map(|lot| lot.points).sum::<i64>();
                     self.enter(Fact::Expired(parts(&gone)), time, self.books.at(time).version);
                 }
@@ -893,7 +936,7 @@ impl Act<'_> {
             self.account.latest = self.account.latest.max(Some(self.now));
         }
         self.watch_adjustment(size)?;
-        self.stir(CountedActivity::Adjustment, brings(lot.iter()), self.now);
+        self.stir(CountedActivity::Adjustment, Brought::with(lot.iter()), self.now);
         self.enter_now(Fact::Adjusted { points, qualifying, lot, taken, debt });
         self.promote(self.now);
         Ok(())
@@ -986,7 +1029,7 @@ impl Act<'_> {
         let mut earned = earning::earn(self, &book, &purchase, occurred_time);
         self.watch_earning(occurred_time, 1, earned.points)?;
         self.collect(&mut earned, occurred_time);
-        self.stir(CountedActivity::Purchase, brings(earned.lots.iter().map(|lot| &lot.said)), occurred_time);
+        self.stir(CountedActivity::Purchase, Brought::with(earned.lots.iter().map(|lot| &lot.said)), occurred_time);
         let newest = self.books.newest();
         let standing = newest.tiers.get(newest.place_of_tier(self.account.tiers.last().map(|(tier, _)| tier))).map(|tier| tier.id.clone());
         let fact = earned.fact(&book, standing, redemptions.clone(), (Arc::clone(&purchase), effects));
@@ -1032,6 +1075,7 @@ impl Act<'_> {
     fn collect_lots(&mut self, lots: &mut [EarnedLot], occurred_time: Timestamp) -> i64 {
         let mut later = 0;
         for lot in lots {
+            self.note_told(lot);
             let said = &mut lot.said;
             self.account.issued += said.points;
             self.account.last_lot = said.id;
@@ -1049,11 +1093,6 @@ impl Act<'_> {
         }
         later
     }
-}
-
-/// Whether some of the lots lapse with inactivity and hold points that can be spent.
-fn brings<'a>(mut lots: impl Iterator<Item = &'a LotSaid>) -> bool {
-    lots.any(|lot| lot.lapse == Lapse::Inactive && lot.waits.is_none() && lot.points > lot.debt_paid)
 }
 
 pub fn parts(lots: &[Lot]) -> Parts {

@@ -456,7 +456,14 @@ pub fn promote(act: &Act<'_>, book: &Book, there: &There<'_>, shares: &Shares, e
         if one.points > 0 {
             let policies = of_document(book, book.place_of_tier(earned.tier.as_ref()), promotion);
             let later = if book.document.tier_policy.unwrap_or_default().qualify_pending { 0 } else { one.qualifying };
-            earning::into_lot(&mut earned.lots, book, policies, there.time, (one.points, later), next);
+            earning::into_lot(
+                &mut earned.lots,
+                (book, &act.account.months, act.most_now(), act.now),
+                policies,
+                there.time,
+                (one.points, later),
+                next,
+            );
         }
         earned.promoted.push(one);
     }

@@ -21,6 +21,7 @@ use super::{
     doing::Doing,
     earning::{self, Earned, EarnedLot},
     facts::{Fact, Parts, Said},
+    months::Brought,
     parts,
     promotions::Met,
 };
@@ -307,7 +308,7 @@ impl Act<'_> {
             made,
             waits: true,
         });
-        self.stir(CountedActivity::Activity, false, since);
+        self.stir(CountedActivity::Activity, Brought::default(), since);
         self.enter(Fact::Referred(said), since, book.version);
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::{
     book::Book,
     facts::{Change, Parts},
     goals::{Turned, came_back},
+    months::Brought,
     parts,
 };
 
@@ -134,7 +135,7 @@ impl Act<'_> {
             let said = RewardedSaid { points: cost, taken: parts(&lots), tally: self.tally(&book, id.as_str()) };
             Arc::make_mut(&mut self.account.turned).insert(issued, Turned { parts: lots, since: self.now, by: issued });
             if cost > 0 {
-                self.stir(CountedActivity::Redemption, false, self.now);
+                self.stir(CountedActivity::Redemption, Brought::default(), self.now);
             }
             let kind = document(&book, reward);
             self.issue_voucher_of(&book, &kind, VoucherCause::Reward, self.now, |terms| Change::Rewarded(terms, said));

@@ -15,6 +15,7 @@ use super::{
     facts::{End, Fact, LotSaid},
     goals::Back,
     merging::Called,
+    months::Brought,
     parts,
 };
 
@@ -110,7 +111,7 @@ impl Act<'_> {
     }
 
     fn spend(&mut self, spent: Spent, fact: Fact, occurred_time: Timestamp, version: u32) {
-        self.stir(CountedActivity::Redemption, false, occurred_time);
+        self.stir(CountedActivity::Redemption, Brought::default(), occurred_time);
         self.enter(fact, occurred_time, version);
         let entry = self.account.own(self.account.sequence);
         Arc::make_mut(&mut self.account.spent).insert(entry, Arc::new(spent));
@@ -156,7 +157,7 @@ impl Act<'_> {
             return Err(Rejection::WorthNothing { requested: Points(points) });
         }
         self.account.holds.remove(&id);
-        let (captured, back) = cut(&self.account.as_they_are(&hold.parts, hold.since, self.now), points);
+        let (captured, back) = cut(&self.back(&hold.parts, (hold.since, self.now)), points);
         let debt_paid = self.come_back(&back);
         self.account.redeemed += points;
         self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, true));
@@ -183,7 +184,7 @@ impl Act<'_> {
 
     pub fn end_hold(&mut self, id: u64, time: Timestamp, version: u32, end: End) {
         let hold = self.account.holds.remove(&id).expect("it is open");
-        let back = self.account.as_they_are(&hold.parts, hold.since, time);
+        let back = self.back(&hold.parts, (hold.since, time));
         let debt_paid = self.come_back(&back);
         self.account.ended.insert(self.account.own(id), (self.account.sequence + 1, false));
         self.enter(Fact::Released { hold: id, back: parts(&back), debt_paid, end }, time, version);
@@ -221,7 +222,7 @@ impl Act<'_> {
         let mut spent = Spent::clone(&self.account.spent[&id]);
         let so_far = spent.gone_back + points;
         let worth = part_of(spent.worth, so_far, spent.points) - part_of(spent.worth, spent.gone_back, spent.points);
-        let backwards: Vec<Lot> = self.account.as_they_are(&spent.parts, spent.since, self.now).into_iter().rev().collect();
+        let backwards: Vec<Lot> = self.back(&spent.parts, (spent.since, self.now)).into_iter().rev().collect();
         let owed = (spent.owed - spent.gone_back).clamp(0, points);
         let (_, rest) = cut(&backwards, (spent.gone_back - spent.owed).max(0));
         let (giving, _) = cut(&rest, points - owed);
